@@ -1,0 +1,196 @@
+"""The values that flow: a ``Request`` comes in, an ``Entry`` is put in order, an ``Event`` goes out.
+
+They are those of the contract (``protos/bcast_grpc/v1/chat.proto``), free of any wire format. ``Request``, ``Entry``
+and ``Event`` are named tuples, not frozen dataclasses: there is one of each for every message, and they are made in a
+third of the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple, TypeAlias
+
+from bcast_grpc.errors import ErrorCode
+
+
+class Kind(IntEnum):
+    """What an event tells; numbers and names are those of the contract's ``EventKind``."""
+
+    UNSPECIFIED = 0
+    MESSAGE = 1
+    WELCOME = 2
+    JOINED = 3
+    LEFT = 4
+    ACK = 5
+    ERROR = 6
+    GAP = 7
+    MEMBERS = 8
+    PROGRESS = 9
+    CLOSING = 10
+
+
+class GapReason(IntEnum):
+    """Why messages are missing."""
+
+    UNSPECIFIED = 0
+    TRIMMED = 1
+    SLOW = 2
+    NEW_EPOCH = 3
+
+
+class Position(NamedTuple):
+    """A place in a room's order: after the message ``seq`` of ``epoch``."""
+
+    epoch: str
+    seq: int
+
+
+class Author(NamedTuple):
+    """Who says something.
+
+    Attributes:
+        session: the public session id, given by the server.
+        name: empty if it has none.
+        key: what "not to the author" compares, on the server: the client's own stable id where it gave one, else the
+            session id.
+    """
+
+    session: str
+    name: str
+    key: str
+
+
+NOBODY = Author("", "", "")
+
+
+class Request(NamedTuple):
+    """One thing that a client asks for. ``fault`` says why it could not be read, where that is so."""
+
+    operacion: str = ""
+    msg: str = ""
+    data: bytes = b""
+    id: str = ""
+    fault: str = ""
+
+
+class Entry(NamedTuple):
+    """A message or a notice that has no place in its room's order yet."""
+
+    kind: Kind
+    author: Author
+    message: str
+    data: bytes = b""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """You are in."""
+
+    session: str
+    room: str
+    epoch: str
+    resumed: bool
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Your request was carried out; ``seq`` is the message's place, 0 for "join" and "leave"."""
+
+    seq: int = 0
+    epoch: str = ""
+    duplicate: bool = False
+    queued: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Your request was not carried out."""
+
+    code: ErrorCode
+    reason: str
+    retryable: bool = False
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """You were not given the messages from ``first_missed`` to ``last_missed``, both included."""
+
+    first_missed: int
+    last_missed: int
+    reason: GapReason
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One client in a room; ``since_ns`` is in nanoseconds since 1970."""
+
+    session: str
+    name: str
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Who is here."""
+
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The server is about to end this stream."""
+
+    reason: str
+    reconnect_after_s: float
+
+
+Detail: TypeAlias = Welcome | Ack | Error | Gap | Members | Closing
+
+
+class Event(NamedTuple):
+    """What happened.
+
+    Attributes:
+        kind: what it tells.
+        message: text for a person, set on every event: "ana: hola", "ana left".
+        author: whose doing it is; ``NOBODY`` where the server itself speaks.
+        seq: the place in the room's order for a message; the room's head for a welcome and a progress; otherwise 0.
+        time_ns: when the server accepted it, in nanoseconds since 1970.
+        data: the author's opaque payload.
+        id: for the answer to a request, that request's id.
+        detail: the typed part of a welcome, ack, error, gap, members or closing event.
+    """
+
+    kind: Kind
+    message: str
+    author: Author = NOBODY
+    seq: int = 0
+    time_ns: int = 0
+    data: bytes = b""
+    id: str = ""
+    detail: Detail | None = None
+
+    @property
+    def sender(self) -> str:
+        """The author's name; empty if it has none."""
+        return self.author.name
+
+    @property
+    def session(self) -> str:
+        """The author's public session id."""
+        return self.author.session
+
+    @property
+    def text(self) -> str:
+        """The bare text of a message, without its author's name."""
+        return self.message.removeprefix(f"{self.sender}: ") if self.sender else self.message
+
+
+def relayed(name: str, text: str) -> str:
+    """What a person reads of a message: ``name: text``, or the bare text of an author without a name."""
+    return f"{name}: {text}" if name else text

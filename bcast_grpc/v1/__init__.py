@@ -1,0 +1,1 @@
+"""Generated from ``protos/bcast_grpc/v1/chat.proto`` by ``make protos``."""

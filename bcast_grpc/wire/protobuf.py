@@ -1,0 +1,256 @@
+"""The contract's protobuf messages.
+
+Serialised messages joined end to end are one valid message whose repeated fields are concatenated. So a run of events
+is encoded once, as a ``ConnectResponse`` that holds nothing but a ``batch``, and any number of such runs become one
+frame by joining their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from bcast_grpc.errors import ErrorCode
+from bcast_grpc.events import (
+    NOBODY,
+    Ack,
+    Author,
+    Closing,
+    Detail,
+    Error,
+    Event,
+    Gap,
+    GapReason,
+    Kind,
+    Member,
+    Members,
+    Request,
+    Welcome,
+)
+from bcast_grpc.v1 import chat_pb2 as pb
+
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+"""The largest frame of requests that a server takes: gRPC's own limit."""
+
+MAX_BATCH_BYTES = 1024 * 1024
+"""The largest frame of events that a server makes, a single larger event apart."""
+
+_NS = 1_000_000_000
+_NESTED = "a batch within a batch; put all requests into one list"
+
+
+class MalformedFrame(ValueError):
+    """Bytes that are no message of the contract."""
+
+
+# --- requests: a client's way to the server
+
+
+def encode_request(request: Request) -> bytes:
+    """Encode one request as a piece of a batch frame: pieces are joined with ``b"".join``."""
+    return pb.ConnectRequest(
+        batch=[pb.ConnectRequest(operacion=request.operacion, msg=request.msg, data=request.data, id=request.id)]
+    ).SerializeToString()
+
+
+def decode_requests(frame: bytes) -> list[Request]:
+    """Decode a frame into its requests, in order.
+
+    Raises:
+        MalformedFrame: it does not parse, text that is not UTF-8 included.
+    """
+    try:
+        message = pb.ConnectRequest.FromString(frame)
+    except DecodeError as error:
+        raise MalformedFrame(f"a frame that is no ConnectRequest: {error}") from None
+    batch = message.batch
+    if not batch:
+        return [Request(message.operacion, message.msg, message.data, message.id)]
+    return [Request(item.operacion, item.msg, item.data, item.id, _NESTED if item.batch else "") for item in batch]
+
+
+def decode_publish(frame: bytes) -> Request:
+    """Decode a ``PublishRequest`` as the broadcast that it stands for.
+
+    Raises:
+        MalformedFrame: it does not parse.
+    """
+    try:
+        message = pb.PublishRequest.FromString(frame)
+    except DecodeError as error:
+        raise MalformedFrame(f"a frame that is no PublishRequest: {error}") from None
+    return Request(msg=message.msg, data=message.data, id=message.id)
+
+
+# --- events: the server's way to a client
+
+
+def encode_batches(events: Sequence[Event]) -> list[tuple[bytes, int]]:
+    """Encode events as batch frames, which can be joined with others.
+
+    Returns:
+        Each frame with the number of events in it. No frame is larger than ``MAX_BATCH_BYTES``, one that holds a single
+        event apart.
+    """
+    frame = pb.ConnectResponse()
+    for event in events:
+        _fill(frame.batch.add(), event)
+    encoded = frame.SerializeToString()
+    if len(encoded) <= MAX_BATCH_BYTES or len(events) == 1:
+        return [(encoded, len(events))]
+    middle = len(events) // 2
+    return encode_batches(events[:middle]) + encode_batches(events[middle:])
+
+
+def encode_singly(events: Sequence[Event]) -> list[tuple[bytes, int]]:
+    """Encode each event as a frame of its own, for a client that did not ask for batches."""
+    return [(to_message(event).SerializeToString(), 1) for event in events]
+
+
+def encode_publish_response(ack: Ack) -> bytes:
+    """Encode the answer to a ``PublishRequest``."""
+    return pb.PublishResponse(ack=_ack(ack)).SerializeToString()
+
+
+def decode_events(frame: bytes) -> list[Event]:
+    """Decode a frame into its events, in order.
+
+    Raises:
+        MalformedFrame: it does not parse.
+    """
+    try:
+        message = pb.ConnectResponse.FromString(frame)
+    except DecodeError as error:
+        raise MalformedFrame(f"a frame that is no ConnectResponse: {error}") from None
+    return [_read(item) for item in message.batch or (message,)]
+
+
+def to_message(event: Event) -> pb.ConnectResponse:
+    """Return the event as the contract's message."""
+    message = pb.ConnectResponse()
+    _fill(message, event)
+    return message
+
+
+def _fill(message: pb.ConnectResponse, event: Event) -> None:
+    kind, text, author, seq, time_ns, data, id_, detail = event
+    message.kind = kind  # type: ignore[assignment]  # an int enum of the same numbers
+    message.message = text
+    if author is not NOBODY:
+        message.sender = author.name
+        message.session = author.session
+    if seq:
+        message.seq = seq
+    if time_ns:
+        time = message.time
+        time.seconds, time.nanos = divmod(time_ns, _NS)
+    if data:
+        message.data = data
+    if id_:
+        message.id = id_
+    if detail is not None:
+        _fill_detail(message, detail)
+
+
+def _fill_detail(message: pb.ConnectResponse, detail: Detail) -> None:
+    match detail:
+        case Ack():
+            message.ack.CopyFrom(_ack(detail))
+        case Error():
+            message.error.code = detail.code  # type: ignore[assignment]
+            message.error.reason = detail.reason
+            message.error.retryable = detail.retryable
+            if detail.retry_after_s:
+                message.error.retry_after.CopyFrom(_duration(detail.retry_after_s))
+        case Welcome():
+            message.welcome.CopyFrom(
+                pb.Welcome(
+                    session=detail.session,
+                    room=detail.room,
+                    epoch=detail.epoch,
+                    resumed=detail.resumed,
+                    members=detail.members,
+                )
+            )
+        case Members():
+            message.members.SetInParent()
+            for member in detail.members:
+                since = _timestamp(member.since_ns)
+                message.members.members.add(session=member.session, name=member.name, since=since)
+        case Gap():
+            message.gap.first_missed = detail.first_missed
+            message.gap.last_missed = detail.last_missed
+            message.gap.reason = detail.reason  # type: ignore[assignment]
+        case Closing():
+            message.closing.reason = detail.reason
+            message.closing.reconnect_after.CopyFrom(_duration(detail.reconnect_after_s))
+
+
+def _read(message: pb.ConnectResponse) -> Event:
+    time = message.time
+    return Event(
+        _KINDS.get(message.kind, Kind.UNSPECIFIED),
+        message.message,
+        Author(message.session, message.sender, message.session),
+        message.seq,
+        time.seconds * _NS + time.nanos,
+        message.data,
+        message.id,
+        _read_detail(message),
+    )
+
+
+def _read_detail(message: pb.ConnectResponse) -> Detail | None:
+    match message.WhichOneof("detail"):
+        case "ack":
+            ack = message.ack
+            return Ack(ack.seq, ack.epoch, ack.duplicate, ack.queued, ack.refused)
+        case "error":
+            error = message.error
+            code = _CODES.get(error.code, ErrorCode.UNSPECIFIED)
+            return Error(code, error.reason, error.retryable, _seconds(error.retry_after))
+        case "welcome":
+            welcome = message.welcome
+            return Welcome(welcome.session, welcome.room, welcome.epoch, welcome.resumed, welcome.members)
+        case "members":
+            return Members(
+                tuple(
+                    Member(member.session, member.name, member.since.seconds * _NS + member.since.nanos)
+                    for member in message.members.members
+                )
+            )
+        case "gap":
+            gap = message.gap
+            reason = _REASONS.get(gap.reason, GapReason.UNSPECIFIED)
+            return Gap(gap.first_missed, gap.last_missed, reason)
+        case "closing":
+            return Closing(message.closing.reason, _seconds(message.closing.reconnect_after))
+        case _:
+            return None
+
+
+# A newer server may send numbers that this version has no name for.
+_KINDS: dict[int, Kind] = {kind.value: kind for kind in Kind}
+_CODES: dict[int, ErrorCode] = {code.value: code for code in ErrorCode}
+_REASONS: dict[int, GapReason] = {reason.value: reason for reason in GapReason}
+
+
+def _ack(ack: Ack) -> pb.Ack:
+    return pb.Ack(seq=ack.seq, epoch=ack.epoch, duplicate=ack.duplicate, queued=ack.queued, refused=ack.refused)
+
+
+def _timestamp(time_ns: int) -> Timestamp:
+    seconds, nanos = divmod(time_ns, _NS)
+    return Timestamp(seconds=seconds, nanos=nanos)
+
+
+def _duration(seconds: float) -> Duration:
+    whole, nanos = divmod(round(seconds * _NS), _NS)
+    return Duration(seconds=whole, nanos=nanos)
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / _NS
