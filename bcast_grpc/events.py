@@ -75,9 +75,8 @@ class Request(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A message or a notice that has no place in its room's order yet."""
+    """A message that has no place in its room's order yet. ``message`` is what a person will read."""
 
-    kind: Kind
     author: Author
     message: str
     data: bytes = b""

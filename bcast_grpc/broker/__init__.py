@@ -1,0 +1,1 @@
+"""Where the order of a room is made and kept."""

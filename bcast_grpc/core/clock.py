@@ -1,0 +1,105 @@
+"""When a room flushes: as soon as it can without getting in its own way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+MAX_ROUND_S = 0.05
+"""A round of writes that takes longer is over for the clock: somebody in it has stopped reading."""
+
+MAX_READING_S = 0.01
+"""The longest pause for reading after a round."""
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Do not make it."""
+
+
+class Scheduler(Protocol):
+    """The transports' event loop, as far as the core needs it."""
+
+    def time(self) -> float:
+        """Return seconds on a clock that never goes back."""
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back from the loop, as soon as it comes to it. Any thread may ask."""
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Call back from the loop after ``delay_s``."""
+
+
+class FlushClock:
+    """Decides when the next flush is due, from the writes that the last one set off.
+
+    Idle, the first message is flushed at once. While the writes of a flush are out, messages are collected. When they
+    are done and something was collected meanwhile, reading gets as much time as the round of writes took, then comes
+    the next flush. So batches grow with the load by themselves, and no interval has to be chosen.
+
+    A round ends when seven in eight of its writers are done, at the latest after ``MAX_ROUND_S``; writers that were
+    still busy when the flush came are not part of it. So clients that stop reading do not hold the others up.
+
+    Args:
+        flush: pushes what is pending, and returns how many writers that set off. It may call ``written`` itself.
+        pending: whether there is something to flush.
+        lock: guards the room; held during ``poke`` by the caller.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        flush: Callable[[int], int],
+        pending: Callable[[], bool],
+        lock: threading.RLock,
+    ) -> None:
+        self._scheduler = scheduler
+        self._push = flush
+        self._pending = pending
+        self._lock = lock
+        self._busy = False
+        self._round = 0
+        self._writers = 0
+        self._tolerated = 0
+        self._began = 0.0
+        self._timer: Timer | None = None
+
+    def poke(self) -> None:
+        """Say that something is pending. Any thread may, with the lock held."""
+        if not self._busy:
+            self._busy = True
+            self._scheduler.call_soon(self._flush)
+
+    def written(self, round_: int) -> None:
+        """Say that a writer set off by the flush number ``round_`` has written everything."""
+        if round_ == self._round and self._writers:
+            self._writers -= 1
+            if self._writers <= self._tolerated:
+                self._end_round()
+
+    def _flush(self) -> None:
+        self._timer = None
+        self._round += 1
+        self._began = self._scheduler.time()
+        writers = self._push(self._round)
+        self._tolerated = writers // 8
+        self._writers = writers
+        if writers:
+            self._timer = self._scheduler.call_later(MAX_ROUND_S, self._end_round)
+        else:
+            self._end_round()
+
+    def _end_round(self) -> None:
+        self._writers = 0
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        with self._lock:
+            if not self._pending():
+                self._busy = False
+                return
+        pause_s = min(self._scheduler.time() - self._began, MAX_READING_S)
+        self._timer = self._scheduler.call_later(pause_s, self._flush)

@@ -1,0 +1,165 @@
+"""The registry: which rooms there are, and who is in them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from bcast_grpc.broker.base import Broker
+from bcast_grpc.core import notices
+from bcast_grpc.core.clock import Scheduler
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.member import Member
+from bcast_grpc.core.rate import RateLimits
+from bcast_grpc.core.room import Room
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import Author, Event, Kind
+
+_FULL_RETRY_AFTER_S = 5.0
+
+
+class Hub:
+    """Rooms and the per-client queues in them, under one lock: clients may come, leave and publish from any thread.
+
+    A room exists from its first client's arrival to its last one's leaving.
+
+    Attributes:
+        limits: the bounds that are kept here and in the sessions.
+        rates: how often each client may send; None: as often as it likes.
+    """
+
+    def __init__(self, broker: Broker, scheduler: Scheduler, limits: Limits) -> None:
+        self.limits = limits
+        self.rates = RateLimits(limits.rate, limits.burst, scheduler.time) if limits.rate else None
+        self._broker = broker
+        self._scheduler = scheduler
+        self._lock = threading.RLock()
+        self._rooms: dict[str, Room] = {}
+        self._clients = 0
+        self._closed: CallError | None = None
+        self._when_empty: Callable[[], None] | None = None
+
+    @property
+    def clients(self) -> int:
+        """How many clients are connected."""
+        return self._clients
+
+    @property
+    def rooms(self) -> Sequence[str]:
+        """Which rooms there are."""
+        with self._lock:
+            return list(self._rooms)
+
+    def join(self, room_name: str, member: Member) -> Room:
+        """Let a client into a room. One with the same ``bcast-client`` makes room for it and ends with ``REPLACED``.
+
+        Raises:
+            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+        """
+        with self._lock:
+            room = self._room(room_name)
+            replaced = room.replaced_by(member)
+            if not replaced and self._clients >= self.limits.max_clients:
+                self._free(room)
+                raise CallError(
+                    ErrorCode.SERVER_FULL,
+                    f"{self._clients} clients are connected, as many as this server takes; try again later",
+                    retry_after_s=_FULL_RETRY_AFTER_S,
+                )
+            if replaced:
+                room.remove(replaced)
+                replaced.outbox.close(_REPLACED, discard=True)
+            else:
+                self._clients += 1
+            room.add(member)
+            self._announce(room, member.author, replaced.author.name if replaced else "")
+        return room
+
+    def leave(self, room: Room, member: Member) -> None:
+        """Let a client out, and tell the others if it had a name. A client that is out already is ignored."""
+        with self._lock:
+            if not room.remove(member):
+                return
+            self._clients -= 1
+            self._scheduler.call_soon(lambda: room.written(member))  # it will write no more
+            if member.author.name:
+                room.tell(notices.left(member.author))
+            self._free(room)
+            if not self._clients and self._when_empty:
+                self._when_empty()
+
+    def rename(self, room: Room, member: Member, name: str) -> None:
+        """Give a client another name, and tell the others."""
+        with self._lock:
+            old_name = member.author.name
+            member.author = member.author._replace(name=name)
+            self._announce(room, member.author, old_name)
+
+    def attach(self, room_name: str, author: Author, answer: Callable[[Sequence[Event]], None]) -> Room:
+        """Let an author that holds no stream publish; its answers go to ``answer``, until ``detach``.
+
+        Raises:
+            CallError: ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+        """
+        with self._lock:
+            room = self._room(room_name)
+            room.attach(author, answer)
+        return room
+
+    def detach(self, room: Room, author: Author) -> None:
+        """Forget an author that was attached."""
+        with self._lock:
+            room.detach(author)
+            self._free(room)
+
+    def report_progress(self) -> None:
+        """Tell every client that wants to know how far its room has come."""
+        with self._lock:
+            for room in self._rooms.values():
+                if any(Kind.PROGRESS in member.kinds for member in room.members.values()):
+                    room.tell(notices.progress(room.head))
+
+    def close(self, reason: str, reconnect_after_s: Callable[[], float], when_empty: Callable[[], None]) -> None:
+        """Let nobody in any more, and end every client's call once it got what is queued for it.
+
+        Args:
+            reason: for a person.
+            reconnect_after_s: called for each client, so that not all come back at once.
+            when_empty: called when the last one is out.
+        """
+        with self._lock:
+            self._closed = CallError(ErrorCode.SHUTTING_DOWN, reason)
+            self._when_empty = when_empty
+            for room in self._rooms.values():
+                for member in room.members.values():
+                    after_s = reconnect_after_s()
+                    error = CallError(ErrorCode.SHUTTING_DOWN, reason, retry_after_s=after_s)
+                    room.leave(member, [notices.closing(reason, after_s)], error)
+            if not self._clients:
+                when_empty()
+
+    def _room(self, name: str) -> Room:
+        if self._closed:
+            raise self._closed
+        room = self._rooms.get(name)
+        if room is None:
+            room = self._rooms[name] = Room(name, self._broker, self._scheduler, self.limits, self._lock)
+        return room
+
+    def _free(self, room: Room) -> None:
+        if room.empty and self._rooms.get(room.name) is room:
+            del self._rooms[room.name]
+            self._broker.forget(room.name)
+
+    def _announce(self, room: Room, author: Author, old_name: str) -> None:
+        if author.name == old_name:
+            return
+        if not author.name:
+            room.tell(notices.left(author._replace(name=old_name)))
+        elif old_name:
+            room.tell(notices.renamed(author, old_name))
+        else:
+            room.tell(notices.joined(author))
+
+
+_REPLACED = CallError(ErrorCode.REPLACED, "the same bcast-client connected to this room again")

@@ -1,0 +1,42 @@
+"""The bounds that the core keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of clients, messages and queues.
+
+    Attributes:
+        max_clients: connected at once.
+        max_message_bytes: text and data of one message.
+        queue_messages: queued for one client.
+        queue_bytes: queued for one client, in bytes on the wire; room for one message at least.
+        rate: messages a second for one client; None: no bound.
+        burst: messages at once for one client, where ``rate`` is given.
+        max_name: characters.
+        max_room: characters.
+        max_id_bytes: of a request's and of a client's id.
+    """
+
+    max_clients: int = 20_000
+    max_message_bytes: int = 65_536
+    queue_messages: int = 20_000
+    queue_bytes: int = 4 * 1024 * 1024
+    rate: float | None = None
+    burst: int = 1
+    max_name: int = 64
+    max_room: int = 128
+    max_id_bytes: int = 128
+
+    @property
+    def batch_messages(self) -> int:
+        """What is pushed at once: far less than a queue holds, so that who keeps up is never over its bound."""
+        return max(1, min(4096, self.queue_messages // 4))
+
+    @property
+    def batch_bytes(self) -> int:
+        """As ``batch_messages``, in bytes on the wire; a single larger message is pushed alone."""
+        return self.queue_bytes // 4

@@ -1,0 +1,69 @@
+"""One client in a room, as the room sees it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bcast_grpc.core.batch import Frame
+from bcast_grpc.core.outbox import Outbox, OutboxClosed
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import Author, Event, Kind
+
+logger = logging.getLogger(__name__)
+
+MESSAGES_ONLY = frozenset({Kind.MESSAGE})
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """Who a client is, what it wants, and its outbox.
+
+    Attributes:
+        author: who it is to the others.
+        outbox: what is queued for it.
+        kinds: which kinds of the events that go to all it wants; messages are always among them.
+        echo: whether it wants its own messages too.
+        reader: whether it only reads (``Subscribe``).
+        since_ns: since when it is connected, in nanoseconds since 1970.
+        start: the number of the first run that it is to get.
+        round: the last flush that set its writer off.
+    """
+
+    author: Author
+    outbox: Outbox
+    kinds: frozenset[Kind] = MESSAGES_ONLY
+    echo: bool = False
+    reader: bool = False
+    since_ns: int = field(default_factory=time.time_ns)
+    start: int = 0
+    round: int = 0
+
+    def answer(self, answers: Sequence[Event]) -> None:
+        """Queue answers to this client's own requests."""
+        self.offer(self.outbox.codec.frames(answers))
+
+    def offer(self, frames: Sequence[Frame]) -> bool | None:
+        """Queue ``frames``. A client whose queue is full is disconnected.
+
+        Returns:
+            False if the queue refused them; None if the client is leaving and gets nothing more.
+        """
+        outbox = self.outbox
+        try:
+            if outbox.offer(frames):
+                return True
+        except OutboxClosed:
+            return None
+        logger.warning("slow consumer: session %s, %d messages queued", self.author.session, outbox.queued_messages)
+        outbox.close(
+            CallError(
+                ErrorCode.SLOW_CONSUMER,
+                f"this client read too slowly: its queue of {outbox.max_messages} messages and {outbox.max_bytes} bytes"
+                " was full",
+            ),
+            discard=True,
+        )
+        return False

@@ -1,0 +1,93 @@
+"""The events that the server itself words: each has a text that a person can read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from bcast_grpc.errors import BcastError
+from bcast_grpc.events import (
+    NOBODY,
+    Ack,
+    Author,
+    Closing,
+    Error,
+    Event,
+    Kind,
+    Member,
+    Members,
+    Position,
+    Welcome,
+)
+
+_NAMES_IN_TEXT = 20
+
+
+def joined(author: Author) -> Event:
+    """A client with a name came, or one took a name."""
+    return Event(Kind.JOINED, f"{author.name} joined", author, time_ns=time.time_ns())
+
+
+def renamed(author: Author, old_name: str) -> Event:
+    """A client changed its name."""
+    return Event(Kind.JOINED, f"{old_name} is now {author.name}", author, time_ns=time.time_ns())
+
+
+def left(author: Author) -> Event:
+    """A client with a name left."""
+    return Event(Kind.LEFT, f"{author.name} left", author, time_ns=time.time_ns())
+
+
+def welcome(author: Author, room: str, head: Position, members: int) -> Event:
+    """The client is in, and sees what comes after ``head``."""
+    detail = Welcome(author.session, room, head.epoch, False, members)
+    return Event(Kind.WELCOME, f"welcome to {room}: {members} here", author, head.seq, time.time_ns(), detail=detail)
+
+
+def progress(head: Position) -> Event:
+    """The room has come this far."""
+    return Event(Kind.PROGRESS, f"at {head.seq}", NOBODY, head.seq, time.time_ns())
+
+
+def members(present: Sequence[Member], request_id: str) -> Event:
+    """Who is here, as the answer to a request."""
+    return Event(
+        Kind.MEMBERS,
+        f"{len(present)} here: {_names(present)}",
+        time_ns=time.time_ns(),
+        id=request_id,
+        detail=Members(tuple(present)),
+    )
+
+
+def _names(present: Sequence[Member]) -> str:
+    names = [member.name for member in present if member.name]
+    nameless = len(present) - len(names)
+    parts = names[:_NAMES_IN_TEXT]
+    if len(names) > _NAMES_IN_TEXT:
+        parts.append(f"{len(names) - _NAMES_IN_TEXT} more")
+    if nameless:
+        parts.append(f"{'one' if nameless == 1 else nameless} without a name")
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def sent(ack: Ack, request_id: str, time_ns: int) -> Event:
+    """A message was accepted, as the answer to its request."""
+    text = f"sent to {ack.queued}, refused by {ack.refused}" if ack.refused else f"sent to {ack.queued}"
+    return Event(Kind.ACK, text, NOBODY, 0, time_ns, b"", request_id, ack)
+
+
+def done(text: str, epoch: str, request_id: str) -> Event:
+    """A request other than a message was carried out."""
+    return Event(Kind.ACK, text, time_ns=time.time_ns(), id=request_id, detail=Ack(epoch=epoch))
+
+
+def error(fault: BcastError, request_id: str) -> Event:
+    """A request was not carried out."""
+    detail = Error(fault.code, fault.reason, fault.retryable, fault.retry_after_s)
+    return Event(Kind.ERROR, fault.reason, time_ns=time.time_ns(), id=request_id, detail=detail)
+
+
+def closing(reason: str, reconnect_after_s: float) -> Event:
+    """The server is about to end the stream."""
+    return Event(Kind.CLOSING, reason, time_ns=time.time_ns(), detail=Closing(reason, reconnect_after_s))

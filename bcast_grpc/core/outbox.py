@@ -1,0 +1,130 @@
+"""One client's bounded queue."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from bcast_grpc.core.batch import Codec, Frame
+from bcast_grpc.errors import CallError
+
+
+class OutboxClosed(Exception):
+    """Something was offered to an outbox after ``close()``."""
+
+
+class Outbox:
+    """What is waiting to be written to one client. Any thread may offer and close; one writer takes.
+
+    Attributes:
+        codec: the client's wire format.
+        max_messages: bound of the queue in events.
+        max_bytes: bound of the queue in bytes on the wire.
+        idle: whether the writer found the queue empty and waits to be woken.
+        error: why the client's call is to end, once closed; None for a good end.
+        discarded: whether what was queued has been dropped, so that there is no use in waiting for a write.
+    """
+
+    def __init__(self, codec: Codec, *, max_messages: int, max_bytes: int, wake: Callable[[], None]) -> None:
+        self.codec = codec
+        self.max_messages = max_messages
+        self.max_bytes = max_bytes
+        self.idle = False
+        self.error: CallError | None = None
+        self.discarded = False
+        self._wake = wake
+        self._closed = False
+        self._lock = threading.Lock()
+        self._frames: deque[Frame] = deque()
+        self._messages = 0
+        self._bytes = 0
+
+    @property
+    def queued_messages(self) -> int:
+        """How many events are queued."""
+        return self._messages
+
+    @property
+    def queued_bytes(self) -> int:
+        """How many bytes are queued."""
+        return self._bytes
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is taken in; what is queued may still go out."""
+        return self._closed
+
+    def offer(self, frames: Sequence[Frame]) -> bool:
+        """Queue ``frames``, all or none, without waiting.
+
+        Cost: O(len(frames)), which is 1 unless they are larger than a frame may be. Order: first in, first out.
+
+        Returns:
+            False if that would exceed ``max_messages`` or ``max_bytes``.
+
+        Raises:
+            OutboxClosed: after ``close()``.
+        """
+        with self._lock:
+            if self._closed:
+                raise OutboxClosed
+            messages, size = self._messages, self._bytes
+            for data, count in frames:
+                messages += count
+                size += len(data)
+            if messages > self.max_messages or size > self.max_bytes:
+                return False
+            self._frames.extend(frames)
+            self._messages, self._bytes = messages, size
+            woken, self.idle = self.idle, False
+        if woken:
+            self._wake()
+        return True
+
+    def take(self) -> bytes | None:
+        """Take the next frame to write, made of as much as the format joins; None if there is nothing.
+
+        To ask is to say that what was taken before has been written. After None the writer waits: it is woken by the
+        next ``offer`` or ``close``.
+        """
+        with self._lock:
+            if not self._frames:
+                self.idle = not self._closed
+                return None
+            data, count = self._frames.popleft()
+            limit = self.codec.frame_bytes
+            size = len(data)
+            if not limit or not self._frames or size + len(self._frames[0][0]) > limit:
+                self._messages -= count
+                self._bytes -= size
+                return data
+            parts = [data]
+            while self._frames and size + len(self._frames[0][0]) <= limit:
+                data, events = self._frames.popleft()
+                parts.append(data)
+                size += len(data)
+                count += events
+            self._messages -= count
+            self._bytes -= size
+        return b"".join(parts)
+
+    def close(self, error: CallError | None = None, *, discard: bool = False) -> None:
+        """Take in nothing more; the first call says how the client's call ends.
+
+        Args:
+            error: the status to end with, after what is queued has gone out; None for a good end.
+            discard: drop what is queued, for a client that would not read it.
+        """
+        with self._lock:
+            if self._closed and not discard:
+                return
+            if not self._closed:
+                self._closed = True
+                self.error = error
+            if discard:
+                self.discarded = True
+                self._frames.clear()
+                self._messages = self._bytes = 0
+            self.idle = False
+        self._wake()

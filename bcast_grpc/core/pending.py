@@ -1,0 +1,85 @@
+"""What a room's broker has put in order and no flush has pushed yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bcast_grpc.core.batch import Run, wire_bytes
+from bcast_grpc.events import Entry, Kind
+
+
+class Pending:
+    """Runs in order, counted from the room's first.
+
+    A flush takes at most ``batch_messages`` and ``batch_bytes``: much less than an outbox holds, so that a client that
+    keeps up is never over its bounds. A single larger message is taken alone.
+
+    Attributes:
+        first: the number of the first run that is still pending.
+    """
+
+    def __init__(self, batch_messages: int, batch_bytes: int) -> None:
+        self.first = 0
+        self._batch_messages = batch_messages
+        self._batch_bytes = batch_bytes
+        self._runs: list[Run] = []
+        self._messages = 0
+        self._bytes = 0
+        self._growing = False
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+    @property
+    def full(self) -> bool:
+        """Whether the next flush has enough to take."""
+        return self._messages >= self._batch_messages or self._bytes >= self._batch_bytes
+
+    def mark(self) -> int:
+        """Draw a line: return the number of the first run that comes after it."""
+        self._growing = False
+        return self.first + len(self._runs)
+
+    def append(self, run: Run) -> None:
+        """Add a complete run."""
+        self._runs.append(run)
+        self._messages += len(run.events)
+        self._bytes += run.bytes
+        self._growing = False
+
+    def extend(self, entries: Sequence[Entry], seq: int, time_ns: int) -> None:
+        """Add messages that were accepted in the places from ``seq`` on."""
+        for place, entry in enumerate(entries, seq):
+            size = wire_bytes(entry)
+            self._run_for(entry, size).add(entry, size, place, time_ns)
+            self._bytes += size
+        self._messages += len(entries)
+
+    def take(self) -> list[Run]:
+        """Take the runs of the next flush."""
+        count = messages = size = 0
+        for run in self._runs:
+            if count and (messages + len(run.events) > self._batch_messages or size + run.bytes > self._batch_bytes):
+                break
+            count += 1
+            messages += len(run.events)
+            size += run.bytes
+        taken, self._runs = self._runs[:count], self._runs[count:]
+        self.first += count
+        self._messages -= messages
+        self._bytes -= size
+        return taken
+
+    def _run_for(self, entry: Entry, size: int) -> Run:
+        if self._growing:
+            run = self._runs[-1]
+            if (
+                run.author == entry.author
+                and len(run.events) < self._batch_messages
+                and run.bytes + size <= self._batch_bytes
+            ):
+                return run
+        run = Run(Kind.MESSAGE, entry.author)
+        self._runs.append(run)
+        self._growing = True
+        return run

@@ -1,0 +1,40 @@
+"""How often each client may send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class RateLimits:
+    """A token bucket for each client: ``burst`` messages at once, refilled with ``rate`` a second.
+
+    A bucket that is full again is as good as none, so those are forgotten when there are many.
+
+    Args:
+        time: returns seconds on a clock that never goes back.
+    """
+
+    def __init__(self, rate: float, burst: int, time: Callable[[], float]) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._time = time
+        self._empty_at: dict[str, float] = {}
+        self._prune_at = 1024
+
+    def take(self, key: str) -> float:
+        """Count a message of the client ``key``; return 0, or the seconds to wait where it may not send now."""
+        now = self._time()
+        # A bucket is kept as the time at which it was, or will be, empty: it holds rate * (now - empty_at) tokens.
+        empty_at = max(self._empty_at.get(key, 0.0), now - self._burst / self._rate) + 1 / self._rate
+        # A hair of slack: adding thirds of a second must not cost a message.
+        if empty_at > now + 1e-9:
+            return empty_at - now
+        self._empty_at[key] = empty_at
+        if len(self._empty_at) > self._prune_at:
+            self._prune(now)
+        return 0.0
+
+    def _prune(self, now: float) -> None:
+        full = now - self._burst / self._rate
+        self._empty_at = {key: empty_at for key, empty_at in self._empty_at.items() if empty_at > full}
+        self._prune_at = max(1024, 2 * len(self._empty_at))

@@ -1,0 +1,231 @@
+"""One room: its members, what is pending, and the flush that puts it into everyone's outbox."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from bcast_grpc import events
+from bcast_grpc.broker.base import Broker
+from bcast_grpc.core import notices
+from bcast_grpc.core.batch import Batch, Run
+from bcast_grpc.core.clock import FlushClock, Scheduler
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.member import MESSAGES_ONLY, Member
+from bcast_grpc.core.pending import Pending
+from bcast_grpc.errors import BcastError, CallError
+from bcast_grpc.events import Author, Entry, Event, Kind, Position
+
+
+class _View(NamedTuple):
+    """Members with the same view get the same batch."""
+
+    skip: int
+    own_key: str
+    own_messages: bool
+    kinds: frozenset[Kind]
+
+    def select(self, runs: Sequence[Run]) -> list[Run]:
+        return [
+            run
+            for run in runs[self.skip :]
+            if run.kind in self.kinds
+            and (run.author.key != self.own_key or (self.own_messages and run.kind is Kind.MESSAGE))
+        ]
+
+
+class Room:
+    """Takes what its broker put in order, and gives it to everyone but the author.
+
+    The members and what is pending are guarded by the hub's lock, so they may change in any thread. Flushes come from
+    the scheduler's loop alone, one after the other: that keeps the order in every outbox.
+
+    Args:
+        lock: the hub's; ``add``, ``remove``, ``attach``, ``detach`` and ``tell`` are called with it held.
+
+    Attributes:
+        head: the last place that was given.
+    """
+
+    def __init__(self, name: str, broker: Broker, scheduler: Scheduler, limits: Limits, lock: threading.RLock) -> None:
+        self.name = name
+        self.members: dict[str, Member] = {}
+        self._clients: dict[tuple[str, bool], Member] = {}
+        self._answerers: dict[str, Callable[[Sequence[Event]], None]] = {}
+        self._broker = broker
+        self._lock = lock
+        self._clock = FlushClock(scheduler, self._flush, self._has_pending, lock)
+        self._pending = Pending(limits.batch_messages, limits.batch_bytes)
+        self._leaving: list[_Leaving] = []
+        self._waiting: list[Callable[[], None]] = []
+        self.head: Position = broker.open(name, self)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody needs this room any more."""
+        return not self.members and not self._answerers
+
+    def add(self, member: Member) -> None:
+        """Let a client in: it gets what is accepted from now on, its welcome first."""
+        self.members[member.author.session] = member
+        self._clients[member.author.key, member.reader] = member
+        member.start = self._pending.mark()
+        if Kind.WELCOME in member.kinds:
+            member.answer([notices.welcome(member.author, self.name, self.head, len(self.members))])
+
+    def replaced_by(self, member: Member) -> Member | None:
+        """Return the member with the same ``bcast-client``, whose place ``member`` would take."""
+        return self._clients.get((member.author.key, member.reader))
+
+    def remove(self, member: Member) -> bool:
+        """Let a client out; return False if it was out already."""
+        if self.members.get(member.author.session) is not member:
+            return False
+        del self.members[member.author.session]
+        del self._clients[member.author.key, member.reader]
+        return True
+
+    def attach(self, author: Author, answer: Callable[[Sequence[Event]], None]) -> None:
+        """Give the answers for an author that holds no stream to ``answer``, until ``detach``."""
+        self._answerers[author.session] = answer
+
+    def detach(self, author: Author) -> None:
+        """Forget an author that was attached."""
+        self._answerers.pop(author.session, None)
+
+    def tell(self, notice: Event) -> None:
+        """Put a notice behind what is pending, for everyone else who wants its kind."""
+        self._pending.append(Run.of_notice(notice))
+        self._clock.poke()
+
+    def present(self) -> list[events.Member]:
+        """Return who is here, in the order of arrival."""
+        with self._lock:
+            return [events.Member(m.author.session, m.author.name, m.since_ns) for m in self.members.values()]
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much is pending that intake should wait for the next flush."""
+        return self._pending.full
+
+    def when_flushed(self, callback: Callable[[], None]) -> None:
+        """Call back once, from the scheduler's loop, after the next flush."""
+        with self._lock:
+            self._waiting.append(callback)
+            self._clock.poke()
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """Hand entries to the broker.
+
+        Raises:
+            BcastError: ``BROKER_UNAVAILABLE``, for all of them.
+        """
+        with self._lock:
+            self._broker.publish(self.name, entries)
+
+    def accepted(self, entries: Sequence[Entry], first_seq: int, time_ns: int) -> None:
+        """Take entries that the broker put in order."""
+        with self._lock:
+            self._pending.extend(entries, first_seq, time_ns)
+            self.head = Position(self.head.epoch, first_seq + len(entries) - 1)
+            self._clock.poke()
+
+    def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
+        """Tell the authors of entries that the broker could not take."""
+        for entry in entries:
+            self._answer(entry.author.session, [notices.error(error, entry.id)])
+
+    def leave(self, member: Member, answers: Sequence[Event], error: CallError | None = None) -> None:
+        """End a client's call once it was given what is pending, and ``answers`` after that."""
+        with self._lock:
+            self._leaving.append(_Leaving(member, answers, error, self._pending.mark()))
+            self._clock.poke()
+
+    def written(self, member: Member) -> None:
+        """Say that everything queued for a client has been written."""
+        self._clock.written(member.round)
+
+    def _has_pending(self) -> bool:
+        return bool(self._pending or self._leaving or self._waiting)
+
+    def _flush(self, round_: int) -> int:
+        with self._lock:
+            first = self._pending.first
+            runs = self._pending.take()
+            members = list(self.members.values())
+            waiting, self._waiting = self._waiting, []
+            ready = [leaving for leaving in self._leaving if leaving.mark <= self._pending.first]
+            self._leaving = [leaving for leaving in self._leaving if leaving.mark > self._pending.first]
+        writers = self._push(runs, first, members, round_)
+        self._acknowledge(runs)
+        for member, answers, error, _ in ready:
+            if answers:
+                member.answer(answers)
+            member.outbox.close(error)
+        for callback in waiting:
+            callback()
+        return writers
+
+    def _push(self, runs: Sequence[Run], first: int, members: Sequence[Member], round_: int) -> int:
+        """Offer to every member what it is to get, and return how many writers that set off."""
+        authors = {run.author.key for run in runs}
+        kinds = {run.kind for run in runs}
+        only_messages = kinds == MESSAGES_ONLY
+        views: dict[_View, list[Member]] = defaultdict(list)
+        for member in members:
+            is_author = member.author.key in authors
+            view = _View(
+                max(0, member.start - first),
+                member.author.key if is_author else "",
+                is_author and member.echo,
+                MESSAGES_ONLY if only_messages else member.kinds,
+            )
+            views[view].append(member)
+        writers = 0
+        for view, group in views.items():
+            if shown := view.select(runs):
+                writers += self._offer(Batch(shown), view.own_key, group, round_)
+        return writers
+
+    def _offer(self, batch: Batch, own_key: str, group: Sequence[Member], round_: int) -> int:
+        writers = queued = refused = 0
+        for member in group:
+            idle = member.outbox.idle
+            taken = member.offer(batch.frames(member.outbox.codec))
+            if taken:
+                queued += 1
+                if idle:
+                    member.round = round_
+                    writers += 1
+            elif taken is False:
+                refused += 1
+        for run in batch.runs:
+            if run.author.key != own_key:
+                run.queued += queued
+                run.refused += refused
+        return writers
+
+    def _acknowledge(self, runs: Sequence[Run]) -> None:
+        answers: dict[str, list[Event]] = defaultdict(list)
+        for run in runs:
+            if any(run.ids):
+                answers[run.author.session] += run.acks(self.head.epoch)
+        for session, acks in answers.items():
+            self._answer(session, acks)
+
+    def _answer(self, session: str, answers: Sequence[Event]) -> None:
+        if member := self.members.get(session):
+            member.answer(answers)
+        elif answer := self._answerers.get(session):
+            answer(answers)
+
+
+class _Leaving(NamedTuple):
+    """Whose call ends, with which last words, once the runs before ``mark`` have been flushed."""
+
+    member: Member
+    answers: Sequence[Event]
+    error: CallError | None
+    mark: int

@@ -1,0 +1,228 @@
+"""One client's side of the conversation: what each operation does. It knows no transport."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+
+from bcast_grpc.core import notices
+from bcast_grpc.core.batch import Codec, utf8_bytes
+from bcast_grpc.core.hello import Hello, check_name
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.member import Member
+from bcast_grpc.core.outbox import Outbox
+from bcast_grpc.errors import BcastError, CallError, ErrorCode, RequestError
+from bcast_grpc.events import Author, Entry, Event, Request, relayed
+
+_SLICE = 256
+
+
+class Session:
+    """A connected client, from the arrival of its call to the end of it.
+
+    Args:
+        hello: who it is and what it wants.
+        codec: its wire format.
+        wake: called when there is something to take, from any thread.
+        reader: whether it only reads.
+
+    Attributes:
+        outbox: what is queued for it.
+
+    Raises:
+        CallError: it cannot be let in: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+    """
+
+    def __init__(self, hub: Hub, hello: Hello, codec: Codec, *, wake: Callable[[], None], reader: bool = False) -> None:
+        limits = hub.limits
+        self.outbox = Outbox(codec, max_messages=limits.queue_messages, max_bytes=limits.queue_bytes, wake=wake)
+        self._member = Member(_author(hello), self.outbox, hello.kinds, hello.echo, reader)
+        self._hub = hub
+        self._leaving = False
+        self._entries: list[Entry] = []
+        self._answers: list[Event] = []
+        self._room = hub.join(hello.room, self._member)
+
+    @property
+    def id(self) -> str:
+        """The public session id."""
+        return self._member.author.session
+
+    @property
+    def epoch(self) -> str:
+        """The name of the room's order."""
+        return self._room.head.epoch
+
+    @property
+    def congested(self) -> bool:
+        """Whether the next slice of requests should wait for the room's next flush."""
+        return self._room.congested
+
+    def when_flushed(self, callback: Callable[[], None]) -> None:
+        """Call back once, from the scheduler's loop, after the room's next flush."""
+        self._room.when_flushed(callback)
+
+    def handle(self, requests: Sequence[Request], start: int = 0) -> int:
+        """Carry out a slice of ``requests`` from ``start`` on, without waiting.
+
+        Returns:
+            Where the next slice begins. Between slices a transport lets others have their turn.
+        """
+        stop = min(start + _SLICE, len(requests))
+        for request in requests[start:stop]:
+            if self._leaving:
+                return len(requests)
+            self._carry_out(request)
+        self._publish()
+        if self._answers:
+            answers, self._answers = self._answers, []
+            self._member.answer(answers)
+        return stop
+
+    def take(self) -> bytes | None:
+        """Take the next frame to write; None if there is nothing. See ``Outbox.take``."""
+        frame = self.outbox.take()
+        if frame is None:
+            self._room.written(self._member)
+        return frame
+
+    def leave(self, request_id: str = "") -> None:
+        """End the call well, once what is queued has gone out; whatever is asked after that is ignored."""
+        if not self._leaving:
+            self._leaving = True
+            answers = [notices.done("goodbye", self.epoch, request_id)] if request_id else []
+            self._room.leave(self._member, answers)
+
+    def fail(self, error: CallError) -> None:
+        """End the call with an error of the client's own making, once what is queued has gone out."""
+        self._leaving = True
+        self._room.leave(self._member, [], error)
+
+    def close(self) -> None:
+        """Take the client out of its room. To be called whatever happened."""
+        self._hub.leave(self._room, self._member)
+
+    def _carry_out(self, request: Request) -> None:
+        try:
+            if request.fault:
+                raise RequestError(ErrorCode.MALFORMED, request.fault)
+            if request.operacion in ("", "broadcast"):
+                self._entries.append(_entry(self._hub, self._member.author, request))
+                return
+            _check_id(self._hub, request)
+            operation = _OPERATIONS.get(request.operacion)
+            if operation is None:
+                raise RequestError(
+                    ErrorCode.UNKNOWN_OPERATION,
+                    f"{request.operacion[:64]!r} is no operation; it takes broadcast (or nothing), join, leave or who",
+                )
+            self._publish()  # what came before it has its place before it
+            operation(self, request)
+        except RequestError as error:
+            self._answers.append(notices.error(error, request.id))
+
+    def _publish(self) -> None:
+        if not self._entries:
+            return
+        entries, self._entries = self._entries, []
+        try:
+            self._room.publish(entries)
+        except BcastError as error:
+            self._answers += [notices.error(error, entry.id) for entry in entries]
+
+    def _join(self, request: Request) -> None:
+        check_name(request.msg, self._hub.limits)
+        self._hub.rename(self._room, self._member, request.msg)
+        if request.id:
+            self._answers.append(notices.done(f"your name is {request.msg}", self.epoch, request.id))
+
+    def _leave(self, request: Request) -> None:
+        answers, self._answers = self._answers, []
+        self._member.answer(answers)
+        self.leave(request.id)
+
+    def _who(self, request: Request) -> None:
+        self._answers.append(notices.members(self._room.present(), request.id))
+
+
+_OPERATIONS: dict[str, Callable[[Session, Request], None]] = {
+    "join": Session._join,  # noqa: SLF001
+    "leave": Session._leave,  # noqa: SLF001
+    "who": Session._who,  # noqa: SLF001
+}
+
+
+class Publisher:
+    """An author that holds no stream, for one message.
+
+    Args:
+        answer: called once with the ``ACK`` or ``ERROR``, from any thread.
+
+    Raises:
+        CallError: ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+    """
+
+    def __init__(self, hub: Hub, hello: Hello, answer: Callable[[Event], None]) -> None:
+        self._hub = hub
+        self._author = _author(hello)
+        self._room = hub.attach(hello.room, self._author, lambda events: answer(events[0]))
+
+    @property
+    def id(self) -> str:
+        """The public session id."""
+        return self._author.session
+
+    @property
+    def epoch(self) -> str:
+        """The name of the room's order."""
+        return self._room.head.epoch
+
+    def publish(self, request: Request, rate_key: str) -> None:
+        """Send one message.
+
+        Args:
+            request: what to send.
+            rate_key: whose rate it counts against.
+
+        Raises:
+            BcastError: the message is not accepted.
+        """
+        entry = _entry(self._hub, self._author, request, rate_key)
+        self._room.publish([entry._replace(id=entry.id or self.id)])  # without an id nothing would be acknowledged
+
+    def close(self) -> None:
+        """Let go of the room. To be called whatever happened."""
+        self._hub.detach(self._room, self._author)
+
+
+def _author(hello: Hello) -> Author:
+    session = secrets.token_urlsafe(9)
+    return Author(session, hello.name, hello.client or session)
+
+
+def _entry(hub: Hub, author: Author, request: Request, rate_key: str = "") -> Entry:
+    """Return the message that a broadcast asks for, or raise what is wrong with it."""
+    _, msg, data, id_, _ = request
+    size = utf8_bytes(msg) + len(data)
+    if not size:
+        raise RequestError(ErrorCode.EMPTY_MESSAGE, "a broadcast needs msg or data")
+    if size > hub.limits.max_message_bytes:
+        raise RequestError(
+            ErrorCode.MESSAGE_TOO_LARGE,
+            f"msg and data are {size} bytes together; at most {hub.limits.max_message_bytes} fit",
+        )
+    _check_id(hub, request)
+    if hub.rates and (wait_s := hub.rates.take(rate_key or author.key)):
+        raise RequestError(
+            ErrorCode.RATE_LIMITED,
+            f"more than {hub.limits.rate:g} messages a second; try again in {wait_s:.3f} s",
+            retry_after_s=wait_s,
+        )
+    return Entry(author, relayed(author.name, msg), data, id_)
+
+
+def _check_id(hub: Hub, request: Request) -> None:
+    if len(request.id) > hub.limits.max_id_bytes or utf8_bytes(request.id) > hub.limits.max_id_bytes:
+        raise RequestError(
+            ErrorCode.MALFORMED, f"id: {utf8_bytes(request.id)} bytes; it takes at most {hub.limits.max_id_bytes}"
+        )

@@ -1,0 +1,70 @@
+"""``python -m bcast_grpc.server``: the only place that reads the server's arguments and environment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from bcast_grpc.server.logs import set_up
+from bcast_grpc.server.server import CannotStart, Server
+from bcast_grpc.settings import Settings, SettingsError, format_config, load
+
+try:
+    import uvloop
+except ImportError:  # Windows, and Pythons that it does not support
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+else:
+    new_event_loop = uvloop.new_event_loop
+
+logger = logging.getLogger("bcast_grpc.server")
+
+_DONE, _FAULT, _NOT_STARTED = 0, 1, 2
+
+
+def main() -> int:
+    """Run the server until a signal; return the exit code."""
+    try:
+        loaded = load(sys.argv[1:], os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return _NOT_STARTED
+    if loaded.print_config:
+        print(format_config(loaded), end="")
+        return _DONE
+    set_up(loaded.settings.log_level, loaded.settings.log_format)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(serve(loaded.settings))
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, then drain; return the exit code. A second signal ends at once."""
+    loop = asyncio.get_running_loop()
+    signalled = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        if signalled.is_set():
+            logger.warning("%s again: ending at once", number.name)
+            os._exit(_FAULT)
+        logger.info("%s", number.name)
+        signalled.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    server = Server(settings)
+    try:
+        await server.start()
+    except CannotStart as error:
+        print(error, file=sys.stderr)
+        return _NOT_STARTED
+    print(f"listening on grpc://{server.address}", flush=True)
+    await signalled.wait()
+    await server.drain()
+    return _DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

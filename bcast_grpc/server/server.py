@@ -1,0 +1,180 @@
+"""Settings become objects that run and drain."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import random
+import socket
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.settings import Settings
+from bcast_grpc.transport.grpc import SERVICE, ChatService
+from bcast_grpc.transport.scheduler import LoopScheduler
+from bcast_grpc.v1 import chat_pb2  # noqa: F401  # reflection finds the service in its descriptors
+from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES
+
+logger = logging.getLogger(__name__)
+
+_CLIENTS_BACK_PER_S = 1000
+_LAST_WORDS_S = 0.5
+
+
+class CannotStart(Exception):
+    """A door could not be opened; nothing was started."""
+
+
+class Server:
+    """A broadcast server in the running event loop.
+
+    ::
+
+        server = Server(Settings(port=0))
+        await server.start()
+        ...
+        await server.drain()
+
+    Attributes:
+        hub: the registry of rooms and clients; an application may publish into it from any thread.
+        port: what it listens on, once started.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._scheduler = LoopScheduler()
+        self._broker = MemoryBroker()
+        self.hub = Hub(self._broker, self._scheduler, _limits(settings))
+        self._health = health.aio.HealthServicer()
+        self._grpc = grpc.aio.server(options=_options(settings))
+        self._progress: asyncio.Task[None] | None = None
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        """Where clients find it, as ``HOST:PORT``."""
+        return _join_host_port(self._settings.host, self.port)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            CannotStart: the address cannot be listened on.
+        """
+        settings = self._settings
+        chat = ChatService(self.hub, self._scheduler, linger_s=settings.drain_s)
+        self._grpc.add_generic_rpc_handlers((chat.handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(services, self._grpc)
+        _check_address(settings.host, settings.port)
+        try:
+            self.port = self._grpc.add_insecure_port(_join_host_port(settings.host, settings.port))
+        except RuntimeError as error:  # somebody was quicker
+            raise CannotStart(str(error)) from None
+        await self._grpc.start()
+        for service in ("", SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._progress = asyncio.create_task(self._report_progress())
+        if not _is_loopback(settings.host):
+            logger.warning(
+                "anyone who reaches %s can read and write: there is no TLS and there are no tokens", self.address
+            )
+
+    async def drain(self) -> None:
+        """Stop well: let nobody in, give every client what is queued for it, end its call, then stop.
+
+        Takes ``drain_s`` at the longest.
+        """
+        logger.info("draining: %d clients", self.hub.clients)
+        await self._health.enter_graceful_shutdown()
+        if self._progress:
+            self._progress.cancel()
+        empty = asyncio.Event()
+        spread_s = max(1.0, self.hub.clients / _CLIENTS_BACK_PER_S)
+        self.hub.close(
+            "the server is shutting down",
+            reconnect_after_s=lambda: round(random.uniform(0.1, spread_s), 3),
+            when_empty=lambda: self._scheduler.call(empty.set),
+        )
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                await empty.wait()
+        except TimeoutError:
+            logger.warning("%d clients did not read what was queued for them in time", self.hub.clients)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop at once; clients see ``UNAVAILABLE`` or a lost connection."""
+        if self._progress:
+            self._progress.cancel()
+        await self._grpc.stop(_LAST_WORDS_S)  # for statuses on their way; health watches would stay for ever
+        self._broker.close()
+
+    async def _report_progress(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.progress_s)
+            self.hub.report_progress()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_clients=settings.max_clients,
+        max_message_bytes=settings.max_message_bytes,
+        queue_messages=settings.queue_messages,
+        queue_bytes=settings.queue_bytes,
+        rate=settings.rate,
+        burst=settings.burst or 1,
+    )
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    ping_ms = max(1, round(settings.keepalive_s * 1000))
+    # The ping timeout decides how soon a frozen peer is given up, whatever the keepalive timeout says.
+    answer_ms = max(1, round(settings.keepalive_s * 900))
+    return [
+        ("grpc.so_reuseport", 0),  # a second server on the port would silently take half of the clients
+        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", ping_ms),
+        ("grpc.keepalive_timeout_ms", answer_ms),
+        ("grpc.http2.ping_timeout_ms", answer_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),  # clients may ping too
+    ]
+
+
+def _join_host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_address(host: str, port: int) -> None:
+    """Find out whether an address can be listened on: gRPC says neither in time nor clearly why it can not.
+
+    Raises:
+        CannotStart: it can not.
+    """
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                probe.listen()
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {_join_host_port(host, port)}: {error.strerror or error}; choose another --port or --host"
+        ) from None
