@@ -130,7 +130,7 @@ def _read_events(value: str, prefix: str) -> frozenset[Kind]:
 def _read_flag(key: str, given: dict[str, str], prefix: str) -> bool:
     value = given.get(key, "0")
     if value not in ("0", "1"):
-        raise _invalid(f"{prefix}{key}: {value!r}; it takes 1 or 0")
+        raise _invalid(f"{prefix}{key}: {value!r} does not fit; it takes 1 or 0")
     return value == "1"
 
 

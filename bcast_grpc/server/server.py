@@ -175,6 +175,7 @@ def _check_address(host: str, port: int) -> None:
                 probe.bind(address)
                 probe.listen()
     except OSError as error:
+        reason = error.strerror or error
         raise CannotStart(
-            f"cannot listen on {_join_host_port(host, port)}: {error.strerror or error}; choose another --port or --host"
+            f"cannot listen on {_join_host_port(host, port)}: {reason}; choose another --port or --host"
         ) from None
