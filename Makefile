@@ -1,0 +1,63 @@
+# The Python to work with: the one of the active virtual environment, or `make PYTHON=python3.13 …`.
+PYTHON ?= $(shell command -v python || command -v python3 || echo python3)
+ARGS   ?=
+
+SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
+
+.DEFAULT_GOAL := help
+.PHONY: help install protos protos-check run client test lint format types cover bench build try-wheel picture clean
+
+help:  ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install:  ## install the project and its development tools into the Python in use, if they are not there
+	@$(PYTHON) tools/install.py
+
+protos: install  ## generate the stubs from protos/
+	$(PYTHON) tools/protos.py
+
+protos-check: install  ## fail if the committed stubs are stale
+	$(PYTHON) tools/protos.py --check
+
+run: install  ## run the server (make run ARGS="--port 0")
+	$(PYTHON) -m bcast_grpc.server $(ARGS)
+
+client: install  ## run the terminal client (make client ARGS="--name ana")
+	$(PYTHON) -m bcast_grpc.client $(ARGS)
+
+test: lint types  ## run all checks: lint, types, tests
+	$(PYTHON) -m pytest $(ARGS)
+
+lint: protos-check  ## check the style of code and contract, and that the stubs are fresh
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(SCRIPTS)/buf lint protos
+
+format: install  ## format the code
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+types: install  ## check the types
+	$(PYTHON) -m mypy
+
+cover: install  ## run the tests and show what they do not reach
+	$(PYTHON) -m coverage erase
+	$(PYTHON) -m coverage run -m pytest $(ARGS)
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report
+
+bench: install  ## measure the fan-out
+	$(PYTHON) -m benchmarks.fanout $(ARGS)
+
+build: install  ## build the sdist and the wheel into dist/
+	$(PYTHON) -m build
+
+try-wheel: install  ## build the wheel, install it into a clean environment and send a message through it
+	$(PYTHON) tools/try_wheel.py
+
+picture: install  ## make the picture in the README from a real run
+	$(PYTHON) tools/picture.py
+
+clean:  ## delete what was made
+	rm -rf build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

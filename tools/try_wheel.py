@@ -1,0 +1,60 @@
+"""Build the wheel, install it alone into a clean environment, and send a message through it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    """Build, install and try the wheel."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run([sys.executable, "-m", "build", "--outdir", f"{scratch}/dist", str(ROOT)])
+        (wheel,) = Path(scratch, "dist").glob("*.whl")
+        venv.create(f"{scratch}/venv", with_pip=True)
+        python = f"{scratch}/venv/bin/python"
+        run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)])
+        try_it(python, scratch)
+    print(f"{wheel.name}: built, installed and tried")
+
+
+def try_it(python: str, scratch: str) -> None:
+    """Let one client of the installed package hear another."""
+    server = subprocess.Popen(
+        [python, "-m", "bcast_grpc.server", "--port", "0"], cwd=scratch, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout
+    target = server.stdout.readline().strip().removeprefix("listening on ")
+    client = [python, "-m", "bcast_grpc.client", target]
+    try:
+        listener = subprocess.Popen(
+            [*client, "--follow", "--json", "--events", "all"],
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert listener.stdout
+        welcome = listener.stdout.readline()  # it is in
+        assert "EVENT_KIND_WELCOME" in welcome, welcome
+        run([*client, "--name", "ana"], cwd=scratch, input="hola\n")
+        while "ana: hola" not in (line := listener.stdout.readline()):
+            assert line, "the message did not arrive"
+    finally:
+        server.terminate()
+        assert server.wait(30) == 0
+        listener.wait(30)
+
+
+def run(command: list[str], cwd: str | None = None, **options: str) -> None:
+    """Run a command that must succeed."""
+    subprocess.run(command, cwd=cwd, text=True, check=True, stdout=subprocess.DEVNULL, **options)  # type: ignore[call-overload]
+
+
+if __name__ == "__main__":
+    main()
