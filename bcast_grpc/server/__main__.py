@@ -9,9 +9,10 @@ import signal
 import sys
 from collections.abc import Callable
 
+from bcast_grpc.server.arguments import format_config, load
 from bcast_grpc.server.logs import set_up
 from bcast_grpc.server.server import CannotStart, Server
-from bcast_grpc.settings import Settings, SettingsError, format_config, load
+from bcast_grpc.settings import Settings, SettingsError
 
 try:
     import uvloop
