@@ -44,7 +44,7 @@ class FlushClock:
     still busy when the flush came are not part of it. So clients that stop reading do not hold the others up.
 
     Args:
-        flush: pushes what is pending, and returns how many writers that set off. It may call ``written`` itself.
+        flush: pushes what is pending, and returns how many writers that set off.
         pending: whether there is something to flush.
         lock: guards the room; held during ``poke`` by the caller.
     """
@@ -84,13 +84,16 @@ class FlushClock:
         self._timer = None
         self._round += 1
         self._began = self._scheduler.time()
-        writers = self._push(self._round)
-        self._tolerated = writers // 8
-        self._writers = writers
-        if writers:
-            self._timer = self._scheduler.call_later(MAX_ROUND_S, self._end_round)
-        else:
-            self._end_round()
+        writers = 0
+        try:
+            writers = self._push(self._round)
+        finally:  # a fault in one flush must not be the end of the room
+            self._tolerated = writers // 8
+            self._writers = writers
+            if writers:
+                self._timer = self._scheduler.call_later(MAX_ROUND_S, self._end_round)
+            else:
+                self._end_round()
 
     def _end_round(self) -> None:
         self._writers = 0

@@ -36,7 +36,7 @@ class Hub:
         self._lock = threading.RLock()
         self._rooms: dict[str, Room] = {}
         self._clients = 0
-        self._closed: CallError | None = None
+        self._closed = ""
         self._when_empty: Callable[[], None] | None = None
 
     @property
@@ -68,7 +68,9 @@ class Hub:
                 )
             if replaced:
                 room.remove(replaced)
-                replaced.outbox.close(_REPLACED, discard=True)
+                replaced.outbox.close(
+                    CallError(ErrorCode.REPLACED, "the same bcast-client connected to this room again"), discard=True
+                )
             else:
                 self._clients += 1
             room.add(member)
@@ -128,7 +130,7 @@ class Hub:
             when_empty: called when the last one is out.
         """
         with self._lock:
-            self._closed = CallError(ErrorCode.SHUTTING_DOWN, reason)
+            self._closed = reason
             self._when_empty = when_empty
             for room in self._rooms.values():
                 for member in room.members.values():
@@ -138,9 +140,16 @@ class Hub:
             if not self._clients:
                 when_empty()
 
+    def discard(self) -> None:
+        """End the calls of those who are still here after ``close``, without what is queued for them."""
+        with self._lock:
+            for room in self._rooms.values():
+                for member in room.members.values():
+                    member.outbox.close(CallError(ErrorCode.SHUTTING_DOWN, self._closed), discard=True)
+
     def _room(self, name: str) -> Room:
         if self._closed:
-            raise self._closed
+            raise CallError(ErrorCode.SHUTTING_DOWN, self._closed)
         room = self._rooms.get(name)
         if room is None:
             room = self._rooms[name] = Room(name, self._broker, self._scheduler, self.limits, self._lock)
@@ -160,6 +169,3 @@ class Hub:
             room.tell(notices.renamed(author, old_name))
         else:
             room.tell(notices.joined(author))
-
-
-_REPLACED = CallError(ErrorCode.REPLACED, "the same bcast-client connected to this room again")

@@ -58,12 +58,14 @@ class Member:
         except OutboxClosed:
             return None
         logger.warning("slow consumer: session %s, %d messages queued", self.author.session, outbox.queued_messages)
-        outbox.close(
-            CallError(
-                ErrorCode.SLOW_CONSUMER,
-                f"this client read too slowly: its queue of {outbox.max_messages} messages and {outbox.max_bytes} bytes"
-                " was full",
-            ),
-            discard=True,
-        )
+        outbox.close(slow_consumer(outbox), discard=True)
         return False
+
+
+def slow_consumer(outbox: Outbox) -> CallError:
+    """Return what ends the call of a client that does not read what is queued for it."""
+    return CallError(
+        ErrorCode.SLOW_CONSUMER,
+        f"this client read too slowly: {outbox.max_messages} messages or {outbox.max_bytes} bytes is what is queued"
+        " for one",
+    )

@@ -107,7 +107,7 @@ class Session:
             if request.fault:
                 raise RequestError(ErrorCode.MALFORMED, request.fault)
             if request.operacion in ("", "broadcast"):
-                self._entries.append(_entry(self._hub, self._member.author, request))
+                self._entries.append(_entry(self._hub, self._member.author, request, self._member.author.key))
                 return
             _check_id(self._hub, request)
             operation = _OPERATIONS.get(request.operacion)
@@ -156,15 +156,17 @@ class Publisher:
     """An author that holds no stream, for one message.
 
     Args:
+        peer: the other end of its connection: whose rate it counts against, unless it gave a stable id.
         answer: called once with the ``ACK`` or ``ERROR``, from any thread.
 
     Raises:
         CallError: ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
     """
 
-    def __init__(self, hub: Hub, hello: Hello, answer: Callable[[Event], None]) -> None:
+    def __init__(self, hub: Hub, hello: Hello, *, peer: str, answer: Callable[[Event], None]) -> None:
         self._hub = hub
         self._author = _author(hello)
+        self._rate_key = self._author.key if hello.client else peer
         self._room = hub.attach(hello.room, self._author, lambda events: answer(events[0]))
 
     @property
@@ -177,17 +179,13 @@ class Publisher:
         """The name of the room's order."""
         return self._room.head.epoch
 
-    def publish(self, request: Request, rate_key: str) -> None:
+    def publish(self, request: Request) -> None:
         """Send one message.
-
-        Args:
-            request: what to send.
-            rate_key: whose rate it counts against.
 
         Raises:
             BcastError: the message is not accepted.
         """
-        entry = _entry(self._hub, self._author, request, rate_key)
+        entry = _entry(self._hub, self._author, request, self._rate_key)
         self._room.publish([entry._replace(id=entry.id or self.id)])  # without an id nothing would be acknowledged
 
     def close(self) -> None:
@@ -197,10 +195,11 @@ class Publisher:
 
 def _author(hello: Hello) -> Author:
     session = secrets.token_urlsafe(9)
-    return Author(session, hello.name, hello.client or session)
+    # The colon keeps the ids that clients choose apart from the session ids, which everyone can see.
+    return Author(session, hello.name, f":{hello.client}" if hello.client else session)
 
 
-def _entry(hub: Hub, author: Author, request: Request, rate_key: str = "") -> Entry:
+def _entry(hub: Hub, author: Author, request: Request, rate_key: str) -> Entry:
     """Return the message that a broadcast asks for, or raise what is wrong with it."""
     _, msg, data, id_, _ = request
     size = utf8_bytes(msg) + len(data)
@@ -212,7 +211,7 @@ def _entry(hub: Hub, author: Author, request: Request, rate_key: str = "") -> En
             f"msg and data are {size} bytes together; at most {hub.limits.max_message_bytes} fit",
         )
     _check_id(hub, request)
-    if hub.rates and (wait_s := hub.rates.take(rate_key or author.key)):
+    if hub.rates and (wait_s := hub.rates.take(rate_key)):
         raise RequestError(
             ErrorCode.RATE_LIMITED,
             f"more than {hub.limits.rate:g} messages a second; try again in {wait_s:.3f} s",

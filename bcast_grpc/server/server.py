@@ -68,7 +68,7 @@ class Server:
             CannotStart: the address cannot be listened on.
         """
         settings = self._settings
-        chat = ChatService(self.hub, self._scheduler, linger_s=settings.drain_s)
+        chat = ChatService(self.hub, self._scheduler)
         self._grpc.add_generic_rpc_handlers((chat.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -108,6 +108,7 @@ class Server:
                 await empty.wait()
         except TimeoutError:
             logger.warning("%d clients did not read what was queued for them in time", self.hub.clients)
+            self.hub.discard()
         await self.stop()
 
     async def stop(self) -> None:

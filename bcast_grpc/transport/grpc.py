@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 from bcast_grpc.core.batch import Codec
 from bcast_grpc.core.hello import Hello, read_hello
 from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Publisher, Session
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.events import Ack, Error, Event, Request
@@ -35,6 +36,9 @@ Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 _PREFIX = "bcast-"
 _DOMAIN = "bcast_grpc"
+_LINGER_S = 10.0
+"""How long a client whose call is ending gets to read what is queued for it."""
+
 _BROKEN_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _BATCHES = Codec(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES)
 _SINGLY = Codec(protobuf.encode_singly, 0)
@@ -65,13 +69,11 @@ class ChatService:
     Args:
         hub: where the clients go.
         scheduler: the loop that the hub flushes in.
-        linger_s: how long a client whose call is ending gets to read what is queued for it.
     """
 
-    def __init__(self, hub: Hub, scheduler: LoopScheduler, *, linger_s: float) -> None:
+    def __init__(self, hub: Hub, scheduler: LoopScheduler) -> None:
         self._hub = hub
         self._scheduler = scheduler
-        self._linger_s = linger_s
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what ``grpc.aio.Server.add_generic_rpc_handlers`` takes. Frames pass as bytes, encoded elsewhere."""
@@ -87,12 +89,12 @@ class ChatService:
     async def connect(self, _: AsyncIterator[bytes], context: Context) -> None:
         """Serve a client that sends and receives."""
         async with _ending(context):
-            await self._stream(context, reader=False).serve()
+            await _Stream(self._hub, self._scheduler, context, reader=False).serve()
 
     async def subscribe(self, _: bytes, context: Context) -> None:
         """Serve a client that only receives."""
         async with _ending(context):
-            await self._stream(context, reader=True).serve()
+            await _Stream(self._hub, self._scheduler, context, reader=True).serve()
 
     async def publish(self, frame: bytes, context: Context) -> bytes:
         """Send one message, and answer once it is in the others' queues."""
@@ -108,15 +110,17 @@ class ChatService:
             return protobuf.encode_publish_response(answer)
         return b""  # not reached: an error has ended the call
 
-    def _stream(self, context: Context, *, reader: bool) -> _Stream:
-        return _Stream(self._hub, self._scheduler, context, self._linger_s, reader=reader)
-
     async def _publish(self, hello: Hello, request: Request, context: Context) -> Ack | Error:
         answered: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        publisher = Publisher(self._hub, hello, lambda event: self._scheduler.call(partial(_resolve, answered, event)))
+        publisher = Publisher(
+            self._hub,
+            hello,
+            peer=context.peer(),
+            answer=lambda event: self._scheduler.call(partial(_resolve, answered, event)),
+        )
         try:
             await context.send_initial_metadata(_metadata(publisher, hello))
-            publisher.publish(request, rate_key=hello.client or context.peer())
+            publisher.publish(request)
             return (await answered).detail  # type: ignore[return-value]  # an ACK or an ERROR
         finally:
             publisher.close()
@@ -125,9 +129,9 @@ class ChatService:
 class _Stream:
     """One client's stream: a task reads its requests, the call's own task writes what is queued for it."""
 
-    def __init__(self, hub: Hub, scheduler: LoopScheduler, context: Context, linger_s: float, *, reader: bool) -> None:
+    def __init__(self, hub: Hub, scheduler: LoopScheduler, context: Context, *, reader: bool) -> None:
         self._context = context
-        self._linger_s = linger_s
+        self._ended = False
         self._reader = reader
         self._ready = asyncio.Event()
         self._time_limit = asyncio.timeout(None)
@@ -149,8 +153,9 @@ class _Stream:
                     reading = asyncio.create_task(self._read())
                 await self._write()
         except TimeoutError:
-            pass  # the client did not read what was queued for it
+            self._session.outbox.close(slow_consumer(self._session.outbox), discard=True)
         finally:
+            self._ended = True
             if reading:
                 reading.cancel()
             self._session.close()
@@ -194,8 +199,8 @@ class _Stream:
     def _wake(self) -> None:
         self._ready.set()
         outbox = self._session.outbox
-        if outbox.closed:
-            linger_s = 0.0 if outbox.discarded else self._linger_s
+        if outbox.closed and not self._ended:
+            linger_s = 0.0 if outbox.discarded else _LINGER_S
             self._time_limit.reschedule(asyncio.get_running_loop().time() + linger_s)
 
 
