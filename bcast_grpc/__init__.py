@@ -1,3 +1,102 @@
 """Broadcast over gRPC: whatever a client sends, every other client connected to the same room receives."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bcast_grpc.client.chat import Chat, connect
+    from bcast_grpc.client.sync import SyncChat, connect_sync
+    from bcast_grpc.errors import (
+        BacklogFull,
+        BcastError,
+        CallError,
+        ChatClosed,
+        ConnectionLost,
+        ErrorCode,
+        RequestError,
+    )
+    from bcast_grpc.events import (
+        Ack,
+        Author,
+        Closing,
+        Error,
+        Event,
+        Gap,
+        GapReason,
+        Kind,
+        Member,
+        Members,
+        Welcome,
+    )
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Ack",
+    "Author",
+    "BacklogFull",
+    "BcastError",
+    "CallError",
+    "Chat",
+    "ChatClosed",
+    "Closing",
+    "ConnectionLost",
+    "Error",
+    "ErrorCode",
+    "Event",
+    "Gap",
+    "GapReason",
+    "Kind",
+    "Member",
+    "Members",
+    "RequestError",
+    "SyncChat",
+    "Welcome",
+    "__version__",
+    "connect",
+    "connect_sync",
+]
+
+_MODULES = {
+    "bcast_grpc.client.chat": ("Chat", "connect"),
+    "bcast_grpc.client.sync": ("SyncChat", "connect_sync"),
+    "bcast_grpc.errors": (
+        "BacklogFull",
+        "BcastError",
+        "CallError",
+        "ChatClosed",
+        "ConnectionLost",
+        "ErrorCode",
+        "RequestError",
+    ),
+    "bcast_grpc.events": (
+        "Ack",
+        "Author",
+        "Closing",
+        "Error",
+        "Event",
+        "Gap",
+        "GapReason",
+        "Kind",
+        "Member",
+        "Members",
+        "Welcome",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # else a type checker would believe in any name
+
+    def __getattr__(name: str) -> object:
+        # Only what is used is imported: a server needs no client.
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return __all__

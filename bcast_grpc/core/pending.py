@@ -71,7 +71,7 @@ class Pending:
         return taken
 
     def _run_for(self, entry: Entry, size: int) -> Run:
-        if self._growing:
+        if self._growing and self._runs:
             run = self._runs[-1]
             if (
                 run.author == entry.author
