@@ -148,7 +148,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", answer_ms),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),  # clients may ping too
+        ("grpc.http2.min_ping_interval_without_data_ms", 1000),  # clients may ping too
     ]
 
 

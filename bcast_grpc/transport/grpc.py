@@ -153,6 +153,7 @@ class _Stream:
                     reading = asyncio.create_task(self._read())
                 await self._write()
         except TimeoutError:
+            self._ended = True
             self._session.outbox.close(slow_consumer(self._session.outbox), discard=True)
         finally:
             self._ended = True
