@@ -33,7 +33,7 @@ def try_it(python: str, scratch: str) -> None:
     client = [python, "-m", "bcast_grpc.client", target]
     try:
         listener = subprocess.Popen(
-            [*client, "--follow", "--json", "--events", "all"],
+            [*client, "--name", "log", "--follow", "--json"],
             cwd=scratch,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
