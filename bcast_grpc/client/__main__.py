@@ -1,0 +1,29 @@
+"""``python -m bcast_grpc.client``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from bcast_grpc.client.cli import parse
+from bcast_grpc.client.program import run
+
+
+def main() -> int:
+    """Run the terminal client.
+
+    Returns:
+        The exit code.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's log is in nobody's words; ours go to stderr
+    options = parse(
+        sys.argv[1:],
+        os.environ,
+        stdin_tty=sys.stdin is not None and sys.stdin.isatty(),
+        stdout_tty=sys.stdout is not None and sys.stdout.isatty(),
+    )
+    return run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

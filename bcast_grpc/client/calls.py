@@ -1,0 +1,170 @@
+"""How a call is made: where to, over what channel, with what metadata; and what its end means."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from urllib.parse import quote
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from bcast_grpc import __version__
+from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
+from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES, MAX_REQUEST_BYTES
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+
+_CONNECT = "/bcast_grpc.v1.Chat/Connect"
+_DOMAIN = "bcast_grpc"
+
+_DEFAULT_PORT = 50051
+_HOST_PORT = re.compile(r"(?:grpc://)?(?P<host>\[[^\]\s]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
+_GRPC_NAME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):.+")
+
+_READABLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
+_TOKEN = re.compile(r"[!-~]*")
+
+_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.primary_user_agent", f"bcast_grpc-python/{__version__}"),
+    # A message may be as large as a request; what is added to it (its author, its place) fits into the rest.
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES + MAX_BATCH_BYTES),
+    # A server that froze, or whose cable was pulled, is given up after 30 s. The ping timeout decides, whatever the
+    # keepalive timeout says; and without the last of these gRPC stops pinging after two pings in a silent room.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A connection for each chat. A shared one would make a try to connect no try at all, but the last failure once
+    # more, while another chat's connection waits to try again.
+    ("grpc.use_local_subchannel_pool", 1),
+    # The only call of this channel is never tried again by gRPC, which would not know where to go on.
+    ("grpc.enable_retries", 0),
+)
+
+
+def check_target(target: str) -> str:
+    """Return the address as gRPC takes it.
+
+    gRPC itself takes port 443 where none is given, and a port that is too large modulo 65536.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if _GRPC_NAME.fullmatch(target) and not _HOST_PORT.fullmatch(target):
+        return target
+    found = _HOST_PORT.fullmatch(target)
+    port = int(found["port"] or _DEFAULT_PORT) if found else 0
+    if not found or not 0 < port < 65536:
+        raise ValueError(f"target: {target!r} does not fit; it takes HOST:PORT, such as {DEFAULT_TARGET}")
+    return f"{found['host']}:{port}"
+
+
+def call_metadata(
+    *, name: str, room: str, client: str, events: str | Iterable[str] | None, echo: bool, token: str
+) -> tuple[tuple[str, str], ...]:
+    """Say who and where in the contract's metadata; what is not given is not sent.
+
+    Raises:
+        ValueError: a text is not Unicode, or the token cannot be sent.
+    """
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("token: takes printable ASCII characters without spaces")
+    pairs = [("bcast-batch", "1")]
+    for key, value in (("bcast-name", name), ("bcast-room", room), ("bcast-client", client)):
+        if value:
+            pairs.append((key, _percent_encode(value)))
+    if events is not None:
+        words = events if isinstance(events, str) else ",".join(events)
+        pairs.append(("bcast-events", _percent_encode(words or "none")))
+    if echo:
+        pairs.append(("bcast-echo", "1"))
+    if token:
+        pairs.append(("authorization", f"Bearer {token}"))
+    return tuple(pairs)
+
+
+def _percent_encode(text: str) -> str:
+    return quote(text, safe=_READABLE)
+
+
+def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    """Make a channel to ``target``; nothing is sent yet."""
+    options = list(_OPTIONS)
+    if _is_loopback(target):
+        # gRPC would send even this through the proxy that http_proxy names, where it is another machine's loopback.
+        options.append(("grpc.enable_http_proxy", 0))
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options)
+    return grpc.aio.secure_channel(target, credentials, options)
+
+
+def start_call(
+    channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]
+) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+    """Call ``Connect``. Frames pass as bytes: a chat encodes and decodes them itself."""
+    connect: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_CONNECT)
+    return connect(metadata=metadata)
+
+
+def _is_loopback(target: str) -> bool:
+    host = target.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> BcastError:
+    """Say in this project's terms why a call ended.
+
+    Args:
+        status: how gRPC says it.
+        target: whom it was to or with, for the text.
+        connected: whether the server had let the client in.
+    """
+    details = status.details() or status.code().name
+    code, retry_after_s = _read_details(status)
+    if code is not None:
+        return CallError(code, details, retry_after_s=retry_after_s)
+    match status.code():
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED | grpc.StatusCode.DEADLINE_EXCEEDED:
+            # gRPC's text is a chain of causes, the last of which is the one to know.
+            cause = details.rpartition(": ")[2].rstrip("]")
+            what = f"the connection to {target} was lost" if connected else f"cannot connect to {target}"
+            return ConnectionLost(f"{what}: {cause}")
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return CallError(ErrorCode.UNSPECIFIED, f"no bcast_grpc server at {target}: {details}")
+        case other:
+            return CallError(_code_without_details(other, details), details)
+
+
+def _code_without_details(status: grpc.StatusCode, details: str) -> ErrorCode:
+    """The nearest code to a status that gRPC itself, or something between client and server, made."""
+    if status is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
+        return ErrorCode.MESSAGE_TOO_LARGE
+    return ErrorCode.__members__.get(status.name, ErrorCode.UNSPECIFIED)
+
+
+def _read_details(status: grpc.aio.AioRpcError) -> tuple[ErrorCode | None, float]:
+    """Read the code and the seconds to wait that a server of this project attaches; no code where it is another's."""
+    code, retry_after_s = None, 0.0
+    for detail in _rich_status(status).details:
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        if detail.Unpack(info) and info.domain == _DOMAIN:
+            # A newer server may have codes that this version has no name for.
+            code = ErrorCode.__members__.get(info.reason, ErrorCode.UNSPECIFIED)
+        elif detail.Unpack(retry):
+            retry_after_s = retry.retry_delay.ToTimedelta().total_seconds()
+    return code, retry_after_s
+
+
+def _rich_status(status: grpc.aio.AioRpcError) -> status_pb2.Status:
+    try:
+        found = rpc_status.from_call(status)  # type: ignore[arg-type]  # it has all of a call that is needed
+        return found or status_pb2.Status()
+    except (ValueError, DecodeError):  # something on the way changed it, or made it up
+        return status_pb2.Status()

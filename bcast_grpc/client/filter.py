@@ -1,0 +1,131 @@
+"""The program in a pipeline: a line in is a message, a message is a line out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TextIO
+
+import bcast_grpc
+from bcast_grpc.client.cli import EXIT_DONE, EXIT_NOT_ALL, Options, complain
+from bcast_grpc.client.display import json_line, line, notice, reason
+from bcast_grpc.client.pipes import BlockingCalls, Line, read_lines, write_all
+from bcast_grpc.errors import BacklogFull, BcastError, RequestError
+from bcast_grpc.events import Event, Kind
+
+NOTICES = ("joined", "left")
+"""What is told on stderr, besides what always comes."""
+
+_ID = "line "
+_MAX_WAITING = 4096
+
+
+async def run(chat: bcast_grpc.Chat, options: Options) -> int:
+    """Send the input's lines and print what others say, until both are done.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BcastError: the call ended otherwise.
+        OSError: the input or the output failed; ``BrokenPipeError`` where nobody reads the output any more.
+    """
+    filter_ = _Filter(chat, options)
+    try:
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(filter_.write())
+            group.create_task(filter_.receive(writing))
+            group.create_task(filter_.send())
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return EXIT_NOT_ALL if filter_.refused else EXIT_DONE
+
+
+class _Filter:
+    def __init__(self, chat: bcast_grpc.Chat, options: Options) -> None:
+        self.refused = 0
+        self._chat = chat
+        self._options = options
+        self._waiting: list[str] = []
+        self._something = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._is_over = False
+
+    async def send(self) -> None:
+        """Send the lines of the input; at its end leave, where nothing is to be followed."""
+        try:
+            async for lines in read_lines(_descriptor(sys.stdin)):
+                for each in lines:
+                    await self._post(each)
+            await self._chat.flush()
+            if not self._options.follow:
+                await self._chat.leave()
+        except BcastError:  # why the call ended is told where it is read
+            pass
+
+    async def receive(self, writing: asyncio.Task[None]) -> None:
+        """Hand what is received to ``writing``, which keeps up or is waited for."""
+        try:
+            async for event in self._chat:
+                self._sort(event)
+                await self._room.wait()
+        except BcastError:
+            self._end()
+            await asyncio.wait({writing})
+            raise
+        self._end()
+
+    async def write(self) -> None:
+        """Write what waits, all at once, until there will be no more."""
+        calls, stdout = BlockingCalls(), _descriptor(sys.stdout)
+        while not self._is_over or self._waiting:
+            await self._something.wait()
+            block, self._waiting = "".join(self._waiting), []
+            self._something.clear()
+            self._room.set()
+            await calls.call(write_all, stdout, block.encode())
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._something.set()
+
+    async def _post(self, each: Line) -> None:
+        if each.fault:
+            self._refuse(str(each.number), each.fault)
+        if not each.text:  # an empty line is no message
+            return
+        try:
+            self._chat.post(each.text, id=f"{_ID}{each.number}")
+        except BacklogFull:
+            await self._chat.flush()
+            await self._post(each)
+        except RequestError as error:
+            self._refuse(str(each.number), reason(error))
+
+    def _sort(self, event: Event) -> None:
+        refused = event.kind is Kind.ERROR and event.id.startswith(_ID)
+        if refused:
+            self._refuse(event.id.removeprefix(_ID), notice(event))
+        if self._options.json:
+            self._show(json_line(event))
+        elif event.kind is Kind.MESSAGE:
+            self._show(line(event, colour=self._options.colour))
+        elif event.kind in (Kind.JOINED, Kind.LEFT, Kind.GAP, Kind.ERROR, Kind.CLOSING) and not refused:
+            print(f"* {notice(event)}", file=sys.stderr, flush=True)
+
+    def _show(self, text: str) -> None:
+        self._waiting.append(f"{text}\n")
+        self._something.set()
+        if len(self._waiting) >= _MAX_WAITING:
+            self._room.clear()
+
+    def _refuse(self, number: str, why: str) -> None:
+        self.refused += 1
+        complain(f"line {number} was not sent: {why}")
+
+
+def _descriptor(stream: TextIO | None) -> int:
+    """The number of a standard stream; of nothing in its place where the program was started without it."""
+    return os.open(os.devnull, os.O_RDWR) if stream is None else stream.fileno()

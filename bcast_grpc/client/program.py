@@ -1,0 +1,55 @@
+"""The terminal client from its options to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+import bcast_grpc
+from bcast_grpc.client.cli import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, Options, complain, exit_code
+from bcast_grpc.errors import BcastError
+
+
+def run(options: Options) -> int:
+    """Take part until it is over; what ended it too early is told on stderr.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        return asyncio.run(_take_part(options))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_PIPE
+    except BcastError as error:
+        complain(str(error))
+        return exit_code(error)
+    except OSError as error:
+        complain(f"cannot read the input or write the output: {error.strerror}")
+        return EXIT_NOT_ALL
+
+
+async def _take_part(options: Options) -> int:
+    if options.interactive:
+        from bcast_grpc.client import terminal  # a filter starts without prompt_toolkit
+
+        async with _connect(options, terminal.NOTICES) as chat:
+            return await terminal.run(chat, options.name, colour=options.colour)
+    from bcast_grpc.client import filter as filter_
+
+    async with _connect(options, "all" if options.json else filter_.NOTICES) as chat:
+        return await filter_.run(chat, options)
+
+
+def _connect(options: Options, events: str | tuple[str, ...]) -> bcast_grpc.Chat:
+    credentials = grpc.ssl_channel_credentials(options.root_certificates) if options.root_certificates else None
+    return bcast_grpc.connect(
+        options.target,
+        name=options.name,
+        room=options.room,
+        events=events,
+        token=options.token,
+        credentials=credentials,
+    )

@@ -1,0 +1,259 @@
+"""The same chat without ``async``, for scripts and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent import futures
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from bcast_grpc.client.calls import DEFAULT_TARGET
+from bcast_grpc.client.chat import Chat
+from bcast_grpc.client.stream import Stream
+from bcast_grpc.errors import ChatClosed
+from bcast_grpc.events import Ack, Event, Member
+
+T = TypeVar("T")
+
+
+class SyncChat:
+    """A client in one room, from ``with`` to its end.
+
+    ::
+
+        with bcast_grpc.connect_sync("127.0.0.1:50051", name="ana", room="dev") as chat:
+            chat.send("hola")
+            for event in chat:
+                print(event.message)
+
+    It is a ``Chat`` that runs in a background thread; what is said there holds here, for the arguments too.
+
+    Any thread may use it, several at the same time: each event goes to one of those that iterate. But none that runs an
+    event loop should, as it would stop that: there is ``connect()`` for it. Methods that wait take ``timeout_s``, for
+    ever where it is ``None``, and raise ``TimeoutError``. Ctrl-C interrupts a wait of the main thread, the one for the
+    next event included, which loses none.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        name: str = "",
+        room: str = "",
+        client: str = "",
+        events: str | Iterable[str] | None = None,
+        echo: bool = False,
+        token: str = "",
+        credentials: grpc.ChannelCredentials | None = None,
+        max_backlog: int = 10_000,
+        max_buffered: int = 100_000,
+        connect_timeout_s: float = 10.0,
+    ) -> None:
+        self._chat = _ThreadsChat(
+            target,
+            name=name,
+            room=room,
+            client=client,
+            events=events,
+            echo=echo,
+            token=token,
+            credentials=credentials,
+            max_backlog=max_backlog,
+            max_buffered=max_buffered,
+            connect_timeout_s=connect_timeout_s,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._ready: deque[Event] = deque()
+
+    def __enter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            BcastError: as for ``Chat``.
+        """
+        self._loop = _background.acquire()
+        try:
+            self._run(self._chat.__aenter__)
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave; at once, without waiting for anything, if there was an error."""
+        try:
+            self._run(partial(self._chat.__aexit__, kind, error, traceback))
+        finally:
+            self._release()
+
+    @property
+    def session(self) -> str:
+        """One's own public session id."""
+        return self._chat.session
+
+    @property
+    def room(self) -> str:
+        """The room's name."""
+        return self._chat.room
+
+    @property
+    def epoch(self) -> str:
+        """The name of the room's order."""
+        return self._chat.epoch
+
+    def send(
+        self,
+        text: str = "",
+        *,
+        data: bytes = b"",
+        id: str = "",  # noqa: A002  # the contract's name
+        timeout_s: float | None = None,
+    ) -> Ack:
+        """Send to all others in the room, and wait for the acknowledgement: ``Chat.send()``."""
+        return self._run(partial(self._chat.send, text, data=data, id=id), timeout_s)
+
+    def post(self, text: str = "", *, data: bytes = b"", id: str = "") -> None:  # noqa: A002  # the contract's name
+        """Send to all others in the room, without waiting for anything: ``Chat.post()``."""
+        self._chat.post(text, data=data, id=id)
+
+    def flush(self, *, timeout_s: float | None = None) -> None:
+        """Wait until all that was posted before is acknowledged, or refused: ``Chat.flush()``."""
+        self._run(self._chat.flush, timeout_s)
+
+    def rename(self, name: str, *, timeout_s: float | None = None) -> None:
+        """Be called ``name`` from now on: ``Chat.rename()``."""
+        self._run(partial(self._chat.rename, name), timeout_s)
+
+    def members(self, *, timeout_s: float | None = None) -> tuple[Member, ...]:
+        """Ask who is here: ``Chat.members()``."""
+        return self._run(self._chat.members, timeout_s)
+
+    def leave(self, *, timeout_s: float | None = None) -> None:
+        """Leave: wait for all answers, then receive what is on its way to here: ``Chat.leave()``."""
+        self._run(self._chat.leave, timeout_s)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        while True:
+            try:
+                return self._ready.popleft()
+            except IndexError:
+                # They are moved there in the other thread, not returned: so a Ctrl-C, wherever it strikes, loses none.
+                if not self._move():
+                    raise StopIteration from None
+
+    def _move(self) -> bool:
+        if self._loop is None:
+            return self._chat.move(self._ready)
+        return self._run(partial(self._chat.wait_and_move, self._ready))
+
+    def _run(self, start: Callable[[], Coroutine[Any, Any, T]], timeout_s: float | None = None) -> T:
+        with self._lock:
+            if self._loop is None:
+                raise ChatClosed
+            future = asyncio.run_coroutine_threadsafe(start(), self._loop)
+        try:
+            return future.result(timeout_s)
+        except futures.CancelledError:  # another thread has left the `with` statement meanwhile
+            raise ChatClosed from None
+        finally:
+            future.cancel()  # where it is not done, for the time is up or Ctrl-C came, nobody waits for it any more
+
+    def _release(self) -> None:
+        with self._lock:
+            self._loop = None
+        _background.release()
+
+
+class _ThreadsChat(Chat):
+    """A chat that several threads use. All but ``post`` runs in the thread of its event loop."""
+
+    _loop: asyncio.AbstractEventLoop
+    _waking = False
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        return await super().__aenter__()
+
+    async def wait_and_move(self, ready: deque[Event]) -> bool:
+        """Wait for an event, then ``move``."""
+        await self._entered().wait_for_events()
+        return self.move(ready)
+
+    def move(self, ready: deque[Event]) -> bool:
+        """Move all events that there are to the end of ``ready``; False if there are none, since the chat has ended."""
+        stream = self._entered()
+        if self._events:
+            ready.extend(self._events)
+            self._events.clear()
+            return True
+        if stream.error:
+            raise stream.error
+        return False
+
+    def _wake(self, stream: Stream) -> None:
+        if not self._waking:  # one wake for many posts: it costs more than all the rest of a post
+            self._waking = True
+            self._loop.call_soon_threadsafe(self._wake_now, stream)
+
+    def _wake_now(self, stream: Stream) -> None:
+        self._waking = False
+        super()._wake(stream)
+
+
+class _BackgroundLoop:
+    """A thread with an event loop for all synchronous chats; it is there while one is open.
+
+    One for all, since gRPC wakes every loop of a process for the events of any: https://github.com/grpc/grpc/pull/23377.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread
+        self._no_users: asyncio.Event
+
+    def acquire(self) -> asyncio.AbstractEventLoop:
+        """Return the loop; ``release`` it later."""
+        with self._lock:
+            if not self._users:
+                started: futures.Future[None] = futures.Future()
+                self._thread = threading.Thread(
+                    target=lambda: asyncio.run(self._serve(started)), name="bcast_grpc", daemon=True
+                )
+                self._thread.start()
+                started.result()
+            self._users += 1
+            return self._loop
+
+    def release(self) -> None:
+        """Have no more use for the loop."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._loop.call_soon_threadsafe(self._no_users.set)
+                self._thread.join()
+
+    async def _serve(self, started: futures.Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._no_users = no_users = asyncio.Event()
+        started.set_result(None)
+        await no_users.wait()
+
+
+_background = _BackgroundLoop()
+
+connect_sync = SyncChat
+"""Connect to a server: ``with connect_sync("127.0.0.1:50051", name="ana") as chat``."""

@@ -1,0 +1,196 @@
+"""The interactive program: what is typed is said or done, what others say or do is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+
+import bcast_grpc
+from bcast_grpc.client.cli import EXIT_DONE, EXIT_TERMINATED
+from bcast_grpc.client.display import notice, reason, shown, shown_name, who
+from bcast_grpc.client.grid import Grid
+from bcast_grpc.client.screen import Screen
+from bcast_grpc.errors import BcastError, ConnectionLost, RequestError
+from bcast_grpc.events import Event, Kind, Welcome
+
+NOTICES = ("welcome", "joined", "left")
+"""The notices that are shown, besides those that always come."""
+
+_HELP = """\
+/who          who is here
+/join NAME    be called NAME from now on
+/quit         leave, as Ctrl-D does
+//TEXT        say /TEXT, a text that begins with a slash
+Alt-Enter begins another line of the same message, Tab completes a command, Up and Down bring back what was typed."""
+_QUOTED = 40
+_LEAVE_TIMEOUT_S = 5.0
+
+
+async def run(chat: bcast_grpc.Chat, name: str, *, colour: bool) -> int:
+    """Let somebody take part until they leave.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BcastError: the call ended otherwise.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    conversation = _Conversation(chat, name, colour=colour)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, conversation.end, EXIT_TERMINATED)  # the terminal is to be put in order
+    try:
+        return await conversation.run()
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+class _Conversation:
+    def __init__(self, chat: bcast_grpc.Chat, name: str, *, colour: bool) -> None:
+        self._chat = chat
+        self._name = name
+        self._exit_code = EXIT_DONE
+        self._skipped = 0
+        self._unanswered: set[asyncio.Task[None]] = set()
+        self._commands: dict[str, Callable[[str], Coroutine[None, None, None]]] = {
+            "/help": self._help,
+            "/join": self._join,
+            "/quit": self._quit,
+            "/who": self._who,
+        }
+        words = ["/join " if command == "/join" else command for command in self._commands]
+        self._screen = Screen(self._prompt, self._typed, words, colour=colour)
+
+    async def run(self) -> int:
+        receiving = asyncio.create_task(self._receive())
+        receiving.add_done_callback(lambda _: self._screen.close())
+        with suppress(EOFError):
+            await self._screen.run()
+        try:
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                if not receiving.done():
+                    await self._chat.leave()
+                await receiving
+                return self._exit_code
+        except TimeoutError:
+            raise ConnectionLost("the server does not answer") from None
+        finally:
+            await self._settle()
+
+    def end(self, exit_code: int) -> None:
+        """Leave as soon as may be."""
+        self._exit_code = exit_code
+        self._screen.close()
+
+    async def _settle(self) -> None:
+        """Let what was said and not answered say so."""
+        if self._unanswered:
+            await asyncio.wait(self._unanswered, timeout=1)
+
+    async def _receive(self) -> None:
+        async for event in self._chat:
+            if event.kind is Kind.MESSAGE and self._screen.behind:
+                self._skip(event)
+                continue
+            if self._skipped:
+                told = f"{self._skipped} messages are not shown"
+                self._screen.show(self._screen.grid.alarm(told, event.time_ns))
+                self._skipped = 0
+            self._show(event)
+
+    def _skip(self, event: Event) -> None:
+        if not self._skipped:
+            told = "messages come faster than a terminal can show them: some are left out"
+            self._screen.show(self._screen.grid.alarm(told, event.time_ns))
+        self._skipped += 1
+
+    def _show(self, event: Event) -> None:
+        screen, grid = self._screen, self._screen.grid
+        match event.kind:
+            case Kind.MESSAGE:
+                screen.show(grid.message(event))
+            case Kind.ERROR | Kind.GAP | Kind.CLOSING:
+                screen.show(grid.alarm(notice(event), event.time_ns))
+            case Kind.WELCOME:
+                members = event.detail.members if isinstance(event.detail, Welcome) else 0
+                self._answer(f"{shown(self._chat.room)}: {members} here; /help tells what can be typed")
+            case Kind.JOINED | Kind.LEFT:
+                screen.show(grid.notice(notice(event), event.time_ns))
+            case _:  # answers, and what later servers may tell
+                pass
+
+    def _answer(self, *lines: str) -> None:
+        """Show what somebody asked for."""
+        grid, now = self._screen.grid, time.time_ns()
+        self._screen.show("".join(grid.notice(line, now) for line in lines), urgent=True)
+
+    def _alarm(self, text: str) -> None:
+        self._screen.show(self._screen.grid.alarm(text, time.time_ns()), urgent=True)
+
+    def _prompt(self, grid: Grid) -> str:
+        return grid.prompt(self._chat.room, self._name, self._chat.session)
+
+    # --- what was typed
+
+    def _typed(self, line: str) -> None:
+        if not line.strip():
+            return
+        if not line.startswith("/") or line.startswith("//"):
+            self._start(self._say(line.removeprefix("/")))
+            return
+        word, _, argument = line.partition(" ")
+        command = self._commands.get(word)
+        if command is None:
+            self._alarm(f"{_quoted(word)} is no command, nothing was sent; /help lists them, and // says a text with /")
+            return
+        self._start(command(argument.strip()))
+
+    def _start(self, doing: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(doing)
+        self._unanswered.add(task)
+        task.add_done_callback(self._unanswered.discard)
+
+    async def _say(self, text: str) -> None:
+        mine = self._screen.grid.mine(self._name, self._chat.session, text, time.time_ns())
+        self._screen.show(mine, urgent=True)
+        try:
+            await self._chat.send(text)
+        except RequestError as error:
+            self._alarm(f"not sent: {_quoted(text)}: {reason(error)}")
+        except BcastError:  # why the call ended is told where it is read
+            self._alarm(f"not acknowledged: {_quoted(text)}")
+
+    async def _who(self, _: str) -> None:
+        try:
+            lines = who(await self._chat.members())
+        except BcastError as error:
+            self._alarm(f"/who: {reason(error)}")
+            return
+        self._answer(f"{len(lines)} here:", *lines)
+
+    async def _join(self, name: str) -> None:
+        if not name:
+            self._alarm("/join takes the name that you want to have")
+            return
+        try:
+            await self._chat.rename(name)
+        except BcastError as error:
+            self._alarm(f"/join: {reason(error)}")
+            return
+        self._name = name
+        self._answer(f"you are now {shown_name(name)}")
+
+    async def _help(self, _: str) -> None:
+        self._answer(*_HELP.splitlines())
+
+    async def _quit(self, _: str) -> None:
+        self.end(EXIT_DONE)
+
+
+def _quoted(text: str) -> str:
+    """The beginning of a text, to tell which one is meant."""
+    safe = shown(text[: _QUOTED + 1])
+    return f'"{safe}"' if len(text) <= _QUOTED else f'"{shown(text[:_QUOTED])}…"'

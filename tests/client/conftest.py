@@ -1,0 +1,64 @@
+"""A real server in a process of its own, and a look at what a chat leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+
+def start_server() -> tuple[subprocess.Popen[str], str]:
+    """Start ``python -m bcast_grpc.server`` on a free port, and wait until it listens."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
+    command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--log-level", "warning"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout
+    return process, process.stdout.readline().strip().removeprefix("listening on grpc://")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The address of a server for all, which have a room each."""
+    process, target = start_server()
+    with process:
+        yield target
+        process.terminate()
+
+
+@pytest.fixture
+def mortal_server() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server to be ended, and its address."""
+    process, target = start_server()
+    with process:
+        yield process, target
+        process.kill()
+
+
+@pytest.fixture
+def room(request: pytest.FixtureRequest) -> str:
+    """A room of one's own."""
+    return f"{request.node.name} in {request.node.path.stem}"
+
+
+@pytest.fixture
+async def nothing_left(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """No task is left over, and nothing went wrong unnoticed."""
+    before = asyncio.all_tasks()
+    yield
+    async with asyncio.timeout(10):
+        while asyncio.all_tasks() - before - {asyncio.current_task()}:  # noqa: ASYNC110  # nobody tells when gRPC's own tasks end
+            await asyncio.sleep(0.001)
+    logs = ("asyncio", "bcast_grpc")
+    assert not [record for record in caplog.get_records("call") if record.name.startswith(logs)]
+
+
+@pytest.fixture
+def no_thread_left() -> Iterator[None]:
+    """No thread of this library is left over."""
+    yield
+    assert "bcast_grpc" not in {thread.name for thread in threading.enumerate()}

@@ -1,0 +1,216 @@
+"""The backlog: ids, bounds, frames, and who is told of which answer."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bcast_grpc.client.backlog import MAX_FRAME_BYTES, Backlog
+from bcast_grpc.errors import BacklogFull, ConnectionLost, ErrorCode, RequestError
+from bcast_grpc.events import Ack, Error, Event, Kind, Request
+from bcast_grpc.wire.protobuf import decode_requests, encode_request
+
+
+def backlog(max_posts: int = 1000, max_bytes: int = 1 << 24) -> Backlog:
+    """One with room enough."""
+    return Backlog(max_posts, max_bytes)
+
+
+def ack(id_: str) -> Event:
+    """The server did it."""
+    return Event(Kind.ACK, "sent to 1", id=id_, detail=Ack(1))
+
+
+def refusal(id_: str) -> Event:
+    """The server did not do it."""
+    return Event(Kind.ERROR, "no", id=id_, detail=Error(ErrorCode.RATE_LIMITED, "no"))
+
+
+def take_all(backlog: Backlog) -> list[Request]:
+    """All requests that wait to be written, with their ids."""
+    requests = []
+    while frame := backlog.take():
+        requests += decode_requests(frame)
+    return requests
+
+
+@settings(deadline=None)  # megabytes are copied
+@given(st.lists(st.integers(1, 2 * MAX_FRAME_BYTES), max_size=12))
+def test_frames_hold_all_requests_in_order_and_are_bounded(sizes: list[int]) -> None:
+    """A single larger request apart."""
+    queue = backlog()
+    for number, size in enumerate(sizes):
+        queue.post(Request(id=str(number), data=b"x" * size))
+    frames = []
+    while frame := queue.take():
+        frames.append(decode_requests(frame))
+        assert len(frame) <= MAX_FRAME_BYTES or len(frames[-1]) == 1
+    assert [(request.id, len(request.data)) for frame in frames for request in frame] == [
+        (str(number), size) for number, size in enumerate(sizes)
+    ]
+    for one, other in pairwise(frames):  # no frame that could have been spared
+        together = sum(len(encode_request(request)) for request in [*one, other[0]])
+        assert together > MAX_FRAME_BYTES
+
+
+def test_ids_are_short_and_no_two_chats_choose_the_same() -> None:
+    """A server may remember them for a client's next connection too."""
+    one, other = backlog(), backlog()
+    for queue in (one, other):
+        for _ in range(100):
+            queue.post(Request(msg="x"))
+    ids = [request.id for queue in (one, other) for request in take_all(queue)]
+    assert len(set(ids)) == 200
+    assert max(map(len, ids)) <= 12
+
+
+@given(st.lists(st.sampled_from(["post", "ack", "refuse"]), max_size=60), st.integers(1, 5))
+def test_no_more_posts_than_the_bound_are_without_an_answer(steps: list[str], max_posts: int) -> None:
+    """Each answer, a refusal too, makes room for one more."""
+    queue = backlog(max_posts)
+    waiting: list[str] = []
+    for number, step in enumerate(steps):
+        if step != "post":
+            if waiting:
+                queue.settle(ack(waiting.pop(0)) if step == "ack" else refusal(waiting.pop(0)))
+        elif len(waiting) < max_posts:
+            queue.post(Request(msg="x", id=str(number)))
+            waiting.append(str(number))
+        else:
+            with pytest.raises(BacklogFull, match=f"^{max_posts} posts are not acknowledged"):
+                queue.post(Request(msg="x", id=str(number)))
+    assert queue.unacknowledged == len(waiting)
+    assert [request.id for request in take_all(queue)] == [
+        str(number) for number, step in enumerate(steps) if step == "post" and str(number) in posted(steps, max_posts)
+    ]
+
+
+def posted(steps: list[str], max_posts: int) -> set[str]:
+    """Which of the steps' posts found room."""
+    found, waiting = set(), 0
+    for number, step in enumerate(steps):
+        if step != "post":
+            waiting = max(0, waiting - 1)
+        elif waiting < max_posts:
+            found.add(str(number))
+            waiting += 1
+    return found
+
+
+def test_posts_are_bounded_in_bytes_too_and_the_error_names_the_bound() -> None:
+    """A single larger one apart, which would never find room."""
+    queue = backlog(max_bytes=1000)
+    queue.post(Request(data=b"x" * 5000, id="large"))
+    with pytest.raises(BacklogFull, match=r"posts of 50\d\d bytes .* no more than 1000 may be"):
+        queue.post(Request(msg="x"))
+    queue.settle(ack("large"))
+    queue.post(Request(msg="x"))
+
+
+async def test_an_answer_goes_to_who_asked_and_to_nobody_else() -> None:
+    """Whether it is good or bad."""
+    queue = backlog()
+    good, bad = queue.ask(Request(msg="x", id="1")), queue.ask(Request(msg="x", id="2"))
+    assert queue.settle(refusal("2"))
+    assert queue.settle(ack("1"))
+    assert (await good, await bad) == (ack("1"), refusal("2"))
+    assert not queue.unanswered
+
+
+def test_a_refused_post_is_of_interest_to_others() -> None:
+    """Nobody waits for it, so it is left to the iteration; an acknowledgement is not."""
+    queue = backlog()
+    queue.post(Request(msg="x", id="1"))
+    queue.post(Request(msg="x", id="2"))
+    assert queue.settle(ack("1"))
+    assert not queue.settle(refusal("2"))
+    assert not queue.unanswered
+
+
+@pytest.mark.parametrize("event", [ack("other"), refusal("other"), Event(Kind.MESSAGE, "x", id="1")])
+def test_what_answers_nothing_that_was_asked_is_left_alone(event: Event) -> None:
+    """An id that is not known, or an event that is no answer."""
+    queue = backlog()
+    queue.post(Request(msg="x", id="1"))
+    assert not queue.settle(event)
+    assert queue.unanswered
+
+
+async def test_the_answer_to_who_gave_up_is_swallowed() -> None:
+    """It is nobody else's."""
+    queue = backlog()
+    queue.ask(Request(msg="x", id="1")).cancel()
+    assert queue.unanswered
+    assert queue.settle(ack("1"))
+
+
+async def test_an_id_that_is_not_answered_yet_is_refused_and_afterwards_taken_again() -> None:
+    """Two answers could not be told apart."""
+    queue = backlog()
+    queue.post(Request(msg="x", id="1"))
+    asked = queue.ask(Request(msg="x", id="2"))
+    for id_ in ("1", "2"):
+        with pytest.raises(ValueError, match="in use"):
+            queue.post(Request(msg="x", id=id_))
+        with pytest.raises(ValueError, match="in use"):
+            queue.ask(Request(msg="x", id=id_))
+    queue.settle(ack("1"))
+    queue.settle(ack("2"))
+    await asked
+    queue.post(Request(msg="x", id="1"))
+    queue.post(Request(msg="x", id="2"))
+    assert [request.id for request in take_all(queue)] == ["1", "2", "1", "2"]
+
+
+def test_a_request_that_would_end_the_call_is_not_sent() -> None:
+    """Others' requests are on the same call."""
+    queue = backlog()
+    with pytest.raises(RequestError, match="at most 4194304") as caught:
+        queue.post(Request(data=b"x" * 4194304))
+    assert caught.value.code is ErrorCode.MESSAGE_TOO_LARGE
+    assert not queue.take()
+    assert not queue.unanswered
+
+
+@given(st.permutations(range(6)), st.integers(0, 6), st.integers(0, 4))
+async def test_a_flush_waits_for_what_was_posted_before_it_and_for_nothing_else(
+    order: list[int], before: int, answered_before: int
+) -> None:
+    """In whatever order the answers come."""
+    queue = backlog()
+    for number in range(before):
+        queue.post(Request(msg="x", id=str(number)))
+    for number in range(min(answered_before, before)):
+        queue.settle(ack(str(number)))
+    flushed = queue.flushed()
+    for number in range(before, 6):
+        queue.post(Request(msg="x", id=str(number)))
+    missing = set(range(min(answered_before, before), before))
+    for number in order:
+        assert flushed.done() == (not missing)
+        queue.settle(ack(str(number)))
+        missing.discard(number)
+    assert flushed.done()
+
+
+async def test_when_the_call_ends_all_who_wait_are_told_and_lost_posts_stay_counted() -> None:
+    """Whoever gave up before is not."""
+    queue = backlog()
+    queue.post(Request(msg="x"))
+    waiting: list[asyncio.Future[Any]] = [queue.ask(Request(msg="x")), queue.flushed()]
+    queue.ask(Request(msg="x")).cancel()
+    queue.fail(ConnectionLost("gone"))
+    for result in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(result, ConnectionLost)
+    assert queue.unacknowledged == 1
+
+
+def test_a_bound_of_nothing_is_refused() -> None:
+    """No post could ever be made."""
+    with pytest.raises(ValueError, match="takes 1 or more"):
+        Backlog(0, 1)

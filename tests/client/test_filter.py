@@ -1,0 +1,361 @@
+"""A line in is a message, a message is a line out: the program in a pipeline, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+import bcast_grpc
+from bcast_grpc import Event, Kind
+
+TIMEOUT_S = 60
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
+
+
+STARTED: list[Process] = []
+
+
+class Server:
+    """``python -m bcast_grpc.server`` in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", *arguments]
+        self.process = subprocess.Popen(command, stdout=PIPE, env=ENVIRONMENT)
+        assert self.process.stdout
+        self.target = self.process.stdout.readline().decode().strip().removeprefix("listening on grpc://")
+
+    def end(self, number: signal.Signals) -> None:
+        """End it, and wait for that."""
+        self.process.send_signal(number)
+        self.process.communicate(timeout=TIMEOUT_S)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server for all tests here, which have a room each."""
+    server = Server()
+    yield server.target
+    server.end(signal.SIGTERM)
+
+
+@pytest.fixture
+def mortal() -> Iterator[Server]:
+    """A server to be ended."""
+    server = Server()
+    yield server
+    if server.process.returncode is None:
+        server.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def room(request: pytest.FixtureRequest) -> str:
+    """A room of one's own."""
+    return str(request.node.name)
+
+
+@pytest.fixture
+async def peer(server: str, room: str) -> AsyncIterator[bcast_grpc.Chat]:
+    """Somebody else in that room, who is told who comes and goes."""
+    async with bcast_grpc.connect(server, name="peer", room=room, events=["joined", "left"]) as chat:
+        yield chat
+
+
+@pytest.fixture(autouse=True)
+async def end_all() -> AsyncIterator[None]:
+    """Leave no program behind, whatever failed."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def start(target: str, *arguments: str, name: str = "log", stdin: int = PIPE, stdout: int = PIPE) -> Process:
+    """Start the program."""
+    command = [sys.executable, "-m", "bcast_grpc.client", target, "--name", name, *arguments]
+    process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=stdout, stderr=PIPE, env=ENVIRONMENT)
+    STARTED.append(process)
+    return process
+
+
+async def finish(process: Process, given: bytes = b"") -> tuple[int, list[str], list[str]]:
+    """Give it the rest of its input and wait for its end: its exit code, and its lines on stdout and stderr."""
+    async with asyncio.timeout(TIMEOUT_S):
+        stdout, stderr = await process.communicate(given if process.stdin else None)
+    assert process.returncode is not None
+    assert b"Traceback" not in stderr, stderr.decode()
+    return process.returncode, (stdout or b"").decode().splitlines(), stderr.decode().splitlines()
+
+
+async def until(chat: bcast_grpc.Chat, kind: Kind) -> Event:
+    """Wait for an event of a kind, and pass over others."""
+    async with asyncio.timeout(TIMEOUT_S):
+        async for event in chat:
+            if event.kind is kind:
+                return event
+    raise AssertionError("the chat ended")
+
+
+async def messages(chat: bcast_grpc.Chat) -> list[str]:
+    """The texts of all messages until somebody leaves."""
+    texts = []
+    async with asyncio.timeout(TIMEOUT_S):
+        async for event in chat:
+            if event.kind is Kind.LEFT:
+                break
+            if event.kind is Kind.MESSAGE:
+                texts.append(event.text)
+    return texts
+
+
+async def read_line(process: Process) -> str:
+    """Wait for its next line on stdout."""
+    assert process.stdout
+    async with asyncio.timeout(TIMEOUT_S):
+        return (await process.stdout.readline()).decode().removesuffix("\n")
+
+
+# --- lines in
+
+
+async def test_a_line_in_is_a_message(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """In order, whatever ends them, without the empty ones; then it leaves, and all went well."""
+    process = await start(server, "--room", room)
+    code, out, err = await finish(process, "hola\n\nqué tal\r\n  spaced \n\\n\x1b\nlast".encode())
+    assert await messages(peer) == ["hola", "qué tal", "  spaced ", "\\n\x1b", "last"]
+    assert (code, out, err) == (0, [], [])
+
+
+async def test_many_lines_are_sent_fast_and_in_order(
+    peer: bcast_grpc.Chat, server: str, room: str, tmp_path: Path
+) -> None:
+    """From a regular file: more than may be unacknowledged at once, in seconds."""
+    path = tmp_path / "lines"
+    path.write_text("".join(f"line {number}\n" for number in range(100_000)))
+    with path.open() as lines:
+        process = await start(server, "--room", room, stdin=lines.fileno())
+    texts, (code, _, err) = await asyncio.gather(messages(peer), finish(process))
+    assert texts == [f"line {number}" for number in range(100_000)]
+    assert (code, err) == (0, [])
+
+
+async def test_a_line_that_cannot_be_sent_is_told_by_its_number(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """Too large for the server, too large for anybody, or no text: the others go on, and the exit code is 1."""
+    lines = [b"one", b"x" * 70_000, b"three", b"x" * 4_194_304, b"x" * 4_194_305, b"\xff\xfe", b"seven", b""]
+    process = await start(server, "--room", room)
+    code, _, err = await finish(process, b"\n".join(lines))
+    assert await messages(peer) == ["one", "three", "seven"]
+    assert code == 1
+    told = {
+        int(found[1]): found[2]
+        for line in err
+        if (found := re.match(r"bcast-client: line (\d+) was not sent: (.*)", line))
+    }
+    assert sorted(told) == [2, 4, 5, 6]
+    assert len(err) == 4
+    assert "65536" in told[2]
+    assert "UTF-8" in told[6]
+
+
+async def test_a_line_goes_out_when_it_comes_in(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """It does not wait for a block to fill, nor for the input's end."""
+    process = await start(server, "--room", room)
+    assert process.stdin
+    for text in ("one", "two"):
+        process.stdin.write(f"{text}\n".encode())
+        assert (await until(peer, Kind.MESSAGE)).message == f"log: {text}"
+    assert (await finish(process))[0] == 0
+
+
+async def test_it_may_be_started_without_any_input_or_output(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """Closed descriptors are an input that has ended and an output that nobody reads."""
+    command = f'exec "{sys.executable}" -m bcast_grpc.client {server} --name log --room "$0" <&- >&-'
+    process = await asyncio.create_subprocess_exec("sh", "-c", command, room, stderr=PIPE, env=ENVIRONMENT)
+    assert (await until(peer, Kind.LEFT)).sender == "log"
+    assert (await finish(process))[0] == 0
+
+
+# --- lines out
+
+
+async def test_a_message_is_a_line_out_as_soon_as_it_comes(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """Control characters are escapes; notices go to stderr; an author without a name is no other's name."""
+    process = await start(server, "--room", room)
+    await until(peer, Kind.JOINED)
+    await peer.send("hola\n\x1b[2J\\ \u2028")
+    assert await read_line(process) == r"peer: hola\n\x1b[2J\\ \u2028"
+    async with bcast_grpc.connect(server, room=room) as nameless:
+        await nameless.send("peer: hi")
+        assert await read_line(process) == f"«{nameless.session[:6]}»: peer: hi"
+    async with bcast_grpc.connect(server, room=room, name="eva: x\\") as eva:
+        await eva.send("y")
+    assert await read_line(process) == r"eva:\x20x\\: y"
+    await peer.rename("ana")
+    code, out, err = await finish(process)
+    assert (code, out) == (0, [])
+    assert err == ["* eva:␣x\\ joined", "* eva:␣x\\ left", "* peer is now ana"]
+
+
+async def test_json_is_exact_and_complete(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """All events as they come, the welcome first, with data and all."""
+    process = await start(server, "--room", room, "--json")
+    welcome = json.loads(await read_line(process))
+    assert welcome["kind"] == "EVENT_KIND_WELCOME"
+    assert welcome["welcome"]["room"] == room
+    ack = await peer.send("a\n\x1b\x9b\u202e\\", data=b"\x00\xff")
+    line = await read_line(process)
+    assert line.isprintable()
+    event = json.loads(line)
+    assert event["message"] == "peer: a\n\x1b\x9b\u202e\\"
+    assert (event["sender"], event["session"], event["seq"], event["data"]) == (
+        "peer",
+        peer.session,
+        str(ack.seq),
+        "AP8=",
+    )
+    await peer.rename("eva")
+    assert json.loads(await read_line(process))["message"] == "peer is now eva"
+    assert await finish(process) == (0, [], [])
+
+
+async def test_colour_only_where_it_is_wanted(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """A filter's output has none unless asked."""
+    process = await start(server, "--room", room, "--color", "always")
+    await until(peer, Kind.JOINED)
+    await peer.send("hola")
+    assert re.fullmatch(r"\x1b\[38;5;\d+mpeer\x1b\[0m: hola", await read_line(process))
+    await finish(process)
+
+
+async def test_what_comes_while_it_sends_is_printed_before_it_ends(
+    peer: bcast_grpc.Chat, server: str, room: str
+) -> None:
+    """Whatever was on its way when it left."""
+    process = await start(server, "--room", room)
+    await until(peer, Kind.JOINED)
+    for number in range(5_000):
+        peer.post(f"{number}")
+    await peer.flush()
+    assert (await finish(process, b"bye\n"))[:2] == (0, [f"peer: {number}" for number in range(5_000)])
+
+
+async def test_it_sends_while_nobody_reads_its_output(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """A full pipe on one side does not stop the other."""
+    process = await start(server, "--room", room)
+    await until(peer, Kind.JOINED)
+    for number in range(5_000):
+        peer.post(f"{number} {'x' * 100}")
+    await peer.flush()
+    assert process.stdin
+    process.stdin.write(b"still here\n")
+    assert (await until(peer, Kind.MESSAGE)).text == "still here"
+    assert len((await finish(process))[1]) == 5_000
+
+
+# --- ends
+
+
+async def test_it_follows_until_it_is_interrupted(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """Its input has ended long ago, or blocks: Ctrl-C ends it at once, with 130 and no word."""
+    for stdin in (DEVNULL, PIPE):
+        process = await start(server, "--room", room, "--follow", stdin=stdin)
+        await until(peer, Kind.JOINED)
+        await peer.send("hola")
+        assert await read_line(process) == "peer: hola"
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(TIMEOUT_S):
+            await process.wait()
+        assert await finish(process) == (130, [], [])
+
+
+async def test_it_ends_quietly_when_nobody_reads_on(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """As for ``| head -1``, with the exit code of a program that SIGPIPE ended."""
+    reading, writing = os.pipe()
+    process = await start(server, "--room", room, "--follow", stdin=DEVNULL, stdout=writing)
+    os.close(writing)
+    await until(peer, Kind.JOINED)
+    await peer.send("one")
+    with os.fdopen(reading) as output:
+        assert await asyncio.to_thread(output.readline) == "peer: one\n"
+    await peer.send("two")
+    assert await finish(process) == (141, [], [])
+
+
+@pytest.mark.parametrize(("number", "told"), [(signal.SIGTERM, "SHUTTING_DOWN"), (signal.SIGKILL, "the connection to")])
+async def test_a_server_that_goes_away_ends_it_with_69(mortal: Server, number: signal.Signals, told: str) -> None:
+    """And one line on stderr; what was received before is printed."""
+    process = await start(mortal.target, "--follow")
+    async with bcast_grpc.connect(mortal.target, name="peer", events="joined") as peer:
+        await until(peer, Kind.JOINED)
+        await peer.send("hola")
+        assert await read_line(process) == "peer: hola"
+        await asyncio.to_thread(mortal.end, number)
+        with pytest.raises(bcast_grpc.BcastError):
+            await messages(peer)
+        code, _, err = await finish(process)
+        assert code == 69
+        assert told in err[-1]
+        assert [line for line in err if line.startswith("bcast-client: ")] == err[-1:]
+
+
+async def test_no_server_there_ends_it_with_69() -> None:
+    """With one line on stderr."""
+    code, _, err = await finish(await start("127.0.0.1:1"))
+    assert code == 69
+    assert len(err) == 1
+    assert err[0].startswith("bcast-client: cannot connect to 127.0.0.1:1")
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("a\x1bb", []), ("x" * 65, []), ("ana", ["--room", "a\x1bb"])])
+async def test_a_name_or_a_room_that_does_not_fit_ends_it_with_2(server: str, name: str, arguments: list[str]) -> None:
+    """In the server's words, in one line."""
+    code, _, err = await finish(await start(server, *arguments, name=name))
+    assert code == 2
+    assert len(err) == 1
+    assert "INVALID" in err[0]
+
+
+async def test_who_is_not_let_in_ends_with_77() -> None:
+    """Whatever the token; it is sent from the environment too."""
+    tokens = []
+
+    async def refuse(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        tokens.append(dict(context.invocation_metadata() or ()).get("authorization"))
+        detail = Any()
+        detail.Pack(ErrorInfo(reason="UNAUTHENTICATED", domain="bcast_grpc"))
+        refusal = Status(code=grpc.StatusCode.UNAUTHENTICATED.value[0], message="a token\nis needed", details=[detail])
+        await context.abort_with_status(rpc_status.to_status(refusal))
+
+    server = grpc.aio.server()
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(refuse)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bcast_grpc.v1.Chat", {"Connect": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    code, _, err = await finish(await start(f"127.0.0.1:{port}", "--token", "secret"))
+    await server.stop(None)
+    assert (code, err) == (77, ["bcast-client: a token␊is needed (UNAUTHENTICATED)"])
+    assert tokens == ["Bearer secret"]
+
+
+async def test_an_input_that_cannot_be_read_ends_it_with_1(server: str, room: str, tmp_path: Path) -> None:
+    """In one line."""
+    with (tmp_path / "output").open("w") as output:
+        code, _, err = await finish(await start(server, "--room", room, stdin=output.fileno()))
+    assert code == 1
+    assert err == ["bcast-client: cannot read the input or write the output: Bad file descriptor"]
