@@ -168,7 +168,8 @@ class Backlog:
 
     def _encode(self, request: Request) -> tuple[str, bytes]:
         if not request.id:
-            request = request._replace(id=f"{self._prefix}.{next(self._numbers)}")
+            id_ = f"{self._prefix}.{next(self._numbers)}"
+            request = Request(request.operacion, request.msg, request.data, id_)  # at half the cost of `_replace`
         piece = encode_request(request)
         if len(piece) > MAX_REQUEST_BYTES:  # it would end the call, for others' requests too
             reason = f"a request of {len(piece)} bytes; it takes at most {MAX_REQUEST_BYTES}"

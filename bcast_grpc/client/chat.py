@@ -241,10 +241,11 @@ class Chat:
         turn_over = not self._events or clock() >= self._turn_until
         if self._events and turn_over:
             await asyncio.sleep(0)
-        if not await stream.wait_for_events():
-            if stream.error:
-                raise stream.error
-            raise StopAsyncIteration
+        stream.taking()
+        while not self._events:
+            if stream.over:
+                raise stream.error or StopAsyncIteration
+            await stream.change()
         if turn_over:
             self._turn_until = clock() + _TURN_S
         self._until_look = _EVENTS_A_LOOK

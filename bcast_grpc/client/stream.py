@@ -57,7 +57,7 @@ class Stream:
         self._stuck_at = -1
         self._queued = asyncio.Event()
         self._room = asyncio.Event()
-        self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
         self._ended = asyncio.Event()
         call.add_done_callback(self._keep_status)
         self._writer = asyncio.create_task(self._write())
@@ -93,21 +93,16 @@ class Stream:
         self._queued.set()
         self._room.set()
 
-    async def wait_for_events(self) -> bool:
-        """Wait until the inbox holds an event.
-
-        Returns:
-            False if none will come, for the stream is over.
-        """
+    def taking(self) -> None:
+        """Tell that somebody takes events from the inbox."""
         self.taken_from = True
         if self._inbox.half_empty:
             self._room.set()
-        while not self._inbox.events:
-            if self.over:
-                return False
-            self._arrived.clear()
-            await self._arrived.wait()
-        return True
+
+    async def change(self) -> None:
+        """Wait until the inbox is given events, or the stream is over."""
+        self._changed.clear()
+        await self._changed.wait()
 
     async def finish(self) -> None:
         """Write what is in the backlog, half-close, and wait until the server has ended the call."""
@@ -172,7 +167,7 @@ class Stream:
         events = [event for event in decode_events(frame) if not (event.id and settle(event))]
         if events:
             self._inbox.put(events, len(frame))
-            self._arrived.set()
+            self._changed.set()
 
     async def _make_room(self) -> None:
         """Leave what comes next on the server, whose policy for slow clients decides, until there is room again.
@@ -199,14 +194,15 @@ class Stream:
         self.over = True
         self.error = error
         self._backlog.fail(error or ChatClosed("the chat ended before the server answered"))
-        self._arrived.set()
+        self._changed.set()
         self._ended.set()
         self._queued.set()
 
     # --- how it ended
 
     def _keep_status(self, call: Call) -> None:
-        self._status = _status_of_ended(call)
+        if self._status is None or _is_provisional(self._status):
+            self._status = _status_of_ended(call)
 
     async def _why_it_ended(self) -> BcastError | None:
         """Find the server's status.
@@ -216,7 +212,7 @@ class Stream:
         """
         status = self._status or await _status_of(self._call)
         for pause_s in _PAUSES_S:
-            if status.code() is not grpc.StatusCode.INTERNAL or status.details() != _PROVISIONAL:
+            if not _is_provisional(status):
                 break
             await asyncio.sleep(pause_s)
             status = await _status_of(self._call)
@@ -237,6 +233,10 @@ async def _let_in(call: Call, target: str, timeout_s: float) -> dict[str, str]:
     if status.code() is grpc.StatusCode.OK:
         raise CallError(ErrorCode.UNSPECIFIED, f"no bcast_grpc server at {target}: the call ended at once")
     raise error_of(status, target, connected=False)
+
+
+def _is_provisional(status: Status) -> bool:
+    return status.code() is grpc.StatusCode.INTERNAL and status.details() == _PROVISIONAL
 
 
 async def _status_of(call: Call) -> Status:

@@ -149,7 +149,7 @@ class SyncChat:
             try:
                 return self._ready.popleft()
             except IndexError:
-                # They are moved there in the other thread, not returned: so a Ctrl-C, wherever it strikes, loses none.
+                # They are moved there in the other thread, not returned: so a Ctrl-C while it waits loses none.
                 if not self._move():
                     raise StopIteration from None
 
@@ -162,13 +162,13 @@ class SyncChat:
         with self._lock:
             if self._loop is None:
                 raise ChatClosed
-            future = asyncio.run_coroutine_threadsafe(start(), self._loop)
+            result = _submit(self._loop, start)
         try:
-            return future.result(timeout_s)
+            return result.result(timeout_s)
         except futures.CancelledError:  # another thread has left the `with` statement meanwhile
             raise ChatClosed from None
         finally:
-            future.cancel()  # where it is not done, for the time is up or Ctrl-C came, nobody waits for it any more
+            result.cancel()  # where it is not done, for the time is up or Ctrl-C came, nobody waits for it any more
 
     def _release(self) -> None:
         with self._lock:
@@ -187,20 +187,24 @@ class _ThreadsChat(Chat):
         return await super().__aenter__()
 
     async def wait_and_move(self, ready: deque[Event]) -> bool:
-        """Wait for an event, then ``move``."""
-        await self._entered().wait_for_events()
+        """Wait for an event, then ``move``.
+
+        More than one may wait: other threads, or one that Ctrl-C left behind. Who comes first moves all.
+        """
+        stream = self._entered()
+        stream.taking()
+        while not self._events and not ready and not stream.over:
+            await stream.change()
         return self.move(ready)
 
     def move(self, ready: deque[Event]) -> bool:
-        """Move all events that there are to the end of ``ready``; False if there are none, since the chat has ended."""
+        """Move all events that there are to ``ready``; False if that is empty all the same, as the chat has ended."""
         stream = self._entered()
-        if self._events:
-            ready.extend(self._events)
-            self._events.clear()
-            return True
-        if stream.error:
+        ready.extend(self._events)
+        self._events.clear()
+        if stream.over and stream.error and not ready:
             raise stream.error
-        return False
+        return bool(ready) or not stream.over
 
     def _wake(self, stream: Stream) -> None:
         if not self._waking:  # one wake for many posts: it costs more than all the rest of a post
@@ -210,6 +214,32 @@ class _ThreadsChat(Chat):
     def _wake_now(self, stream: Stream) -> None:
         self._waking = False
         super()._wake(stream)
+
+
+def _submit(loop: asyncio.AbstractEventLoop, start: Callable[[], Coroutine[Any, Any, T]]) -> futures.Future[T]:
+    """Run a coroutine in the thread of ``loop``; to cancel the result cancels it.
+
+    It is made there too, other than by ``asyncio.run_coroutine_threadsafe``: a Ctrl-C may come before it is begun.
+    """
+    result: futures.Future[T] = futures.Future()
+
+    def begin() -> None:
+        task = loop.create_task(start())
+        task.add_done_callback(end)
+        result.add_done_callback(lambda _: result.cancelled() and loop.call_soon_threadsafe(task.cancel))
+
+    def end(task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            result.cancel()
+        elif not result.set_running_or_notify_cancel():
+            task.exception()  # nobody waits for it
+        elif error := task.exception():
+            result.set_exception(error)
+        else:
+            result.set_result(task.result())
+
+    loop.call_soon_threadsafe(begin)
+    return result
 
 
 class _BackgroundLoop:

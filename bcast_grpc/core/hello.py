@@ -108,8 +108,12 @@ def _read_room(room: str, limits: Limits, prefix: str) -> str:
 
 
 def _read_client(client: str, limits: Limits, prefix: str) -> str:
-    if len(client.encode()) > limits.max_id_bytes:
-        raise _invalid(f"{prefix}client: {len(client.encode())} bytes; it takes at most {limits.max_id_bytes}")
+    try:
+        size = len(client.encode())
+    except UnicodeEncodeError:
+        raise _invalid(f"{prefix}client: half of a surrogate pair is no text") from None
+    if size > limits.max_id_bytes:
+        raise _invalid(f"{prefix}client: {size} bytes; it takes at most {limits.max_id_bytes}")
     return client
 
 

@@ -26,8 +26,10 @@ def server() -> Iterator[str]:
     """The address of a server for all, which have a room each."""
     process, target = start_server()
     with process:
-        yield target
-        process.terminate()
+        try:
+            yield target
+        finally:
+            process.terminate()
 
 
 @pytest.fixture
@@ -35,8 +37,10 @@ def mortal_server() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server to be ended, and its address."""
     process, target = start_server()
     with process:
-        yield process, target
-        process.kill()
+        try:
+            yield process, target
+        finally:
+            process.kill()
 
 
 @pytest.fixture

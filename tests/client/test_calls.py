@@ -36,7 +36,7 @@ def test_an_address_is_taken_as_people_write_it(given_target: str, target: str) 
     "target", ["", ":4000", "a b:4000", "host:", "host:0", "host:65536", "host:http", "::1", "a/b"]
 )
 def test_what_is_no_address_is_refused_before_anything_is_tried(target: str) -> None:
-    """gRPC would take the port modulo 65536, and wait for names that cannot be."""
+    """Else gRPC takes the port modulo 65536, and looks for names that cannot be."""
     with pytest.raises(ValueError, match="takes HOST:PORT, such as 127"):
         bcast_grpc.connect(target)
 
@@ -63,7 +63,7 @@ def test_plain_ascii_stays_readable(text: str) -> None:
 @pytest.mark.parametrize("token", ["with space", "línea", "new\nline"])
 def test_a_token_that_cannot_be_sent_is_refused(token: str) -> None:
     """It is not shown in the error."""
-    with pytest.raises(ValueError, match="^token: takes printable ASCII characters without spaces$"):
+    with pytest.raises(ValueError, match=r"^token: takes printable ASCII characters without spaces$"):
         bcast_grpc.connect(token=token)
 
 

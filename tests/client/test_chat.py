@@ -73,8 +73,7 @@ async def test_posts_arrive_all_once_and_in_order(ana: Chat, bob: Chat) -> None:
         try:
             ana.post(str(count))
             count += 1
-        except BacklogFull as error:
-            assert "10000 posts are not acknowledged" in str(error)
+        except BacklogFull:
             await ana.flush()
     await ana.leave()
     assert [event.text for event in await take(bob, count)] == [str(number) for number in range(count)]
@@ -128,16 +127,6 @@ async def test_one_hears_oneself_where_asked_to(server: str, room: str) -> None:
         assert (await anext(chat)).text == "hola"
 
 
-async def test_an_id_makes_a_retry_safe_over_a_reconnect(server: str, room: str, bob: Chat) -> None:
-    """With the same stable client id."""
-    for duplicate in (False, True):
-        async with bcast_grpc.connect(server, room=room, client="stable", events="none") as chat:
-            assert (await chat.send("once", id="1")).duplicate is duplicate
-    await bob.send("end")
-    await bob.leave()
-    assert await texts(bob) == ["once"]
-
-
 async def test_many_tasks_may_send_at_the_same_time(ana: Chat, bob: Chat) -> None:
     """Each gets its own acknowledgement."""
     acks = await asyncio.gather(*(ana.send(str(number)) for number in range(500)))
@@ -153,7 +142,7 @@ async def test_the_iteration_may_be_broken_off_and_begun_again(ana: Chat, bob: C
     for number in range(100):
         ana.post(str(number))
     await ana.leave()
-    heard = []
+    heard: list[str] = []
     while len(heard) < 100:
         async for event in bob:
             heard.append(event.text)
@@ -165,7 +154,7 @@ async def test_a_cancelled_wait_for_an_event_loses_none(ana: Chat, bob: Chat) ->
     """Whenever it is cancelled."""
     heard = []
     for number in range(50):
-        waiting = asyncio.create_task(anext(bob))  # type: ignore[arg-type]
+        waiting = asyncio.create_task(anext(bob))
         sending = asyncio.create_task(ana.send(str(number)))
         for _ in range(number):
             await asyncio.sleep(0)

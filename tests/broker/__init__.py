@@ -1,0 +1,1 @@
+"""What every broker promises to a hub, and what each one adds."""

@@ -1,0 +1,153 @@
+"""What a flush offers: encoded once for each wire format, the same bytes for everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bcast_grpc.core.batch import Batch, Codec, Frame, Run, utf8_bytes, wire_bytes
+from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind
+
+from .world import PlainWire
+
+ANA = Author("session-a", "ana", "session-a")
+BOB = Author("session-b", "", "session-b")
+
+
+def run_of(author: Author, *ids: str, first_seq: int = 1) -> Run:
+    """A run of messages, the first of which has the place ``first_seq``."""
+    run = Run(Kind.MESSAGE, author)
+    for seq, id_ in enumerate(ids, first_seq):
+        run.add(Entry(author, f"message {seq}", b"data", id_), 100, seq, 1000 + seq)
+    return run
+
+
+def not_encoding(_: Sequence[Event]) -> Sequence[Frame]:
+    """An encoder that must not be needed."""
+    raise AssertionError("encoded again")
+
+
+# --- codecs
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.integers(1, 5)), max_size=20), st.integers(1, 12))
+@settings(deadline=None)
+def test_join_keeps_order_and_count_and_size(frames: list[Frame], frame_bytes: int) -> None:
+    """Joined frames hold the same bytes and as many events, and none is larger than allowed, a single one apart."""
+    joined = Codec(not_encoding, frame_bytes).join(frames)
+    assert b"".join(data for data, _ in joined) == b"".join(data for data, _ in frames)
+    assert sum(count for _, count in joined) == sum(count for _, count in frames)
+    assert all(len(data) <= frame_bytes or data in [piece for piece, _ in frames] for data, _ in joined)
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.integers(1, 5)), max_size=20), st.integers(1, 12))
+@settings(deadline=None)
+def test_join_makes_as_few_frames_as_it_can(frames: list[Frame], frame_bytes: int) -> None:
+    """No two neighbours that would fit into one frame are left apart."""
+    joined = Codec(not_encoding, frame_bytes).join(frames)
+    sizes = [len(data) for data, _ in joined]
+    first_pieces = iter([len(data) for data, _ in frames])
+    starts = []
+    for size in sizes:  # the first piece of each joined frame
+        starts.append(first := next(first_pieces))
+        while first < size:
+            first += next(first_pieces)
+    assert all(size + after > frame_bytes for size, after in zip(sizes, starts[1:], strict=False))
+
+
+def test_a_format_without_frames_joins_nothing() -> None:
+    """With a frame size of 0 every frame stays what it was."""
+    frames = [(b"a", 1), (b"b", 1)]
+    assert Codec(not_encoding, 0).join(frames) == frames
+
+
+def test_frames_of_answers_are_joined() -> None:
+    """What one client is answered goes out in as few frames as its format allows."""
+    answers = [Event(Kind.ACK, "sent"), Event(Kind.ACK, "sent")]
+    assert [count for _, count in PlainWire(1000).codec.frames(answers)] == [2]
+    assert [count for _, count in PlainWire().codec.frames(answers)] == [1, 1]
+
+
+# --- runs
+
+
+def test_a_run_holds_the_messages_as_they_were_accepted() -> None:
+    """Each message keeps its author, text, payload, place and time; its id is for the author alone."""
+    run = run_of(ANA, "id", first_seq=7)
+    assert run.events == [Event(Kind.MESSAGE, "message 7", ANA, 7, 1007, b"data", "", None)]
+    assert (run.kind, run.author, run.ids, run.bytes) == (Kind.MESSAGE, ANA, ["id"], 100)
+
+
+def test_a_notice_is_a_run_of_its_own() -> None:
+    """A notice has the audience of its author and kind, and wants no ack."""
+    notice = Event(Kind.LEFT, "ana left", ANA)
+    run = Run.of_notice(notice)
+    assert (run.kind, run.author, run.events, run.acks("epoch")) == (Kind.LEFT, ANA, [notice], [])
+
+
+def test_a_run_is_encoded_once_for_each_format() -> None:
+    """However many batches and clients need it, one format makes its bytes once, and all get the same object."""
+    wire, other = PlainWire(1000), PlainWire(1000)
+    run = run_of(ANA, "", "")
+    first = run.frames(wire.codec)
+    for batch in (Batch([run]), Batch([run]), Batch([run, run_of(BOB, "")])):
+        batch.frames(wire.codec)
+    assert run.frames(wire.codec) is first
+    assert [event.author for event in wire.encoded] == [ANA, ANA, BOB]
+    assert Batch([run]).frames(wire.codec)[0][0] is first[0][0]
+    run.frames(other.codec)
+    assert other.encoded == run.events
+
+
+def test_acks_answer_those_who_gave_an_id() -> None:
+    """Each message with an id is acknowledged with its place, the epoch, the counts and the time of its acceptance."""
+    run = run_of(ANA, "one", "", "three")
+    run.queued, run.refused = 5, 2
+    one, three = run.acks("epoch")
+    assert (one.kind, one.id, one.time_ns, one.detail) == (Kind.ACK, "one", 1001, Ack(1, "epoch", False, 5, 2))
+    assert (three.kind, three.id, three.time_ns, three.detail) == (
+        Kind.ACK,
+        "three",
+        1003,
+        Ack(3, "epoch", False, 5, 2),
+    )
+
+
+# --- batches
+
+
+def test_a_batch_is_its_runs_in_order() -> None:
+    """Everyone who sees the same runs gets the same bytes, joined once for each format."""
+    wire = PlainWire(1000)
+    batch = Batch([run_of(ANA, "", ""), run_of(BOB, "", first_seq=3)])
+    frames = batch.frames(wire.codec)
+    ((data, count),) = frames
+    assert [event.seq for event in wire.decode(data)] == [1, 2, 3]
+    assert count == 3
+    assert batch.frames(wire.codec) is frames
+
+
+def test_a_batch_for_a_format_without_frames_is_single_events() -> None:
+    """A client that did not ask for batches gets each event as a frame of its own."""
+    assert [count for _, count in Batch([run_of(ANA, "", ""), run_of(BOB, "")]).frames(PlainWire().codec)] == [1, 1, 1]
+
+
+# --- sizes
+
+
+@given(st.text())
+@settings(deadline=None)
+def test_utf8_bytes_is_the_size_of_the_encoded_text(text: str) -> None:
+    """Text is counted as it goes out."""
+    assert utf8_bytes(text) == len(text.encode())
+
+
+@given(st.text(max_size=50), st.binary(max_size=50), st.text(max_size=64))
+@settings(deadline=None)
+def test_a_message_is_counted_with_its_text_payload_and_name(text: str, data: bytes, name: str) -> None:
+    """What a message is reckoned at is more than what it carries."""
+    size = wire_bytes(Entry(Author("session", name, "session"), text, data))
+    assert size > len(text.encode()) + len(data) + len(name.encode())
+    assert Run.of_notice(Event(Kind.LEFT, text, NOBODY)).bytes > len(text.encode())

@@ -1,0 +1,303 @@
+"""When a room flushes: at once when idle, and never faster than its own writers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from bcast_grpc.core.clock import MAX_READING_S, MAX_ROUND_S, FlushClock
+
+from .scheduler import ManualScheduler
+
+
+class Flushes:
+    """A room as its clock sees it: something is pending, and a flush sets writers off.
+
+    Attributes:
+        at: when each flush came.
+        pending: how much there is to flush.
+        writers: how many writers the next flush sets off.
+        during: what else happens in the next flush.
+    """
+
+    def __init__(self) -> None:
+        self.scheduler = ManualScheduler()
+        self.lock = threading.RLock()
+        self.at: list[float] = []
+        self.pending = 0
+        self.writers = 0
+        self.during: Callable[[], None] | None = None
+        self.clock = FlushClock(self.scheduler, self._flush, lambda: bool(self.pending), self.lock)
+
+    def _flush(self, round_: int) -> int:
+        self.at.append(self.scheduler.now)
+        assert round_ == len(self.at), "rounds are counted from 1 on"
+        self.pending = 0
+        during, self.during = self.during, None
+        if during:
+            during()
+        return self.writers
+
+    def poke(self) -> None:
+        """Something is pending."""
+        with self.lock:
+            self.pending += 1
+            self.clock.poke()
+
+    def start_round(self, writers: int) -> None:
+        """Flush, and have that many writers set off."""
+        self.writers = writers
+        self.poke()
+        self.scheduler.run_soon()
+
+
+@pytest.fixture
+def room() -> Flushes:
+    """A room with nothing pending."""
+    return Flushes()
+
+
+def test_nothing_happens_until_something_is_pending(room: Flushes) -> None:
+    """An idle clock asks nothing of the loop."""
+    assert room.scheduler.scheduled == []
+
+
+def test_idle_it_flushes_at_once(room: Flushes) -> None:
+    """The first message of an idle room waits for nothing."""
+    room.scheduler.advance(5)
+    room.start_round(0)
+    assert room.at == [5]
+
+
+def test_a_flush_comes_from_the_loop(room: Flushes) -> None:
+    """Whoever pokes does not flush: that might be any thread, with the lock held."""
+    room.poke()
+    assert room.at == []
+
+
+def test_pokes_before_the_flush_are_one(room: Flushes) -> None:
+    """However much is pending, one flush takes it."""
+    for _ in range(3):
+        room.poke()
+    room.scheduler.settle()
+    assert room.at == [0]
+
+
+def test_it_collects_while_a_round_is_out(room: Flushes) -> None:
+    """What comes while writers of the last flush are busy waits for them."""
+    room.start_round(1)
+    room.poke()
+    room.scheduler.advance(MAX_ROUND_S * 0.9)
+    assert room.at == [0]
+    room.clock.written(1)
+    room.scheduler.advance(MAX_READING_S)
+    assert len(room.at) == 2
+
+
+def test_reading_gets_as_much_time_as_the_round_took(room: Flushes) -> None:
+    """After a round of 4 ms, what is pending is flushed 4 ms later."""
+    room.start_round(1)
+    room.poke()
+    room.scheduler.advance(0.004)
+    room.clock.written(1)
+    room.scheduler.settle()
+    assert room.at == [0, pytest.approx(0.008)]
+
+
+def test_the_pause_for_reading_is_bounded(room: Flushes) -> None:
+    """After a long round, reading gets no more than its share."""
+    room.start_round(1)
+    room.poke()
+    room.scheduler.advance(0.04)
+    room.clock.written(1)
+    room.scheduler.settle()
+    assert room.at == [0, pytest.approx(0.04 + MAX_READING_S)]
+
+
+def test_without_anything_pending_there_is_no_pause(room: Flushes) -> None:
+    """A round during which nothing came makes the next message wait for nothing."""
+    room.start_round(1)
+    room.scheduler.advance(0.009)
+    room.clock.written(1)
+    assert room.scheduler.scheduled == []
+    room.start_round(0)
+    assert room.at == [0, pytest.approx(0.009)]
+
+
+def test_a_flush_that_sets_nobody_off_is_over_at_once(room: Flushes) -> None:
+    """Without writers there is nothing to wait for."""
+    room.start_round(0)
+    room.start_round(0)
+    assert room.at == [0, 0]
+    assert room.scheduler.scheduled == []
+
+
+@pytest.mark.parametrize(("writers", "needed"), [(1, 1), (7, 7), (8, 7), (15, 14), (16, 14), (100, 88)])
+def test_seven_in_eight_writers_end_a_round(room: Flushes, writers: int, needed: int) -> None:
+    """A round is over when seven in eight of its writers are done, and not one writer earlier."""
+    room.start_round(writers)
+    room.poke()
+    for _ in range(needed - 1):
+        room.clock.written(1)
+    room.scheduler.advance(MAX_ROUND_S * 0.9)
+    assert len(room.at) == 1
+    room.clock.written(1)
+    room.scheduler.advance(MAX_READING_S)
+    assert len(room.at) == 2
+
+
+def test_a_writer_that_stopped_holds_the_clock_only_so_long(room: Flushes) -> None:
+    """A round is over after ``MAX_ROUND_S``, whoever is still busy."""
+    room.start_round(1)
+    room.poke()
+    room.scheduler.settle()
+    assert room.at == [0, pytest.approx(MAX_ROUND_S + MAX_READING_S)]
+
+
+def test_an_old_round_is_over_for_good(room: Flushes) -> None:
+    """A writer that comes late from an earlier round says nothing about this one."""
+    room.start_round(1)
+    room.scheduler.advance(MAX_ROUND_S)
+    room.start_round(1)
+    room.poke()
+    room.clock.written(1)
+    room.scheduler.advance(MAX_ROUND_S * 0.9)
+    assert len(room.at) == 2
+    room.clock.written(2)
+    room.scheduler.advance(MAX_READING_S)
+    assert len(room.at) == 3
+
+
+def test_late_writers_of_a_round_change_nothing(room: Flushes) -> None:
+    """Those that were tolerated may still come when the round is over."""
+    room.start_round(8)
+    for _ in range(8):
+        room.clock.written(1)
+    assert room.scheduler.scheduled == []
+    room.start_round(0)
+    assert len(room.at) == 2
+
+
+def test_a_poke_during_a_flush_is_not_lost(room: Flushes) -> None:
+    """What becomes pending while a flush is at work gets a flush of its own."""
+    room.during = room.poke
+    room.start_round(0)
+    room.scheduler.settle()
+    assert room.at == [0, 0]
+    assert room.pending == 0
+
+
+def test_a_fault_in_a_flush_is_not_the_end_of_the_room(room: Flushes) -> None:
+    """After a flush that failed the next one comes as if nothing had been."""
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    room.during = fail
+    with pytest.raises(ZeroDivisionError):
+        room.start_round(3)
+    room.start_round(0)
+    assert room.at == [0, 0]
+
+
+class ClockMachine(RuleBasedStateMachine):
+    """A clock beside a model that says when the next flush is due."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduler = ManualScheduler()
+        self.lock = threading.RLock()
+        self.clock = FlushClock(self.scheduler, self.flush, self.has_pending, self.lock)
+        self.pending = 0
+        self.rounds = 0
+        self.began = 0.0
+        self.set_off = 0
+        self.busy: dict[int, int] = {}  # writers by round
+        self.round_open = False
+        self.due: float | None = None
+        self.next_writers = 0
+        self.comes_meanwhile = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the round may end."""
+        late = self.scheduler.now >= self.began + MAX_ROUND_S
+        return late or self.busy[self.rounds] <= self.set_off // 8
+
+    def flush(self, round_: int) -> int:
+        """Take a flush when it is due, and only then."""
+        assert self.due == pytest.approx(self.scheduler.now)
+        assert not self.round_open
+        self.rounds += 1
+        assert round_ == self.rounds
+        self.pending, self.due = 0, None
+        comes_meanwhile, self.comes_meanwhile = self.comes_meanwhile, 0
+        for _ in range(comes_meanwhile):
+            self.poke()
+        self.began, self.set_off, self.round_open = self.scheduler.now, self.next_writers, True
+        self.busy[round_] = self.next_writers
+        return self.next_writers
+
+    def has_pending(self) -> bool:
+        """Be asked at the end of a round, which must be over then."""
+        assert self.round_open
+        assert self.done
+        self.round_open = False
+        if self.pending:
+            self.due = self.scheduler.now + min(self.scheduler.now - self.began, MAX_READING_S)
+        return bool(self.pending)
+
+    @rule(writers=st.integers(0, 20), comes_meanwhile=st.sampled_from([0, 0, 2]))
+    def plan(self, writers: int, comes_meanwhile: int) -> None:
+        """Decide how many writers a flush sets off from now on, and what comes during the next one."""
+        self.next_writers, self.comes_meanwhile = writers, comes_meanwhile
+
+    @rule()
+    def poke(self) -> None:
+        """Have something pending; an idle clock flushes it at once."""
+        with self.lock:
+            idle = not self.round_open and self.due is None and not self.in_flush
+            self.pending += 1
+            self.clock.poke()
+        if idle:
+            self.due = self.scheduler.now
+
+    @precondition(lambda self: any(self.busy.values()))
+    @rule(pick=st.integers(0, 1000), count=st.integers(1, 20))
+    def write(self, pick: int, count: int) -> None:
+        """Let writers of some round be done."""
+        rounds = [round_ for round_, busy in self.busy.items() if busy]
+        round_ = rounds[pick % len(rounds)]
+        for _ in range(min(count, self.busy[round_])):
+            self.busy[round_] -= 1
+            self.clock.written(round_)
+
+    @rule(seconds=st.sampled_from([0, 0.001, 0.004, 0.011, 0.03, MAX_ROUND_S]))
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.scheduler.advance(seconds)
+
+    @property
+    def in_flush(self) -> bool:
+        """Whether a flush is at work."""
+        return len(self.busy) < self.rounds
+
+    @invariant()
+    def a_round_ends_in_time(self) -> None:
+        """A round is open only as long as it may be."""
+        assert not (self.round_open and self.done)
+
+    @invariant()
+    def nothing_is_asked_twice_and_no_wake_up_is_lost(self) -> None:
+        """The loop is to make one call where there is something to wait for, and none where not."""
+        assert len(self.scheduler.scheduled) == (self.round_open or self.due is not None)
+        assert not self.pending or self.round_open or self.due is not None
+
+
+ClockMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestClock = ClockMachine.TestCase

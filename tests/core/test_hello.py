@@ -1,0 +1,190 @@
+"""What a client says of itself: every key, and what is said about those that do not fit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bcast_grpc.core.hello import Hello, check_name, read_hello
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.errors import CallError, ErrorCode, RequestError
+from bcast_grpc.events import Kind
+
+LIMITS = Limits()
+KEYS = ["name", "room", "client", "events", "batch", "echo"]
+NOTICES = {"welcome": Kind.WELCOME, "joined": Kind.JOINED, "left": Kind.LEFT, "progress": Kind.PROGRESS}
+CONTROLS = ["\x00", "\n", "\t", "\x1b", "\x7f", "\x85", "\x9f", "\u2028", "\u2029", "\ud800"]
+
+
+def hello(**given: str) -> Hello:
+    """What is read from these keys."""
+    return read_hello(given.items(), LIMITS)
+
+
+def refusal(*pairs: tuple[str, str]) -> tuple[ErrorCode, str]:
+    """The code and the text with which they are refused."""
+    with pytest.raises(CallError) as caught:
+        read_hello(pairs, LIMITS, "bcast-")
+    return caught.value.code, caught.value.reason
+
+
+# --- every key
+
+
+def test_all_keys_are_optional() -> None:
+    """Who says nothing is in the lobby, without a name, and is told of departures."""
+    assert hello() == Hello()
+    assert Hello() == Hello("", "lobby", "", frozenset({Kind.MESSAGE, Kind.LEFT}), False, False)
+
+
+def test_each_key_has_its_effect() -> None:
+    """Name, room, client, events, batch and echo are taken as they are said."""
+    said = hello(name="José", room="sala 1", client="c-1", events="welcome", batch="1", echo="1")
+    assert said == Hello("José", "sala 1", "c-1", frozenset({Kind.MESSAGE, Kind.WELCOME}), True, True)
+
+
+def test_an_empty_name_is_none() -> None:
+    """A program that has no name to give may say so."""
+    assert hello(name="").name == ""
+
+
+@pytest.mark.parametrize("word", NOTICES)
+def test_each_notice_can_be_asked_for(word: str) -> None:
+    """One word, one kind, beside messages."""
+    assert hello(events=word).kinds == {Kind.MESSAGE, NOTICES[word]}
+
+
+@given(st.lists(st.sampled_from(sorted(NOTICES)), min_size=1))
+@settings(deadline=None)
+def test_events_are_a_list(words: list[str]) -> None:
+    """Any of the words in any order, spaces around them or not, more than once or not."""
+    expected = {Kind.MESSAGE, *(NOTICES[word] for word in words)}
+    assert hello(events=",".join(words)).kinds == expected
+    assert hello(events=" , ".join(words)).kinds == expected
+
+
+def test_all_and_none_stand_alone() -> None:
+    """``all`` is every notice, ``none`` is messages only."""
+    assert hello(events="all").kinds == {Kind.MESSAGE, *NOTICES.values()}
+    assert hello(events="none").kinds == {Kind.MESSAGE}
+
+
+@pytest.mark.parametrize("key", ["batch", "echo"])
+def test_flags_take_1_and_0(key: str) -> None:
+    """1 is on, 0 is off."""
+    assert getattr(hello(**{key: "1"}), key) is True
+    assert getattr(hello(**{key: "0"}), key) is False
+
+
+@pytest.mark.parametrize("label", ["a", "x" * 64, "José García", "日本語", "👩‍👩‍👧", "a b", "%", "..", "ana:"])
+def test_names_are_any_printable_text(label: str) -> None:
+    """A name has 1 to 64 characters of any script; a room may be called the same."""
+    check_name(label, LIMITS)
+    assert hello(name=label, room=label).name == label
+
+
+def test_rooms_may_be_longer_than_names() -> None:
+    """A room's name has up to 128 characters."""
+    assert hello(room="ñ" * 128).room == "ñ" * 128
+
+
+def test_the_clients_id_is_measured_in_bytes() -> None:
+    """``client`` takes up to 128 bytes of UTF-8."""
+    assert hello(client="ñ" * 64).client == "ñ" * 64
+
+
+# --- every refusal names the key and what it takes
+
+
+@pytest.mark.parametrize("bad", ["", " ", "\u3000"])
+def test_a_blank_name_is_no_name(bad: str) -> None:
+    """A ``join`` takes no name that nobody can see."""
+    with pytest.raises(RequestError, match="is blank; it takes 1 to 64 characters") as caught:
+        check_name(bad, LIMITS)
+    assert caught.value.code is ErrorCode.NAME_INVALID
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_control_characters_are_refused(control: str) -> None:
+    """Neither a name nor a room holds characters that do something to a screen or a log, and the text shows none."""
+    code, reason = refusal(("name", f"ana{control}"))
+    assert code is ErrorCode.NAME_INVALID
+    assert reason == f"bcast-name: holds the control character U+{ord(control):04X}; it takes 1 to 64 others"
+    code, reason = refusal(("room", f"{control}dev"))
+    assert code is ErrorCode.METADATA_INVALID
+    assert reason == f"bcast-room: holds the control character U+{ord(control):04X}; it takes 1 to 128 others"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("name", "x" * 65, "65 characters; it takes 1 to 64"),
+        ("name", "  ", "'  ' is blank; it takes 1 to 64 characters"),
+        ("room", "x" * 129, "129 characters; it takes 1 to 128"),
+        ("room", "", "'' is blank; it takes 1 to 128 characters"),
+        ("room", " ", "' ' is blank; it takes 1 to 128 characters"),
+        ("client", "ñ" * 65, "130 bytes; it takes at most 128"),
+        ("events", "", "'' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
+        ("events", "gap", "'gap' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
+        ("events", "left,", "'' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
+        ("events", "all,left", "'all' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
+        ("events", "left,none", "'none' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
+        ("events", "Left", "'Left' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
+        ("batch", "true", "'true' does not fit; it takes 1 or 0"),
+        ("batch", "", "'' does not fit; it takes 1 or 0"),
+        ("echo", "2", "'2' does not fit; it takes 1 or 0"),
+        (
+            "nmae",
+            "ana",
+            "no such key; there are bcast-name, bcast-room, bcast-client, bcast-events, bcast-batch, bcast-echo",
+        ),
+        ("after", "epoch:1", "this server keeps no history to replay; leave it out"),
+        ("history", "10", "this server keeps no history to replay; leave it out"),
+    ],
+)
+def test_a_refusal_names_the_key_and_what_it_takes(key: str, value: str, says: str) -> None:
+    """Whoever reads the status knows what to change."""
+    code, reason = refusal((key, value))
+    assert reason == f"bcast-{key}: {says}"
+    assert code is (ErrorCode.NAME_INVALID if key == "name" else ErrorCode.METADATA_INVALID)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_is_given_once(key: str) -> None:
+    """Of two values, neither is silently dropped."""
+    value = {"events": "left", "batch": "1", "echo": "1"}.get(key, "x")
+    code, reason = refusal((key, value), (key, value))
+    assert (code, reason) == (ErrorCode.METADATA_INVALID, f"bcast-{key}: given twice; it takes one value")
+
+
+def test_keys_are_named_as_they_are_at_the_door() -> None:
+    """A door whose keys have no prefix names them without one."""
+    with pytest.raises(CallError, match=r"^batch: 'x' does not fit"):
+        read_hello([("batch", "x")], LIMITS)
+
+
+def test_limits_are_settings() -> None:
+    """How long names and ids may be is not written into the code."""
+    limits = Limits(max_name=6, max_room=6, max_id_bytes=6)
+    for key in ("name", "room", "client"):
+        assert getattr(read_hello([(key, "x" * 6)], limits), key) == "x" * 6
+        with pytest.raises(CallError, match=r"\b7 (characters|bytes); it takes .*\b6"):
+            read_hello([(key, "x" * 7)], limits)
+
+
+ANY_TEXT = st.text(max_size=70) | st.text(st.characters(categories=["Cs", "Cc", "Lu"]), max_size=5)
+
+
+@given(st.sampled_from([*KEYS, "nmae", "after"]), ANY_TEXT)
+@example("client", "\ud800")
+@settings(deadline=None)
+def test_whatever_is_said_is_taken_or_refused_by_name(key: str, value: str) -> None:
+    """No text, not even one that is no Unicode, makes anything but a ``Hello`` or a refusal that names its key."""
+    reason = f"bcast-{key}: "
+    try:
+        read_hello([(key, value)], LIMITS, "bcast-")
+    except CallError as error:
+        reason = error.reason
+    assert reason.startswith(f"bcast-{key}: ")
+    assert reason.isprintable()

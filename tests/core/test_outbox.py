@@ -1,0 +1,318 @@
+"""One client's queue: bounded, in order, and never waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from bcast_grpc.core.batch import Codec, Frame
+from bcast_grpc.core.outbox import Outbox, OutboxClosed
+from bcast_grpc.errors import CallError, ErrorCode
+
+FRAME_BYTES = 10
+FAULT = CallError(ErrorCode.SLOW_CONSUMER, "too slow")
+
+
+def nothing(_: object) -> Sequence[Frame]:
+    """Encode nothing: what is offered here is bytes already."""
+    return []
+
+
+def outbox_of(
+    max_messages: int = 100, max_bytes: int = 1000, frame_bytes: int = FRAME_BYTES
+) -> tuple[Outbox, list[int]]:
+    """An empty outbox, and a list that grows with every wake."""
+    wakes: list[int] = []
+    codec = Codec(nothing, frame_bytes)
+    return Outbox(codec, max_messages=max_messages, max_bytes=max_bytes, wake=lambda: wakes.append(1)), wakes
+
+
+def taken(outbox: Outbox) -> list[bytes]:
+    """All that can be taken."""
+    frames = []
+    while (frame := outbox.take()) is not None:
+        frames.append(frame)
+    return frames
+
+
+# --- bounds
+
+
+def test_bounds_are_inclusive() -> None:
+    """A queue holds exactly as many messages and bytes as its bounds say."""
+    by_messages, _ = outbox_of(max_messages=2)
+    assert by_messages.offer([(b"a", 1), (b"b", 1)])
+    assert not by_messages.offer([(b"c", 1)])
+    by_bytes, _ = outbox_of(max_bytes=2)
+    assert by_bytes.offer([(b"ab", 1)])
+    assert not by_bytes.offer([(b"c", 1)])
+
+
+def test_an_offer_is_taken_whole_or_not_at_all() -> None:
+    """Of an offer that does not fit as a whole, nothing is queued, and a smaller one still may be."""
+    outbox, _ = outbox_of(max_messages=3)
+    assert outbox.offer([(b"a", 2)])
+    assert not outbox.offer([(b"b", 1), (b"c", 1)])
+    assert (outbox.queued_messages, outbox.queued_bytes) == (2, 1)
+    assert outbox.offer([(b"d", 1)])
+    assert taken(outbox) == [b"ad"]
+
+
+def test_what_is_taken_makes_room() -> None:
+    """The bounds are those of what is queued, not of what was ever offered."""
+    outbox, _ = outbox_of(max_messages=1, max_bytes=1)
+    for _ in range(3):
+        assert outbox.offer([(b"a", 1)])
+        assert taken(outbox) == [b"a"]
+    assert (outbox.queued_messages, outbox.queued_bytes) == (0, 0)
+
+
+# --- frames
+
+
+def test_neighbours_are_joined_up_to_the_frame_size() -> None:
+    """A frame holds as many neighbours as fit, to the byte."""
+    outbox, _ = outbox_of()
+    outbox.offer([(b"1234", 1), (b"123456", 1), (b"1", 1)])
+    assert taken(outbox) == [b"1234123456", b"1"]
+
+
+def test_a_single_larger_piece_is_a_frame_of_its_own() -> None:
+    """What is larger than a frame may be is neither refused, nor split, nor joined."""
+    outbox, _ = outbox_of()
+    large = bytes(FRAME_BYTES + 1)
+    outbox.offer([(b"a", 1), (large, 1), (b"b", 1)])
+    assert taken(outbox) == [b"a", large, b"b"]
+
+
+def test_a_format_that_joins_nothing_gets_each_piece_alone() -> None:
+    """With a frame size of 0, one piece is one frame."""
+    outbox, _ = outbox_of(frame_bytes=0)
+    outbox.offer([(b"a", 1), (b"b", 1)])
+    assert taken(outbox) == [b"a", b"b"]
+
+
+def test_a_lone_piece_is_not_copied() -> None:
+    """The bytes that all clients share are handed on as they are."""
+    outbox, _ = outbox_of()
+    piece = bytes(5)
+    outbox.offer([(piece, 1)])
+    assert outbox.take() is piece
+
+
+# --- waking
+
+
+def test_a_busy_writer_is_not_woken() -> None:
+    """Until the writer has found the queue empty, an offer wakes nobody."""
+    outbox, wakes = outbox_of()
+    outbox.offer([(b"a", 1)])
+    outbox.take()
+    outbox.offer([(b"b", 1)])
+    assert wakes == []
+
+
+def test_an_idle_writer_is_woken_once() -> None:
+    """The first offer after the queue was found empty wakes the writer, the next one does not."""
+    outbox, wakes = outbox_of()
+    assert outbox.take() is None
+    assert outbox.idle
+    outbox.offer([(b"a", 1)])
+    outbox.offer([(b"b", 1)])
+    assert not outbox.idle
+    assert wakes == [1]
+
+
+def test_a_refused_offer_wakes_nobody() -> None:
+    """A writer is not woken for nothing."""
+    outbox, wakes = outbox_of(max_messages=0)
+    outbox.take()
+    assert not outbox.offer([(b"a", 1)])
+    assert outbox.idle
+    assert wakes == []
+
+
+def test_wake_is_called_without_the_lock() -> None:
+    """Whoever is woken may take at once, in the same thread."""
+    woken: list[bytes | None] = []
+    outbox = Outbox(Codec(nothing, 0), max_messages=1, max_bytes=1, wake=lambda: woken.append(outbox.take()))
+    outbox.take()
+    outbox.offer([(b"a", 1)])
+    outbox.close()
+    assert woken == [b"a", None]
+
+
+# --- the end
+
+
+def test_after_close_nothing_more_is_taken_in() -> None:
+    """An offer after ``close()`` raises, and changes nothing."""
+    outbox, _ = outbox_of()
+    outbox.offer([(b"a", 1)])
+    outbox.close()
+    with pytest.raises(OutboxClosed):
+        outbox.offer([(b"b", 1)])
+    assert outbox.closed
+    assert taken(outbox) == [b"a"]
+
+
+def test_close_lets_out_what_is_queued() -> None:
+    """A good end loses nothing: the writer is woken, takes the rest, and does not wait for more."""
+    outbox, wakes = outbox_of()
+    outbox.offer([(b"a", 1)])
+    outbox.close()
+    assert wakes == [1]
+    assert not outbox.discarded
+    assert taken(outbox) == [b"a"]
+    assert not outbox.idle
+
+
+def test_discard_drops_what_is_queued() -> None:
+    """For a client that would not read it, the queue is emptied at once."""
+    outbox, wakes = outbox_of()
+    outbox.offer([(b"a", 1)])
+    outbox.close(FAULT, discard=True)
+    assert wakes == [1]
+    assert outbox.discarded
+    assert (outbox.queued_messages, outbox.queued_bytes, outbox.take()) == (0, 0, None)
+
+
+def test_the_first_close_says_how_the_call_ends() -> None:
+    """A later close changes neither a good end nor an error, and wakes nobody again."""
+    well, wakes = outbox_of()
+    well.close()
+    well.close(FAULT)
+    assert (well.error, wakes) == (None, [1])
+    badly, _ = outbox_of()
+    badly.close(FAULT)
+    badly.close()
+    assert badly.error is FAULT
+
+
+def test_discard_after_close_drops_the_rest_and_keeps_the_end() -> None:
+    """Who was let out well and does not read may still be cut short."""
+    outbox, wakes = outbox_of()
+    outbox.offer([(b"a", 1)])
+    outbox.close()
+    outbox.close(FAULT, discard=True)
+    assert (outbox.error, outbox.discarded, outbox.take(), wakes) == (None, True, None, [1, 1])
+
+
+# --- properties
+
+PIECES = st.lists(st.tuples(st.binary(min_size=1, max_size=14), st.integers(1, 3)), min_size=1, max_size=4)
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """An outbox beside a plain deque."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox, self.wakes = outbox_of(max_messages=9, max_bytes=30)
+        self.model: deque[Frame] = deque()
+        self.idle = False
+
+    @property
+    def messages(self) -> int:
+        """How many messages are queued."""
+        return sum(count for _, count in self.model)
+
+    @property
+    def size(self) -> int:
+        """How many bytes are queued."""
+        return sum(len(data) for data, _ in self.model)
+
+    @rule(pieces=PIECES)
+    def offer(self, pieces: list[Frame]) -> None:
+        """An offer is taken whole where it fits, refused where not; an idle writer is woken for it."""
+        fits = (
+            self.messages + sum(count for _, count in pieces) <= 9
+            and self.size + sum(len(data) for data, _ in pieces) <= 30
+        )
+        before = len(self.wakes)
+        assert self.outbox.offer(pieces) is fits
+        assert len(self.wakes) - before == (fits and self.idle)
+        if fits:
+            self.model.extend(pieces)
+            self.idle = False
+
+    @rule()
+    def take(self) -> None:
+        """What is taken is the longest run of pieces from the front that makes a frame."""
+        expected = b""
+        while self.model and (not expected or len(expected) + len(self.model[0][0]) <= FRAME_BYTES):
+            expected += self.model.popleft()[0]
+        assert self.outbox.take() == (expected or None)
+        self.idle = not expected
+
+    @precondition(lambda self: not self.model)
+    @rule()
+    def find_empty(self) -> None:
+        """Nothing is there when nothing was offered."""
+        assert self.outbox.take() is None
+        self.idle = True
+
+    @invariant()
+    def bounds_are_kept(self) -> None:
+        """What is queued is what was offered and not taken, and never more than the bounds."""
+        assert (self.outbox.queued_messages, self.outbox.queued_bytes) == (self.messages, self.size)
+        assert self.messages <= 9
+        assert self.size <= 30
+        assert self.outbox.idle is self.idle
+
+
+OutboxMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestOutbox = OutboxMachine.TestCase
+
+
+@given(st.lists(PIECES, max_size=10), st.integers(0, 40))
+@settings(deadline=None)
+def test_frames_are_the_pieces_in_order(offers: list[list[Frame]], frame_bytes: int) -> None:
+    """Joined or not, the bytes come out as they went in, and only single pieces are larger than a frame may be."""
+    outbox, _ = outbox_of(max_messages=1000, max_bytes=1000, frame_bytes=frame_bytes)
+    pieces = [data for offer in offers for data, _ in offer]
+    for offer in offers:
+        assert outbox.offer(offer)
+    frames = taken(outbox)
+    assert b"".join(frames) == b"".join(pieces)
+    assert all(len(frame) <= frame_bytes or frame in pieces for frame in frames)
+
+
+# --- threads
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_offers_from_many_threads_lose_nothing() -> None:
+    """Each thread's offers come out once, in its order, and the writer is never left asleep beside a full queue."""
+    threads, each = 4, 500
+    awake = threading.Event()
+    awake.set()
+    outbox = Outbox(Codec(nothing, 64), max_messages=threads * each, max_bytes=1 << 20, wake=awake.set)
+    started = threading.Barrier(threads)
+
+    def offer_all(number: int) -> None:
+        started.wait()
+        for count in range(each):
+            assert outbox.offer([(bytes([number, count >> 8, count & 255]), 1)])
+
+    offering = [threading.Thread(target=offer_all, args=(number,)) for number in range(threads)]
+    for thread in offering:
+        thread.start()
+    written = b""
+    while len(written) < 3 * threads * each:
+        assert awake.wait(30), "the writer was not woken"
+        awake.clear()
+        written += b"".join(taken(outbox))
+    for thread in offering:
+        thread.join()
+    pieces = [written[at : at + 3] for at in range(0, len(written), 3)]
+    for number in range(threads):
+        counts = [piece[1] << 8 | piece[2] for piece in pieces if piece[0] == number]
+        assert counts == list(range(each))
+    assert (outbox.queued_messages, outbox.queued_bytes) == (0, 0)

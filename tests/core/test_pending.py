@@ -1,0 +1,214 @@
+"""What is pending: in order, and never more at once than a flush may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bcast_grpc.core.batch import Run, wire_bytes
+from bcast_grpc.core.pending import Pending
+from bcast_grpc.events import Author, Entry, Event, Kind
+
+AUTHORS = [Author(key, "", key) for key in "abc"]
+LARGE = "x" * 400
+BYTES_OF_THREE = 3 * wire_bytes(Entry(AUTHORS[0], "x"))
+
+
+def entries(*texts: str, author: Author = AUTHORS[0]) -> list[Entry]:
+    """Messages of one author."""
+    return [Entry(author, text) for text in texts]
+
+
+def seqs(runs: list[Run]) -> list[list[int]]:
+    """The places in each run."""
+    return [[event.seq for event in run.events] for run in runs]
+
+
+def test_nothing_is_pending_at_first() -> None:
+    """An empty one is falsy, not full, and a flush takes nothing from it."""
+    pending = Pending(10, 1000)
+    assert not pending
+    assert not pending.full
+    assert pending.take() == []
+    assert pending.first == 0
+
+
+def test_consecutive_messages_of_one_author_are_one_run() -> None:
+    """Messages that come one after the other, in one call or several, are encoded together."""
+    pending = Pending(10, 10_000)
+    pending.extend(entries("a", "b"), 1, 0)
+    pending.extend(entries("c"), 3, 0)
+    assert seqs(pending.take()) == [[1, 2, 3]]
+
+
+def test_another_author_begins_another_run() -> None:
+    """A run has one audience."""
+    pending = Pending(10, 10_000)
+    pending.extend([*entries("a"), *entries("b", author=AUTHORS[1]), *entries("c")], 1, 0)
+    assert seqs(pending.take()) == [[1], [2], [3]]
+
+
+def test_another_name_begins_another_run() -> None:
+    """A run says one name: an author that changed it begins a new one."""
+    pending = Pending(10, 10_000)
+    pending.extend(entries("a"), 1, 0)
+    pending.extend(entries("b", author=AUTHORS[0]._replace(name="ana")), 2, 0)
+    assert seqs(pending.take()) == [[1], [2]]
+
+
+def test_a_notice_stands_between_runs() -> None:
+    """What came after a notice is not put before it."""
+    pending = Pending(10, 10_000)
+    pending.extend(entries("a"), 1, 0)
+    pending.append(Run.of_notice(Event(Kind.LEFT, "b left", AUTHORS[1])))
+    pending.extend(entries("b"), 2, 0)
+    assert [run.kind for run in pending.take()] == [Kind.MESSAGE, Kind.LEFT, Kind.MESSAGE]
+
+
+def test_a_mark_divides_runs() -> None:
+    """What comes after a mark is in later runs, also from the same author."""
+    pending = Pending(10, 10_000)
+    pending.extend(entries("a"), 1, 0)
+    mark = pending.mark()
+    pending.extend(entries("b"), 2, 0)
+    assert mark == 1
+    assert seqs(pending.take()) == [[1], [2]]
+    assert pending.mark() == pending.first == 2
+
+
+def test_after_a_flush_a_new_run_begins() -> None:
+    """A run that was taken grows no more."""
+    pending = Pending(10, 10_000)
+    pending.extend(entries("a"), 1, 0)
+    taken = pending.take()
+    pending.extend(entries("b"), 2, 0)
+    assert seqs(taken) == [[1]]
+    assert seqs(pending.take()) == [[2]]
+
+
+def test_a_flush_takes_no_more_messages_than_it_may() -> None:
+    """Past ``batch_messages`` the rest waits for the next flush."""
+    pending = Pending(2, 10_000)
+    pending.extend(entries("a", "b", "c", "d", "e"), 1, 0)
+    assert [seqs(pending.take()) for _ in range(4)] == [[[1, 2]], [[3, 4]], [[5]], []]
+
+
+def test_a_flush_takes_no_more_bytes_than_it_may() -> None:
+    """Past ``batch_bytes`` the rest waits for the next flush."""
+    pending = Pending(100, BYTES_OF_THREE)
+    pending.extend(entries("a", "b", "c", "d"), 1, 0)
+    assert [seqs(pending.take()) for _ in range(3)] == [[[1, 2, 3]], [[4]], []]
+
+
+def test_a_single_larger_message_is_taken_alone() -> None:
+    """A message that is more than a flush may take is neither stuck nor in company."""
+    pending = Pending(100, BYTES_OF_THREE)
+    pending.extend(entries("a", LARGE, "b"), 1, 0)
+    assert [seqs(pending.take()) for _ in range(4)] == [[[1]], [[2]], [[3]], []]
+
+
+def test_full_says_that_a_flush_has_enough() -> None:
+    """It is full from the last message or byte on that a flush may take."""
+    by_messages, by_bytes = Pending(2, 10_000), Pending(100, BYTES_OF_THREE)
+    by_messages.extend(entries("a"), 1, 0)
+    by_bytes.extend(entries("a", "b"), 1, 0)
+    assert not by_messages.full
+    assert not by_bytes.full
+    by_messages.append(Run.of_notice(Event(Kind.LEFT, "b left", AUTHORS[1])))
+    by_bytes.extend(entries("c"), 3, 0)
+    assert by_messages.full
+    assert by_bytes.full
+
+
+@dataclass
+class Item:
+    """Something pending, as the model keeps it."""
+
+    seq: int  # 0 for a notice
+    session: str
+    text: str
+    mark: int  # how many lines had been drawn before it
+
+
+class PendingMachine(RuleBasedStateMachine):
+    """What is pending beside a plain list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending = Pending(4, BYTES_OF_THREE)
+        self.model: list[Item] = []
+        self.marks: list[tuple[int, int]] = []  # the run's number, and how many items were taken in before it
+        self.seq = 0
+        self.added = 0
+        self.taken = 0
+
+    @rule(texts=st.lists(st.sampled_from(["x", "y", LARGE]), max_size=6), author=st.sampled_from(AUTHORS))
+    def extend(self, texts: list[str], author: Author) -> None:
+        """Messages are accepted."""
+        self.pending.extend(entries(*texts, author=author), self.seq + 1, 0)
+        for text in texts:
+            self.seq += 1
+            self.model.append(Item(self.seq, author.session, text, len(self.marks)))
+        self.added += len(texts)
+
+    @rule(author=st.sampled_from(AUTHORS))
+    def notice(self, author: Author) -> None:
+        """Somebody leaves."""
+        self.pending.append(Run.of_notice(Event(Kind.LEFT, "left", author)))
+        self.model.append(Item(0, author.session, "left", len(self.marks)))
+        self.added += 1
+
+    @rule()
+    def mark(self) -> None:
+        """A line is drawn."""
+        self.marks.append((self.pending.mark(), self.added))
+
+    @rule()
+    def take(self) -> None:
+        """A flush takes the next runs: in order, within its bounds, each of one author and on one side of each line."""
+        first = self.pending.first
+        runs = self.pending.take()
+        assert bool(runs) is bool(self.model)
+        assert self.pending.first == first + len(runs)
+        events = [event for run in runs for event in run.events]
+        items, self.model = self.model[: len(events)], self.model[len(events) :]
+        assert [(e.seq, e.session, e.message) for e in events] == [(i.seq, i.session, i.text) for i in items]
+        assert len(runs) == 1 or len(events) <= 4
+        assert len(events) == 1 or sum(run.bytes for run in runs) <= BYTES_OF_THREE
+        at = 0
+        for number, run in enumerate(runs, first):
+            own = items[at : at + len(run.events)]
+            assert len({(item.session, item.mark) for item in own}) == 1
+            assert {event.kind for event in run.events} == {run.kind}
+            for mark, before in self.marks:
+                assert (number < mark) is (self.taken + at < before)
+            at += len(run.events)
+        self.taken += len(events)
+
+    @invariant()
+    def it_knows_how_much_there_is(self) -> None:
+        """It is truthy while something is pending, and full while that is as much as a flush takes."""
+        assert bool(self.pending) is bool(self.model)
+        size = sum(96 + len(item.text) for item in self.model)
+        assert self.pending.full is (len(self.model) >= 4 or size >= BYTES_OF_THREE)
+
+
+PendingMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestPending = PendingMachine.TestCase
+
+
+@given(st.lists(st.sampled_from(["x", LARGE]), min_size=1, max_size=30), st.integers(1, 5), st.integers(100, 900))
+@settings(deadline=None)
+def test_flushes_come_to_an_end(texts: list[str], batch_messages: int, batch_bytes: int) -> None:
+    """Whatever the bounds, each flush takes something, and together they take everything once."""
+    pending = Pending(batch_messages, batch_bytes)
+    pending.extend(entries(*texts), 1, 0)
+    taken: list[int] = []
+    while pending:
+        runs = pending.take()
+        assert runs
+        taken += [event.seq for run in runs for event in run.events]
+    assert taken == list(range(1, len(texts) + 1))

@@ -1,0 +1,541 @@
+"""The promises of the contract, whatever clients do and in whatever order things happen.
+
+Hypothesis plays clients of two rooms against a model that only keeps lists: in each room, what was accepted, in order;
+of each client, from where on it is due. Flushes and writes happen whenever hypothesis says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from bcast_grpc.core.batch import Frame
+from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.session import Publisher
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import NOBODY, Ack, Closing, Error, Event, Kind, Members, Request, Welcome, relayed
+
+from .world import ALL, Client, PlainWire, World
+
+LIMITS = Limits(max_clients=5, max_message_bytes=500, queue_messages=8, queue_bytes=1200)
+FRAME_BYTES = 60
+MANY = 10_000
+"""More steps than anything here can need."""
+
+TO_ALL = (Kind.MESSAGE, Kind.JOINED, Kind.LEFT, Kind.PROGRESS)
+NOTICES = [Kind.WELCOME, Kind.JOINED, Kind.LEFT, Kind.PROGRESS]
+NAMES = ["", "ana", "bob"]
+ARRIVALS = st.tuples(
+    st.builds(
+        Hello,
+        name=st.sampled_from(NAMES),
+        room=st.sampled_from(["lobby", "lobby", "lobby", "dev"]),
+        client=st.sampled_from(["", "", "c1", "c2"]),
+        kinds=st.sets(st.sampled_from(NOTICES)).map(lambda kinds: frozenset({Kind.MESSAGE, *kinds})),
+        batch=st.booleans(),
+        echo=st.booleans(),
+    ),
+    st.sampled_from([False, False, False, True]),  # whether it only reads
+)
+TEXTS = ["a", "b" * 30, "c" * 400, ""]  # small, middling, more than a flush takes, an error
+SAYINGS = st.one_of(
+    st.lists(st.tuples(st.sampled_from(TEXTS), st.booleans()), min_size=1, max_size=4),
+    st.lists(st.just(("a", True)), min_size=3, max_size=8),
+)
+REQUESTS = st.one_of(
+    st.tuples(st.just("say"), SAYINGS),
+    st.tuples(st.just("rename"), st.sampled_from(NAMES)),
+    st.tuples(st.just("who"), st.none()),
+    st.tuples(st.just("leave"), st.booleans()),
+)
+
+
+@dataclass
+class Accepted:
+    """One thing that everyone else in a room is due."""
+
+    kind: Kind
+    author: str
+    text: str
+    seq: int
+
+
+@dataclass(eq=False)
+class Room:
+    """A room from the first arrival to the last departure."""
+
+    name: str
+    epoch: str = ""
+    head: int = 0
+    log: list[Accepted] = field(default_factory=list)
+    players: list[Player] = field(default_factory=list)
+    producers: list[Producer] = field(default_factory=list)
+
+    def tell(self, kind: Kind, author: str, text: str) -> None:
+        """Log a notice."""
+        self.log.append(Accepted(kind, author, text, self.head if kind is Kind.PROGRESS else 0))
+
+    def announce(self, player: Player, old_name: str) -> None:
+        """Log what the others are told of a client that may have another name now."""
+        name = player.name
+        if name and old_name and name != old_name:
+            self.tell(Kind.JOINED, player.key, f"{old_name} is now {name}")
+        elif name and not old_name:
+            self.tell(Kind.JOINED, player.key, f"{name} joined")
+        elif old_name and not name:
+            self.tell(Kind.LEFT, player.key, f"{old_name} left")
+
+    def accept(self, author: str, name: str, text: str) -> int:
+        """Log a message and return its place."""
+        self.head += 1
+        self.log.append(Accepted(Kind.MESSAGE, author, relayed(name, text), self.head))
+        return self.head
+
+
+@dataclass(eq=False)
+class Player:
+    """One client: the real one, and what it should know.
+
+    Attributes:
+        start: where in the log begins what it is due.
+        left_at: where in the log it asked to leave.
+        acks: the place of the message by the request's id.
+        answers: the kind of the other answers by the request's id, in order.
+        present: whether it is in its room.
+    """
+
+    client: Client
+    room: Room
+    key: str
+    name: str
+    hello: Hello
+    reader: bool
+    start: int
+    welcome: Welcome
+    left_at: int | None = None
+    replaced: bool = False
+    present: bool = True
+    acks: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, Kind] = field(default_factory=dict)
+    queued: Counter[int] = field(default_factory=Counter)
+    refused: Counter[int] = field(default_factory=Counter)
+
+    def due(self, until: int | None = None) -> list[tuple[Kind, str, int]]:
+        """What it is to receive of what all receive."""
+        return [
+            (item.kind, item.text, item.seq)
+            for item in self.room.log[self.start : until]
+            if item.kind in self.hello.kinds
+            and (item.author != self.key or (self.hello.echo and item.kind is Kind.MESSAGE))
+        ]
+
+    @property
+    def received(self) -> list[tuple[Kind, str, int]]:
+        """What it did receive of that."""
+        return [(event.kind, event.message, event.seq) for event in self.client.received if event.kind in TO_ALL]
+
+    @property
+    def dropped(self) -> bool:
+        """Whether its call ended, or ends, without what it was due."""
+        return self.client.session.outbox.discarded or (self.client.closed and self.left_at is None)
+
+
+@dataclass(eq=False)
+class Producer:
+    """An author that holds no stream."""
+
+    publisher: Publisher
+    room: Room
+    seq: int
+    key: str
+    answers: list[Event]
+
+
+class Promises(RuleBasedStateMachine):
+    """Clients of two rooms, and everything that may happen to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(LIMITS)
+        self.wires = {True: PlainWire(frame_bytes=FRAME_BYTES), False: PlainWire()}
+        self.rooms: dict[str, Room] = {}
+        self.players: list[Player] = []
+        self.ids = 0
+
+    @property
+    def hub_clients(self) -> list[Player]:
+        """Who is connected."""
+        return [player for player in self.players if player.present]
+
+    @property
+    def open(self) -> list[Player]:
+        """Whose call has not ended."""
+        return [player for player in self.players if not player.client.closed]
+
+    @property
+    def talking(self) -> list[Player]:
+        """Who may still ask for something."""
+        return [player for player in self.hub_clients if not player.client.session.outbox.closed and not player.reader]
+
+    def new_id(self, wanted: bool = True) -> str:
+        """Return an id that nobody has used."""
+        self.ids += 1
+        return f"id {self.ids}" if wanted else ""
+
+    # --- coming
+
+    @initialize(arrivals=st.lists(ARRIVALS, min_size=2, max_size=5))
+    def begin(self, arrivals: list[tuple[Hello, bool]]) -> None:
+        """Some are there when it begins."""
+        for hello, reader in arrivals:
+            self.come(hello, reader)
+
+    @rule(arrival=ARRIVALS)
+    def arrive(self, arrival: tuple[Hello, bool]) -> None:
+        """A client comes, takes the place of one with the same id, or finds the server full."""
+        self.come(*arrival)
+
+    def come(self, hello: Hello, reader: bool) -> None:
+        """Let a client in, and note what it is due from now on."""
+        others = self.rooms[hello.room].players if hello.room in self.rooms else []
+        replaced = next(
+            (p for p in others if hello.client and p.hello.client == hello.client and p.reader is reader), None
+        )
+        if not replaced and len(self.hub_clients) == LIMITS.max_clients:
+            with pytest.raises(CallError, match="SERVER_FULL"):
+                Client(self.world.hub, hello, self.wires[hello.batch], reader=reader)
+            return
+        room = self.rooms.setdefault(hello.room, Room(hello.room))
+        client = Client(self.world.hub, hello, self.wires[hello.batch], reader=reader)
+        room.epoch = room.epoch or client.session.epoch
+        if replaced:
+            replaced.replaced, replaced.present = True, False
+            room.players.remove(replaced)
+        welcome = Welcome(client.session.id, room.name, room.epoch, False, len(room.players) + 1)
+        key = hello.client or client.session.id
+        player = Player(client, room, key, hello.name, hello, reader, len(room.log), welcome)
+        room.players.append(player)
+        room.announce(player, replaced.name if replaced else "")
+        self.players.append(player)
+        self.watch(player)
+
+    def watch(self, player: Player) -> None:
+        """Note which messages its queue takes and refuses."""
+        outbox = player.client.session.outbox
+        offer = outbox.offer
+
+        def watched(frames: Sequence[Frame]) -> bool:
+            seqs = [
+                e.seq
+                for data, _ in frames
+                for e in self.wires[player.hello.batch].decode(data)
+                if e.kind is Kind.MESSAGE
+            ]
+            taken = offer(frames)
+            (player.queued if taken else player.refused).update(seqs)
+            return taken
+
+        outbox.offer = watched  # type: ignore[method-assign]
+
+    # --- asking
+
+    @rule(picks=st.lists(st.integers(0, 99), min_size=1, max_size=3), texts=SAYINGS)
+    def talk(self, picks: list[int], texts: list[tuple[str, bool]]) -> None:
+        """Clients that may still ask for something broadcast the same, one after the other."""
+        for pick in picks:
+            self.ask(pick, ("say", texts))
+
+    @rule(pick=st.integers(0, 99), request=REQUESTS)
+    def ask(self, pick: int, request: tuple[str, Any]) -> None:
+        """A client that may still ask for something does."""
+        if self.talking:
+            what, value = request
+            getattr(self, what)(self.talking[pick % len(self.talking)], value)
+
+    def say(self, player: Player, texts: list[tuple[str, bool]]) -> None:
+        """A client broadcasts, some of it with an id."""
+        requests = [Request(msg=text, id=self.new_id(with_id)) for text, with_id in texts]
+        player.client.ask(*requests)
+        if player.left_at is not None:
+            return
+        for request in requests:
+            if not request.msg:
+                player.answers |= {request.id: Kind.ERROR} if request.id else {}
+                continue
+            seq = player.room.accept(player.key, player.name, request.msg)
+            player.acks |= {request.id: seq} if request.id else {}
+
+    def rename(self, player: Player, name: str) -> None:
+        """A client says something and then, in the same frame, takes a name, or would take none."""
+        id_ = self.new_id()
+        player.client.ask(Request(msg="a"), Request("join", name, id=id_))
+        if player.left_at is not None:
+            return
+        player.room.accept(player.key, player.name, "a")
+        player.answers[id_] = Kind.ACK if name else Kind.ERROR
+        if name:
+            old_name, player.name = player.name, name
+            player.room.announce(player, old_name)
+
+    def who(self, player: Player, _: None) -> None:
+        """A client asks who is here."""
+        id_ = self.new_id()
+        wire = self.wires[player.hello.batch]
+        first = len(wire.encoded)
+        player.client.ask(Request("who", id=id_))
+        if player.left_at is not None:
+            return
+        player.answers[id_] = Kind.MEMBERS
+        (answer,) = wire.encoded[first:]
+        assert isinstance(answer.detail, Members)
+        listed = [(member.session, member.name) for member in answer.detail.members]
+        assert listed == [(other.client.session.id, other.name) for other in player.room.players]
+
+    def leave(self, player: Player, with_id: bool) -> None:
+        """A client says that it leaves, or ends its side of the stream."""
+        id_ = self.new_id(with_id)
+        if with_id:
+            player.client.ask(Request("leave", id=id_))
+        else:
+            player.client.session.leave()
+        if player.left_at is None:
+            player.left_at = len(player.room.log)
+            player.answers |= {id_: Kind.ACK} if id_ else {}
+
+    @rule(
+        room=st.sampled_from(["lobby", "lobby", "dev"]), name=st.sampled_from(NAMES), own_id=st.sampled_from(["", "c1"])
+    )
+    def produce(self, room: str, name: str, own_id: str) -> None:
+        """A producer without a stream sends a message."""
+        model = self.rooms.setdefault(room, Room(room))
+        answers: list[Event] = []
+        publisher = Publisher(self.world.hub, Hello(name, room, own_id), peer="peer", answer=answers.append)
+        model.epoch = model.epoch or publisher.epoch
+        publisher.publish(Request(msg="p"))
+        key = own_id or publisher.id
+        model.producers.append(Producer(publisher, model, model.accept(key, name, "p"), key, answers))
+
+    # --- going
+
+    @rule(pick=st.integers(0, 99), producer=st.booleans())
+    def vanish(self, pick: int, producer: bool) -> None:
+        """A call ends, for whatever cause."""
+        producers = [producer for room in self.rooms.values() for producer in room.producers]
+        if producer and producers:
+            self.end_producer(producers[pick % len(producers)])
+        elif self.open:
+            player = self.open[pick % len(self.open)]
+            player.client.close()
+            player.left_at = None
+            self.note_ends()
+
+    def end_producer(self, producer: Producer) -> None:
+        """Let go of a producer's room."""
+        self.check_producer(producer)
+        producer.publisher.close()
+        producer.room.producers.remove(producer)
+        self.free(producer.room)
+
+    def note_ends(self) -> None:
+        """Do to the model what closing a call does to the room."""
+        for player in self.players:
+            if player.client.closed and player.present:
+                player.present = False
+                player.room.players.remove(player)
+                if player.name:
+                    player.room.tell(Kind.LEFT, player.key, f"{player.name} left")
+                self.free(player.room)
+
+    def free(self, room: Room) -> None:
+        """Forget a room that nobody needs."""
+        if not room.players and not room.producers:
+            del self.rooms[room.name]
+
+    # --- time
+
+    @rule(steps=st.integers(1, 16), reading=st.sets(st.integers(0, 3)))
+    def run(self, steps: int, reading: set[int]) -> None:
+        """The event loop makes some calls, flushes among them, while some clients read and others do not."""
+        for _ in range(steps):
+            self.world.scheduler.step()
+            for number, player in enumerate(self.players):
+                if number % 4 in reading:
+                    player.client.write_all()
+        self.note_ends()
+
+    @rule(pick=st.integers(0, 99), steps=st.sampled_from([1, 2, 99]))
+    def write(self, pick: int, steps: int) -> None:
+        """One writer takes some frames, or all."""
+        if self.open:
+            player = self.open[pick % len(self.open)]
+            for _ in range(steps):
+                player.client.write()
+            self.note_ends()
+
+    @rule(then_settle=st.booleans())
+    def progress(self, then_settle: bool) -> None:
+        """The hub reports how far the rooms are; perhaps everything happens then that can."""
+        self.world.hub.report_progress()
+        for room in self.rooms.values():
+            if any(Kind.PROGRESS in player.hello.kinds for player in room.players):
+                room.tell(Kind.PROGRESS, NOBODY.key, f"at {room.head}")
+        if then_settle:
+            self.settle()
+
+    def settle(self) -> None:
+        """Let everything happen that can, everyone reading; then nobody is owed anything."""
+        self.come_to_rest()
+        for player in self.players:
+            self.check_is_owed_nothing(player)
+        for room in self.rooms.values():
+            for producer in room.producers:
+                assert len(producer.answers) == 1
+                self.check_producer(producer)
+
+    def come_to_rest(self) -> None:
+        """Run the loop and all writers until there is nothing more to do."""
+        for _ in range(MANY):
+            if not any([self.world.scheduler.step(), *(player.client.write() for player in self.open)]):
+                return
+            self.note_ends()
+        raise AssertionError("this never comes to rest")
+
+    # --- what holds at every moment
+
+    @invariant()
+    def bounds_are_kept(self) -> None:
+        """No queue ever holds more than it may."""
+        for player in self.players:
+            outbox = player.client.session.outbox
+            assert 0 <= outbox.queued_messages <= LIMITS.queue_messages
+            assert 0 <= outbox.queued_bytes <= LIMITS.queue_bytes
+
+    @invariant()
+    def all_see_one_order(self) -> None:
+        """What a client received is the beginning of what it is due: nothing missing, repeated, swapped, or its own."""
+        for player in self.open:
+            received = player.received
+            assert received == player.due()[: len(received)]
+
+    @invariant()
+    def frames_are_as_they_were_asked_for(self) -> None:
+        """Frames are joined up to their bound, and for a client without batches not at all."""
+        for player in self.open:
+            for frame in player.client.frames[-2:]:
+                events = self.wires[player.hello.batch].decode(frame)
+                assert len(events) == 1 or (player.hello.batch and len(frame) <= FRAME_BYTES)
+
+    @invariant()
+    def the_hub_knows_who_is_in(self) -> None:
+        """Clients are counted from arrival to departure, and rooms are there while someone needs them."""
+        assert self.world.hub.clients == len(self.hub_clients)
+        assert set(self.world.hub.rooms) == set(self.rooms)
+
+    @invariant()
+    def calls_end_for_a_reason(self) -> None:
+        """A call ends with REPLACED if it was, with SLOW_CONSUMER if its queue was full, and well if it left."""
+        for player in self.open:
+            outbox = player.client.session.outbox
+            if outbox.closed and outbox.error:
+                assert outbox.discarded
+                assert outbox.error.code is ErrorCode.SLOW_CONSUMER or player.replaced
+            elif outbox.closed:
+                assert player.left_at is not None
+            else:
+                assert not player.replaced
+                assert not player.refused
+
+    @invariant()
+    def messages_are_encoded_once(self) -> None:
+        """However many clients share a wire format, a message is made into bytes once."""
+        for wire in self.wires.values():
+            messages = [id(event) for event in wire.encoded if event.kind is Kind.MESSAGE]
+            assert len(messages) == len(set(messages))
+
+    def check_is_owed_nothing(self, player: Player) -> None:
+        """When everything has happened, a client that was not dropped has what it was due, and an answer to each id."""
+        received = player.received
+        outbox = player.client.session.outbox
+        assert player.client.closed or (outbox.queued_messages, outbox.queued_bytes) == (0, 0)
+        if not player.dropped:
+            least = player.due(player.left_at)
+            assert received[: len(least)] == least
+            assert player.left_at is not None or received == least
+        events = player.client.received
+        welcomes = [event for event in events if event.kind is Kind.WELCOME]
+        if Kind.WELCOME in player.hello.kinds and events:
+            assert welcomes == events[:1]
+            assert welcomes[0].detail == player.welcome
+            assert welcomes[0].seq == sum(item.kind is Kind.MESSAGE for item in player.room.log[: player.start])
+        else:
+            assert not welcomes
+        self.check_answers(player)
+
+    def check_answers(self, player: Player) -> None:
+        """Each id is answered once, by the right event, in order; acks say the place and what became of the message."""
+        answers = [event for event in player.client.received if event.id]
+        acks = [event for event in answers if event.id in player.acks]
+        others = [event for event in answers if event.id not in player.acks]
+        expected_acks, expected_others = list(player.acks), list(player.answers.items())
+        if player.dropped:
+            expected_acks, expected_others = expected_acks[: len(acks)], expected_others[: len(others)]
+        assert [event.id for event in acks] == expected_acks
+        assert [(event.id, event.kind) for event in others] == expected_others
+        for event in acks:
+            self.check_ack(event, player.room, player.acks[event.id], player.key)
+        for event in others:
+            if event.kind is Kind.ERROR:
+                assert isinstance(event.detail, Error)
+                assert event.detail.code in (ErrorCode.EMPTY_MESSAGE, ErrorCode.NAME_INVALID)
+            elif event.kind is Kind.ACK:
+                assert event.detail == Ack(epoch=player.room.epoch)
+
+    def check_producer(self, producer: Producer) -> None:
+        """A producer is answered at most once, by the ack of its message."""
+        assert len(producer.answers) <= 1
+        for event in producer.answers:
+            self.check_ack(event, producer.room, producer.seq, producer.key)
+
+    def check_ack(self, event: Event, room: Room, seq: int, author: str) -> None:
+        """An ack counts whose queue took the message and whose refused it, its author's own calls apart."""
+        others = [player for player in self.players if player.room is room and player.key != author]
+        queued = sum(player.queued[seq] for player in others)
+        refused = sum(player.refused[seq] for player in others)
+        assert event.kind is Kind.ACK
+        assert event.detail == Ack(seq, room.epoch, False, queued, refused)
+        assert all(player.queued[seq] + player.refused[seq] <= 1 for player in others)
+
+    # --- the end
+
+    def teardown(self) -> None:
+        """A drain gives everyone what it is due and then a CLOSING, and leaves nothing behind."""
+        self.settle()
+        staying = [player for player in self.hub_clients if not player.client.session.outbox.closed]
+        emptied: list[int] = []
+        self.world.hub.close("bye", lambda: 1.5, lambda: emptied.append(self.world.hub.clients))
+        self.come_to_rest()
+        assert self.world.hub.clients == 0
+        assert emptied == [0]
+        for player in staying:
+            last = player.client.received[-1]
+            assert (last.kind, last.detail) == (Kind.CLOSING, Closing("bye", 1.5))
+            assert player.client.error is not None
+            assert player.client.error.code is ErrorCode.SHUTTING_DOWN
+        for room in list(self.rooms.values()):
+            for producer in list(room.producers):
+                self.end_producer(producer)
+        assert set(self.world.hub.rooms) == set()
+
+
+Promises.TestCase.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
+TestPromises = Promises.TestCase
+
+assert {*TO_ALL, Kind.WELCOME} == ALL

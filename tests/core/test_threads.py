@@ -1,0 +1,268 @@
+"""The same promises when joins, leaves and publishes come from several threads at once."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+
+from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.session import Publisher, Session
+from bcast_grpc.events import Ack, Event, Kind, Request
+
+from .scheduler import ManualTimer
+from .world import ALL, PlainWire
+
+PATIENCE_S = 30
+THREADS = 4
+
+
+class LoopThread:
+    """A core ``Scheduler`` with a loop in its own thread, whose time passes when there is nothing else to do."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._order = count()
+        self._calls: list[tuple[float, int, ManualTimer]] = []
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run)
+        self.fault: BaseException | None = None
+        self._thread.start()
+
+    def time(self) -> float:
+        """Return the time of the last call that was made."""
+        return self._now
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back from the loop."""
+        self.call_later(0, callback)
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> ManualTimer:
+        """Call back from the loop when nothing is due earlier."""
+        with self._changed:
+            timer = ManualTimer(self._now + delay_s, callback)
+            heapq.heappush(self._calls, (timer.due, next(self._order), timer))
+            self._changed.notify()
+        return timer
+
+    def stop(self) -> None:
+        """End the loop when it has nothing more to do."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._calls and not self._stopping:
+                    self._changed.wait()
+                if not self._calls:
+                    return
+                self._now, _, timer = heapq.heappop(self._calls)
+            if not timer.cancelled:
+                try:
+                    timer.callback()
+                except BaseException as fault:  # noqa: BLE001  # told to the test
+                    self.fault = self.fault or fault
+
+
+class ThreadedClient:
+    """A client whose requests come from any thread and whose writer works in the loop's.
+
+    Attributes:
+        ended: set when its call has ended.
+    """
+
+    def __init__(self, hub: Hub, loop: LoopThread, hello: Hello) -> None:
+        self.received: list[Event] = []
+        self.ended = threading.Event()
+        self._loop = loop
+        self._wire = PlainWire(frame_bytes=1 << 20)
+        self._opened = threading.Event()
+        self.session = Session(hub, hello, self._wire.codec, wake=lambda: loop.call_soon(self._write))
+        self._opened.set()
+        loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        if not self._opened.wait(PATIENCE_S) or self.ended.is_set():
+            return
+        while (frame := self.session.take()) is not None:
+            self.received += self._wire.decode(frame)
+        if self.session.outbox.closed:
+            self.session.close()
+            self.ended.set()
+
+    def leave(self) -> None:
+        """Leave, and wait until everything has come."""
+        self.session.leave()
+        assert self.ended.wait(PATIENCE_S), "the leave did not end the call"
+
+    def seqs(self) -> list[int]:
+        """The places of the messages that came."""
+        return [event.seq for event in self.received if event.kind is Kind.MESSAGE]
+
+    def acks(self) -> list[tuple[str, Ack]]:
+        """The acks that came, with their ids."""
+        return [(event.id, event.detail) for event in self.received if isinstance(event.detail, Ack)]
+
+
+@pytest.fixture
+def loop(hasty_threads: None) -> Iterator[LoopThread]:
+    """A loop in its own thread, and threads that are interrupted as often as possible."""
+    loop = LoopThread()
+    yield loop
+    loop.stop()
+    if loop.fault:
+        raise loop.fault
+
+
+def in_threads(work: Callable[[int], None]) -> None:
+    """Do some work in several threads at once, and raise what went wrong in any."""
+    faults: list[BaseException] = []
+    started = threading.Barrier(THREADS)
+
+    def run(number: int) -> None:
+        started.wait()
+        try:
+            work(number)
+        except BaseException as fault:  # noqa: BLE001  # raised below
+            faults.append(fault)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    for fault in faults:
+        raise fault
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_messages_of_many_threads_have_one_order(loop: LoopThread) -> None:
+    """All see the same messages in the same order, none lost or repeated, each acknowledged with its place."""
+    hub = Hub(MemoryBroker(), loop, Limits())
+    clients = [ThreadedClient(hub, loop, Hello(name=str(number))) for number in range(THREADS)]
+    watching = ThreadedClient(hub, loop, Hello())
+    each = 600
+
+    def publish(number: int) -> None:
+        for sent in range(0, each, 4):
+            requests = [Request(msg=f"{number} {one}", id=str(one)) for one in range(sent, sent + 4)]
+            assert clients[number].session.handle(requests) == 4
+
+    in_threads(publish)
+    for client in [*clients, watching]:
+        client.leave()
+    total = THREADS * each
+    assert watching.seqs() == list(range(1, total + 1))
+    texts = {event.seq: event.message for event in watching.received}
+    for number, client in enumerate(clients):
+        acks = client.acks()
+        assert [id_ for id_, _ in acks] == [str(one) for one in range(each)]
+        own = [ack.seq for _, ack in acks]
+        assert client.seqs() == sorted(set(range(1, total + 1)) - set(own))
+        assert [texts[seq] for seq in own] == [f"{number}: {number} {one}" for one in range(each)]
+        assert {(ack.queued, ack.refused) for _, ack in acks} == {(THREADS, 0)}
+
+
+def test_clients_may_come_and_go_in_any_thread(loop: LoopThread) -> None:
+    """Who is in gets everything from its welcome to its leave, and each arrival and departure is told once."""
+    hub = Hub(MemoryBroker(), loop, Limits())
+    watching = ThreadedClient(hub, loop, Hello(kinds=ALL))
+    visits: list[ThreadedClient] = []
+
+    def visit(number: int) -> None:
+        for turn in range(60):
+            client = ThreadedClient(hub, loop, Hello(name=f"{number}.{turn}", kinds=ALL))
+            visits.append(client)
+            client.session.handle([Request(msg="a", id="a"), Request(msg="b", id="b")])
+            client.session.handle([Request("join", f"{number}.{turn}!"), Request(msg="c", id="c"), Request("who")])
+            if turn % 5:
+                client.leave()
+            else:
+                client.session.close()
+
+    in_threads(visit)
+    assert hub.clients == 1
+    watching.leave()
+    assert (hub.clients, list(hub.rooms)) == (0, [])
+
+    assert watching.seqs() == list(range(1, 3 * len(visits) + 1))
+    notices = Counter(
+        (event.kind, event.message) for event in watching.received if event.kind in (Kind.JOINED, Kind.LEFT)
+    )
+    assert set(notices.values()) == {1}
+    assert len(notices) == 3 * len(visits)
+    for client in visits:
+        if client.ended.is_set():
+            assert [id_ for id_, _ in client.acks()] == ["a", "b", "c"]
+            assert client.received[0].kind is Kind.WELCOME
+            own = [ack.seq for _, ack in client.acks()]
+            known = sorted([*client.seqs(), *own])
+            assert known == list(range(client.received[0].seq + 1, known[-1] + 1))
+
+
+def test_producers_in_any_thread_are_answered_once(loop: LoopThread) -> None:
+    """An application may publish from where it likes, into rooms that others fill and empty meanwhile."""
+    hub = Hub(MemoryBroker(), loop, Limits())
+    acks: list[Ack] = []
+
+    def produce(number: int) -> None:
+        for turn in range(50):
+            answered = threading.Event()
+            answers: list[Event] = []
+
+            def answer(event: Event, answers: list[Event] = answers, answered: threading.Event = answered) -> None:
+                answers.append(event)
+                answered.set()
+
+            listener = ThreadedClient(hub, loop, Hello()) if turn % 3 == number % 3 else None
+            publisher = Publisher(hub, Hello(), peer=str(number), answer=answer)
+            publisher.publish(Request(msg="x"))
+            assert answered.wait(PATIENCE_S), "the producer was not answered"
+            publisher.close()
+            if listener:
+                listener.leave()
+                assert listener.seqs()
+            (event,) = answers
+            assert isinstance(event.detail, Ack)
+            acks.append(event.detail)
+
+    in_threads(produce)
+    assert len(acks) == len({(ack.epoch, ack.seq) for ack in acks}) == THREADS * 50
+    assert (hub.clients, list(hub.rooms)) == (0, [])
+
+
+def test_a_drain_may_come_from_any_thread(loop: LoopThread) -> None:
+    """Everyone gets a CLOSING, whatever they are doing, and the hub is empty once."""
+    hub = Hub(MemoryBroker(), loop, Limits())
+    clients = [ThreadedClient(hub, loop, Hello(name=str(number))) for number in range(THREADS)]
+    emptied = threading.Event()
+    times: list[int] = []
+
+    def on_empty() -> None:
+        times.append(1)
+        emptied.set()
+
+    def work(number: int) -> None:
+        for turn in range(50):
+            clients[number].session.handle([Request(msg="x")])
+            if number == 0 and turn == 25:
+                hub.close("bye", lambda: 1.0, on_empty)
+
+    in_threads(work)
+    assert emptied.wait(PATIENCE_S)
+    assert times == [1]
+    assert hub.clients == 0
+    for client in clients:
+        assert client.received[-1].kind is Kind.CLOSING

@@ -1,0 +1,204 @@
+"""A hub with its clients, in which nothing happens by itself."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from bcast_grpc.broker.base import Broker, Receiver
+from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.core.batch import Codec, Frame
+from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.session import Session
+from bcast_grpc.errors import CallError
+from bcast_grpc.events import Ack, Entry, Error, Event, Kind, Position, Request
+
+from .scheduler import ManualScheduler
+
+ALL = frozenset({Kind.MESSAGE, Kind.WELCOME, Kind.JOINED, Kind.LEFT, Kind.PROGRESS})
+"""What a client wants that says ``bcast-events: all``."""
+
+_HEAD = struct.Struct(">IH")
+
+
+class PlainWire:
+    """A wire format that anyone can read: an event is its number in a list, and as many bytes as it carries.
+
+    Args:
+        frame_bytes: frames are joined up to this size; 0: each event is a frame of its own.
+
+    Attributes:
+        encoded: every event that was encoded, in order, as often as it was.
+    """
+
+    def __init__(self, frame_bytes: int = 0) -> None:
+        self.codec = Codec(self._encode, frame_bytes)
+        self.encoded: list[Event] = []
+
+    def _encode(self, events: Sequence[Event]) -> Sequence[Frame]:
+        first = len(self.encoded)
+        self.encoded += events
+        return self.codec.join([(self._piece(number, event), 1) for number, event in enumerate(events, first)])
+
+    def _piece(self, number: int, event: Event) -> bytes:
+        size = len(event.message) + len(event.data)
+        return _HEAD.pack(number, size) + bytes(size)
+
+    def decode(self, frame: bytes) -> list[Event]:
+        """Return the events of a frame, the same objects that were encoded."""
+        events = []
+        at = 0
+        while at < len(frame):
+            number, size = _HEAD.unpack_from(frame, at)
+            events.append(self.encoded[number])
+            at += _HEAD.size + size
+        return events
+
+
+class Client:
+    """A client's session, and its writer, which moves when it is told to.
+
+    Attributes:
+        frames: what was written to it.
+        received: the events in those.
+        awake: whether its writer has something to do, as far as it was told.
+        closed: whether its call has ended.
+    """
+
+    def __init__(self, hub: Hub, hello: Hello, wire: PlainWire, *, reader: bool = False) -> None:
+        self.frames: list[bytes] = []
+        self.received: list[Event] = []
+        self.awake = True
+        self.closed = False
+        self._wire = wire
+        self._read = 0
+        self.session = Session(hub, hello, wire.codec, wake=self._wake, reader=reader)
+
+    @property
+    def error(self) -> CallError | None:
+        """What its call ends with."""
+        return self.session.outbox.error
+
+    def ask(self, *requests: Request) -> None:
+        """Send requests in one frame."""
+        done = 0
+        while done < len(requests):
+            done = self.session.handle(requests, done)
+
+    def say(self, *texts: str) -> None:
+        """Broadcast in one frame, without ids."""
+        self.ask(*(Request(msg=text) for text in texts))
+
+    def write(self) -> bool:
+        """Let the writer take a step; return False if it waits to be woken."""
+        if not self.awake:
+            return False
+        frame = self.session.take()
+        if frame is not None:
+            self.frames.append(frame)
+            self.received += self._wire.decode(frame)
+        else:
+            self.awake = False
+            if self.session.outbox.closed:
+                self.close()
+        return True
+
+    def write_all(self) -> None:
+        """Let the writer work until it waits."""
+        while self.write():
+            pass
+
+    def new(self) -> list[Event]:
+        """Return what was received since this was last asked."""
+        new, self._read = self.received[self._read :], len(self.received)
+        return new
+
+    def texts(self) -> list[str]:
+        """Return the texts of ``new()``."""
+        return [event.message for event in self.new()]
+
+    def answers(self) -> list[tuple[str, Ack | Error | None]]:
+        """Return the id and the detail of each ACK and ERROR in ``new()``."""
+        return [
+            (event.id, event.detail if isinstance(event.detail, Ack | Error) else None)
+            for event in self.new()
+            if event.kind in (Kind.ACK, Kind.ERROR)
+        ]
+
+    def close(self) -> None:
+        """End the call, as the transport does whatever happened."""
+        self.closed = True
+        self.awake = False
+        self.session.close()
+
+    def _wake(self) -> None:
+        self.awake = not self.closed
+
+
+class World:
+    """A hub, its clients and their time."""
+
+    def __init__(self, limits: Limits | None = None, broker: Broker | None = None) -> None:
+        self.scheduler = ManualScheduler()
+        self.hub = Hub(broker or MemoryBroker(), self.scheduler, limits or Limits())
+        self.batches = PlainWire(frame_bytes=1 << 20)
+        self.singly = PlainWire()
+        self.clients: list[Client] = []
+
+    def join(self, name: str = "", *, batch: bool = True, reader: bool = False, **hello: Any) -> Client:
+        """Let a client in; ``hello`` is as for ``Hello``."""
+        wire = self.batches if batch else self.singly
+        client = Client(self.hub, Hello(name=name, batch=batch, **hello), wire, reader=reader)
+        self.clients.append(client)
+        return client
+
+    def settle(self) -> None:
+        """Let everything happen that can, every client reading as fast as it is written to."""
+        for _ in range(100_000):
+            if not any([self.scheduler.step(), *(client.write() for client in self.clients)]):
+                return
+        raise AssertionError("this never comes to rest")
+
+
+class LaterBroker(MemoryBroker):
+    """A broker that answers when it is told to.
+
+    Attributes:
+        fault: what every call raises from now on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault: CallError | None = None
+        self._receivers: dict[str, Receiver] = {}
+        self._asked: deque[tuple[str, Sequence[Entry]]] = deque()
+
+    def open(self, room: str, receiver: Receiver) -> Position:
+        """Begin a new order, unless there is a fault."""
+        self._fail()
+        self._receivers[room] = receiver
+        return super().open(room, receiver)
+
+    def publish(self, room: str, entries: Sequence[Entry]) -> None:
+        """Keep the entries for later, unless there is a fault."""
+        self._fail()
+        self._asked.append((room, entries))
+
+    def accept(self) -> None:
+        """Give everything that was asked for its place."""
+        while self._asked:
+            super().publish(*self._asked.popleft())
+
+    def refuse(self, error: CallError) -> None:
+        """Take nothing of what was asked for."""
+        while self._asked:
+            room, entries = self._asked.popleft()
+            self._receivers[room].refused(entries, error)
+
+    def _fail(self) -> None:
+        if self.fault:
+            raise self.fault

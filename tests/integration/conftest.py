@@ -1,0 +1,159 @@
+"""Servers: in this process, where one can look into them, and in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from bcast_grpc.server import Server
+from bcast_grpc.server.__main__ import new_event_loop
+from bcast_grpc.settings import Settings
+
+from .peers import Door, Wire, eventually, within
+
+
+class LocalDoor(Door):
+    """A server in this process."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.address)
+        self.server = server
+
+
+class ServerProcess(Door):
+    """``python -m bcast_grpc.server`` in a process of its own.
+
+    Attributes:
+        said: its lines on stdout so far.
+    """
+
+    def __init__(self, process: Process, said: list[str]) -> None:
+        super().__init__(said[0].removeprefix("listening on grpc://") if said else "")
+        self.process = process
+        self.said = said
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    async def exit(self) -> tuple[int, str]:
+        """Wait until it ends, and return its exit code and what it wrote on stderr."""
+        stdout, stderr = await within(self.process.communicate())
+        self.said += stdout.decode().splitlines()
+        assert self.process.returncode is not None
+        return self.process.returncode, stderr.decode()
+
+
+class Serve(Protocol):
+    """Starts a server in this process."""
+
+    async def __call__(self, **settings: Any) -> LocalDoor:
+        """Start one with these settings."""
+
+
+class Spawn(Protocol):
+    """Starts a process of the project."""
+
+    async def __call__(self, *arguments: str) -> ServerProcess:
+        """Start one with these arguments."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run on the event loop that the server runs on."""
+    return {"server": new_event_loop}
+
+
+@pytest.fixture
+async def serve(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Serve]:
+    """Start servers in this process; at the end no task, queue or room remains, and no fault was logged."""
+    before = _tasks()
+    doors: list[LocalDoor] = []
+
+    async def start(**settings: Any) -> LocalDoor:
+        server = Server(Settings(port=0, **settings))
+        await server.start()
+        doors.append(LocalDoor(server))
+        return doors[-1]
+
+    yield start
+    for door in doors:
+        await door.close()
+        hub = door.server.hub
+        await eventually(lambda hub=hub: not hub.clients and not hub.rooms)  # type: ignore[misc]
+        await door.server.stop()
+    await eventually(lambda: _tasks() <= before)
+    assert not [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
+
+
+@pytest.fixture
+async def door(serve: Serve) -> LocalDoor:
+    """A server in this process, with the settings' defaults."""
+    return await serve()
+
+
+@pytest.fixture
+async def spawn() -> AsyncIterator[Spawn]:
+    """Start servers in processes of their own; at the end none is left."""
+    started: list[ServerProcess] = []
+
+    async def start(*arguments: str) -> ServerProcess:
+        process = await _run("-m", "bcast_grpc.server", "--port", "0", *arguments)
+        assert process.stdout
+        line = (await within(process.stdout.readline())).decode().rstrip("\n")
+        started.append(ServerProcess(process, [line] if line else []))
+        return started[-1]
+
+    yield start
+    for server in started:
+        await server.close()
+        await _end(server.process)
+
+
+@pytest.fixture
+async def lone_client() -> AsyncIterator[Callable[..., Any]]:
+    """Start clients in processes of their own, and wait until they are in."""
+    started: list[Process] = []
+
+    async def start(address: str, name: str = "") -> Process:
+        process = await _run(str(Path(__file__).with_name("lone_client.py")), address, name)
+        started.append(process)
+        assert process.stdout
+        assert await within(process.stdout.readline()) == b"in\n"
+        return process
+
+    yield start
+    for process in started:
+        await _end(process)
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    """A cable that may be cut."""
+    wire = Wire()
+    yield wire
+    await wire.close()
+
+
+async def _run(*arguments: str) -> Process:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
+    return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE, env=environ)
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
+        await within(process.communicate())
+
+
+def _tasks() -> set[asyncio.Task[Any]]:
+    return asyncio.all_tasks() - {asyncio.current_task()}

@@ -1,0 +1,102 @@
+"""The values that flow are those of the contract, and cannot be changed on their way."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bcast_grpc.errors import ErrorCode
+from bcast_grpc.events import (
+    NOBODY,
+    Ack,
+    Author,
+    Closing,
+    Entry,
+    Error,
+    Event,
+    Gap,
+    GapReason,
+    Kind,
+    Member,
+    Members,
+    Position,
+    Request,
+    Welcome,
+    relayed,
+)
+
+ANA = Author("session-a", "ana", "key-a")
+
+
+def test_kinds_are_numbered_as_the_contract_says() -> None:
+    """1 to 10 in its order; 0 says nothing."""
+    kinds = ["MESSAGE", "WELCOME", "JOINED", "LEFT", "ACK", "ERROR", "GAP", "MEMBERS", "PROGRESS", "CLOSING"]
+    assert [(kind.value, kind.name) for kind in Kind] == list(enumerate(["UNSPECIFIED", *kinds]))
+    reasons = ["UNSPECIFIED", "TRIMMED", "SLOW", "NEW_EPOCH"]
+    assert [(reason.value, reason.name) for reason in GapReason] == list(enumerate(reasons))
+
+
+def test_a_message_reads_name_and_text() -> None:
+    """``name: text`` where the author has a name, also of an empty text; else the text verbatim."""
+    assert relayed("ana", "hola") == "ana: hola"
+    assert relayed("ana", "") == "ana: "
+    assert relayed("", "ana: hola") == "ana: hola"
+
+
+@given(st.text(max_size=10), st.text(max_size=20))
+@settings(deadline=None)
+def test_the_bare_text_comes_back(name: str, text: str) -> None:
+    """Whatever name and text are, a program gets the text that the author sent."""
+    event = Event(Kind.MESSAGE, relayed(name, text), Author("s", name, "s"))
+    assert event.text == text
+
+
+def test_the_bare_text_of_other_events_is_their_message() -> None:
+    """Nothing is cut from what the server says."""
+    assert Event(Kind.JOINED, "ana joined", ANA).text == "ana joined"
+
+
+def test_an_event_says_whose_doing_it_is() -> None:
+    """The author's name and public session; nobody's where the server speaks."""
+    event = Event(Kind.MESSAGE, "ana: hola", ANA)
+    assert (event.sender, event.session) == ("ana", "session-a")
+    assert (Event(Kind.PROGRESS, "at 1").sender, NOBODY) == ("", Author("", "", ""))
+
+
+def test_defaults_say_nothing() -> None:
+    """What is not given is not there."""
+    assert Request() == ("", "", b"", "", "")
+    assert Entry(ANA, "x") == (ANA, "x", b"", "")
+    assert Event(Kind.ACK, "x") == (Kind.ACK, "x", NOBODY, 0, 0, b"", "", None)
+    assert Ack() == Ack(0, "", False, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Welcome("s", "lobby", "e", False, 1),
+        Ack(),
+        Error(ErrorCode.INTERNAL, "why"),
+        Gap(1, 2, GapReason.SLOW),
+        Member("s", "ana", 1),
+        Members(()),
+        Closing("bye", 1),
+        ANA,
+        Position("e", 1),
+        Request(),
+        Entry(ANA, "x"),
+        Event(Kind.ACK, "x"),
+    ],
+)
+def test_values_are_values(value: object) -> None:
+    """They cannot be changed, and are equal and hash alike when they say the same."""
+    names = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else value._fields  # type: ignore[attr-defined]
+    for name in names:
+        with pytest.raises(AttributeError):
+            setattr(value, name, None)
+    copy = dataclasses.replace(value) if dataclasses.is_dataclass(value) else type(value)(*value)  # type: ignore[type-var,misc]
+    assert (copy, hash(copy)) == (value, hash(value))
+    assert not hasattr(value, "__dict__")

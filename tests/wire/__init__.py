@@ -1,0 +1,1 @@
+"""Whatever flows is the same on both sides of a wire."""
