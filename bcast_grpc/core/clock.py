@@ -75,7 +75,7 @@ class FlushClock:
 
     def written(self, round_: int) -> None:
         """Say that a writer set off by the flush number ``round_`` has written everything."""
-        if round_ == self._round and self._writers:
+        if round_ == self._round and self._writers > 0:
             self._writers -= 1
             if self._writers <= self._tolerated:
                 self._end_round()

@@ -20,6 +20,7 @@ _NOTICES = {
     "left": Kind.LEFT,
     "progress": Kind.PROGRESS,
 }
+_SHOWN = 64
 _CONTROLS = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
@@ -60,7 +61,9 @@ def read_hello(pairs: Iterable[tuple[str, str]], limits: Limits, prefix: str = "
         if key in _LATER:
             raise _invalid(f"{prefix}{key}: this server keeps no history to replay; leave it out")
         if key not in _KEYS:
-            raise _invalid(f"{prefix}{key}: no such key; there are {', '.join(prefix + known for known in _KEYS)}")
+            raise _invalid(
+                f"{prefix}{shortened(key)}: no such key; there are {', '.join(prefix + known for known in _KEYS)}"
+            )
         if key in given:
             raise _invalid(f"{prefix}{key}: given twice; it takes one value")
         given[key] = value
@@ -89,10 +92,15 @@ def check_name(name: str, limits: Limits) -> None:
         raise RequestError(ErrorCode.NAME_INVALID, fault)
 
 
+def shortened(text: str) -> str:
+    """Return as much of what a client wrote as an error's text should repeat."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
 def _label_fault(label: str, max_characters: int) -> str:
     """Say why ``label`` is no name for a client or a room; nothing if it is one."""
     if not label.strip():
-        return f"{label!r} is blank; it takes 1 to {max_characters} characters"
+        return f"{shortened(label)!r} is blank; it takes 1 to {max_characters} characters"
     if len(label) > max_characters:
         return f"{len(label)} characters; it takes 1 to {max_characters}"
     for character in label:
@@ -126,7 +134,7 @@ def _read_events(value: str, prefix: str) -> frozenset[Kind]:
     for word in words:
         if word not in _NOTICES:
             raise _invalid(
-                f"{prefix}events: {word!r} is none of {', '.join(_NOTICES)}; or it takes all, or none, alone"
+                f"{prefix}events: {shortened(word)!r} is none of {', '.join(_NOTICES)}; or it takes all, or none, alone"
             )
     return frozenset({Kind.MESSAGE, *(_NOTICES[word] for word in words)})
 
@@ -134,7 +142,7 @@ def _read_events(value: str, prefix: str) -> frozenset[Kind]:
 def _read_flag(key: str, given: dict[str, str], prefix: str) -> bool:
     value = given.get(key, "0")
     if value not in ("0", "1"):
-        raise _invalid(f"{prefix}{key}: {value!r} does not fit; it takes 1 or 0")
+        raise _invalid(f"{prefix}{key}: {shortened(value)!r} does not fit; it takes 1 or 0")
     return value == "1"
 
 

@@ -91,8 +91,10 @@ class Hub:
                 self._when_empty()
 
     def rename(self, room: Room, member: Member, name: str) -> None:
-        """Give a client another name, and tell the others."""
+        """Give a client another name, and tell the others. A client that is out already is ignored."""
         with self._lock:
+            if room.members.get(member.author.session) is not member:
+                return
             old_name = member.author.name
             member.author = member.author._replace(name=name)
             self._announce(room, member.author, old_name)
@@ -158,7 +160,7 @@ class Hub:
     def _free(self, room: Room) -> None:
         if room.empty and self._rooms.get(room.name) is room:
             del self._rooms[room.name]
-            self._broker.forget(room.name)
+            room.end()
 
     def _announce(self, room: Room, author: Author, old_name: str) -> None:
         if author.name == old_name:

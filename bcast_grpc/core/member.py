@@ -29,7 +29,7 @@ class Member:
         reader: whether it only reads (``Subscribe``).
         since_ns: since when it is connected, in nanoseconds since 1970.
         start: the number of the first run that it is to get.
-        round: the last flush that set its writer off.
+        round: the flush that set its writer off, until that has written everything; 0: none.
     """
 
     author: Author
@@ -43,7 +43,14 @@ class Member:
 
     def answer(self, answers: Sequence[Event]) -> None:
         """Queue answers to this client's own requests."""
+        if not answers:
+            return
         self.offer(self.outbox.codec.frames(answers))
+
+    def begin_round(self, round_: int) -> int:
+        """Take part in the round of writes of a flush; return 1, to be added up."""
+        self.round = round_
+        return 1
 
     def offer(self, frames: Sequence[Frame]) -> bool | None:
         """Queue ``frames``. A client whose queue is full is disconnected.

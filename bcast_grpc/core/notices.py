@@ -66,8 +66,8 @@ def _names(present: Sequence[Member]) -> str:
     parts = names[:_NAMES_IN_TEXT]
     if len(names) > _NAMES_IN_TEXT:
         parts.append(f"{len(names) - _NAMES_IN_TEXT} more")
-    if nameless:
-        parts.append(f"{'one' if nameless == 1 else nameless} without a name")
+    if nameless or not parts:
+        parts.append(f"{'one' if nameless == 1 else nameless or 'none'} without a name")
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 

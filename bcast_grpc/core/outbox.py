@@ -55,6 +55,11 @@ class Outbox:
         """Whether nothing more is taken in; what is queued may still go out."""
         return self._closed
 
+    @property
+    def half_full(self) -> bool:
+        """Whether more than half of a bound is taken."""
+        return self._messages > self.max_messages // 2 or self._bytes > self.max_bytes // 2
+
     def offer(self, frames: Sequence[Frame]) -> bool:
         """Queue ``frames``, all or none, without waiting.
 

@@ -15,7 +15,7 @@ from bcast_grpc.core.clock import FlushClock, Scheduler
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import MESSAGES_ONLY, Member
 from bcast_grpc.core.pending import Pending
-from bcast_grpc.errors import BcastError, CallError
+from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.events import Author, Entry, Event, Kind, Position
 
 
@@ -23,7 +23,7 @@ class _View(NamedTuple):
     """Members with the same view get the same batch."""
 
     skip: int
-    own_key: str
+    own_key: str | None
     own_messages: bool
     kinds: frozenset[Kind]
 
@@ -55,12 +55,18 @@ class Room:
         self._clients: dict[tuple[str, bool], Member] = {}
         self._answerers: dict[str, Callable[[Sequence[Event]], None]] = {}
         self._broker = broker
+        self._ended = False
         self._lock = lock
         self._clock = FlushClock(scheduler, self._flush, self._has_pending, lock)
         self._pending = Pending(limits.batch_messages, limits.batch_bytes)
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
         self.head: Position = broker.open(name, self)
+
+    def end(self) -> None:
+        """Let the broker forget the room, when nobody needs it any more."""
+        self._ended = True
+        self._broker.forget(self.name)
 
     @property
     def empty(self) -> bool:
@@ -120,9 +126,11 @@ class Room:
         """Hand entries to the broker.
 
         Raises:
-            BcastError: ``BROKER_UNAVAILABLE``, for all of them.
+            BcastError: ``BROKER_UNAVAILABLE``, for all of them; ``INTERNAL`` after the room's end.
         """
         with self._lock:
+            if self._ended:  # the next room of this name is another one
+                raise CallError(ErrorCode.INTERNAL, f"everyone has left {self.name}")
             self._broker.publish(self.name, entries)
 
     def accepted(self, entries: Sequence[Entry], first_seq: int, time_ns: int) -> None:
@@ -145,7 +153,8 @@ class Room:
 
     def written(self, member: Member) -> None:
         """Say that everything queued for a client has been written."""
-        self._clock.written(member.round)
+        round_, member.round = member.round, 0
+        self._clock.written(round_)
 
     def _has_pending(self) -> bool:
         return bool(self._pending or self._leaving or self._waiting)
@@ -158,8 +167,7 @@ class Room:
             waiting, self._waiting = self._waiting, []
             ready = [leaving for leaving in self._leaving if leaving.mark <= self._pending.first]
             self._leaving = [leaving for leaving in self._leaving if leaving.mark > self._pending.first]
-        writers = self._push(runs, first, members, round_)
-        self._acknowledge(runs)
+        writers = self._push(runs, first, members, round_) + self._acknowledge(runs, round_)
         for member, answers, error, _ in ready:
             if answers:
                 member.answer(answers)
@@ -178,7 +186,7 @@ class Room:
             is_author = member.author.key in authors
             view = _View(
                 max(0, member.start - first),
-                member.author.key if is_author else "",
+                member.author.key if is_author else None,
                 is_author and member.echo,
                 MESSAGES_ONLY if only_messages else member.kinds,
             )
@@ -189,16 +197,14 @@ class Room:
                 writers += self._offer(Batch(shown), view.own_key, group, round_)
         return writers
 
-    def _offer(self, batch: Batch, own_key: str, group: Sequence[Member], round_: int) -> int:
+    def _offer(self, batch: Batch, own_key: str | None, group: Sequence[Member], round_: int) -> int:
         writers = queued = refused = 0
         for member in group:
             idle = member.outbox.idle
             taken = member.offer(batch.frames(member.outbox.codec))
             if taken:
                 queued += 1
-                if idle:
-                    member.round = round_
-                    writers += 1
+                writers += member.begin_round(round_) if idle else 0
             elif taken is False:
                 refused += 1
         for run in batch.runs:
@@ -207,13 +213,19 @@ class Room:
                 run.refused += refused
         return writers
 
-    def _acknowledge(self, runs: Sequence[Run]) -> None:
+    def _acknowledge(self, runs: Sequence[Run], round_: int) -> int:
+        """Give the authors their acks, and return how many further writers that set off."""
         answers: dict[str, list[Event]] = defaultdict(list)
         for run in runs:
             if any(run.ids):
                 answers[run.author.session] += run.acks(self.head.epoch)
+        writers = 0
         for session, acks in answers.items():
+            member = self.members.get(session)
+            idle = member is not None and member.outbox.idle
             self._answer(session, acks)
+            writers += member.begin_round(round_) if member and idle else 0
+        return writers
 
     def _answer(self, session: str, answers: Sequence[Event]) -> None:
         if member := self.members.get(session):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec, utf8_bytes
-from bcast_grpc.core.hello import Hello, check_name
+from bcast_grpc.core.hello import Hello, check_name, shortened
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
@@ -39,6 +39,8 @@ class Session:
         self._member = Member(_author(hello), self.outbox, hello.kinds, hello.echo, reader)
         self._hub = hub
         self._leaving = False
+        self._asking = False
+        self._slice = min(_SLICE, limits.batch_messages)
         self._entries: list[Entry] = []
         self._answers: list[Event] = []
         self._room = hub.join(hello.room, self._member)
@@ -58,6 +60,14 @@ class Session:
         """Whether the next slice of requests should wait for the room's next flush."""
         return self._room.congested
 
+    @property
+    def backlogged(self) -> bool:
+        """Whether the next slice should wait until more of what is queued for this client has been written.
+
+        That is so where it asks for answers faster than it reads them.
+        """
+        return self._asking and not self.outbox.closed and self.outbox.half_full
+
     def when_flushed(self, callback: Callable[[], None]) -> None:
         """Call back once, from the scheduler's loop, after the room's next flush."""
         self._room.when_flushed(callback)
@@ -68,13 +78,15 @@ class Session:
         Returns:
             Where the next slice begins. Between slices a transport lets others have their turn.
         """
-        stop = min(start + _SLICE, len(requests))
+        stop = min(start + self._slice, len(requests))
         for request in requests[start:stop]:
             if self._leaving:
                 return len(requests)
+            self._asking = self._asking or bool(request.id)
             self._carry_out(request)
         self._publish()
         if self._answers:
+            self._asking = True
             answers, self._answers = self._answers, []
             self._member.answer(answers)
         return stop
@@ -112,9 +124,9 @@ class Session:
             _check_id(self._hub, request)
             operation = _OPERATIONS.get(request.operacion)
             if operation is None:
+                known = "broadcast (or none), join, leave or who"
                 raise RequestError(
-                    ErrorCode.UNKNOWN_OPERATION,
-                    f"{request.operacion[:64]!r} is no operation; it takes broadcast (or nothing), join, leave or who",
+                    ErrorCode.UNKNOWN_OPERATION, f"{shortened(request.operacion)!r} is no operation; it takes {known}"
                 )
             self._publish()  # what came before it has its place before it
             operation(self, request)

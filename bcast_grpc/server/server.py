@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import random
@@ -166,15 +167,27 @@ def _is_loopback(host: str) -> bool:
 def _check_address(host: str, port: int) -> None:
     """Find out whether an address can be listened on: gRPC says neither in time nor clearly why it can not.
 
+    Of several addresses, as ``localhost`` may have, one that this machine does not have may be missing.
+
     Raises:
         CannotStart: it can not.
     """
+    missing: OSError | None = None
+    listened = False
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-                probe.listen()
+            try:
+                with socket.socket(family, kind, protocol) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(address)
+                    probe.listen()
+                listened = True
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                missing = error
+        if missing and not listened:
+            raise missing
     except OSError as error:
         reason = error.strerror or error
         raise CannotStart(

@@ -17,7 +17,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from bcast_grpc.core.batch import Codec
-from bcast_grpc.core.hello import Hello, read_hello
+from bcast_grpc.core.hello import Hello, read_hello, shortened
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Publisher, Session
@@ -91,19 +91,17 @@ class ChatService:
         async with _ending(context):
             await _Stream(self._hub, self._scheduler, context, reader=False).serve()
 
-    async def subscribe(self, _: bytes, context: Context) -> None:
+    async def subscribe(self, frame: bytes, context: Context) -> None:
         """Serve a client that only receives."""
         async with _ending(context):
+            protobuf.check_subscribe(frame)
             await _Stream(self._hub, self._scheduler, context, reader=True).serve()
 
     async def publish(self, frame: bytes, context: Context) -> bytes:
         """Send one message, and answer once it is in the others' queues."""
         async with _ending(context):
             hello = _read_hello(self._hub, context)
-            try:
-                request = protobuf.decode_publish(frame)
-            except protobuf.MalformedFrame as error:
-                raise CallError(ErrorCode.MALFORMED, str(error)) from None
+            request = protobuf.decode_publish(frame)
             answer = await self._publish(hello, request, context)
             if isinstance(answer, Error):
                 raise CallError(answer.code, answer.reason, retry_after_s=answer.retry_after_s)
@@ -132,6 +130,7 @@ class _Stream:
     def __init__(self, hub: Hub, scheduler: LoopScheduler, context: Context, *, reader: bool) -> None:
         self._context = context
         self._ended = False
+        self._written: asyncio.Future[None] | None = None
         self._reader = reader
         self._ready = asyncio.Event()
         self._time_limit = asyncio.timeout(None)
@@ -153,8 +152,7 @@ class _Stream:
                     reading = asyncio.create_task(self._read())
                 await self._write()
         except TimeoutError:
-            self._ended = True
-            self._session.outbox.close(slow_consumer(self._session.outbox), discard=True)
+            raise self._session.outbox.error or slow_consumer(self._session.outbox) from None
         finally:
             self._ended = True
             if reading:
@@ -170,6 +168,8 @@ class _Stream:
             frame = self._session.take()
             if frame is not None:
                 await self._context.write(frame)
+                if self._written:
+                    _resolve(self._written, None)
             elif outbox.closed:
                 return
             else:
@@ -188,19 +188,24 @@ class _Stream:
 
     async def _handle(self, requests: Sequence[Request]) -> None:
         done = self._session.handle(requests)
-        while done < len(requests) or self._session.congested:
+        while True:
             if self._session.congested:
                 flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._session.when_flushed(partial(_resolve, flushed, None))
                 await flushed
-            else:
+            elif self._session.backlogged:
+                self._written = asyncio.get_running_loop().create_future()
+                await self._written
+            elif done < len(requests):
                 await asyncio.sleep(0)  # the others' turn
+            else:
+                return
             done = self._session.handle(requests, done)
 
     def _wake(self) -> None:
         self._ready.set()
         outbox = self._session.outbox
-        if outbox.closed and not self._ended:
+        if outbox.closed and not self._ended and not self._time_limit.expired():
             linger_s = 0.0 if outbox.discarded else _LINGER_S
             self._time_limit.reschedule(asyncio.get_running_loop().time() + linger_s)
 
@@ -209,12 +214,23 @@ class _Stream:
 async def _ending(context: Context) -> AsyncIterator[None]:
     """End the call with the status of whatever is raised inside."""
     try:
-        yield
-    except BcastError as error:
-        await context.abort_with_status(rpc_status.to_status(_status(error)))
-    except Exception:
-        logger.exception("a fault while serving %s", context.peer())
-        await context.abort_with_status(rpc_status.to_status(_status(_fault())))
+        try:
+            yield
+        except BcastError as error:
+            await _abort(context, error)
+        except protobuf.MalformedFrame as error:
+            await _abort(context, CallError(ErrorCode.MALFORMED, str(error)))
+        except (grpc.aio.AbortError, grpc.aio.InternalError):
+            raise
+        except Exception:
+            logger.exception("a fault while serving %s", context.peer())
+            await _abort(context, _fault())
+    except grpc.aio.InternalError as error:
+        logger.debug("%s is gone: %s", context.peer(), error)  # the cancellation that is to come was too late
+
+
+async def _abort(context: Context, error: BcastError) -> None:
+    await context.abort_with_status(rpc_status.to_status(_status(error)))
 
 
 def _fault() -> CallError:
@@ -251,15 +267,19 @@ def _percent_decode(key: str, value: str | bytes) -> str:
     """
     if isinstance(value, bytes) or not value.isascii():
         raise CallError(
-            ErrorCode.METADATA_INVALID, f"{key}: takes ASCII, with other text percent-encoded ('Jos%C3%A9')"
+            ErrorCode.METADATA_INVALID, f"{shortened(key)}: takes ASCII, with other text percent-encoded ('Jos%C3%A9')"
         )
     if _BROKEN_PERCENT.search(value):
-        raise CallError(ErrorCode.METADATA_INVALID, f"{key}: {value!r} is no percent-encoding; a % is written %25")
+        raise CallError(
+            ErrorCode.METADATA_INVALID,
+            f"{shortened(key)}: {shortened(value)!r} is no percent-encoding; a % is written %25",
+        )
     try:
         return unquote_to_bytes(value).decode()
     except UnicodeDecodeError:
         raise CallError(
-            ErrorCode.METADATA_INVALID, f"{key}: {value!r} is no percent-encoded UTF-8 ('Jos%C3%A9')"
+            ErrorCode.METADATA_INVALID,
+            f"{shortened(key)}: {shortened(value)!r} is no percent-encoded UTF-8 ('Jos%C3%A9')",
         ) from None
 
 

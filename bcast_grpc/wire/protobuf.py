@@ -72,6 +72,18 @@ def decode_requests(frame: bytes) -> list[Request]:
     return [Request(item.operacion, item.msg, item.data, item.id, _NESTED if item.batch else "") for item in batch]
 
 
+def check_subscribe(frame: bytes) -> None:
+    """Check a ``SubscribeRequest``, which says nothing.
+
+    Raises:
+        MalformedFrame: it does not parse.
+    """
+    try:
+        pb.SubscribeRequest.FromString(frame)
+    except DecodeError as error:
+        raise MalformedFrame(f"a frame that is no SubscribeRequest: {error}") from None
+
+
 def decode_publish(frame: bytes) -> Request:
     """Decode a ``PublishRequest`` as the broadcast that it stands for.
 
@@ -100,7 +112,7 @@ def encode_batches(events: Sequence[Event]) -> list[tuple[bytes, int]]:
         _fill(frame.batch.add(), event)
     encoded = frame.SerializeToString()
     if len(encoded) <= MAX_BATCH_BYTES or len(events) == 1:
-        return [(encoded, len(events))]
+        return [(encoded, len(events))] if events else []
     middle = len(events) // 2
     return encode_batches(events[:middle]) + encode_batches(events[middle:])
 
@@ -253,4 +265,4 @@ def _duration(seconds: float) -> Duration:
 
 
 def _seconds(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / _NS
+    return (duration.seconds * _NS + duration.nanos) / _NS
