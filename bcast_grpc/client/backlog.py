@@ -112,10 +112,10 @@ class Backlog:
                     f"posts of {self._posted_bytes} bytes are not acknowledged, "
                     f"and no more than {self._max_bytes} may be; wait for flush()"
                 )
+            self._pieces.append(piece)  # first: a Ctrl-C between these leaves no post waiting that is never written
             self._posted += 1
-            self._posted_bytes += len(piece)
             self._posts[id_] = _Post(self._posted, len(piece))
-            self._pieces.append(piece)
+            self._posted_bytes += len(piece)
 
     def take(self) -> bytes:
         """Take what is to be written next, as one frame; nothing if there is nothing."""

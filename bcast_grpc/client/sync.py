@@ -6,13 +6,13 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent import futures
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 
+from bcast_grpc.client.background import BackgroundLoop, Work
 from bcast_grpc.client.calls import DEFAULT_TARGET
 from bcast_grpc.client.chat import Chat
 from bcast_grpc.client.stream import Stream
@@ -162,13 +162,11 @@ class SyncChat:
         with self._lock:
             if self._loop is None:
                 raise ChatClosed
-            result = _submit(self._loop, start)
+            work = Work(self._loop, start)
         try:
-            return result.result(timeout_s)
-        except futures.CancelledError:  # another thread has left the `with` statement meanwhile
-            raise ChatClosed from None
+            return work.wait(timeout_s)
         finally:
-            result.cancel()  # where it is not done, for the time is up or Ctrl-C came, nobody waits for it any more
+            work.cancel()  # where the time is up or Ctrl-C came, nobody waits for it any more
 
     def _release(self) -> None:
         with self._lock:
@@ -207,83 +205,21 @@ class _ThreadsChat(Chat):
         return bool(ready) or not stream.over
 
     def _wake(self, stream: Stream) -> None:
-        if not self._waking:  # one wake for many posts: it costs more than all the rest of a post
+        if self._waking:  # one wake for many posts: it costs more than all the rest of a post
+            return
+        try:
             self._waking = True
             self._loop.call_soon_threadsafe(self._wake_now, stream)
+        except BaseException:  # Ctrl-C; or the loop has ended, since another thread has left
+            self._waking = False
+            raise
 
     def _wake_now(self, stream: Stream) -> None:
         self._waking = False
         super()._wake(stream)
 
 
-def _submit(loop: asyncio.AbstractEventLoop, start: Callable[[], Coroutine[Any, Any, T]]) -> futures.Future[T]:
-    """Run a coroutine in the thread of ``loop``; to cancel the result cancels it.
-
-    It is made there too, other than by ``asyncio.run_coroutine_threadsafe``: a Ctrl-C may come before it is begun.
-    """
-    result: futures.Future[T] = futures.Future()
-
-    def begin() -> None:
-        task = loop.create_task(start())
-        task.add_done_callback(end)
-        result.add_done_callback(lambda _: result.cancelled() and loop.call_soon_threadsafe(task.cancel))
-
-    def end(task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            result.cancel()
-        elif not result.set_running_or_notify_cancel():
-            task.exception()  # nobody waits for it
-        elif error := task.exception():
-            result.set_exception(error)
-        else:
-            result.set_result(task.result())
-
-    loop.call_soon_threadsafe(begin)
-    return result
-
-
-class _BackgroundLoop:
-    """A thread with an event loop for all synchronous chats; it is there while one is open.
-
-    One for all, since gRPC wakes every loop of a process for the events of any: https://github.com/grpc/grpc/pull/23377.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._loop: asyncio.AbstractEventLoop
-        self._thread: threading.Thread
-        self._no_users: asyncio.Event
-
-    def acquire(self) -> asyncio.AbstractEventLoop:
-        """Return the loop; ``release`` it later."""
-        with self._lock:
-            if not self._users:
-                started: futures.Future[None] = futures.Future()
-                self._thread = threading.Thread(
-                    target=lambda: asyncio.run(self._serve(started)), name="bcast_grpc", daemon=True
-                )
-                self._thread.start()
-                started.result()
-            self._users += 1
-            return self._loop
-
-    def release(self) -> None:
-        """Have no more use for the loop."""
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._loop.call_soon_threadsafe(self._no_users.set)
-                self._thread.join()
-
-    async def _serve(self, started: futures.Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._no_users = no_users = asyncio.Event()
-        started.set_result(None)
-        await no_users.wait()
-
-
-_background = _BackgroundLoop()
+_background = BackgroundLoop()
 
 connect_sync = SyncChat
 """Connect to a server: ``with connect_sync("127.0.0.1:50051", name="ana") as chat``."""

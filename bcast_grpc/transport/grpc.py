@@ -129,7 +129,7 @@ class _Stream:
 
     def __init__(self, hub: Hub, scheduler: LoopScheduler, context: Context, *, reader: bool) -> None:
         self._context = context
-        self._ended = False
+        self._limited = False
         self._written: asyncio.Future[None] | None = None
         self._reader = reader
         self._ready = asyncio.Event()
@@ -146,15 +146,18 @@ class _Stream:
         """
         reading: asyncio.Task[None] | None = None
         try:
+            # Not within the time limit: gRPC does not survive an end in the middle of this.
+            await self._context.send_initial_metadata(_metadata(self._session, self._hello))
             async with self._time_limit:
-                await self._context.send_initial_metadata(_metadata(self._session, self._hello))
+                self._limited = True
+                self._wake()
                 if not self._reader:
                     reading = asyncio.create_task(self._read())
                 await self._write()
         except TimeoutError:
             raise self._session.outbox.error or slow_consumer(self._session.outbox) from None
         finally:
-            self._ended = True
+            self._limited = False
             if reading:
                 reading.cancel()
             self._session.close()
@@ -198,14 +201,14 @@ class _Stream:
                 await self._written
             elif done < len(requests):
                 await asyncio.sleep(0)  # the others' turn
+                done = self._session.handle(requests, done)
             else:
                 return
-            done = self._session.handle(requests, done)
 
     def _wake(self) -> None:
         self._ready.set()
         outbox = self._session.outbox
-        if outbox.closed and not self._ended and not self._time_limit.expired():
+        if outbox.closed and self._limited and not self._time_limit.expired():
             linger_s = 0.0 if outbox.discarded else _LINGER_S
             self._time_limit.reschedule(asyncio.get_running_loop().time() + linger_s)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from queue import SimpleQueue
 
 import pytest
 
@@ -15,7 +16,7 @@ from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.session import Publisher, Session
-from bcast_grpc.events import Ack, Event, Kind, Request
+from bcast_grpc.events import Ack, Entry, Event, Kind, Request
 
 from .scheduler import ManualTimer
 from .world import ALL, PlainWire
@@ -74,6 +75,30 @@ class LoopThread:
                     timer.callback()
                 except BaseException as fault:  # noqa: BLE001  # told to the test
                     self.fault = self.fault or fault
+
+
+class ThreadBroker(MemoryBroker):
+    """A broker that answers from a thread of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: SimpleQueue[tuple[str, Sequence[Entry]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def publish(self, room: str, entries: Sequence[Entry]) -> None:
+        """Keep the entries for the thread."""
+        self._asked.put((room, entries))
+
+    def close(self) -> None:
+        """End the thread when it has answered everything."""
+        self._asked.put(None)
+        self._thread.join(PATIENCE_S)
+        super().close()
+
+    def _run(self) -> None:
+        while asked := self._asked.get():
+            super().publish(*asked)
 
 
 class ThreadedClient:
@@ -173,6 +198,27 @@ def test_messages_of_many_threads_have_one_order(loop: LoopThread) -> None:
         assert client.seqs() == sorted(set(range(1, total + 1)) - set(own))
         assert [texts[seq] for seq in own] == [f"{number}: {number} {one}" for one in range(each)]
         assert {(ack.queued, ack.refused) for _, ack in acks} == {(THREADS, 0)}
+
+
+def test_a_broker_may_answer_from_any_thread(loop: LoopThread) -> None:
+    """What it accepts while a flush is at work is neither lost nor repeated, and keeps its order."""
+    broker = ThreadBroker()
+    hub = Hub(broker, loop, Limits())
+    clients = [ThreadedClient(hub, loop, Hello()) for _ in range(THREADS)]
+    watching = ThreadedClient(hub, loop, Hello())
+    each = 1000
+
+    def publish(number: int) -> None:
+        for sent in range(each):
+            clients[number].session.handle([Request(msg="x", id=str(sent))])
+
+    in_threads(publish)
+    broker.close()
+    for client in [*clients, watching]:
+        client.leave()
+    assert watching.seqs() == list(range(1, THREADS * each + 1))
+    for client in clients:
+        assert [id_ for id_, _ in client.acks()] == [str(sent) for sent in range(each)]
 
 
 def test_clients_may_come_and_go_in_any_thread(loop: LoopThread) -> None:

@@ -1,0 +1,104 @@
+"""An event loop in a thread of its own, for those who have none."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from bcast_grpc.errors import ChatClosed
+
+T = TypeVar("T")
+
+
+class Work(Generic[T]):
+    """A coroutine that runs in the event loop of another thread.
+
+    ``concurrent.futures`` would do, but for Ctrl-C: striking inside a ``Condition``, it may leave that locked, and the
+    loop waiting for it for ever. Here the main thread touches nothing but a lock of its own.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, start: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._loop = loop
+        self._start = start
+        self._task: asyncio.Task[T] | None = None
+        self._done = threading.Lock()
+        self._done.acquire()
+        loop.call_soon_threadsafe(self._begin)
+
+    def wait(self, timeout_s: float | None) -> T:
+        """Wait for the result, once.
+
+        Raises:
+            TimeoutError: it is not there in time.
+            ChatClosed: the loop has ended before.
+        """
+        if not self._done.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
+            raise TimeoutError(f"not done within {timeout_s:g} s")
+        assert self._task
+        if self._task.cancelled():
+            raise ChatClosed
+        return self._task.result()
+
+    def cancel(self) -> None:
+        """Cancel it where it is not done."""
+        if self._task is None or not self._task.done():
+            with suppress(RuntimeError):  # the loop has ended before
+                self._loop.call_soon_threadsafe(self._cancel)
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._start())
+        self._task.add_done_callback(self._end)
+
+    def _cancel(self) -> None:
+        assert self._task
+        self._task.cancel()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if not task.cancelled():
+            task.exception()  # perhaps nobody waits for it any more
+        self._done.release()
+
+
+class BackgroundLoop:
+    """A thread with an event loop for all synchronous chats; it is there while one is open.
+
+    One for all, since gRPC wakes every loop of a process for the events of any: https://github.com/grpc/grpc/pull/23377.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread
+        self._no_users: asyncio.Event
+
+    def acquire(self) -> asyncio.AbstractEventLoop:
+        """Return the loop; ``release`` it later."""
+        with self._lock:
+            if not self._users:
+                started = threading.Lock()
+                started.acquire()
+                self._thread = threading.Thread(
+                    target=lambda: asyncio.run(self._serve(started)), name="bcast_grpc", daemon=True
+                )
+                self._thread.start()
+                started.acquire()
+            self._users += 1
+            return self._loop
+
+    def release(self) -> None:
+        """Have no more use for the loop."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._loop.call_soon_threadsafe(self._no_users.set)
+                self._thread.join()
+
+    async def _serve(self, started: threading.Lock) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._no_users = no_users = asyncio.Event()
+        started.release()
+        await no_users.wait()
