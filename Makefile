@@ -46,8 +46,8 @@ cover: install  ## run the tests and show what they do not reach
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
-bench: install  ## measure the fan-out
-	$(PYTHON) -m benchmarks.fanout $(ARGS)
+bench: install  ## measure the fan-out beside its peers (needs Go)
+	$(PYTHON) -m benchmarks $(ARGS)
 
 build: install  ## build the sdist and the wheel into dist/
 	$(PYTHON) -m build

@@ -132,14 +132,19 @@ def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> B
         return CallError(code, details, retry_after_s=retry_after_s)
     match status.code():
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED | grpc.StatusCode.DEADLINE_EXCEEDED:
-            # gRPC's text is a chain of causes, the last of which is the one to know.
-            cause = details.rpartition(": ")[2].rstrip("]")
             what = f"the connection to {target} was lost" if connected else f"cannot connect to {target}"
-            return ConnectionLost(f"{what}: {cause}")
+            return ConnectionLost(f"{what}: {_cause(details)}")
         case grpc.StatusCode.UNIMPLEMENTED:
             return CallError(ErrorCode.UNSPECIFIED, f"no bcast_grpc server at {target}: {details}")
         case other:
             return CallError(_code_without_details(other, details), details)
+
+
+def _cause(details: str) -> str:
+    """The one to know of gRPC's chain of causes: the last, or what TLS found fault with."""
+    details = details.removesuffix(": OK").rstrip("]")
+    _, handshake, fault = details.partition("OPENSSL_internal:")
+    return f"the TLS handshake failed: {fault}" if handshake else details.rpartition(": ")[2]
 
 
 def _code_without_details(status: grpc.StatusCode, details: str) -> ErrorCode:

@@ -184,7 +184,8 @@ class Chat:
             if not stream.over:
                 await self._backlog.flushed()
             elif self._backlog.unacknowledged:
-                raise stream.error or ChatClosed("the chat ended before the server acknowledged all")
+                stream.raise_error()
+                raise ChatClosed("the chat ended before the server acknowledged all")
         except BcastError:
             self._loss_told = True
             raise
@@ -244,7 +245,8 @@ class Chat:
         stream.taking()
         while not self._events:
             if stream.over:
-                raise stream.error or StopAsyncIteration
+                stream.raise_error()
+                raise StopAsyncIteration
             await stream.change()
         if turn_over:
             self._turn_until = clock() + _TURN_S
@@ -272,8 +274,7 @@ class Chat:
 
     def _running(self) -> Stream:
         stream = self._entered()
-        if stream.over and stream.error:
-            raise stream.error
+        stream.raise_error()
         if stream.over or self._leaving:
             raise ChatClosed
         return stream

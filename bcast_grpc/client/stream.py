@@ -35,7 +35,6 @@ class Stream:
         epoch: the name of the room's order.
         error: what ended it; none while it lasts, or if it ended well or by ``close()``.
         over: whether it has ended. What was received before may still be in the inbox.
-        taken_from: whether somebody has begun to take from the inbox.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class Stream:
         self.epoch = hello["bcast-epoch"]
         self.error: BcastError | None = None
         self.over = False
-        self.taken_from = False
         self._target = target
         self._channel = channel
         self._call = call
@@ -54,6 +52,7 @@ class Stream:
         self._inbox = inbox
         self._status: Status | None = None
         self._leaving = False
+        self._taken_from = False
         self._stuck_at = -1
         self._queued = asyncio.Event()
         self._room = asyncio.Event()
@@ -93,9 +92,14 @@ class Stream:
         self._queued.set()
         self._room.set()
 
+    def raise_error(self) -> None:
+        """Raise what ended the call, if that was an error."""
+        if self.error:
+            raise self.error.with_traceback(None)  # else it would grow with each time
+
     def taking(self) -> None:
         """Tell that somebody takes events from the inbox."""
-        self.taken_from = True
+        self._taken_from = True
         if self._inbox.half_empty:
             self._room.set()
 
@@ -115,8 +119,10 @@ class Stream:
         self._leaving = True
         self._call.cancel()
         self.wake()
-        results = await asyncio.gather(self._reader, self._writer, return_exceptions=True)
-        await self._channel.close()
+        try:
+            results = await asyncio.gather(self._reader, self._writer, return_exceptions=True)
+        finally:
+            await self._channel.close()
         for result in results:
             if isinstance(result, Exception):  # a fault of this library
                 raise result
@@ -177,7 +183,7 @@ class Stream:
         """
         clock = asyncio.get_running_loop().time
         place, patient_until = self._inbox.place, clock() + _PATIENCE_S
-        while self._inbox.full and self.taken_from and not self._leaving:
+        while self._inbox.full and self._taken_from and not self._leaving:
             if self._inbox.place != place:
                 place, patient_until = self._inbox.place, clock() + _PATIENCE_S
             if self._backlog.unanswered and (place == self._stuck_at or clock() >= patient_until):

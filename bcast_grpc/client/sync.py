@@ -78,6 +78,8 @@ class SyncChat:
         Raises:
             BcastError: as for ``Chat``.
         """
+        if self._loop is not None:
+            raise RuntimeError("this chat was entered before; connect again for another")
         self._loop = _background.acquire()
         try:
             self._run(self._chat.__aenter__)
@@ -149,9 +151,10 @@ class SyncChat:
             try:
                 return self._ready.popleft()
             except IndexError:
-                # They are moved there in the other thread, not returned: so a Ctrl-C while it waits loses none.
-                if not self._move():
-                    raise StopIteration from None
+                pass
+            # They are moved there in the other thread, not returned: so a Ctrl-C while it waits loses none.
+            if not self._move():
+                raise StopIteration
 
     def _move(self) -> bool:
         if self._loop is None:
@@ -200,8 +203,8 @@ class _ThreadsChat(Chat):
         stream = self._entered()
         ready.extend(self._events)
         self._events.clear()
-        if stream.over and stream.error and not ready:
-            raise stream.error
+        if not ready:
+            stream.raise_error()
         return bool(ready) or not stream.over
 
     def _wake(self, stream: Stream) -> None:

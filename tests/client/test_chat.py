@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from itertools import islice
 
+import grpc
 import pytest
 
 import bcast_grpc
@@ -239,6 +240,13 @@ async def test_where_no_server_is_the_error_says_so_at_once(target: str, reason:
         with pytest.raises(ConnectionLost) as caught:
             await chat.__aenter__()
     assert caught.value.reason.startswith(reason)
+
+
+async def test_a_server_without_the_tls_that_is_asked_for_is_not_connected_to(server: str) -> None:
+    """The reason is that of TLS."""
+    credentials = grpc.ssl_channel_credentials()
+    with pytest.raises(ConnectionLost, match=f"^cannot connect to {server}: the TLS handshake failed: WRONG_VERSION"):
+        await bcast_grpc.connect(server, credentials=credentials).__aenter__()
 
 
 async def test_no_proxy_stands_between_two_programs_of_one_machine(

@@ -152,12 +152,13 @@ def test_a_lost_server_ends_all_waits(mortal_server: tuple[subprocess.Popen[str]
     """Those of other threads too; and leaving by that error does not hang."""
     process, target = mortal_server
     with ThreadPoolExecutor(3) as threads:
-        with pytest.raises(ConnectionLost), bcast_grpc.connect_sync(target) as chat:  # noqa: PT012  # by `next`
+        with pytest.raises(ConnectionLost) as caught, bcast_grpc.connect_sync(target) as chat:  # noqa: PT012  # by `next`
             chat.send("x")
             process.send_signal(signal.SIGSTOP)
             waits: list[Future[object]] = [threads.submit(chat.send, "x"), threads.submit(chat.members)]
             process.kill()
             next(chat)
+        assert caught.value.__context__ is None
         for wait in waits:
             with pytest.raises((ConnectionLost, ChatClosed)):
                 wait.result()
@@ -175,6 +176,13 @@ def test_what_is_not_open_says_so(server: str, room: str) -> None:
                 next(chat)
             with chat:
                 pass
+
+
+def test_a_chat_is_entered_once(ana: SyncChat) -> None:
+    """And an attempt at more does it no harm."""
+    with pytest.raises(RuntimeError, match="entered before"):
+        ana.__enter__()
+    ana.send("x")
 
 
 def test_leaving_in_one_thread_ends_the_waits_of_others(server: str, room: str) -> None:

@@ -158,6 +158,15 @@ def test_a_key_is_given_once(key: str) -> None:
     assert (code, reason) == (ErrorCode.METADATA_INVALID, f"bcast-{key}: given twice; it takes one value")
 
 
+@pytest.mark.parametrize("key", [*KEYS, "after", "y" * 5000])
+@pytest.mark.parametrize("value", ["x" * 5000, " " * 5000, "\n" * 5000])
+def test_a_refusal_repeats_little_of_what_was_said(key: str, value: str) -> None:
+    """However long a key or a value is, the status fits into a header and a log line."""
+    _, reason = refusal((key, value))
+    assert len(reason) < 250
+    assert reason.isprintable()
+
+
 def test_keys_are_named_as_they_are_at_the_door() -> None:
     """A door whose keys have no prefix names them without one."""
     with pytest.raises(CallError, match=r"^batch: 'x' does not fit"):

@@ -83,6 +83,7 @@ def test_an_error_says_whether_and_when_to_try_again() -> None:
 @pytest.mark.parametrize(
     ("names", "text"),
     [
+        ([], "0 here: none without a name"),
         (["ana"], "1 here: ana"),
         ([""], "1 here: one without a name"),
         (["", ""], "2 here: 2 without a name"),

@@ -265,6 +265,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert self.messages <= 9
         assert self.size <= 30
         assert self.outbox.idle is self.idle
+        assert self.outbox.half_full is (self.messages > 4 or self.size > 15)
 
 
 OutboxMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -389,6 +389,22 @@ def test_a_client_counts_once_in_a_round(world: World) -> None:
     assert seqs(eva) == [1]
 
 
+def test_an_author_that_is_given_its_acks_is_part_of_the_round(world: World) -> None:
+    """Its writer was set off like the others', so the next flush waits for it too."""
+    ana, bob = world.join(), world.join()
+    for client in (ana, bob):
+        client.write_all()
+    ana.ask(Request(msg="1", id="x"))
+    world.scheduler.run_soon()
+    ana.say("2")
+    bob.write_all()
+    world.scheduler.advance(MAX_ROUND_S / 2)
+    assert bob.session.outbox.queued_messages == 0
+    ana.write_all()
+    world.scheduler.advance(MAX_READING_S)
+    assert bob.session.outbox.queued_messages == 1
+
+
 def test_a_client_that_leaves_is_waited_for_no_more(world: World) -> None:
     """A writer that will write no more does not hold the round open."""
     ana, bob, gone = world.join(), world.join(), world.join()

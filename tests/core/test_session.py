@@ -394,6 +394,60 @@ def test_requests_are_handled_in_slices(world: World) -> None:
     assert bob.texts() == [str(number) for number in range(SLICE, len(requests))]
 
 
+def test_slices_are_no_larger_than_a_flush() -> None:
+    """Where queues are small, so are slices: what one slice brings about fits into a queue."""
+    world = World(Limits(queue_messages=40))
+    ana = world.join()
+    requests = [Request("?", id=str(number)) for number in range(30)]
+    assert ana.session.handle(requests) == 10
+    assert ana.session.handle(requests, 10) == 20
+
+
+def test_a_question_that_costs_much_ends_a_slice(world: World) -> None:
+    """A list of all who are here is long: between two of them others have their turn, and the asker reads the first."""
+    ana, bob = world.join(), world.join()
+    requests = [Request(msg="hola"), Request("who"), Request("who"), Request(msg="adios")]
+    assert ana.session.handle(requests) == 2
+    assert ana.session.handle(requests, 2) == 3
+    assert ana.session.handle(requests, 3) == 4
+    world.settle()
+    assert bob.texts() == ["hola", "adios"]
+    assert [event.kind for event in ana.new()] == [Kind.MEMBERS, Kind.MEMBERS]
+
+
+def test_who_asks_faster_than_it_reads_is_backlogged() -> None:
+    """While more than half of its queue is taken, its next slice is to wait; reading ends that."""
+    world = World(Limits(queue_messages=40))
+    ana = world.join()
+    ana.ask(*(Request("?", id=str(number)) for number in range(20)))
+    assert not ana.session.backlogged
+    ana.ask(Request("?"))
+    assert ana.session.backlogged
+    ana.write_all()
+    assert not ana.session.backlogged
+
+
+def test_who_asks_for_nothing_is_not_backlogged() -> None:
+    """A client that only speaks is never made to wait for its own reading: that is what its bounds are for."""
+    world = World(Limits(queue_messages=4))
+    ana, bob = world.join(), world.join()
+    for number in range(3):
+        bob.say(str(number))
+        world.scheduler.advance(1)
+    ana.say("x")
+    assert ana.session.outbox.half_full
+    assert not ana.session.backlogged
+
+
+def test_nobody_waits_for_a_call_that_has_ended() -> None:
+    """Neither does one whose queue was full."""
+    world = World(Limits(queue_messages=4))
+    ana = world.join()
+    ana.ask(*(Request("?", id=str(number)) for number in range(10)))
+    assert ana.session.outbox.discarded
+    assert not ana.session.backlogged
+
+
 def test_a_slice_is_one_publish(world: World) -> None:
     """What one author sends in a frame is put in order together, and encoded as one run."""
     ana, bob = world.join("ana"), world.join()

@@ -90,11 +90,10 @@ class ThreadBroker(MemoryBroker):
         """Keep the entries for the thread."""
         self._asked.put((room, entries))
 
-    def close(self) -> None:
-        """End the thread when it has answered everything."""
+    def finish(self) -> None:
+        """Answer everything, and end the thread."""
         self._asked.put(None)
         self._thread.join(PATIENCE_S)
-        super().close()
 
     def _run(self) -> None:
         while asked := self._asked.get():
@@ -213,7 +212,7 @@ def test_a_broker_may_answer_from_any_thread(loop: LoopThread) -> None:
             clients[number].session.handle([Request(msg="x", id=str(sent))])
 
     in_threads(publish)
-    broker.close()
+    broker.finish()
     for client in [*clients, watching]:
         client.leave()
     assert watching.seqs() == list(range(1, THREADS * each + 1))

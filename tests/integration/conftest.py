@@ -128,7 +128,9 @@ async def lone_client() -> AsyncIterator[Callable[..., Any]]:
         process = await _run(str(Path(__file__).with_name("lone_client.py")), address, name)
         started.append(process)
         assert process.stdout
-        assert await within(process.stdout.readline()) == b"in\n"
+        if await within(process.stdout.readline()) != b"in\n":
+            _, said = await within(process.communicate())
+            pytest.fail(f"the client ended with {process.returncode}: {said.decode()}")
         return process
 
     yield start

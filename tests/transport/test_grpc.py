@@ -363,6 +363,54 @@ async def test_a_replaced_call_ends_at_once() -> None:
 
 
 @in_virtual_time
+async def test_a_call_that_is_replaced_while_it_is_let_in_is_told_so() -> None:
+    """Its status comes after the initial metadata, however long that took."""
+    door = Door()
+    first = door.call(door.service.connect, None, {"client": "c"})
+    first.coming.clear()
+    await pass_time()
+    second = await door.connect(client="c")
+    assert not first.ended
+    first.coming.set()
+    await pass_time()
+    assert first.reason == "REPLACED"
+    assert not second.ended
+    assert door.hub.clients == 1
+
+
+@in_virtual_time
+async def test_who_asks_faster_than_it_reads_is_served_at_its_pace() -> None:
+    """A frame of more questions than its queue holds answers to is answered in full, though it reads slowly."""
+    for batch in ("0", "1"):
+        door = Door(Limits(queue_messages=40, queue_bytes=6000, max_message_bytes=1000))
+        others = [await door.connect(name=f"client {number}") for number in range(20)]
+        ana = await door.connect(batch=batch)
+        ana.ask(*(Request("?" if number % 2 else "who", id=str(number)) for number in range(300)))
+        for _ in range(30):
+            ana.reading.clear()
+            await pass_time(0.001)
+            ana.reading.set()
+            await pass_time(0.001)
+        await pass_time()
+        assert ana.status is None
+        assert [event.id for event in ana.events] == [str(number) for number in range(300)]
+        assert not any(other.ended for other in others)
+
+
+@in_virtual_time
+async def test_a_call_that_is_gone_ends_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    """Where gRPC says so before it cancels the handler, that is no fault, and the others are told."""
+    door = Door()
+    ana, bob = await door.connect(name="ana"), await door.connect()
+    ana.fault = grpc.aio.InternalError("the call is over")
+    bob.ask(Request(msg="hola"))
+    await pass_time()
+    assert ana.ended
+    assert bob.texts == ["ana left"]
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+@in_virtual_time
 async def test_a_slow_client_may_be_replaced_in_the_same_moment() -> None:
     """Who comes back while its old call is being ended is let in, and counted once."""
     door = Door()
@@ -443,6 +491,17 @@ async def test_a_reader_is_a_client_like_any_other() -> None:
     await reader.cancel()
     await pass_time()
     assert ana.texts[-1] == "reader left"
+
+
+@in_virtual_time
+async def test_a_subscribe_that_does_not_parse_is_refused() -> None:
+    """MALFORMED, and the client was never in."""
+    door = Door()
+    call = door.call(door.service.subscribe, b"\xff", {})
+    await pass_time()
+    assert call.reason == "MALFORMED"
+    assert call.metadata == {}
+    assert list(door.hub.rooms) == []
 
 
 # --- Publish

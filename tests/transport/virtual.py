@@ -68,7 +68,7 @@ async def pass_time(seconds: float = 1.0) -> None:
     await asyncio.sleep(seconds)
 
 
-class Aborted(Exception):
+class Aborted(grpc.aio.AbortError):
     """What gRPC raises in a handler that ends its call with a status."""
 
 
@@ -76,7 +76,9 @@ class Call:
     """One call, as gRPC's context presents it to a handler; the client's side is in the test's hands.
 
     Attributes:
+        coming: whether the initial metadata can be sent; where not, the server waits with it.
         reading: whether the client reads; where it does not, a write waits.
+        fault: what a write raises.
         frames: what was written to it.
         status: what the call ended with; None for OK, or while it goes on.
         metadata: the initial metadata that the server sent.
@@ -84,6 +86,9 @@ class Call:
     """
 
     def __init__(self, metadata: Mapping[str, str | bytes]) -> None:
+        self.coming = asyncio.Event()
+        self.coming.set()
+        self.fault: Exception | None = None
         self.reading = asyncio.Event()
         self.reading.set()
         self.frames: list[bytes] = []
@@ -105,6 +110,7 @@ class Call:
 
     async def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
         """Take the server's metadata."""
+        await self.coming.wait()
         assert not self.frames
         self.metadata = dict(metadata)
 
@@ -121,6 +127,8 @@ class Call:
     async def write(self, frame: bytes) -> None:
         """Take a frame when the client reads."""
         await self.reading.wait()
+        if self.fault:
+            raise self.fault
         self.frames.append(frame)
 
     async def abort_with_status(self, status: Any) -> None:

@@ -107,7 +107,12 @@ def test_a_frame_that_does_not_parse_is_malformed(frame: bytes) -> None:
 @settings(deadline=None)
 def test_any_bytes_are_requests_or_malformed(frame: bytes) -> None:
     """Nothing that a client sends makes the server stumble."""
-    for decode in (protobuf.decode_requests, protobuf.decode_publish, protobuf.decode_events):
+    for decode in (
+        protobuf.decode_requests,
+        protobuf.decode_publish,
+        protobuf.decode_events,
+        protobuf.check_subscribe,
+    ):
         with suppress(protobuf.MalformedFrame):
             decode(frame)
 
@@ -124,6 +129,14 @@ def test_a_publish_that_does_not_parse_is_malformed() -> None:
     """It is named for what it is not."""
     with pytest.raises(protobuf.MalformedFrame, match="a frame that is no PublishRequest"):
         protobuf.decode_publish(b"\x0a\x02\xff\xff")
+
+
+def test_a_subscribe_says_nothing() -> None:
+    """Fields of a newer client are let be; bytes that do not parse are malformed, and named."""
+    protobuf.check_subscribe(b"")
+    protobuf.check_subscribe(b"\xfa\x3f\x03new")
+    with pytest.raises(protobuf.MalformedFrame, match="a frame that is no SubscribeRequest"):
+        protobuf.check_subscribe(b"\xff")
 
 
 # --- events
