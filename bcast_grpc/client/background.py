@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -11,6 +13,9 @@ from typing import Any, Generic, TypeVar
 from bcast_grpc.errors import ChatClosed
 
 T = TypeVar("T")
+
+_CTRL_C_S = 0.5
+"""How late a Ctrl-C may come: one that strikes just before a wait begins does not end that wait, nor any on Windows."""
 
 
 class Work(Generic[T]):
@@ -35,8 +40,10 @@ class Work(Generic[T]):
             TimeoutError: it is not there in time.
             ChatClosed: the loop has ended before.
         """
-        if not self._done.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
-            raise TimeoutError(f"not done within {timeout_s:g} s")
+        until = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while not self._done.acquire(timeout=min(max(0.0, until - time.monotonic()), _CTRL_C_S)):
+            if time.monotonic() >= until:
+                raise TimeoutError(f"not done within {timeout_s:g} s")
         assert self._task
         if self._task.cancelled():
             raise ChatClosed

@@ -78,12 +78,15 @@ class Session:
         Returns:
             Where the next slice begins. Between slices a transport lets others have their turn.
         """
-        stop = min(start + self._slice, len(requests))
-        for request in requests[start:stop]:
+        stop = start
+        for request in requests[start : start + self._slice]:
             if self._leaving:
                 return len(requests)
+            stop += 1
             self._asking = self._asking or bool(request.id)
             self._carry_out(request)
+            if request.operacion == "who":  # its answer may be as long as the room is full
+                break
         self._publish()
         if self._answers:
             self._asking = True

@@ -296,9 +296,8 @@ async def test_lines_fit_a_terminal_that_became_narrower(open_terminal: Open, pe
     terminal.resize(50, 24)
     await terminal.until(lambda lines: lines[-1].startswith("lobby") and lines[-1].index("┃") < 20)
     await peer.send("word " * 30)
-    await terminal.until_shows("word word")
+    await terminal.until(lambda lines: sum(line.count("word") for line in lines) == 30)
     said = [line for line in terminal.lines if "word" in line]
-    assert len(said) > 3
     assert all(len(line) < 50 and re.fullmatch(r"(\d\d:\d\d)? +(peer)? │( word)+", line) for line in said)
 
 
