@@ -13,6 +13,7 @@ back, the reason says it to a person::
 
 from __future__ import annotations
 
+import copyreg
 from enum import IntEnum
 
 
@@ -73,6 +74,10 @@ class BcastError(Exception):
     def retryable(self) -> bool:
         """Whether trying again can help."""
         return self.code.retryable
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Not every child takes what is in `args`.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
         return f"{self.reason} ({self.code.name})" if self.code else self.reason

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
 from pathlib import Path
 
@@ -59,6 +61,16 @@ def test_an_error_says_what_why_and_when() -> None:
 def test_errors_of_the_client_alone_have_no_code(error: BcastError, retryable: bool) -> None:
     """They say only why, and whether another try can help."""
     assert (error.code, str(error), error.retryable) == (ErrorCode.UNSPECIFIED, "gone", retryable)
+
+
+@pytest.mark.parametrize(
+    "error", [CallError(ErrorCode.RATE_LIMITED, "why", retry_after_s=2), ConnectionLost("gone"), BacklogFull("full")]
+)
+def test_errors_can_be_copied_and_pickled(error: BcastError) -> None:
+    """They cross from one process to another, and keep what they say."""
+    for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(again) is type(error)
+        assert (again.code, again.reason, again.retry_after_s) == (error.code, error.reason, error.retry_after_s)
 
 
 def test_the_family_is_as_it_is_drawn() -> None:

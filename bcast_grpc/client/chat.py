@@ -131,8 +131,7 @@ class Chat:
     async def send(self, text: str = "", *, data: bytes = b"", id: str = "") -> Ack:  # noqa: A002  # the contract's name
         """Send to all others in the room, and wait for the acknowledgement.
 
-        Where the wait is given up (a timeout, say) the message may have been sent all the same. With an ``id`` of your
-        own it is safe to send it again: the server does not relay the same ``id`` twice.
+        Where the wait is given up (a timeout, say) the message may have been sent all the same.
 
         Args:
             text: for people.

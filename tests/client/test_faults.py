@@ -114,9 +114,10 @@ async def test_what_is_given_is_sent_and_nothing_else() -> None:
 
     async def look(context: Context) -> None:
         seen.append(dict(context.invocation_metadata() or ()))
+        await context.send_initial_metadata(HELLO)
         await context.read()
 
-    async with serving(look) as target, AsyncExitStack() as stack:
+    async with serving(look, hello=None) as target, AsyncExitStack() as stack:
         for options in (
             {},
             {

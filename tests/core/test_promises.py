@@ -25,7 +25,7 @@ from bcast_grpc.events import NOBODY, Ack, Closing, Error, Event, Kind, Members,
 
 from .world import ALL, Client, PlainWire, World
 
-LIMITS = Limits(max_clients=5, max_message_bytes=500, queue_messages=8, queue_bytes=1200)
+LIMITS = Limits(max_clients=5, max_message_bytes=500, queue_messages=8, queue_bytes=700)
 FRAME_BYTES = 60
 MANY = 10_000
 """More steps than anything here can need."""
