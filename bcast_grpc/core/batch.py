@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from bcast_grpc.core import notices
@@ -12,8 +13,9 @@ Frame: TypeAlias = tuple[bytes, int]
 """Bytes that a client takes as one message of its wire, and the number of events in them."""
 
 
-class Codec(NamedTuple):
-    """One wire format.
+@dataclass(frozen=True, slots=True, eq=False)
+class Codec:
+    """One wire format; clients that share the object share the bytes.
 
     Attributes:
         encode: turns events into frames, in order.
@@ -31,6 +33,9 @@ class Codec(NamedTuple):
         """Join neighbours as far as the format allows."""
         if len(frames) < 2 or not self.frame_bytes:
             return frames
+        whole = b"".join([data for data, _ in frames])
+        if len(whole) <= self.frame_bytes:
+            return [(whole, sum([count for _, count in frames]))]
         joined: list[Frame] = []
         parts: list[bytes] = []
         size = count = 0
@@ -49,29 +54,25 @@ class Run:
     """Consecutive events of one kind and author, so with one audience.
 
     Attributes:
-        ids: the ``id`` of each event's request; empty where the author wants no ack.
+        asked: for each event whose author wants an ack, its place in the run and its request's ``id``.
         bytes: about how large the events are on the wire, and not less than that.
-        queued: how many others had it put into their queue.
-        refused: how many others' queues refused it.
     """
 
-    __slots__ = ("_frames", "author", "bytes", "events", "ids", "kind", "queued", "refused")
+    __slots__ = ("asked", "author", "bytes", "events", "kind")
 
     def __init__(self, kind: Kind, author: Author) -> None:
         self.kind = kind
         self.author = author
         self.events: list[Event] = []
-        self.ids: list[str] = []
+        self.asked: list[tuple[int, str]] = []
         self.bytes = 0
-        self.queued = 0
-        self.refused = 0
-        self._frames: dict[Codec, Sequence[Frame]] = {}
 
     def add(self, entry: Entry, size: int, seq: int, time_ns: int) -> None:
         """Add a message of about ``size`` bytes that was accepted in the place ``seq``."""
         author, message, data, id_ = entry
+        if id_:
+            self.asked.append((len(self.events), id_))
         self.events.append(Event(Kind.MESSAGE, message, author, seq, time_ns, data))
-        self.ids.append(id_)
         self.bytes += size
 
     @classmethod
@@ -79,42 +80,83 @@ class Run:
         """Return a run of one notice, which nobody wants an ack for."""
         run = cls(notice.kind, notice.author)
         run.events.append(notice)
-        run.ids.append("")
         run.bytes = utf8_bytes(notice.message) + 4 * len(notice.author.name) + 96
         return run
 
-    def frames(self, codec: Codec) -> Sequence[Frame]:
-        """Return the events' frames; the first call for a format makes them."""
-        frames = self._frames.get(codec)
-        if frames is None:
-            frames = self._frames[codec] = codec.encode(self.events)
-        return frames
+    def acks(self, epoch: str, queued: int, refused: int) -> list[Event]:
+        """Return the answers that the author asked for.
 
-    def acks(self, epoch: str) -> list[Event]:
-        """Return the answers that the author asked for."""
-        queued, refused = self.queued, self.refused
+        Args:
+            epoch: the name of the room's order.
+            queued: how many others had the run put into their queue.
+            refused: how many others' queues refused it.
+        """
+        events = ((self.events[place], id_) for place, id_ in self.asked)
         return [
-            notices.sent(Ack(event.seq, epoch, False, queued, refused), id_, event.time_ns)
-            for event, id_ in zip(self.events, self.ids, strict=True)
-            if id_
+            notices.sent(Ack(event.seq, epoch, False, queued, refused), id_, event.time_ns) for event, id_ in events
         ]
 
 
-class Batch:
-    """Runs for the same clients, made into frames once for each wire format."""
+class View(NamedTuple):
+    """What a member is to see of a batch.
 
-    __slots__ = ("_frames", "runs")
+    Attributes:
+        skip: how many runs came before the member did.
+        own_key: its own key, if it is one of the authors.
+        own_messages: whether it is to see its own messages.
+        kinds: which kinds it is to see; None where it makes no difference.
+    """
+
+    skip: int = 0
+    own_key: str | None = None
+    own_messages: bool = False
+    kinds: frozenset[Kind] | None = None
+
+    def shows(self, place: int, run: Run) -> bool:
+        """Say whether the run in the ``place`` is to be seen."""
+        if place < self.skip or (self.kinds is not None and run.kind not in self.kinds):
+            return False
+        return run.author.key != self.own_key or (self.own_messages and run.kind is Kind.MESSAGE)
+
+
+EVERYTHING = View()
+
+
+class Batch:
+    """The runs of a flush, made into frames once for each wire format and view.
+
+    Attributes:
+        keys: those of the runs' authors.
+        only_messages: whether there are no notices among them.
+    """
+
+    __slots__ = ("_parts", "keys", "only_messages", "runs")
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
-        self._frames: dict[Codec, Sequence[Frame]] = {}
+        self.keys = [run.author.key for run in runs]
+        self.only_messages = all(run.kind is Kind.MESSAGE for run in runs)
+        self._parts: dict[Codec, list[Sequence[Frame]]] = {}
 
-    def frames(self, codec: Codec) -> Sequence[Frame]:
-        """Return the frames, as few as their size allows; the first call for a format makes them."""
-        frames = self._frames.get(codec)
-        if frames is None:
-            frames = self._frames[codec] = codec.join([frame for run in self.runs for frame in run.frames(codec)])
-        return frames
+    def frames(self, codec: Codec, view: View = EVERYTHING) -> Sequence[Frame]:
+        """Return what is to be seen, as few frames. A run is encoded when a format first needs it."""
+        parts = self._parts.get(codec)
+        if parts is None:
+            parts = self._parts[codec] = [()] * len(self.runs)
+        shown = [parts[place] or self._encode(codec, place) for place in self._places(view)]
+        return codec.join([frame for part in shown for frame in part])
+
+    def _places(self, view: View) -> Sequence[int]:
+        skip, own_key, own_messages, kinds = view
+        if kinds is not None or own_messages:
+            return [place for place, run in enumerate(self.runs) if view.shows(place, run)]
+        if own_key is not None:
+            return [place for place, key in enumerate(self.keys) if key != own_key and place >= skip]
+        return range(skip, len(self.runs))
+
+    def _encode(self, codec: Codec, place: int) -> Sequence[Frame]:
+        part = self._parts[codec][place] = codec.encode(self.runs[place].events)
+        return part
 
 
 def utf8_bytes(text: str) -> int:

@@ -10,30 +10,21 @@ from typing import NamedTuple
 from bcast_grpc import events
 from bcast_grpc.broker.base import Broker
 from bcast_grpc.core import notices
-from bcast_grpc.core.batch import Batch, Run
+from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
 from bcast_grpc.core.clock import FlushClock, Scheduler
 from bcast_grpc.core.limits import Limits
-from bcast_grpc.core.member import MESSAGES_ONLY, Member
+from bcast_grpc.core.member import Member
 from bcast_grpc.core.pending import Pending
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.events import Author, Entry, Event, Kind, Position
 
 
-class _View(NamedTuple):
-    """Members with the same view get the same batch."""
+class _Tally(NamedTuple):
+    """How many members of one view took their batch, and how many refused it."""
 
-    skip: int
-    own_key: str | None
-    own_messages: bool
-    kinds: frozenset[Kind]
-
-    def select(self, runs: Sequence[Run]) -> list[Run]:
-        return [
-            run
-            for run in runs[self.skip :]
-            if run.kind in self.kinds
-            and (run.author.key != self.own_key or (self.own_messages and run.kind is Kind.MESSAGE))
-        ]
+    view: View
+    queued: int
+    refused: int
 
 
 class Room:
@@ -167,58 +158,63 @@ class Room:
             waiting, self._waiting = self._waiting, []
             ready = [leaving for leaving in self._leaving if leaving.mark <= self._pending.first]
             self._leaving = [leaving for leaving in self._leaving if leaving.mark > self._pending.first]
-        writers = self._push(runs, first, members, round_) + self._acknowledge(runs, round_)
+        tallies, writers = self._push(Batch(runs), first, members, round_)
+        writers += self._acknowledge(runs, tallies, round_)
         for member, answers, error, _ in ready:
-            if answers:
-                member.answer(answers)
+            member.answer(answers)
             member.outbox.close(error)
         for callback in waiting:
             callback()
         return writers
 
-    def _push(self, runs: Sequence[Run], first: int, members: Sequence[Member], round_: int) -> int:
-        """Offer to every member what it is to get, and return how many writers that set off."""
-        authors = {run.author.key for run in runs}
-        kinds = {run.kind for run in runs}
-        only_messages = kinds == MESSAGES_ONLY
-        views: dict[_View, list[Member]] = defaultdict(list)
+    def _push(self, batch: Batch, first: int, members: Sequence[Member], round_: int) -> tuple[list[_Tally], int]:
+        """Offer to every member what it is to get; return how that went, and how many writers it set off."""
+        authors = set(batch.keys)
+        views: dict[View, list[Member]] = defaultdict(list)
         for member in members:
-            is_author = member.author.key in authors
-            view = _View(
-                max(0, member.start - first),
-                member.author.key if is_author else None,
+            key = member.author.key
+            is_author = key in authors
+            view = View(
+                member.start - first if member.start > first else 0,
+                key if is_author else None,
                 is_author and member.echo,
-                MESSAGES_ONLY if only_messages else member.kinds,
+                None if batch.only_messages else member.kinds,
             )
             views[view].append(member)
+        tallies = []
         writers = 0
         for view, group in views.items():
-            if shown := view.select(runs):
-                writers += self._offer(Batch(shown), view.own_key, group, round_)
-        return writers
+            tally, started = self._offer(batch, view, group, round_)
+            tallies.append(tally)
+            writers += started
+        return tallies, writers
 
-    def _offer(self, batch: Batch, own_key: str | None, group: Sequence[Member], round_: int) -> int:
+    def _offer(self, batch: Batch, view: View, group: Sequence[Member], round_: int) -> tuple[_Tally, int]:
+        frames: dict[Codec, Sequence[Frame]] = {}
         writers = queued = refused = 0
         for member in group:
+            codec = member.outbox.codec
+            if codec not in frames:
+                frames[codec] = batch.frames(codec, view)
+            if not frames[codec]:
+                continue
             idle = member.outbox.idle
-            taken = member.offer(batch.frames(member.outbox.codec))
+            taken = member.offer(frames[codec])
             if taken:
                 queued += 1
                 writers += member.begin_round(round_) if idle else 0
             elif taken is False:
                 refused += 1
-        for run in batch.runs:
-            if run.author.key != own_key:
-                run.queued += queued
-                run.refused += refused
-        return writers
+        return _Tally(view, queued, refused), writers
 
-    def _acknowledge(self, runs: Sequence[Run], round_: int) -> int:
+    def _acknowledge(self, runs: Sequence[Run], tallies: Sequence[_Tally], round_: int) -> int:
         """Give the authors their acks, and return how many further writers that set off."""
         answers: dict[str, list[Event]] = defaultdict(list)
-        for run in runs:
-            if any(run.ids):
-                answers[run.author.session] += run.acks(self.head.epoch)
+        for place, run in enumerate(runs):
+            if run.asked:
+                others = [t for t in tallies if t.view.skip <= place and t.view.own_key != run.author.key]
+                queued, refused = sum(t.queued for t in others), sum(t.refused for t in others)
+                answers[run.author.session] += run.acks(self.head.epoch, queued, refused)
         writers = 0
         for session, acks in answers.items():
             member = self.members.get(session)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcast_grpc.core.batch import Batch, Codec, Frame, Run, utf8_bytes, wire_bytes
+from bcast_grpc.core.batch import EVERYTHING, Batch, Codec, Frame, Run, View, utf8_bytes, wire_bytes
 from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind
 
 from .world import PlainWire
@@ -77,35 +78,20 @@ def test_a_run_holds_the_messages_as_they_were_accepted() -> None:
     """Each message keeps its author, text, payload, place and time; its id is for the author alone."""
     run = run_of(ANA, "id", first_seq=7)
     assert run.events == [Event(Kind.MESSAGE, "message 7", ANA, 7, 1007, b"data", "", None)]
-    assert (run.kind, run.author, run.ids, run.bytes) == (Kind.MESSAGE, ANA, ["id"], 100)
+    assert (run.kind, run.author, [id_ for _, id_ in run.asked], run.bytes) == (Kind.MESSAGE, ANA, ["id"], 100)
 
 
 def test_a_notice_is_a_run_of_its_own() -> None:
     """A notice has the audience of its author and kind, and wants no ack."""
     notice = Event(Kind.LEFT, "ana left", ANA)
     run = Run.of_notice(notice)
-    assert (run.kind, run.author, run.events, run.acks("epoch")) == (Kind.LEFT, ANA, [notice], [])
-
-
-def test_a_run_is_encoded_once_for_each_format() -> None:
-    """However many batches and clients need it, one format makes its bytes once, and all get the same object."""
-    wire, other = PlainWire(1000), PlainWire(1000)
-    run = run_of(ANA, "", "")
-    first = run.frames(wire.codec)
-    for batch in (Batch([run]), Batch([run]), Batch([run, run_of(BOB, "")])):
-        batch.frames(wire.codec)
-    assert run.frames(wire.codec) is first
-    assert [event.author for event in wire.encoded] == [ANA, ANA, BOB]
-    assert Batch([run]).frames(wire.codec)[0][0] is first[0][0]
-    run.frames(other.codec)
-    assert other.encoded == run.events
+    assert (run.kind, run.author, run.events, run.acks("epoch", 1, 0)) == (Kind.LEFT, ANA, [notice], [])
 
 
 def test_acks_answer_those_who_gave_an_id() -> None:
     """Each message with an id is acknowledged with its place, the epoch, the counts and the time of its acceptance."""
     run = run_of(ANA, "one", "", "three")
-    run.queued, run.refused = 5, 2
-    one, three = run.acks("epoch")
+    one, three = run.acks("epoch", 5, 2)
     assert (one.kind, one.id, one.time_ns, one.detail) == (Kind.ACK, "one", 1001, Ack(1, "epoch", False, 5, 2))
     assert (three.kind, three.id, three.time_ns, three.detail) == (
         Kind.ACK,
@@ -119,14 +105,45 @@ def test_acks_answer_those_who_gave_an_id() -> None:
 
 
 def test_a_batch_is_its_runs_in_order() -> None:
-    """Everyone who sees the same runs gets the same bytes, joined once for each format."""
+    """Whoever sees everything gets all the runs as one frame."""
     wire = PlainWire(1000)
-    batch = Batch([run_of(ANA, "", ""), run_of(BOB, "", first_seq=3)])
-    frames = batch.frames(wire.codec)
-    ((data, count),) = frames
+    ((data, count),) = Batch([run_of(ANA, "", ""), run_of(BOB, "", first_seq=3)]).frames(wire.codec)
     assert [event.seq for event in wire.decode(data)] == [1, 2, 3]
     assert count == 3
-    assert batch.frames(wire.codec) is frames
+
+
+def test_a_batch_is_encoded_once_for_each_format() -> None:
+    """However many views of it are needed, one format makes the bytes of an event once."""
+    wire, other = PlainWire(1000), PlainWire(1000)
+    batch = Batch([run_of(ANA, "", ""), run_of(BOB, "", first_seq=3)])
+    for view in (EVERYTHING, View(own_key=ANA.key), View(own_key=BOB.key), View(skip=1), EVERYTHING):
+        batch.frames(wire.codec, view)
+    assert [event.seq for event in wire.encoded] == [1, 2, 3]
+    batch.frames(other.codec)
+    assert [event.seq for event in other.encoded] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("view", "seen"),
+    [
+        (EVERYTHING, ["message 1", "ana left", "message 2"]),
+        (View(own_key=ANA.key), ["message 2"]),
+        (View(own_key=ANA.key, own_messages=True), ["message 1", "message 2"]),
+        (View(own_key=BOB.key), ["message 1", "ana left"]),
+        (View(skip=1), ["ana left", "message 2"]),
+        (View(skip=1, own_key=BOB.key), ["ana left"]),
+        (View(skip=3), []),
+        (View(kinds=frozenset({Kind.MESSAGE})), ["message 1", "message 2"]),
+        (View(kinds=frozenset({Kind.MESSAGE, Kind.LEFT}), own_key=ANA.key, own_messages=True, skip=1), ["message 2"]),
+    ],
+)
+def test_a_view_shows_what_its_members_are_due(view: View, seen: list[str]) -> None:
+    """From its arrival on, not what is one's own unless it is asked for, and only the kinds that are wanted."""
+    wire = PlainWire(1000)
+    batch = Batch([run_of(ANA, ""), Run.of_notice(Event(Kind.LEFT, "ana left", ANA)), run_of(BOB, "", first_seq=2)])
+    frames = batch.frames(wire.codec, view)
+    assert [event.message for data, _ in frames for event in wire.decode(data)] == seen
+    assert [run.events[0].message for place, run in enumerate(batch.runs) if view.shows(place, run)] == seen
 
 
 def test_a_batch_for_a_format_without_frames_is_single_events() -> None:

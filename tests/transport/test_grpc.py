@@ -379,6 +379,22 @@ async def test_a_call_that_is_replaced_while_it_is_let_in_is_told_so() -> None:
 
 
 @in_virtual_time
+async def test_a_call_that_is_to_end_while_it_is_let_in_does_not_stay() -> None:
+    """A client that is let in during a drain, and does not read, gets no more time than others."""
+    door = Door()
+    call = door.call(door.service.connect, None, {})
+    call.coming.clear()
+    call.reading.clear()
+    await pass_time()
+    door.hub.close("going down", lambda: 1.5, lambda: None)
+    await pass_time()
+    call.coming.set()
+    await pass_time(LINGER_S + 2)
+    assert call.ended
+    assert call.reason == "SHUTTING_DOWN"
+
+
+@in_virtual_time
 async def test_who_asks_faster_than_it_reads_is_served_at_its_pace() -> None:
     """A frame of more questions than its queue holds answers to is answered in full, though it reads slowly."""
     for batch in ("0", "1"):
