@@ -10,7 +10,13 @@ MAX_ROUND_S = 0.05
 """A round of writes that takes longer is over for the clock: somebody in it has stopped reading."""
 
 MAX_READING_S = 0.01
-"""The longest pause for reading after a round."""
+"""The longest pause for reading after a round, where messages come now and then."""
+
+DENSE_S = 1e-4
+"""Messages that come faster than one in this time make reading the bottleneck: the pause is drawn out."""
+
+MAX_PAUSES = 4
+"""How many times the first pause it may become then."""
 
 
 class Timer(Protocol):
@@ -38,14 +44,16 @@ class FlushClock:
 
     Idle, the first message is flushed at once. While the writes of a flush are out, messages are collected. When they
     are done and something was collected meanwhile, reading gets as much time as the round of writes took, then comes
-    the next flush. So batches grow with the load by themselves, and no interval has to be chosen.
+    the next flush. So batches grow with the load by themselves, and no interval has to be chosen. Where messages come
+    densely, reading is what is scarce, and gets up to ``MAX_PAUSES`` times as much; it ends as soon as there is as much
+    as a flush can take.
 
     A round ends when seven in eight of its writers are done, at the latest after ``MAX_ROUND_S``; writers that were
     still busy when the flush came are not part of it. So clients that stop reading do not hold the others up.
 
     Args:
         flush: pushes what is pending, and returns how many writers that set off.
-        pending: whether there is something to flush.
+        pending: how many messages there are to flush; 0 if there is nothing to do.
         lock: guards the room; held during ``poke`` by the caller.
     """
 
@@ -53,7 +61,7 @@ class FlushClock:
         self,
         scheduler: Scheduler,
         flush: Callable[[int], int],
-        pending: Callable[[], bool],
+        pending: Callable[[], int],
         lock: threading.RLock,
     ) -> None:
         self._scheduler = scheduler
@@ -66,11 +74,18 @@ class FlushClock:
         self._tolerated = 0
         self._began = 0.0
         self._timer: Timer | None = None
+        self._reading = False
+        self._pause_s = 0.0
+        self._pauses = 0
+        self._seen = 0
 
-    def poke(self) -> None:
-        """Say that something is pending. Any thread may, with the lock held."""
+    def poke(self, *, full: bool = False) -> None:
+        """Say that something is pending; ``full``: as much as a flush can take. Any thread may, with the lock held."""
         if not self._busy:
             self._busy = True
+            self._scheduler.call_soon(self._flush)
+        elif full and self._reading:
+            self._reading = False
             self._scheduler.call_soon(self._flush)
 
     def written(self, round_: int) -> None:
@@ -81,7 +96,8 @@ class FlushClock:
                 self._end_round()
 
     def _flush(self) -> None:
-        self._timer = None
+        self._stop_timer()
+        self._reading = False
         self._round += 1
         self._began = self._scheduler.time()
         writers = 0
@@ -97,12 +113,34 @@ class FlushClock:
 
     def _end_round(self) -> None:
         self._writers = 0
+        self._stop_timer()
+        with self._lock:
+            self._seen = self._pending()
+            if not self._seen:
+                self._busy = False
+                return
+            self._reading = True
+        self._pause_s = min(self._scheduler.time() - self._began, MAX_READING_S)
+        self._pauses = 0
+        self._pause()
+
+    def _pause(self) -> None:
+        self._pauses += 1
+        self._timer = self._scheduler.call_later(self._pause_s, self._end_pause)
+
+    def _end_pause(self) -> None:
+        with self._lock:
+            if not self._reading:
+                return  # a flush is due already
+            seen, self._seen = self._seen, self._pending()
+            dense = (self._seen - seen) * DENSE_S > self._pause_s
+            self._reading = dense and self._pauses < MAX_PAUSES
+        if self._reading:
+            self._pause()
+        else:
+            self._flush()
+
+    def _stop_timer(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        with self._lock:
-            if not self._pending():
-                self._busy = False
-                return
-        pause_s = min(self._scheduler.time() - self._began, MAX_READING_S)
-        self._timer = self._scheduler.call_later(pause_s, self._flush)

@@ -31,6 +31,11 @@ class Pending:
         return bool(self._runs)
 
     @property
+    def messages(self) -> int:
+        """How many events are pending."""
+        return self._messages
+
+    @property
     def full(self) -> bool:
         """Whether the next flush has enough to take."""
         return self._messages >= self._batch_messages or self._bytes >= self._batch_bytes

@@ -48,7 +48,7 @@ class Room:
         self._broker = broker
         self._ended = False
         self._lock = lock
-        self._clock = FlushClock(scheduler, self._flush, self._has_pending, lock)
+        self._clock = FlushClock(scheduler, self._flush, self._count_pending, lock)
         self._pending = Pending(limits.batch_messages, limits.batch_bytes)
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
@@ -129,7 +129,7 @@ class Room:
         with self._lock:
             self._pending.extend(entries, first_seq, time_ns)
             self.head = Position(self.head.epoch, first_seq + len(entries) - 1)
-            self._clock.poke()
+            self._clock.poke(full=self._pending.full)
 
     def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
         """Tell the authors of entries that the broker could not take."""
@@ -147,8 +147,8 @@ class Room:
         round_, member.round = member.round, 0
         self._clock.written(round_)
 
-    def _has_pending(self) -> bool:
-        return bool(self._pending or self._leaving or self._waiting)
+    def _count_pending(self) -> int:
+        return self._pending.messages or len(self._leaving) + len(self._waiting)
 
     def _flush(self, round_: int) -> int:
         with self._lock:

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bcast_grpc.core.clock import MAX_READING_S, MAX_ROUND_S, FlushClock
+from bcast_grpc.core.clock import DENSE_S, MAX_PAUSES, MAX_READING_S, MAX_ROUND_S, FlushClock
 
 from .scheduler import ManualScheduler
 
@@ -32,7 +32,7 @@ class Flushes:
         self.pending = 0
         self.writers = 0
         self.during: Callable[[], None] | None = None
-        self.clock = FlushClock(self.scheduler, self._flush, lambda: bool(self.pending), self.lock)
+        self.clock = FlushClock(self.scheduler, self._flush, lambda: self.pending, self.lock)
 
     def _flush(self, round_: int) -> int:
         self.at.append(self.scheduler.now)
@@ -117,6 +117,42 @@ def test_the_pause_for_reading_is_bounded(room: Flushes) -> None:
     room.clock.written(1)
     room.scheduler.settle()
     assert room.at == [0, pytest.approx(0.04 + MAX_READING_S)]
+
+
+def test_where_messages_come_densely_reading_gets_more_time(room: Flushes) -> None:
+    """Reading is the bottleneck then: the pause is drawn out, ``MAX_PAUSES`` times at the most."""
+    room.start_round(1)
+    room.poke()
+    room.scheduler.advance(0.004)
+    room.clock.written(1)
+    for _ in range(10):
+        room.pending += round(0.005 / DENSE_S)
+        room.scheduler.advance(0.004)
+    assert room.at == [0, pytest.approx(0.004 + MAX_PAUSES * 0.004)]
+
+
+def test_where_messages_come_densely_no_more_the_pause_ends(room: Flushes) -> None:
+    """A burst draws the pause out only as long as it lasts."""
+    room.start_round(1)
+    room.poke()
+    room.scheduler.advance(0.004)
+    room.clock.written(1)
+    room.pending += round(0.005 / DENSE_S)
+    room.scheduler.settle()
+    assert room.at == [0, pytest.approx(0.012)]
+
+
+def test_a_pause_ends_when_a_flush_has_enough(room: Flushes) -> None:
+    """To collect more than a flush can take is of no use."""
+    room.start_round(1)
+    room.poke()
+    room.scheduler.advance(0.004)
+    room.clock.written(1)
+    room.scheduler.advance(0.001)
+    room.clock.poke(full=True)
+    room.clock.poke(full=True)
+    room.scheduler.settle()
+    assert room.at == [0, pytest.approx(0.005)]
 
 
 def test_without_anything_pending_there_is_no_pause(room: Flushes) -> None:
@@ -212,7 +248,7 @@ class ClockMachine(RuleBasedStateMachine):
         super().__init__()
         self.scheduler = ManualScheduler()
         self.lock = threading.RLock()
-        self.clock = FlushClock(self.scheduler, self.flush, self.has_pending, self.lock)
+        self.clock = FlushClock(self.scheduler, self.flush, self.count_pending, self.lock)
         self.pending = 0
         self.rounds = 0
         self.began = 0.0
@@ -220,6 +256,10 @@ class ClockMachine(RuleBasedStateMachine):
         self.busy: dict[int, int] = {}  # writers by round
         self.round_open = False
         self.due: float | None = None
+        self.pause_s = 0.0
+        self.pauses = 0
+        self.seen = 0
+        self.cut_short = False
         self.next_writers = 0
         self.comes_meanwhile = 0
 
@@ -235,7 +275,7 @@ class ClockMachine(RuleBasedStateMachine):
         assert not self.round_open
         self.rounds += 1
         assert round_ == self.rounds
-        self.pending, self.due = 0, None
+        self.pending, self.due, self.pauses, self.cut_short = 0, None, 0, False
         comes_meanwhile, self.comes_meanwhile = self.comes_meanwhile, 0
         for _ in range(comes_meanwhile):
             self.poke()
@@ -243,14 +283,21 @@ class ClockMachine(RuleBasedStateMachine):
         self.busy[round_] = self.next_writers
         return self.next_writers
 
-    def has_pending(self) -> bool:
-        """Be asked at the end of a round, which must be over then."""
-        assert self.round_open
-        assert self.done
-        self.round_open = False
+    def count_pending(self) -> int:
+        """Be asked at the end of a round, which must be over then, or of a pause for reading."""
+        if self.round_open:
+            assert self.done
+            self.round_open = False
+            self.pause_s = min(self.scheduler.now - self.began, MAX_READING_S)
+            self.pauses = 1 if self.pending else 0
+        else:
+            assert self.due == pytest.approx(self.scheduler.now)
+            dense = (self.pending - self.seen) * DENSE_S > self.pause_s
+            self.pauses = self.pauses + 1 if dense and self.pauses < MAX_PAUSES else 0
+        self.seen = self.pending
         if self.pending:
-            self.due = self.scheduler.now + min(self.scheduler.now - self.began, MAX_READING_S)
-        return bool(self.pending)
+            self.due = self.scheduler.now + (self.pause_s if self.pauses else 0)
+        return self.pending
 
     @rule(writers=st.integers(0, 20), comes_meanwhile=st.sampled_from([0, 0, 2]))
     def plan(self, writers: int, comes_meanwhile: int) -> None:
@@ -264,6 +311,18 @@ class ClockMachine(RuleBasedStateMachine):
             idle = not self.round_open and self.due is None and not self.in_flush
             self.pending += 1
             self.clock.poke()
+        if idle:
+            self.due = self.scheduler.now
+
+    @rule()
+    def fill(self) -> None:
+        """Have as much pending as a flush can take, which ends a pause for reading."""
+        with self.lock:
+            idle = not self.round_open and self.due is None
+            self.pending += 50
+            self.clock.poke(full=True)
+        if self.pauses and not self.cut_short:
+            self.cut_short, self.due = True, self.scheduler.now
         if idle:
             self.due = self.scheduler.now
 
@@ -295,7 +354,7 @@ class ClockMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_asked_twice_and_no_wake_up_is_lost(self) -> None:
         """The loop is to make one call where there is something to wait for, and none where not."""
-        assert len(self.scheduler.scheduled) == (self.round_open or self.due is not None)
+        assert len(self.scheduler.scheduled) == (self.round_open or self.due is not None) + self.cut_short
         assert not self.pending or self.round_open or self.due is not None
 
 
