@@ -9,14 +9,17 @@ from typing import Protocol
 MAX_ROUND_S = 0.05
 """A round of writes that takes longer is over for the clock: somebody in it has stopped reading."""
 
-MAX_READING_S = 0.01
-"""The longest pause for reading after a round, where messages come now and then."""
+FIRST_PAUSE_S = 0.001
+"""The pause for reading after a round, where messages come now and then; less after a shorter round."""
+
+MAX_PAUSE_S = 0.01
+"""The longest of the further pauses, each as long as the round of writes took."""
+
+MAX_PAUSES = 6
+"""How many pauses follow each other at the most, the first one included."""
 
 DENSE_S = 1e-4
-"""Messages that come faster than one in this time make reading the bottleneck: the pause is drawn out."""
-
-MAX_PAUSES = 4
-"""How many times the first pause it may become then."""
+"""Messages that come faster than one in this time make reading the bottleneck: another pause follows."""
 
 
 class Timer(Protocol):
@@ -43,10 +46,10 @@ class FlushClock:
     """Decides when the next flush is due, from the writes that the last one set off.
 
     Idle, the first message is flushed at once. While the writes of a flush are out, messages are collected. When they
-    are done and something was collected meanwhile, reading gets as much time as the round of writes took, then comes
-    the next flush. So batches grow with the load by themselves, and no interval has to be chosen. Where messages come
-    densely, reading is what is scarce, and gets up to ``MAX_PAUSES`` times as much; it ends as soon as there is as much
-    as a flush can take.
+    are done and something was collected meanwhile, there is a short pause for reading, then comes the next flush. If
+    messages came densely in the pause, reading is what is scarce: another pause follows, as long as the round of writes
+    took, and so on, until there is as much as a flush can take. So batches grow with the load by themselves, and no
+    interval has to be chosen.
 
     A round ends when seven in eight of its writers are done, at the latest after ``MAX_ROUND_S``; writers that were
     still busy when the flush came are not part of it. So clients that stop reading do not hold the others up.
@@ -75,6 +78,7 @@ class FlushClock:
         self._began = 0.0
         self._timer: Timer | None = None
         self._reading = False
+        self._round_s = 0.0
         self._pause_s = 0.0
         self._pauses = 0
         self._seen = 0
@@ -120,12 +124,13 @@ class FlushClock:
                 self._busy = False
                 return
             self._reading = True
-        self._pause_s = min(self._scheduler.time() - self._began, MAX_READING_S)
+        self._round_s = self._scheduler.time() - self._began
         self._pauses = 0
-        self._pause()
+        self._pause(min(self._round_s, FIRST_PAUSE_S))
 
-    def _pause(self) -> None:
+    def _pause(self, pause_s: float) -> None:
         self._pauses += 1
+        self._pause_s = pause_s
         self._timer = self._scheduler.call_later(self._pause_s, self._end_pause)
 
     def _end_pause(self) -> None:
@@ -136,7 +141,7 @@ class FlushClock:
             dense = (self._seen - seen) * DENSE_S > self._pause_s
             self._reading = dense and self._pauses < MAX_PAUSES
         if self._reading:
-            self._pause()
+            self._pause(min(self._round_s, MAX_PAUSE_S))
         else:
             self._flush()
 

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bcast_grpc.core.clock import DENSE_S, MAX_PAUSES, MAX_READING_S, MAX_ROUND_S, FlushClock
+from bcast_grpc.core.clock import DENSE_S, FIRST_PAUSE_S, MAX_PAUSE_S, MAX_PAUSES, MAX_ROUND_S, FlushClock
 
 from .scheduler import ManualScheduler
 
@@ -95,28 +95,28 @@ def test_it_collects_while_a_round_is_out(room: Flushes) -> None:
     room.scheduler.advance(MAX_ROUND_S * 0.9)
     assert room.at == [0]
     room.clock.written(1)
-    room.scheduler.advance(MAX_READING_S)
+    room.scheduler.advance(MAX_PAUSE_S)
     assert len(room.at) == 2
 
 
-def test_reading_gets_as_much_time_as_the_round_took(room: Flushes) -> None:
-    """After a round of 4 ms, what is pending is flushed 4 ms later."""
+def test_reading_gets_a_short_pause(room: Flushes) -> None:
+    """After a round during which something came, the next flush leaves a little time for reading."""
     room.start_round(1)
     room.poke()
     room.scheduler.advance(0.004)
     room.clock.written(1)
     room.scheduler.settle()
-    assert room.at == [0, pytest.approx(0.008)]
+    assert room.at == [0, pytest.approx(0.004 + FIRST_PAUSE_S)]
 
 
-def test_the_pause_for_reading_is_bounded(room: Flushes) -> None:
-    """After a long round, reading gets no more than its share."""
+def test_after_a_short_round_the_pause_is_as_short(room: Flushes) -> None:
+    """Reading gets no more time than the round of writes took."""
     room.start_round(1)
     room.poke()
-    room.scheduler.advance(0.04)
+    room.scheduler.advance(0.0003)
     room.clock.written(1)
     room.scheduler.settle()
-    assert room.at == [0, pytest.approx(0.04 + MAX_READING_S)]
+    assert room.at == [0, pytest.approx(0.0006)]
 
 
 def test_where_messages_come_densely_reading_gets_more_time(room: Flushes) -> None:
@@ -125,10 +125,21 @@ def test_where_messages_come_densely_reading_gets_more_time(room: Flushes) -> No
     room.poke()
     room.scheduler.advance(0.004)
     room.clock.written(1)
-    for _ in range(10):
+    for _ in range(30):
         room.pending += round(0.005 / DENSE_S)
-        room.scheduler.advance(0.004)
-    assert room.at == [0, pytest.approx(0.004 + MAX_PAUSES * 0.004)]
+        room.scheduler.advance(0.001)
+    assert room.at == [0, pytest.approx(0.004 + FIRST_PAUSE_S + (MAX_PAUSES - 1) * 0.004)]
+
+
+def test_no_pause_is_long(room: Flushes) -> None:
+    """After a long round, the pauses of a dense time are bounded."""
+    room.start_round(1)
+    room.poke()
+    room.scheduler.advance(0.04)
+    room.clock.written(1)
+    room.pending += 1000
+    room.scheduler.settle()
+    assert room.at == [0, pytest.approx(0.04 + FIRST_PAUSE_S + MAX_PAUSE_S)]
 
 
 def test_where_messages_come_densely_no_more_the_pause_ends(room: Flushes) -> None:
@@ -139,7 +150,7 @@ def test_where_messages_come_densely_no_more_the_pause_ends(room: Flushes) -> No
     room.clock.written(1)
     room.pending += round(0.005 / DENSE_S)
     room.scheduler.settle()
-    assert room.at == [0, pytest.approx(0.012)]
+    assert room.at == [0, pytest.approx(0.004 + FIRST_PAUSE_S + 0.004)]
 
 
 def test_a_pause_ends_when_a_flush_has_enough(room: Flushes) -> None:
@@ -148,11 +159,11 @@ def test_a_pause_ends_when_a_flush_has_enough(room: Flushes) -> None:
     room.poke()
     room.scheduler.advance(0.004)
     room.clock.written(1)
-    room.scheduler.advance(0.001)
+    room.scheduler.advance(0.0005)
     room.clock.poke(full=True)
     room.clock.poke(full=True)
     room.scheduler.settle()
-    assert room.at == [0, pytest.approx(0.005)]
+    assert room.at == [0, pytest.approx(0.0045)]
 
 
 def test_without_anything_pending_there_is_no_pause(room: Flushes) -> None:
@@ -183,7 +194,7 @@ def test_seven_in_eight_writers_end_a_round(room: Flushes, writers: int, needed:
     room.scheduler.advance(MAX_ROUND_S * 0.9)
     assert len(room.at) == 1
     room.clock.written(1)
-    room.scheduler.advance(MAX_READING_S)
+    room.scheduler.advance(MAX_PAUSE_S)
     assert len(room.at) == 2
 
 
@@ -192,7 +203,7 @@ def test_a_writer_that_stopped_holds_the_clock_only_so_long(room: Flushes) -> No
     room.start_round(1)
     room.poke()
     room.scheduler.settle()
-    assert room.at == [0, pytest.approx(MAX_ROUND_S + MAX_READING_S)]
+    assert room.at == [0, pytest.approx(MAX_ROUND_S + FIRST_PAUSE_S)]
 
 
 def test_an_old_round_is_over_for_good(room: Flushes) -> None:
@@ -205,7 +216,7 @@ def test_an_old_round_is_over_for_good(room: Flushes) -> None:
     room.scheduler.advance(MAX_ROUND_S * 0.9)
     assert len(room.at) == 2
     room.clock.written(2)
-    room.scheduler.advance(MAX_READING_S)
+    room.scheduler.advance(MAX_PAUSE_S)
     assert len(room.at) == 3
 
 
@@ -256,6 +267,7 @@ class ClockMachine(RuleBasedStateMachine):
         self.busy: dict[int, int] = {}  # writers by round
         self.round_open = False
         self.due: float | None = None
+        self.round_s = 0.0
         self.pause_s = 0.0
         self.pauses = 0
         self.seen = 0
@@ -288,12 +300,14 @@ class ClockMachine(RuleBasedStateMachine):
         if self.round_open:
             assert self.done
             self.round_open = False
-            self.pause_s = min(self.scheduler.now - self.began, MAX_READING_S)
+            self.round_s = self.scheduler.now - self.began
+            self.pause_s = min(self.round_s, FIRST_PAUSE_S)
             self.pauses = 1 if self.pending else 0
         else:
             assert self.due == pytest.approx(self.scheduler.now)
             dense = (self.pending - self.seen) * DENSE_S > self.pause_s
             self.pauses = self.pauses + 1 if dense and self.pauses < MAX_PAUSES else 0
+            self.pause_s = min(self.round_s, MAX_PAUSE_S)
         self.seen = self.pending
         if self.pending:
             self.due = self.scheduler.now + (self.pause_s if self.pauses else 0)

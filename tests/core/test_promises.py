@@ -25,7 +25,8 @@ from bcast_grpc.events import NOBODY, Ack, Closing, Error, Event, Kind, Members,
 
 from .world import ALL, Client, PlainWire, World
 
-LIMITS = Limits(max_clients=5, max_message_bytes=500, queue_messages=8, queue_bytes=700)
+# A flush takes four small messages, a queue holds sixteen of them, or not quite two large ones.
+LIMITS = Limits(max_clients=5, max_message_bytes=900, queue_messages=16, queue_bytes=1600)
 FRAME_BYTES = 60
 MANY = 10_000
 """More steps than anything here can need."""
@@ -45,10 +46,10 @@ ARRIVALS = st.tuples(
     ),
     st.sampled_from([False, False, False, True]),  # whether it only reads
 )
-TEXTS = ["a", "b" * 30, "c" * 400, ""]  # small, middling, more than a flush takes, an error
+TEXTS = ["a", "b" * 30, "c" * 900, ""]  # small, middling, more than a flush takes, an error
 SAYINGS = st.one_of(
     st.lists(st.tuples(st.sampled_from(TEXTS), st.booleans()), min_size=1, max_size=4),
-    st.lists(st.just(("a", True)), min_size=3, max_size=8),
+    st.lists(st.just(("a", True)), min_size=4, max_size=16),
 )
 REQUESTS = st.one_of(
     st.tuples(st.just("say"), SAYINGS),
