@@ -139,8 +139,8 @@ class FlushClock:
                 return  # a flush is due already
             seen, self._seen = self._seen, self._pending()
             dense = (self._seen - seen) * DENSE_S > self._pause_s
-            self._reading = dense and self._pauses < MAX_PAUSES
-        if self._reading:
+            another = self._reading = dense and self._pauses < MAX_PAUSES
+        if another:
             self._pause(min(self._round_s, MAX_PAUSE_S))
         else:
             self._flush()

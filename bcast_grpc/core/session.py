@@ -33,6 +33,8 @@ class Session:
         CallError: it cannot be let in: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
     """
 
+    __slots__ = ("_answers", "_asking", "_entries", "_hub", "_leaving", "_member", "_room", "_slice", "outbox")
+
     def __init__(self, hub: Hub, hello: Hello, codec: Codec, *, wake: Callable[[], None], reader: bool = False) -> None:
         limits = hub.limits
         self.outbox = Outbox(codec, max_messages=limits.queue_messages, max_bytes=limits.queue_bytes, wake=wake)

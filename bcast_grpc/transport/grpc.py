@@ -127,12 +127,25 @@ class ChatService:
 class _Stream:
     """One client's stream: a task reads its requests, the call's own task writes what is queued for it."""
 
+    __slots__ = (
+        "_context",
+        "_hello",
+        "_limited",
+        "_loop",
+        "_reader",
+        "_session",
+        "_time_limit",
+        "_wakened",
+        "_written",
+    )
+
     def __init__(self, hub: Hub, scheduler: LoopScheduler, context: Context, *, reader: bool) -> None:
         self._context = context
         self._limited = False
         self._written: asyncio.Future[None] | None = None
         self._reader = reader
-        self._ready = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._wakened: asyncio.Future[None] | None = None
         self._time_limit = asyncio.timeout(None)
         self._hello = _read_hello(hub, context)
         codec = _BATCHES if self._hello.batch else _SINGLY
@@ -167,7 +180,6 @@ class _Stream:
     async def _write(self) -> None:
         outbox = self._session.outbox
         while True:
-            self._ready.clear()
             frame = self._session.take()
             if frame is not None:
                 await self._context.write(frame)
@@ -176,7 +188,8 @@ class _Stream:
             elif outbox.closed:
                 return
             else:
-                await self._ready.wait()
+                self._wakened = self._loop.create_future()
+                await self._wakened
 
     async def _read(self) -> None:
         try:
@@ -193,11 +206,11 @@ class _Stream:
         done = self._session.handle(requests)
         while True:
             if self._session.congested:
-                flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                flushed: asyncio.Future[None] = self._loop.create_future()
                 self._session.when_flushed(partial(_resolve, flushed, None))
                 await flushed
             elif self._session.backlogged:
-                self._written = asyncio.get_running_loop().create_future()
+                self._written = self._loop.create_future()
                 await self._written
             elif done < len(requests):
                 await asyncio.sleep(0)  # the others' turn
@@ -206,11 +219,12 @@ class _Stream:
                 return
 
     def _wake(self) -> None:
-        self._ready.set()
+        if self._wakened:
+            _resolve(self._wakened, None)
         outbox = self._session.outbox
         if outbox.closed and self._limited and not self._time_limit.expired():
             linger_s = 0.0 if outbox.discarded else _LINGER_S
-            self._time_limit.reschedule(asyncio.get_running_loop().time() + linger_s)
+            self._time_limit.reschedule(self._loop.time() + linger_s)
 
 
 @asynccontextmanager

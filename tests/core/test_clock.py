@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from hypothesis import settings
@@ -32,9 +33,10 @@ class Flushes:
         self.pending = 0
         self.writers = 0
         self.during: Callable[[], None] | None = None
-        self.clock = FlushClock(self.scheduler, self._flush, lambda: self.pending, self.lock)
+        self.clock = FlushClock(self.scheduler, self.flush, lambda: self.pending, self.lock)
 
-    def _flush(self, round_: int) -> int:
+    def flush(self, round_: int) -> int:
+        """Push what is pending."""
         self.at.append(self.scheduler.now)
         assert round_ == len(self.at), "rounds are counted from 1 on"
         self.pending = 0
@@ -54,6 +56,26 @@ class Flushes:
         self.writers = writers
         self.poke()
         self.scheduler.run_soon()
+
+
+class InterruptedLock:
+    """A lock after whose next release another thread has its turn.
+
+    Attributes:
+        afterwards: what that thread does.
+    """
+
+    def __init__(self) -> None:
+        self.afterwards: Callable[[], None] | None = None
+
+    def __enter__(self) -> None:
+        """Take the lock."""
+
+    def __exit__(self, *_: object) -> None:
+        """Release it."""
+        afterwards, self.afterwards = self.afterwards, None
+        if afterwards:
+            afterwards()
 
 
 @pytest.fixture
@@ -164,6 +186,34 @@ def test_a_pause_ends_when_a_flush_has_enough(room: Flushes) -> None:
     room.clock.poke(full=True)
     room.scheduler.settle()
     assert room.at == [0, pytest.approx(0.0045)]
+
+
+def test_a_pause_that_is_over_already_ends_once(room: Flushes) -> None:
+    """The loop may come to the end of the pause first, and to the flush that was asked for meanwhile after that."""
+    room.start_round(1)
+    room.poke()
+    room.scheduler.advance(0.004)
+    room.clock.written(1)
+    (end_of_pause,) = room.scheduler.scheduled
+    room.clock.poke(full=True)
+    end_of_pause()
+    assert room.at == [0]
+    room.scheduler.run_soon()
+    assert room.at == [0, pytest.approx(0.004)]
+
+
+def test_a_room_that_is_full_at_the_end_of_a_pause_is_flushed_once() -> None:
+    """Another thread may say so at the very moment in which the clock decides to go on reading."""
+    room, lock = Flushes(), InterruptedLock()
+    room.clock = FlushClock(room.scheduler, room.flush, lambda: room.pending, cast("threading.RLock", lock))
+    room.start_round(1)
+    room.poke()
+    room.scheduler.advance(0.004)
+    room.clock.written(1)
+    room.pending += round(0.005 / DENSE_S)
+    lock.afterwards = lambda: room.clock.poke(full=True)
+    room.scheduler.advance(MAX_ROUND_S / 2)
+    assert room.at == [0, pytest.approx(0.004 + FIRST_PAUSE_S)]
 
 
 def test_without_anything_pending_there_is_no_pause(room: Flushes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import grpc
 import pytest
@@ -12,13 +13,14 @@ from google.rpc import code_pb2, error_details_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.core.batch import Codec
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import Ack, Closing, Error, Event, Kind, Request
+from bcast_grpc.events import Ack, Closing, Entry, Error, Event, Kind, Request
 from bcast_grpc.transport import grpc as door_module
 from bcast_grpc.transport.grpc import SERVICE, _percent_decode, _status
 from bcast_grpc.v1 import chat_pb2 as pb
@@ -581,6 +583,23 @@ async def test_a_publish_over_its_rate_is_told_when_to_come_back() -> None:
     assert refused.detail(error_details_pb2.ErrorInfo()).metadata["retryable"] == "true"
     _, answer = await door.publish(frame, client="c")
     assert answer is not None
+
+
+@in_virtual_time
+async def test_a_publish_that_gets_no_place_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the broker refuses a message after a while, the event's code becomes the status."""
+    door = Door()
+    fault = CallError(ErrorCode.BROKER_UNAVAILABLE, "the store is away", retry_after_s=0.5)
+
+    def refuse(broker: MemoryBroker, room: str, entries: Sequence[Entry]) -> None:
+        broker._orders[room].receiver.refused(entries, fault)
+
+    monkeypatch.setattr(MemoryBroker, "publish", refuse)
+    call, answer = await door.publish(pb.PublishRequest(msg="x").SerializeToString())
+    assert (call.reason, answer) == ("BROKER_UNAVAILABLE", None)
+    assert call.status is not None
+    assert (call.status.code, call.status.message) == (code_pb2.UNAVAILABLE, "the store is away")
+    assert call.detail(error_details_pb2.RetryInfo()).retry_delay.ToMilliseconds() == 500
 
 
 @in_virtual_time
