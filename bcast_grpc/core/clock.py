@@ -9,6 +9,12 @@ from typing import Protocol
 MAX_ROUND_S = 0.05
 """A round of writes that takes longer is over for the clock: somebody in it has stopped reading."""
 
+LATE_S = 0.005
+"""A loop that comes later than this to the end of a round was busy itself, and cannot tell who has stopped reading."""
+
+MAX_EXTENSIONS = 4
+"""How many times ``MAX_ROUND_S`` a round may go on because of that."""
+
 FIRST_PAUSE_S = 0.001
 """The pause for reading after a round, where messages come now and then; less after a shorter round."""
 
@@ -52,7 +58,8 @@ class FlushClock:
     interval has to be chosen.
 
     A round ends when seven in eight of its writers are done, at the latest after ``MAX_ROUND_S``; writers that were
-    still busy when the flush came are not part of it. So clients that stop reading do not hold the others up.
+    still busy when the flush came are not part of it. So clients that stop reading do not hold the others up. A loop
+    that was too busy to see the writers' answers blames nobody: the round goes on for a while.
 
     Args:
         flush: pushes what is pending, and returns how many writers that set off.
@@ -76,6 +83,8 @@ class FlushClock:
         self._writers = 0
         self._tolerated = 0
         self._began = 0.0
+        self._due = 0.0
+        self._extensions = 0
         self._timer: Timer | None = None
         self._reading = False
         self._round_s = 0.0
@@ -110,10 +119,23 @@ class FlushClock:
         finally:  # a fault in one flush must not be the end of the room
             self._tolerated = writers // 8
             self._writers = writers
+            self._extensions = 0
             if writers:
-                self._timer = self._scheduler.call_later(MAX_ROUND_S, self._end_round)
+                self._limit_round(self._began)
             else:
                 self._end_round()
+
+    def _limit_round(self, now: float) -> None:
+        self._due = now + MAX_ROUND_S
+        self._timer = self._scheduler.call_later(MAX_ROUND_S, self._time_out)
+
+    def _time_out(self) -> None:
+        now = self._scheduler.time()
+        if now > self._due + LATE_S and self._extensions < MAX_EXTENSIONS:
+            self._extensions += 1
+            self._limit_round(now)
+        else:
+            self._end_round()
 
     def _end_round(self) -> None:
         self._writers = 0

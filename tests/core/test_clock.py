@@ -11,7 +11,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bcast_grpc.core.clock import DENSE_S, FIRST_PAUSE_S, MAX_PAUSE_S, MAX_PAUSES, MAX_ROUND_S, FlushClock
+from bcast_grpc.core.clock import (
+    DENSE_S,
+    FIRST_PAUSE_S,
+    LATE_S,
+    MAX_EXTENSIONS,
+    MAX_PAUSE_S,
+    MAX_PAUSES,
+    MAX_ROUND_S,
+    FlushClock,
+)
 
 from .scheduler import ManualScheduler
 
@@ -254,6 +263,19 @@ def test_a_writer_that_stopped_holds_the_clock_only_so_long(room: Flushes) -> No
     room.poke()
     room.scheduler.settle()
     assert room.at == [0, pytest.approx(MAX_ROUND_S + FIRST_PAUSE_S)]
+
+
+def test_a_loop_that_was_busy_itself_blames_nobody(room: Flushes) -> None:
+    """A loop that comes too late to see its writers' answers gives them another ``MAX_ROUND_S``, a few times."""
+    room.start_round(1)
+    room.poke()
+    for _ in range(MAX_EXTENSIONS):
+        room.scheduler.now += MAX_ROUND_S + 2 * LATE_S
+        room.scheduler.step()
+        assert len(room.at) == 1
+    room.scheduler.now += MAX_ROUND_S + 2 * LATE_S
+    room.scheduler.settle()
+    assert len(room.at) == 2
 
 
 def test_an_old_round_is_over_for_good(room: Flushes) -> None:
