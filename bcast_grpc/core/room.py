@@ -165,7 +165,17 @@ class Room:
             member.outbox.close(error)
         for callback in waiting:
             callback()
-        return writers
+        return writers or self._await_busy(members, round_)
+
+    def _await_busy(self, members: Sequence[Member], round_: int) -> int:
+        """Where all are still writing, let the round last until the first of them is done: return 1 if there is one.
+
+        Otherwise flush would follow flush at once, until all queues are full.
+        """
+        busy = [member for member in members if not member.outbox.idle and not member.outbox.closed]
+        for member in busy:
+            member.begin_round(round_)
+        return min(1, len(busy))
 
     def _push(self, batch: Batch, first: int, members: Sequence[Member], round_: int) -> tuple[list[_Tally], int]:
         """Offer to every member what it is to get; return how that went, and how many writers it set off."""

@@ -24,8 +24,7 @@ BOUNDS = [
     pytest.param({"queue_bytes": 200_000}, 10_000, id="bytes"),
     pytest.param({"queue_bytes": 70_000}, 65_000, id="hardly a message"),
 ]
-# Not more than fits into gRPC's own buffers: when those are full, they are emptied in gulps larger than these queues.
-TINY = [(1, "0", 1000), (1, "1", 1000), (3, "1", 3000), (10, "0", 1000)]
+TINY = [(1, "0", 1000), (1, "1", 1000), (3, "1", 3000), (10, "0", 10_000)]
 
 
 def member_of(door: LocalDoor, peer: Peer) -> Member:
