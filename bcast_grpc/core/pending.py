@@ -54,10 +54,20 @@ class Pending:
 
     def extend(self, entries: Sequence[Entry], seq: int, time_ns: int) -> None:
         """Add messages that were accepted in the places from ``seq`` on."""
+        run = self._runs[-1] if self._growing and self._runs else None
         for place, entry in enumerate(entries, seq):
             size = wire_bytes(entry)
-            self._run_for(entry, size).add(entry, size, place, time_ns)
+            if (
+                run is None
+                or run.author != entry.author
+                or len(run.events) >= self._batch_messages
+                or run.bytes + size > self._batch_bytes
+            ):
+                run = Run(Kind.MESSAGE, entry.author)
+                self._runs.append(run)
+            run.add(entry, size, place, time_ns)
             self._bytes += size
+        self._growing = True
         self._messages += len(entries)
 
     def take(self) -> list[Run]:
@@ -74,17 +84,3 @@ class Pending:
         self._messages -= messages
         self._bytes -= size
         return taken
-
-    def _run_for(self, entry: Entry, size: int) -> Run:
-        if self._growing and self._runs:
-            run = self._runs[-1]
-            if (
-                run.author == entry.author
-                and len(run.events) < self._batch_messages
-                and run.bytes + size <= self._batch_bytes
-            ):
-                return run
-        run = Run(Kind.MESSAGE, entry.author)
-        self._runs.append(run)
-        self._growing = True
-        return run

@@ -227,7 +227,8 @@ def _entry(hub: Hub, author: Author, request: Request, rate_key: str) -> Entry:
             ErrorCode.MESSAGE_TOO_LARGE,
             f"msg and data are {size} bytes together; at most {hub.limits.max_message_bytes} fit",
         )
-    _check_id(hub, request)
+    if id_:
+        _check_id(hub, request)
     if hub.rates and (wait_s := hub.rates.take(rate_key)):
         raise RequestError(
             ErrorCode.RATE_LIMITED,

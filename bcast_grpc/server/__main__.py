@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 from bcast_grpc.server.arguments import format_config, load
@@ -63,6 +64,7 @@ async def serve(settings: Settings) -> int:
         print(error, file=sys.stderr)
         return _NOT_STARTED
     _spare_collections()
+    _put_loop_first()
     print(f"listening on grpc://{server.address}", flush=True)
     await signalled.wait()
     await server.drain()
@@ -77,6 +79,21 @@ def _spare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+def _put_loop_first() -> None:
+    """Keep gRPC's poller from interrupting the loop for each read and write that is done: it may wait for its turn.
+
+    Where both share a core, that saves two switches each time. Unlike a lower priority it leaves the poller its share.
+    """
+    if not hasattr(os, "SCHED_BATCH"):  # only Linux has it
+        return
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.native_id:
+            try:
+                os.sched_setscheduler(thread.native_id, os.SCHED_BATCH, os.sched_param(0))
+            except OSError as error:
+                logger.debug("no SCHED_BATCH for %s: %s", thread.name, error)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import threading
@@ -169,6 +170,15 @@ async def test_a_restart(spawn: Spawn) -> None:
     again = await second.connect()
     assert second.address == first.address
     assert again.epoch != ana.epoch
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has it")
+async def test_the_loop_is_not_interrupted(server: ServerProcess) -> None:
+    """gRPC's poller waits for its turn; the loop, which is the process's first thread, is a thread like any other."""
+    pid = server.process.pid
+    policies = {int(thread): os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
+    assert policies[pid] == os.SCHED_OTHER
+    assert os.SCHED_BATCH in policies.values()
 
 
 # --- health and reflection
