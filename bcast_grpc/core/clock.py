@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,6 +27,12 @@ MAX_PAUSES = 6
 
 DENSE_S = 1e-4
 """Messages that come faster than one in this time make reading the bottleneck: another pause follows."""
+
+WRITERS_AT_ONCE = 128
+"""How many writers with a small frame are set off in one go; then others have their turn."""
+
+SMALL_BYTES = 65_536
+"""A writer counts once more towards that for each of these in its frames."""
 
 
 class Timer(Protocol):
@@ -85,6 +92,7 @@ class FlushClock:
         self._began = 0.0
         self._due = 0.0
         self._extensions = 0
+        self._sleeping: deque[tuple[Callable[[], None], int]] = deque()
         self._timer: Timer | None = None
         self._reading = False
         self._round_s = 0.0
@@ -101,11 +109,15 @@ class FlushClock:
             self._reading = False
             self._scheduler.call_soon(self._flush)
 
+    def set_off(self, wake: Callable[[], None], size: int) -> None:
+        """Wake a writer with frames of ``size`` bytes, as soon as it is its turn. To be called during a flush."""
+        self._sleeping.append((wake, size))
+
     def written(self, round_: int) -> None:
         """Say that a writer set off by the flush number ``round_`` has written everything."""
         if round_ == self._round and self._writers > 0:
             self._writers -= 1
-            if self._writers <= self._tolerated:
+            if self._writers <= self._tolerated and not self._sleeping:
                 self._end_round()
 
     def _flush(self) -> None:
@@ -120,10 +132,20 @@ class FlushClock:
             self._tolerated = writers // 8
             self._writers = writers
             self._extensions = 0
-            if writers:
-                self._limit_round(self._began)
-            else:
-                self._end_round()
+            self._wake_some()
+
+    def _wake_some(self) -> None:
+        weight = 0
+        while self._sleeping and weight < WRITERS_AT_ONCE:
+            wake, size = self._sleeping.popleft()
+            weight += 1 + size // SMALL_BYTES
+            wake()
+        if self._sleeping:
+            self._scheduler.call_soon(self._wake_some)
+        elif self._writers > self._tolerated:
+            self._limit_round(self._scheduler.time())
+        else:
+            self._end_round()
 
     def _limit_round(self, now: float) -> None:
         self._due = now + MAX_ROUND_S

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_ROUND_BYTES = 256 * 1024 * 1024
+_LEAST_BYTES = 32 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -36,7 +39,9 @@ class Limits:
         """What is pushed at once: far less than a queue holds, so that who keeps up is never over its bound."""
         return max(1, min(4096, self.queue_messages // 4))
 
-    @property
-    def batch_bytes(self) -> int:
-        """As ``batch_messages``, in bytes on the wire; a single larger message is pushed alone."""
-        return self.queue_bytes // 4
+    def batch_bytes(self, members: int) -> int:
+        """As ``batch_messages``, in bytes on the wire; a single larger message is pushed alone.
+
+        For many members less is pushed to each at once: that keeps a round of writes short, and what gRPC holds small.
+        """
+        return min(self.queue_bytes // 4, max(_ROUND_BYTES // members, _LEAST_BYTES))

@@ -52,15 +52,15 @@ class Member:
         self.round = round_
         return 1
 
-    def offer(self, frames: Sequence[Frame]) -> bool | None:
-        """Queue ``frames``. A client whose queue is full is disconnected.
+    def offer(self, frames: Sequence[Frame], *, wake: bool = True) -> bool | None:
+        """Queue ``frames``. A client whose queue is full is disconnected. For ``wake`` see ``Outbox.offer``.
 
         Returns:
             False if the queue refused them; None if the client is leaving and gets nothing more.
         """
         outbox = self.outbox
         try:
-            if outbox.offer(frames):
+            if outbox.offer(frames, wake=wake):
                 return True
         except OutboxClosed:
             return None

@@ -21,6 +21,7 @@ class Outbox:
         codec: the client's wire format.
         max_messages: bound of the queue in events.
         max_bytes: bound of the queue in bytes on the wire.
+        wake: tells the writer that there is something to take; harmless where there is not.
         idle: whether the writer found the queue empty and waits to be woken.
         error: why the client's call is to end, once closed; None for a good end.
         discarded: whether what was queued has been dropped, so that there is no use in waiting for a write.
@@ -33,7 +34,7 @@ class Outbox:
         self.idle = False
         self.error: CallError | None = None
         self.discarded = False
-        self._wake = wake
+        self.wake = wake
         self._closed = False
         self._lock = threading.Lock()
         self._frames: deque[Frame] = deque()
@@ -60,8 +61,12 @@ class Outbox:
         """Whether more than half of a bound is taken."""
         return self._messages > self.max_messages // 2 or self._bytes > self.max_bytes // 2
 
-    def offer(self, frames: Sequence[Frame]) -> bool:
+    def offer(self, frames: Sequence[Frame], *, wake: bool = True) -> bool:
         """Queue ``frames``, all or none, without waiting.
+
+        Args:
+            frames: each with the number of events in it.
+            wake: wake an idle writer; without it the caller says ``wake()``, later.
 
         Cost: O(len(frames)), which is 1 unless they are larger than a frame may be. Order: first in, first out.
 
@@ -83,8 +88,8 @@ class Outbox:
             self._frames.extend(frames)
             self._messages, self._bytes = messages, size
             woken, self.idle = self.idle, False
-        if woken:
-            self._wake()
+        if woken and wake:
+            self.wake()
         return True
 
     def take(self) -> bytes | None:
@@ -132,4 +137,4 @@ class Outbox:
                 self._frames.clear()
                 self._messages = self._bytes = 0
             self.idle = False
-        self._wake()
+        self.wake()

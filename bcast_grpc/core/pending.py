@@ -16,12 +16,13 @@ class Pending:
 
     Attributes:
         first: the number of the first run that is still pending.
+        batch_bytes: may be changed at any time.
     """
 
     def __init__(self, batch_messages: int, batch_bytes: int) -> None:
         self.first = 0
         self._batch_messages = batch_messages
-        self._batch_bytes = batch_bytes
+        self.batch_bytes = batch_bytes
         self._runs: list[Run] = []
         self._messages = 0
         self._bytes = 0
@@ -38,7 +39,7 @@ class Pending:
     @property
     def full(self) -> bool:
         """Whether the next flush has enough to take."""
-        return self._messages >= self._batch_messages or self._bytes >= self._batch_bytes
+        return self._messages >= self._batch_messages or self._bytes >= self.batch_bytes
 
     def mark(self) -> int:
         """Draw a line: return the number of the first run that comes after it."""
@@ -61,7 +62,7 @@ class Pending:
                 run is None
                 or run.author != entry.author
                 or len(run.events) >= self._batch_messages
-                or run.bytes + size > self._batch_bytes
+                or run.bytes + size > self.batch_bytes
             ):
                 run = Run(Kind.MESSAGE, entry.author)
                 self._runs.append(run)
@@ -74,7 +75,7 @@ class Pending:
         """Take the runs of the next flush."""
         count = messages = size = 0
         for run in self._runs:
-            if count and (messages + len(run.events) > self._batch_messages or size + run.bytes > self._batch_bytes):
+            if count and (messages + len(run.events) > self._batch_messages or size + run.bytes > self.batch_bytes):
                 break
             count += 1
             messages += len(run.events)

@@ -48,8 +48,9 @@ class Room:
         self._broker = broker
         self._ended = False
         self._lock = lock
+        self._limits = limits
         self._clock = FlushClock(scheduler, self._flush, self._count_pending, lock)
-        self._pending = Pending(limits.batch_messages, limits.batch_bytes)
+        self._pending = Pending(limits.batch_messages, limits.batch_bytes(1))
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
         self.head: Position = broker.open(name, self)
@@ -67,6 +68,7 @@ class Room:
     def add(self, member: Member) -> None:
         """Let a client in: it gets what is accepted from now on, its welcome first."""
         self.members[member.author.session] = member
+        self._pending.batch_bytes = self._limits.batch_bytes(len(self.members))
         self._clients[member.author.key, member.reader] = member
         member.start = self._pending.mark()
         if Kind.WELCOME in member.kinds:
@@ -81,6 +83,7 @@ class Room:
         if self.members.get(member.author.session) is not member:
             return False
         del self.members[member.author.session]
+        self._pending.batch_bytes = self._limits.batch_bytes(max(1, len(self.members)))
         del self._clients[member.author.key, member.reader]
         return True
 
@@ -201,18 +204,23 @@ class Room:
 
     def _offer(self, batch: Batch, view: View, group: Sequence[Member], round_: int) -> tuple[_Tally, int]:
         frames: dict[Codec, Sequence[Frame]] = {}
+        sizes: dict[Codec, int] = {}
         writers = queued = refused = 0
         for member in group:
-            codec = member.outbox.codec
+            outbox = member.outbox
+            codec = outbox.codec
             if codec not in frames:
                 frames[codec] = batch.frames(codec, view)
+                sizes[codec] = sum(len(data) for data, _ in frames[codec])
             if not frames[codec]:
                 continue
-            idle = member.outbox.idle
-            taken = member.offer(frames[codec])
+            idle = outbox.idle
+            taken = member.offer(frames[codec], wake=False)
             if taken:
                 queued += 1
-                writers += member.begin_round(round_) if idle else 0
+                if idle:
+                    writers += member.begin_round(round_)
+                    self._clock.set_off(outbox.wake, sizes[codec])
             elif taken is False:
                 refused += 1
         return _Tally(view, queued, refused), writers

@@ -19,6 +19,8 @@ from bcast_grpc.core.clock import (
     MAX_PAUSE_S,
     MAX_PAUSES,
     MAX_ROUND_S,
+    SMALL_BYTES,
+    WRITERS_AT_ONCE,
     FlushClock,
 )
 
@@ -322,6 +324,114 @@ def test_a_fault_in_a_flush_is_not_the_end_of_the_room(room: Flushes) -> None:
         room.start_round(3)
     room.start_round(0)
     assert room.at == [0, 0]
+
+
+# --- the writers of a large room
+
+
+class Sleepers:
+    """Writers that a flush sets off, each with so many bytes.
+
+    Attributes:
+        awake: how many of them were woken.
+        others_saw: how many were awake each time that others had their turn.
+    """
+
+    def __init__(self, room: Flushes, count: int, size: int = 100) -> None:
+        self.awake = 0
+        self.others_saw: list[int] = []
+        self._room = room
+        room.during = lambda: self._fall_asleep(count, size)
+        room.start_round(count)
+
+    def _fall_asleep(self, count: int, size: int) -> None:
+        for _ in range(count):
+            self._room.clock.set_off(self._wake, size)
+        self._room.scheduler.call_soon(self._have_a_turn)
+
+    def _wake(self) -> None:
+        self.awake += 1
+
+    def _have_a_turn(self) -> None:
+        self.others_saw.append(self.awake)
+        if self._room.scheduler.scheduled and len(self.others_saw) < 100:
+            self._room.scheduler.call_soon(self._have_a_turn)
+
+
+def test_all_writers_of_a_room_are_set_off(room: Flushes) -> None:
+    """However many there are, and once."""
+    assert Sleepers(room, 5 * WRITERS_AT_ONCE + 1).awake == 5 * WRITERS_AT_ONCE + 1
+
+
+def test_others_have_their_turn_between_the_writers(room: Flushes) -> None:
+    """Whatever is asked of the loop meanwhile waits for some of them, not for all."""
+    sleepers = Sleepers(room, 3 * WRITERS_AT_ONCE)
+    assert sleepers.others_saw[:3] == [WRITERS_AT_ONCE, 2 * WRITERS_AT_ONCE, 3 * WRITERS_AT_ONCE]
+
+
+def test_large_frames_count_for_more(room: Flushes) -> None:
+    """What is written in one go is bounded in bytes as well."""
+    sleepers = Sleepers(room, WRITERS_AT_ONCE, size=3 * SMALL_BYTES)
+    assert sleepers.others_saw[0] == WRITERS_AT_ONCE // 4
+
+
+def test_a_round_lasts_until_all_were_set_off(room: Flushes) -> None:
+    """Seven in eight of the writers may be done before the last was woken: the next flush waits for that one too."""
+    count = 10 * WRITERS_AT_ONCE
+    done = []
+
+    def write() -> None:
+        done.append(1)
+        room.clock.written(1)
+
+    def set_all_off() -> None:
+        for _ in range(count):
+            room.clock.set_off(write, 100)
+
+    room.during = set_all_off
+    room.writers = count
+    room.poke()
+    room.scheduler.step()  # the flush, and the first of them
+    room.poke()
+    while len(done) < count:
+        assert len(room.at) == 1
+        room.scheduler.step()
+    room.scheduler.settle()
+    assert len(room.at) == 2
+
+
+def test_the_time_of_a_round_begins_when_all_were_set_off(room: Flushes) -> None:
+    """A round that takes long because there is so much to write blames nobody."""
+
+    def slow_wake() -> None:
+        room.scheduler.now += MAX_ROUND_S / WRITERS_AT_ONCE
+
+    def set_all_off() -> None:
+        for _ in range(4 * WRITERS_AT_ONCE):
+            room.clock.set_off(slow_wake, 100)
+
+    room.during = set_all_off
+    room.writers = 4 * WRITERS_AT_ONCE
+    room.poke()
+    room.scheduler.run_soon()
+    room.poke()
+    all_set_off = room.scheduler.now
+    room.scheduler.settle()
+    assert room.at == [0, pytest.approx(all_set_off + MAX_ROUND_S + FIRST_PAUSE_S)]
+
+
+def test_a_fault_in_a_flush_leaves_no_writer_asleep(room: Flushes) -> None:
+    """Those that were set off before it are woken."""
+    woken = []
+
+    def fail() -> None:
+        room.clock.set_off(lambda: woken.append(1), 1)
+        raise ZeroDivisionError
+
+    room.during = fail
+    with pytest.raises(ZeroDivisionError):
+        room.start_round(1)
+    assert woken == [1]
 
 
 class ClockMachine(RuleBasedStateMachine):

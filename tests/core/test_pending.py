@@ -110,6 +110,16 @@ def test_a_single_larger_message_is_taken_alone() -> None:
     assert [seqs(pending.take()) for _ in range(4)] == [[[1]], [[2]], [[3]], []]
 
 
+def test_how_much_a_flush_takes_may_change() -> None:
+    """What was put together under a larger bound is taken whole, nothing is stuck, and more than the bound is full."""
+    pending = Pending(100, BYTES_OF_THREE)
+    pending.extend(entries("a", "b", "c"), 1, 0)
+    pending.batch_bytes = BYTES_OF_THREE // 3
+    assert pending.full
+    pending.extend(entries("d", "e"), 4, 0)
+    assert [seqs(pending.take()) for _ in range(4)] == [[[1, 2, 3]], [[4]], [[5]], []]
+
+
 def test_full_says_that_a_flush_has_enough() -> None:
     """It is full from the last message or byte on that a flush may take."""
     by_messages, by_bytes = Pending(2, 10_000), Pending(100, BYTES_OF_THREE)

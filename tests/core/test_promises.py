@@ -233,14 +233,14 @@ class Promises(RuleBasedStateMachine):
         outbox = player.client.session.outbox
         offer = outbox.offer
 
-        def watched(frames: Sequence[Frame]) -> bool:
+        def watched(frames: Sequence[Frame], *, wake: bool = True) -> bool:
             seqs = [
                 e.seq
                 for data, _ in frames
                 for e in self.wires[player.hello.batch].decode(data)
                 if e.kind is Kind.MESSAGE
             ]
-            taken = offer(frames)
+            taken = offer(frames, wake=wake)
             (player.queued if taken else player.refused).update(seqs)
             return taken
 
@@ -370,7 +370,7 @@ class Promises(RuleBasedStateMachine):
             for number, player in enumerate(self.players):
                 if number % 4 in reading:
                     player.client.write_all()
-        self.note_ends()
+            self.note_ends()
 
     @rule(pick=st.integers(0, 99), steps=st.sampled_from([1, 2, 99]))
     def write(self, pick: int, steps: int) -> None:

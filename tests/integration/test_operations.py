@@ -174,9 +174,10 @@ async def test_a_restart(spawn: Spawn) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has it")
 async def test_the_loop_is_not_interrupted(server: ServerProcess) -> None:
-    """gRPC's poller waits for its turn; the loop, which is the process's first thread, is a thread like any other."""
+    """The poller of gRPC waits for its turn; the loop, in the process's first thread, is a thread like any other."""
     pid = server.process.pid
-    policies = {int(thread): os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
+    threads = [int(name) for name in await asyncio.to_thread(os.listdir, f"/proc/{pid}/task")]
+    policies = {thread: os.sched_getscheduler(thread) for thread in threads}
     assert policies[pid] == os.SCHED_OTHER
     assert os.SCHED_BATCH in policies.values()
 
