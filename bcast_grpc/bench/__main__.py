@@ -1,0 +1,23 @@
+"""``python -m bcast_grpc.bench``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from bcast_grpc.bench.cli import parse
+from bcast_grpc.bench.program import run
+
+
+def main() -> int:
+    """Put load on a server.
+
+    Returns:
+        The exit code.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's log is in nobody's words; the workers inherit it
+    return run(parse(sys.argv[1:], os.environ))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

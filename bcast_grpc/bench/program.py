@@ -1,0 +1,85 @@
+"""The load from its options to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+
+from bcast_grpc.bench.cli import Options, complain
+from bcast_grpc.bench.plan import Plan
+from bcast_grpc.bench.progress import Progress
+from bcast_grpc.bench.report import Outcome, as_json, as_text, remarks
+from bcast_grpc.bench.workers import CannotWork, Interrupted
+from bcast_grpc.bench.workers import run as run_workers
+from bcast_grpc.client.cli import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, exit_code
+from bcast_grpc.errors import BcastError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(options: Options) -> int:
+    """Put the load on the server, and tell what was measured.
+
+    Returns:
+        The exit code.
+    """
+    progress = Progress(options, sys.stderr)
+    ending = Ending()
+    try:
+        outcome = asyncio.run(_run(Plan(options, secrets.randbits(32)), progress, ending))
+    except Interrupted:
+        return ending.exit_code
+    except BcastError as error:
+        complain(str(error))
+        return exit_code(error)
+    except CannotWork as error:
+        complain(str(error))
+        return EXIT_NOT_ALL
+    try:
+        _tell(outcome)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
+        return EXIT_PIPE
+    return ending.exit_code if outcome.interrupted else outcome.exit_code
+
+
+class Ending:
+    """The signal that ends the load: what is in flight is awaited, and a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.exit_code = EXIT_INTERRUPTED
+        self.asked = asyncio.Event()
+
+    def on_signal(self, number: signal.Signals) -> None:
+        """Take note of a signal."""
+        if self.asked.is_set():
+            os._exit(self.exit_code)  # the workers find nobody to work for
+        self.exit_code = 128 + number
+        self.asked.set()
+
+
+async def _run(plan: Plan, progress: Progress, ending: Ending) -> Outcome:
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, ending.on_signal, number)
+    try:
+        return await run_workers(plan, ending.asked, progress.show)
+    finally:
+        progress.clear()
+
+
+def _tell(outcome: Outcome) -> None:
+    if outcome.plan.options.json:
+        _say(json.dumps(as_json(outcome)))
+    else:
+        _say(as_text(outcome))
+    for remark in remarks(outcome):
+        complain(remark)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201

@@ -1,0 +1,129 @@
+"""What is in a frame of events, as far as the load wants to know.
+
+Clients of one room get the same bytes, but for their own messages and acks. So each distinct frame is decoded once, and
+verifying it for one more client is a comparison for each sender in it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from bcast_grpc.bench.payload import HEADER
+from bcast_grpc.v1 import chat_pb2 as pb
+from bcast_grpc.wire.protobuf import MalformedFrame
+
+_SAMPLES = 4
+_KEY_BYTES = 64
+_MAX_BYTES = 32 * 1024 * 1024
+
+
+class Run(NamedTuple):
+    """Messages of one sender with the numbers from ``first`` to just before ``stop``."""
+
+    sender: int
+    first: int
+    stop: int
+
+
+class Sample(NamedTuple):
+    """So many messages were sent at this time or later."""
+
+    sent_ns: int
+    messages: int
+
+
+class Summary(NamedTuple):
+    """What is in a frame.
+
+    Attributes:
+        runs: the messages; those of one sender in the order in which they came.
+        messages: how many these are.
+        foreign: how many are not of this run of the load.
+        samples: at most four, each for as many of the messages, by its oldest. The first is the oldest of all.
+        answers: acks, errors and the like.
+    """
+
+    runs: tuple[Run, ...]
+    messages: int
+    foreign: int
+    samples: tuple[Sample, ...]
+    answers: tuple[pb.ConnectResponse, ...]
+
+
+def summarise(frame: bytes, run: int) -> Summary:
+    """Decode a frame.
+
+    Raises:
+        MalformedFrame: it does not parse.
+    """
+    try:
+        message = pb.ConnectResponse.FromString(frame)
+    except DecodeError as error:
+        raise MalformedFrame(f"a frame that is no ConnectResponse: {error}") from None
+    events: Sequence[pb.ConnectResponse] = message.batch or (message,)
+    payloads = [event.data for event in events]
+    answers: tuple[pb.ConnectResponse, ...] = ()
+    foreign = 0
+    if min(map(len, payloads)) < HEADER.size:  # to ask every event for its kind would cost as much as all the rest
+        others = [event for event in events if len(event.data) < HEADER.size]
+        answers = tuple(event for event in others if event.kind != pb.EVENT_KIND_MESSAGE)
+        foreign = len(others) - len(answers)
+        payloads = [payload for payload in payloads if len(payload) >= HEADER.size]
+    headers = [HEADER.unpack_from(payload) for payload in payloads]
+    ours = [header for header in headers if header[0] == run]
+    foreign += len(headers) - len(ours)
+    return Summary(_runs(ours), len(ours), foreign, _samples([sent_ns for _, _, _, sent_ns in ours]), answers)
+
+
+def _runs(headers: Iterable[tuple[int, int, int, int]]) -> tuple[Run, ...]:
+    ended: list[Run] = []
+    first: dict[int, int] = {}
+    stop: dict[int, int] = {}
+    for _, sender, number, _ in headers:
+        if stop.get(sender) != number:
+            if sender in stop:
+                ended.append(Run(sender, first[sender], stop[sender]))
+            first[sender] = number
+        stop[sender] = number + 1
+    return (*ended, *(Run(sender, number, stop[sender]) for sender, number in first.items()))
+
+
+def _samples(times_ns: list[int]) -> tuple[Sample, ...]:
+    times_ns.sort()
+    edges = [len(times_ns) * part // _SAMPLES for part in range(_SAMPLES + 1)]
+    return tuple(Sample(times_ns[a], b - a) for a, b in pairwise(edges) if a < b)
+
+
+class Summaries:
+    """Summaries of the frames that came lately, within a bound of memory."""
+
+    def __init__(self, run: int, max_bytes: int = _MAX_BYTES) -> None:
+        self._run = run
+        self._known: OrderedDict[tuple[int, bytes], tuple[bytes, Summary]] = OrderedDict()
+        self._bytes = 0
+        self._max_bytes = max_bytes
+
+    def of(self, frame: bytes) -> Summary:
+        """Summarise a frame, or remember what was found in the very same bytes.
+
+        Raises:
+            MalformedFrame: it does not parse.
+        """
+        # The first event's place and time are in here. All bytes are compared, which is faster than to hash them.
+        key = len(frame), frame[:_KEY_BYTES]
+        known = self._known.get(key)
+        if known and known[0] == frame:
+            return known[1]
+        summary = summarise(frame, self._run)
+        if known is None:
+            self._bytes += len(frame)
+        self._known[key] = frame, summary
+        while self._bytes > self._max_bytes:
+            (size, _), _ = self._known.popitem(last=False)
+            self._bytes -= size
+        return summary

@@ -1,0 +1,1 @@
+"""The load: what it sends, what it finds wrong, what it tells."""

@@ -1,0 +1,219 @@
+"""The load as its user sees it: processes, signals, exit codes, figures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bcast_grpc.v1 import chat_pb2 as pb
+
+from .fake import Fake, honest, serving
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+PATIENCE_S = 60 * float(os.environ.get("TEST_TIMEOUT_SCALE", "1"))
+
+Events = list[pb.ConnectResponse]
+
+
+def environment() -> dict[str, str]:
+    """This one, without what would change the defaults."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
+
+
+@contextmanager
+def server(*arguments: str) -> Iterator[str]:
+    """A real server in a process of its own; gives the address."""
+    command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--log-level", "error", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stdout
+        try:
+            yield process.stdout.readline().strip().removeprefix("listening on grpc://")
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[str]:
+    """The address of a server for all."""
+    with server() as address:
+        yield address
+
+
+async def start(target: str, *arguments: str) -> Process:
+    """Start the load."""
+    command = [sys.executable, "-m", "bcast_grpc.bench", target, *arguments]
+    return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment(), process_group=0)
+
+
+async def end(process: Process) -> tuple[int, str, str]:
+    """Wait until it ends; return its exit code and what it said."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    assert process.returncode is not None
+    assert "Traceback" not in err.decode()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def load(target: str, *arguments: str) -> tuple[int, str, str]:
+    """The load from its start to its end."""
+    return await end(await start(target, *arguments))
+
+
+def size_of(clients: int, senders: int, processes: int = 1) -> list[str]:
+    """Arguments for a load of so many."""
+    return [f"--clients={clients}", f"--senders={senders}", f"--processes={processes}"]
+
+
+async def test_all_messages_arrive(target: str) -> None:
+    """Across processes and rooms; and JSON is all that is on stdout, with every key that is documented and no other."""
+    code, out, err = await load(
+        target, *size_of(12, 5, 2), "--rooms=2", "--duration=0.5", "--rate=200", "--size=100", "--json"
+    )
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["ok"] is True
+    assert found["sent"] == found["acknowledged"] > 0
+    assert found["delivered"] == found["sent"] * 5  # to the five others of six in a room
+    assert [found[key] for key in ("lost", "repeated", "out_of_order", "own", "foreign")] == [0] * 5
+    assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["max"]
+    assert set(documented_keys()) == set(found)
+
+
+def documented_keys() -> list[str]:
+    """What docs/operations.md says there is."""
+    section = OPERATIONS.read_text().partition("## Load on your own deployment")[2].partition("\n## ")[0]
+    return [key for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)]
+
+
+async def test_senders_are_as_fast_as_they_are_acknowledged(target: str) -> None:
+    """Without a rate; the summary is for a person."""
+    code, out, _ = await load(target, *size_of(4, 2), "--duration=0.2", "--batch=7")
+    assert code == 0
+    assert "4 clients, 2 senders, 1 room; 64 bytes, up to 7 a frame; as fast as acknowledged" in out
+    assert re.search("^faults +none$", out, re.MULTILINE)
+
+
+async def test_no_server_is_an_error() -> None:
+    """In one line."""
+    code, out, err = await load("127.0.0.1:1", *size_of(4, 2, 2))
+    assert (code, out) == (69, "")
+    assert err.startswith("bcast_grpc.bench: cannot connect to 127.0.0.1:1: ")
+    assert err.count("\n") == 1
+
+
+async def test_a_full_server_is_an_error() -> None:
+    """With what the server says."""
+    with server("--max-clients", "3") as target:
+        code, out, err = await load(target, *size_of(4, 2))
+    assert (code, out) == (69, "")
+    assert "SERVER_FULL" in err
+
+
+async def test_refused_messages_are_no_losses() -> None:
+    """They are told as what they are."""
+    with server("--rate", "0.001", "--burst", "3") as target:
+        code, out, err = await load(target, *size_of(4, 1), "--duration=0.3", "--rate=50", "--batch=2", "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert (found["acknowledged"], found["delivered"], found["lost"]) == (3, 9, 0)
+    assert found["refused"] == {"RATE_LIMITED": found["sent"] - 3}
+    assert "RATE_LIMITED: more than 0.001 messages a second" in err
+
+
+@pytest.mark.parametrize(
+    ("kill", "number", "expected"),
+    [(os.killpg, signal.SIGINT, 130), (os.kill, signal.SIGINT, 130), (os.kill, signal.SIGTERM, 143)],
+)
+async def test_a_signal_ends_it_well(kill: Callable[[int, int], None], number: signal.Signals, expected: int) -> None:
+    """What was measured until then is told; Ctrl-C goes to all processes of a terminal."""
+    fake = Fake(honest)
+    async with serving(fake) as target:
+        process = await start(target, *size_of(4, 2, 2), "--duration=600", "--rate=100", "--json")
+        await fake.heard.wait()
+        kill(process.pid, number)
+        code, out, _ = await end(process)
+    found = json.loads(out)
+    assert code == expected
+    assert found["interrupted"] is True
+    assert found["delivered"] == found["sent"] * 3 > 0
+
+
+async def test_a_second_signal_ends_it_at_once() -> None:
+    """Whatever is still awaited; and no process is left, which would keep its stdout open."""
+    async with serving(fake := Fake(lambda *_: [])) as target:
+        process = await start(target, *size_of(4, 2, 2), "--duration=600", "--grace=600")
+        await fake.heard.wait()
+        ending = asyncio.create_task(end(process))
+        while process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.01)
+        assert await ending == (130, "", "")
+
+
+async def test_a_signal_before_the_start_ends_it_too() -> None:
+    """There is nothing to tell."""
+    arrived: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+    silent = await asyncio.start_server(lambda _, writer: arrived.set_result(writer), "127.0.0.1", 0)
+    async with silent:
+        process = await start("{}:{}".format(*silent.sockets[0].getsockname()), *size_of(1, 1))
+        writer = await arrived
+        process.send_signal(signal.SIGINT)
+        assert await end(process) == (130, "", "")
+        writer.close()
+
+
+async def test_clients_that_are_thrown_out_are_told() -> None:
+    """By the server's code; with all of them gone, the server is lost."""
+    fake = Fake(honest)
+    fake.throw_out = "SLOW_CONSUMER"
+    async with serving(fake) as target:
+        code, out, err = await load(target, *size_of(3, 1), "--duration=600", "--rate=100", "--json")
+    assert code == 69
+    assert json.loads(out)["disconnected"] == {"SLOW_CONSUMER": 3}
+    assert "SLOW_CONSUMER: enough" in err
+
+
+Spoil = Callable[[Events], Events]
+
+SPOILS: dict[str, Spoil] = {
+    "lost": lambda events: events[1:],
+    "repeated": lambda events: [events[0], *events],
+    "out_of_order": lambda events: [events[1], events[0], *events[2:]],
+    "foreign": lambda events: [*events, pb.ConnectResponse(kind=pb.EVENT_KIND_MESSAGE, message="hola")],
+}
+
+
+async def test_what_a_server_does_wrong_is_found() -> None:
+    """Each fault once, each at another client; the author gets a message of its own."""
+    spoils, spoiled = [*SPOILS.values()], set[int]()
+
+    def deliver(author: int, receiver: int, events: Events) -> Events:
+        first = receiver not in spoiled and len(events) > 1
+        if first:
+            spoiled.add(receiver)
+        if author == receiver:
+            return events[:1] if first else []
+        return spoils.pop()(events) if first and spoils else events
+
+    async with serving(Fake(deliver)) as target:
+        code, out, err = await load(target, *size_of(6, 1), "--duration=0.2", "--grace=0.5", "--batch=4", "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert {name: found[name] for name in (*SPOILS, "own")} == dict.fromkeys((*SPOILS, "own"), 1)
+    assert re.search(r"^bcast_grpc.bench: client [1-5]: 1 out of order$", err, re.MULTILINE)

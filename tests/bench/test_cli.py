@@ -1,0 +1,82 @@
+"""A command line is understood, or refused with a word on what would be right."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bcast_grpc import __version__
+from bcast_grpc.bench.cli import Options, parse, usable_cores
+
+
+def test_what_is_not_given_has_a_default() -> None:
+    """A hundred clients on this machine, ten of which send."""
+    assert parse([], {}) == Options(target="127.0.0.1:50051", processes=min(usable_cores(), 100))
+    few = parse(["--clients", "1"], {})
+    assert (few.senders, few.processes) == (1, 1)
+
+
+def test_the_connection_is_given_as_to_the_terminal_client(tmp_path: Path) -> None:
+    """On the command line or in the environment."""
+    path = tmp_path / "ca.pem"
+    path.write_text("-----BEGIN CERTIFICATE-----\n")
+    given = parse(["grpc://chat.example/", "--tls-ca", str(path)], {"BCAST_TARGET": "other:1", "BCAST_TOKEN": "s\n"})
+    assert (given.target, given.token, given.root_certificates) == ("chat.example:50051", "s", path.read_bytes())
+    assert parse(["--token", "t"], {"BCAST_TARGET": "other:1", "BCAST_TOKEN": "s"}).token == "t"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--clients", "0"], "--clients: '0' does not fit; it takes a whole number, 1 to"),
+        (["--clients", "many"], "'many' does not fit"),
+        (["--clients", "5", "--senders", "6"], "--senders 6: takes at most as many as there are clients, 5"),
+        (["--clients", "5", "--rooms", "6"], "--rooms 6: takes at most"),
+        (["--clients", "5", "--processes", "6"], "--processes 6: takes at most"),
+        (["--size", "23"], "'23' does not fit; it takes a whole number, 24 to"),
+        (["--rate", "-1"], "'-1' does not fit; it takes a number, 0 to"),
+        (["--rate", "nan"], "'nan' does not fit"),
+        (["--duration", "0"], "--duration: '0' does not fit; it takes a number, 0.001 to"),
+        (["--duration", "inf"], "'inf' does not fit"),
+        (["--batch", "0"], "--batch: '0' does not fit"),
+        (["host:99999"], "99999"),
+        (["--token", "se cret"], "token"),
+        (["--tls-ca", "/no/such/file"], "/no/such/file"),
+        (["--tls-ca", "/dev/null"], "certificate"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With exit code 2; a token itself is not told."""
+    with pytest.raises(SystemExit) as refused:
+        parse(arguments, {})
+    assert refused.value.code == 2
+    told_last = capsys.readouterr().err.splitlines()[-1]
+    assert told in told_last
+    assert "cret" not in told_last
+
+
+def test_help_and_version_are_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On stdout, with exit code 0; help fits a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for word in ("--help", "--version"):
+        with pytest.raises(SystemExit) as done:
+            parse([word], {})
+        assert not done.value.code
+    told = capsys.readouterr().out.splitlines()
+    assert "examples:" in told
+    assert told[-1] == f"bcast_grpc.bench {__version__}"
+    assert max(map(len, told)) <= 80
+
+
+def test_bad_usage_ends_with_2() -> None:
+    """Without a traceback."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
+    command = [sys.executable, "-m", "bcast_grpc.bench", "--nonsense"]
+    told = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert told.returncode == 2
+    assert "Traceback" not in told.stderr
