@@ -144,6 +144,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # a second server on the port would silently take half of the clients
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         ("grpc.max_send_message_length", -1),
+        ("grpc.enable_channelz", 0),  # nobody is offered it, and it would cost 600 bytes for each client
         ("grpc.keepalive_time_ms", ping_ms),
         ("grpc.keepalive_timeout_ms", answer_ms),
         ("grpc.http2.ping_timeout_ms", answer_ms),
