@@ -5,7 +5,7 @@ ARGS   ?=
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos protos-check run client test lint format types cover bench build try-wheel picture clean
+.PHONY: help install protos protos-check run client test lint format types cover bench bench-full plots build try-wheel picture clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,8 +46,15 @@ cover: install  ## run the tests and show what they do not reach
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
-bench: install  ## measure the fan-out beside its peers (needs Go)
+bench: install  ## measure all figures beside the peers, in six minutes (needs Go)
 	$(PYTHON) -m benchmarks $(ARGS)
+
+bench-full: install  ## the same and the growth curves, in 25 minutes, and draw them (ARGS=--resume goes on)
+	$(PYTHON) -m benchmarks --full $(ARGS); code=$$?; $(MAKE) plots && exit $$code
+
+plots: install  ## draw docs/plots/ from what bench-full found
+	@$(PYTHON) -c 'import matplotlib' 2>/dev/null || $(PYTHON) -m pip install --quiet --editable '.[bench]'
+	$(PYTHON) -m benchmarks.plots
 
 build: install  ## build the sdist and the wheel into dist/
 	$(PYTHON) -m build

@@ -1,101 +1,69 @@
-"""``python -m benchmarks``: a short round of all peers, as one table.
+"""``python -m benchmarks``: all figures of this service beside its peers, a table for each group.
 
-Server on one core, load on another, a connection for each client, every delivery verified. Ratios count; an absolute
-figure says more about the machine.
+Server on one core, load on another, a connection for each client, 64-byte messages unless said otherwise, every
+delivery verified. Ratios count; an absolute figure says more about the machine. The exit code is 1 if anything was
+not delivered once and in order, or could not be measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-from dataclasses import dataclass
-from typing import Any
+import time
+from pathlib import Path
 
-from benchmarks.peers import (
-    BUILD,
-    GRPC_GO,
-    LOAD_CORE,
-    NATS,
-    OURS,
-    THREADS,
-    WEBSOCKETS,
-    CannotRun,
-    Peer,
-    build,
-    pinned,
-    running,
-)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What is measured: a title, and the load generator's flags."""
-
-    title: str
-    flags: dict[str, object]
-    peers: tuple[Peer, ...]
-
-
-FAN_OUT = (OURS, NATS, GRPC_GO, WEBSOCKETS, THREADS)
-FIGURES = [
-    Figure("100 clients x 1 sender, batching", {"clients": 100, "senders": 1, "batch": 64}, FAN_OUT),
-    Figure("100 clients x 10 senders, batching", {"clients": 100, "senders": 10, "batch": 64}, FAN_OUT),
-    Figure("1000 clients x 10 senders, batching", {"clients": 1000, "senders": 10, "batch": 64}, (OURS, NATS, GRPC_GO)),
-    Figure("100 clients x 10 senders, one request a frame", {"clients": 100, "senders": 10, "batch": 1}, FAN_OUT),
-    Figure("the same, clients without bcast-batch", {"clients": 100, "senders": 10, "single": True}, (OURS,)),
-]
+from benchmarks.figures import GROUPS, Figure, Group
+from benchmarks.growth import CURVES
+from benchmarks.load import allow_files
+from benchmarks.peers import BUILD, ROOT, CannotRun, Peer, build
+from benchmarks.record import FULL, Record
+from benchmarks.rounds import measure
+from benchmarks.table import show
 
 
 def main() -> int:
     """Measure; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2, help="how long each measurement sends")
-    parser.add_argument("--only", default="", help="only figures with this in their title")
+    parser.add_argument("--seconds", type=float, default=2, help="how long each measurement lasts")
+    parser.add_argument("--only", default="", help="only groups or figures with this in their title, or name")
+    parser.add_argument("--full", action="store_true", help="the growth curves too")
+    parser.add_argument("--resume", action="store_true", help="measure only what the saved results lack")
+    parser.add_argument(
+        "--save", type=Path, help="where the results go: build/bench/round.json, or with --full results.json"
+    )
     options = parser.parse_args()
+    path = options.save or (FULL if options.full else BUILD / "round.json")
+    groups = (*GROUPS, *CURVES) if options.full else GROUPS
+    begin = time.monotonic()
     try:
+        allow_files(6000)
         build()
-        for figure in FIGURES:
-            if options.only in figure.title:
-                show(figure, [measure(peer, figure.flags, options.seconds) for peer in figure.peers])
+        record = Record.load(path) if options.resume else Record(path)
+        faults = sum(run(group, options.seconds, options.only, record) for group in groups)
     except CannotRun as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
+    print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes; {faults or 'no'} faults; all figures are in {shown(path)}")
+    return 1 if faults else 0
 
 
-def measure(peer: Peer, flags: dict[str, object], seconds: float) -> dict[str, Any]:
-    """Drive one peer, and return what the load generator found."""
-    with running(peer) as (address, pid):
-        words = [f"-{name}={json.dumps(value)}" for name, value in flags.items()]
-        command = [str(BUILD / "load"), f"-kind={peer.kind}", f"-addr={address}", f"-pid={pid}", *words]
-        run = subprocess.run(
-            pinned(LOAD_CORE, [*command, f"-duration={seconds}s"]),
-            env={"GOMAXPROCS": "1", "PATH": "/usr/bin:/bin"},
-            stdout=subprocess.PIPE,
-            check=False,
-        )
-    if run.returncode:
-        raise CannotRun(f"the load failed: {' '.join(command)}")
-    result: dict[str, Any] = json.loads(run.stdout)
-    return result
+def run(group: Group, seconds: float, words: str, record: Record) -> int:
+    """Measure, show and save what is wanted of a group; return how many faults there were."""
+
+    def wanted(figure: Figure, peer: Peer) -> bool:
+        asked = words in group.name or words in figure.title
+        return asked and not record.has(group.name, figure.title, peer.name)
+
+    rows = list(measure(group, seconds, wanted))
+    if rows:
+        record.add(rows)
+        show(group, rows)
+    return sum(row.faults for row in rows)
 
 
-def show(figure: Figure, results: list[dict[str, Any]]) -> None:
-    """Print a figure's table; the ratio is ours to the peer's."""
-    print(f"\n{figure.title}, 64 B")
-    print(f"  {'server':<16}{'deliveries/s':>14}{'ours is':>10}{'CPU s/million':>15}{'p50 ms':>9}{'p99 ms':>9}  faults")
-    ours = results[0]["per_second"]
-    for peer, result in zip(figure.peers, results, strict=True):
-        rate = result["per_second"]
-        ratio = f"{ours / rate:.2f} x" if rate else "-"
-        print(
-            f"  {peer.name:<16}{rate:>14,.0f}{ratio:>10}{result['server_cpu_s_per_million']:>15.3f}"
-            f"{result['p50_ms']:>9.1f}{result['p99_ms']:>9.1f}  {result['faults'] or 'none'}"
-            f" {result.get('first_fault', '')[:60]}",
-            flush=True,
-        )
+def shown(path: Path) -> Path:
+    """Return the path as seen from the project."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 if __name__ == "__main__":

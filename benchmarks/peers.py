@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
 GO = ROOT / "benchmarks" / "go"
@@ -30,7 +31,7 @@ class Peer:
     Attributes:
         name: as the tables show it.
         kind: what the load generator is to speak.
-        command: what starts it; ``{port}`` stands for the port to listen on.
+        command: what starts it; ``{port}`` stands for the port to listen on, ``{temp}`` for a folder of its own.
     """
 
     name: str
@@ -38,27 +39,47 @@ class Peer:
     command: Sequence[str]
 
 
+def _binary(name: str, *words: str) -> list[str]:
+    return [str(BUILD / name), *words]
+
+
+def _python(name: str) -> list[str]:
+    return [sys.executable, str(ROOT / "benchmarks" / name), "--port", "{port}"]
+
+
+_HERE = "127.0.0.1"
 OURS = Peer(
     "bcast_grpc", "bcast", [sys.executable, "-m", "bcast_grpc.server", "--port", "{port}", "--log-level", "error"]
 )
-NATS = Peer("NATS core", "nats", [str(BUILD / "nats-server"), "-a", "127.0.0.1", "-p", "{port}"])
-GRPC_GO = Peer("plain grpc-go", "grpcgo", [str(BUILD / "grpcgo"), "-port", "{port}"])
-THREADS = Peer(
-    "class exercise", "tcp", [sys.executable, str(ROOT / "benchmarks" / "class_exercise.py"), "--port", "{port}"]
+NATS = Peer("NATS core", "nats", _binary("nats-server", "-a", _HERE, "-p", "{port}"))
+JETSTREAM = Peer(
+    "NATS JetStream", "jetstream", _binary("nats-server", "-a", _HERE, "-p", "{port}", "-js", "-sd", "{temp}")
 )
-WEBSOCKETS = Peer(
-    "websockets", "ws", [sys.executable, str(ROOT / "benchmarks" / "websockets_broadcast.py"), "--port", "{port}"]
+CENTRIFUGO = Peer(
+    "Centrifugo",
+    "centrifugo",
+    _binary(
+        *("centrifugo", "-c", str(ROOT / "benchmarks" / "centrifugo.json"), "--log.level", "error"),
+        *("--http_server.address", _HERE, "-p", "{port}"),
+    ),
 )
+GRPC_GO = Peer("plain grpc-go", "grpcgo", _binary("grpcgo", "-port", "{port}"))
+FIREHOSE = Peer("bcast_grpc", "firehose", _binary("firehose", "-port", "{port}"))
+THREADS = Peer("class exercise", "tcp", _python("class_exercise.py"))
+WEBSOCKETS = Peer("websockets", "ws", _python("websockets_broadcast.py"))
+CENTRIFUGO_MODULE = "github.com/centrifugal/centrifugo/v6@v6.9.1"
 
 
 def build() -> None:
     """Build the load generator and the peers that are written in Go.
 
+    Centrifugo stays out of ``go.mod``, for the hundreds of modules it needs; where it cannot be had it is left out.
+
     Raises:
         CannotRun: there is no Go, or it fails.
     """
-    if not shutil.which("go"):
-        raise CannotRun("the load generator is written in Go: install it, version 1.26 or later")
+    if not shutil.which("go") or not shutil.which("taskset"):
+        raise CannotRun("the load generator is written in Go: install it, version 1.26 or later, and taskset")
     BUILD.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "GOBIN": str(BUILD)}
     path = {**environment, "PATH": f"{BUILD}{os.pathsep}{os.environ['PATH']}"}
@@ -69,7 +90,17 @@ def build() -> None:
         [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}", *stubs, "bcast_grpc/v1/chat.proto"],
         path,
     )
-    _run(["go", "install", "./load", "./grpcgo"], environment)
+    _run(["go", "install", "./load", "./grpcgo", "./firehose"], environment)
+    if not Path(CENTRIFUGO.command[0]).exists():
+        try:
+            _run(["go", "install", CENTRIFUGO_MODULE], environment)
+        except CannotRun as error:
+            print(f"Centrifugo is left out: {error}", file=sys.stderr)
+
+
+def available(peer: Peer) -> bool:
+    """Say whether the peer's program was built."""
+    return Path(peer.command[0]).exists()
 
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> None:
@@ -81,22 +112,22 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> None:
 def running(peer: Peer) -> Iterator[tuple[str, int]]:
     """Start a peer on the server's core; give its address and process id."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((_HERE, 0))
         port = probe.getsockname()[1]
-    command = [word.format(port=port) for word in peer.command]
-    process = subprocess.Popen(
-        pinned(SERVER_CORE, command),
-        cwd=ROOT,
-        env={**os.environ, "GOMAXPROCS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(port, process)
-        yield f"127.0.0.1:{port}", process.pid
-    finally:
-        process.kill()
-        process.wait()
+    with TemporaryDirectory() as temp:
+        process = subprocess.Popen(
+            pinned(SERVER_CORE, [word.format(port=port, temp=temp) for word in peer.command]),
+            cwd=ROOT,
+            env={**os.environ, "GOMAXPROCS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            _wait_for(port, process)
+            yield f"{_HERE}:{port}", process.pid
+        finally:
+            process.kill()
+            process.wait()
 
 
 def pinned(core: str, command: Sequence[str]) -> list[str]:
@@ -108,7 +139,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex((_HERE, port)) == 0:
                 return
         time.sleep(0.05)
-    raise CannotRun(f"this does not listen: {process.args!r}")
+    raise CannotRun("the server does not listen")

@@ -1,5 +1,6 @@
-// Grpcgo is the broadcast server that one would write first in Go: a map of clients, a channel for each, one Send a
-// message. It speaks the project's contract as far as a plain broadcast needs it, and is here to be measured against.
+// Grpcgo is the broadcast server that one would write first in Go: a map of clients for each room, a channel for each
+// client, one Send a message. It speaks the project's contract as far as a plain broadcast needs it, and is here to be
+// measured against.
 package main
 
 import (
@@ -7,6 +8,7 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"strings"
 	"sync"
 
 	pb "bcast_grpc/benchmarks/gen/bcast_grpc/v1"
@@ -17,18 +19,26 @@ import (
 
 type server struct {
 	pb.UnimplementedChatServer
-	mu      sync.RWMutex
-	clients map[chan *pb.ConnectResponse]struct{}
+	mu    sync.RWMutex
+	rooms map[string]room
 }
+
+type room map[chan *pb.ConnectResponse]struct{}
 
 func (s *server) Connect(stream grpc.BidiStreamingServer[pb.ConnectRequest, pb.ConnectResponse]) error {
 	outbox := make(chan *pb.ConnectResponse, 16384)
+	md, _ := metadata.FromIncomingContext(stream.Context())
+	name := strings.Join(md.Get("bcast-room"), "")
 	s.mu.Lock()
-	s.clients[outbox] = struct{}{}
+	if s.rooms[name] == nil {
+		s.rooms[name] = room{}
+	}
+	clients := s.rooms[name]
+	clients[outbox] = struct{}{}
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		delete(s.clients, outbox)
+		delete(clients, outbox)
 		s.mu.Unlock()
 	}()
 	if err := stream.SendHeader(metadata.MD{}); err != nil {
@@ -52,19 +62,19 @@ func (s *server) Connect(stream grpc.BidiStreamingServer[pb.ConnectRequest, pb.C
 			return nil
 		}
 		if len(request.Batch) == 0 {
-			s.broadcast(outbox, request)
+			s.broadcast(clients, outbox, request)
 		}
 		for _, each := range request.Batch {
-			s.broadcast(outbox, each)
+			s.broadcast(clients, outbox, each)
 		}
 	}
 }
 
-func (s *server) broadcast(from chan *pb.ConnectResponse, request *pb.ConnectRequest) {
+func (s *server) broadcast(clients room, from chan *pb.ConnectResponse, request *pb.ConnectRequest) {
 	response := &pb.ConnectResponse{Message: request.Msg, Kind: pb.EventKind_EVENT_KIND_MESSAGE}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for outbox := range s.clients {
+	for outbox := range clients {
 		if outbox != from {
 			outbox <- response
 		}
@@ -79,7 +89,7 @@ func main() {
 		log.Fatal(err)
 	}
 	g := grpc.NewServer()
-	pb.RegisterChatServer(g, &server{clients: map[chan *pb.ConnectResponse]struct{}{}})
+	pb.RegisterChatServer(g, &server{rooms: map[string]room{}})
 	fmt.Printf("listening on %s\n", listener.Addr())
 	log.Fatal(g.Serve(listener))
 }

@@ -1,81 +1,34 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
 	"sync/atomic"
-	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/metadata"
 )
 
-// Frames pass as bytes: decoding everything into objects would make the load the bottleneck.
-type rawCodec struct{}
-
-func (rawCodec) Name() string { return "proto" }
-
-func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
-}
-
-func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	into := v.(*[]byte)
-	if cap(*into) < data.Len() {
-		*into = make([]byte, data.Len())
-	}
-	*into = (*into)[:data.Len()]
-	data.CopyTo(*into)
-	return nil
-}
-
+// The project's contract, its messages written by hand: decoding everything into objects would make the load the
+// bottleneck.
 type grpcClient struct {
-	connection *grpc.ClientConn
-	stream     grpc.ClientStream
-	cancel     context.CancelFunc
-	acks       bool
-	batches    bool
-	count      int64
-	acked      atomic.Int64
-	buffer     []byte
+	*call
+	acks    bool
+	batches bool
+	count   int64
+	acked   atomic.Int64
 }
 
 func dialGRPC(o options, room string) (client, error) {
-	connection, err := grpc.NewClient("passthrough:///"+o.Addr,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(8<<20)),
-		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(1<<20),
-		grpc.WithDisableServiceConfig())
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
+	metadata := [][2]string{{"bcast-room", room}}
 	batches := o.Kind == "bcast" && !o.Single
-	if o.Kind == "bcast" {
-		ctx = metadata.AppendToOutgoingContext(ctx, "bcast-room", room)
-		if batches {
-			ctx = metadata.AppendToOutgoingContext(ctx, "bcast-batch", "1")
-		}
+	if batches {
+		metadata = append(metadata, [2]string{"bcast-batch", "1"})
 	}
-	description := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
-	stream, err := connection.NewStream(ctx, description, "/bcast_grpc.v1.Chat/Connect")
+	call, err := dialCall(o.Addr, "/bcast_grpc.v1.Chat/Connect", metadata...)
 	if err != nil {
-		cancel()
 		return nil, err
 	}
-	timeout := time.AfterFunc(60*time.Second, cancel)
-	_, err = stream.Header() // now it is in
-	timeout.Stop()
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	return &grpcClient{connection: connection, stream: stream, cancel: cancel, acks: o.Acks, batches: batches}, nil
+	return &grpcClient{call: call, acks: o.Acks, batches: batches}, nil
 }
 
 func (c *grpcClient) Send(payloads [][]byte) error {
@@ -102,7 +55,7 @@ func (c *grpcClient) Send(payloads [][]byte) error {
 			frame = append(frame, id...)
 		}
 	}
-	return c.stream.SendMsg(frame)
+	return c.send(frame)
 }
 
 func uvarintSize(n int) (size int) {
@@ -113,27 +66,34 @@ func uvarintSize(n int) (size int) {
 }
 
 func (c *grpcClient) Receive(deliver func([]byte)) error {
-	if err := c.stream.RecvMsg(&c.buffer); err != nil {
-		return err
-	}
+	return c.receive(func(part []byte, whole bool) (int, error) { return c.take(part, whole, deliver) })
+}
+
+// take takes a message, which is an event; or as many events of a batch as are there.
+func (c *grpcClient) take(part []byte, whole bool, deliver func([]byte)) (taken int, err error) {
 	if !c.batches {
-		return c.event(c.buffer, deliver)
+		if !whole {
+			return 0, nil
+		}
+		return len(part), c.event(part, deliver)
 	}
-	for rest := c.buffer; len(rest) > 0; {
+	for taken < len(part) && err == nil {
+		rest := part[taken:]
 		if rest[0] != 15<<3|2 {
-			return fmt.Errorf("a frame that begins with %#x", rest[0])
+			return taken, fmt.Errorf("a frame that begins with %#x", rest[0])
 		}
 		size, n := binary.Uvarint(rest[1:])
 		begin, end := 1+n, 1+n+int(size)
 		if n <= 0 || end > len(rest) {
-			return errTruncated
+			break
 		}
-		if err := c.event(rest[begin:end], deliver); err != nil {
-			return err
-		}
-		rest = rest[end:]
+		err = c.event(rest[begin:end], deliver)
+		taken += end
 	}
-	return nil
+	if whole && taken < len(part) && err == nil {
+		err = errTruncated
+	}
+	return taken, err
 }
 
 var errTruncated = errors.New("a truncated frame")
@@ -183,7 +143,4 @@ func (c *grpcClient) event(b []byte, deliver func([]byte)) error {
 
 func (c *grpcClient) Acked() int64 { return c.acked.Load() }
 
-func (c *grpcClient) Close() {
-	c.cancel()
-	c.connection.Close()
-}
+func (c *grpcClient) Close() { c.connection.Close() }

@@ -33,7 +33,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.Kind, "kind", "bcast", "what to drive: bcast, grpcgo, nats, ws, tcp")
+	flag.StringVar(&o.Kind, "kind", "bcast", "what to drive: bcast, grpcgo, nats, jetstream, centrifugo, ws, tcp")
 	flag.StringVar(&o.Addr, "addr", "", "HOST:PORT")
 	flag.IntVar(&o.Clients, "clients", 100, "connected clients, senders included")
 	flag.IntVar(&o.Senders, "senders", 1, "how many of them send")
@@ -50,6 +50,10 @@ func main() {
 	flag.IntVar(&o.PID, "pid", 0, "the server's process, for its CPU time and memory")
 	flag.BoolVar(&o.Hold, "hold", false, "connect, print the memory a client costs and the idle CPU, and leave")
 	flag.Parse()
+	time.AfterFunc(o.Duration+time.Minute, func() {
+		fmt.Fprintln(os.Stderr, "load: it does not end: a send that the server does not take")
+		os.Exit(1)
+	})
 	run := measure
 	if o.Hold {
 		run = hold

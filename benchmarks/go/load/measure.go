@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -21,29 +21,6 @@ type client interface {
 	Close()
 }
 
-// A payload is text: the author, the author's count, and the time sent, padded with dots.
-const header = 4 + 10 + 14
-
-func fill(payload []byte, author int, count int64, now int64) {
-	number(payload[:4], int64(author))
-	number(payload[4:14], count)
-	number(payload[14:28], now)
-}
-
-func number(digits []byte, n int64) {
-	for i := len(digits) - 1; i >= 0; i-- {
-		digits[i] = byte('0' + n%10)
-		n /= 10
-	}
-}
-
-func parse(digits []byte) (n int64) {
-	for _, d := range digits {
-		n = n*10 + int64(d-'0')
-	}
-	return n
-}
-
 type result struct {
 	options
 	Seconds     float64 `json:"seconds"`
@@ -54,20 +31,27 @@ type result struct {
 	ServerCPU   float64 `json:"server_cpu_s"`
 	CPUPerM     float64 `json:"server_cpu_s_per_million"`
 	LoadCPU     float64 `json:"load_cpu_s"`
+	ServerShare float64 `json:"server_cpu_share"`
+	LoadShare   float64 `json:"load_cpu_share"`
 	P50         float64 `json:"p50_ms"`
 	P99         float64 `json:"p99_ms"`
 	P999        float64 `json:"p999_ms"`
+	RSSBefore   int64   `json:"server_rss_before_bytes"`
 	RSS         int64   `json:"server_rss_bytes"`
-	JoinsPerS   float64 `json:"joins_per_second,omitempty"`
+	RSSPeak     int64   `json:"server_rss_peak_bytes"`
+	JoinsPerS   float64 `json:"joins_per_second"`
+	ChurnJoins  float64 `json:"churn_joins_per_second,omitempty"`
 	Faults      int64   `json:"faults"`
 	FirstFault  string  `json:"first_fault,omitempty"`
-	StoppedEnds int64   `json:"stopped_ended,omitempty"`
+	StoppedEnds int64   `json:"stopped_ended"`
 }
 
 type load struct {
 	options
 	start   time.Time
 	clients []client
+	// readers[s]: the clients that are to hear sender s, and read.
+	readers [][]int
 	// got[c][s]: how many messages of sender s client c has received; published once a frame.
 	got     [][]atomic.Int64
 	sent    []atomic.Int64
@@ -77,6 +61,8 @@ type load struct {
 	faults  atomic.Int64
 	first   atomic.Pointer[string]
 	done    atomic.Bool
+	broken  atomic.Bool // a reader's connection has ended: not everything will arrive
+	churned float64
 }
 
 func (l *load) fault(format string, args ...any) {
@@ -90,9 +76,30 @@ func (l *load) now() int64 { return int64(time.Since(l.start)) }
 
 func (l *load) room(client int) int { return client % l.Rooms }
 
-// senders are the first clients, spread over the rooms like all.
+// senders are the first clients, spread over the rooms like all. Centrifugo knows no exclusion of the author.
 func (l *load) hears(client, sender int) bool {
-	return client != sender && l.room(client) == l.room(sender)
+	return (client != sender || l.Kind == "centrifugo") && l.room(client) == l.room(sender)
+}
+
+func newLoad(o options, clients []client) *load {
+	l := &load{options: o, clients: clients, start: time.Now()}
+	l.got = make([][]atomic.Int64, o.Clients)
+	for i := range l.got {
+		l.got[i] = make([]atomic.Int64, o.Senders)
+	}
+	l.readers = make([][]int, o.Senders)
+	for s := range l.readers {
+		for c := range o.Clients - o.Stopped {
+			if l.hears(c, s) {
+				l.readers[s] = append(l.readers[s], c)
+			}
+		}
+	}
+	l.sent = make([]atomic.Int64, o.Senders)
+	l.least = make([]atomic.Int64, o.Senders)
+	l.total = make([]int64, o.Clients)
+	l.latency = make([]histogram, o.Clients)
+	return l
 }
 
 func connectAll(o options) ([]client, float64, error) {
@@ -106,7 +113,7 @@ func connectAll(o options) ([]client, float64, error) {
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots; wait.Done() }()
-			c, err := connect(o, i%o.Rooms)
+			c, err := connect(o, i, i%o.Rooms)
 			if err != nil {
 				failed <- fmt.Errorf("client %d: %w", i, err)
 				return
@@ -123,13 +130,17 @@ func connectAll(o options) ([]client, float64, error) {
 	return clients, float64(o.Clients) / time.Since(begin).Seconds(), nil
 }
 
-func connect(o options, room int) (client, error) {
+func connect(o options, index, room int) (client, error) {
 	name := "bench" + strconv.Itoa(room)
 	switch o.Kind {
 	case "bcast", "grpcgo":
 		return dialGRPC(o, name)
 	case "nats":
 		return dialNATS(o, name)
+	case "jetstream":
+		return dialJetStream(o, name, index)
+	case "centrifugo":
+		return dialCentrifugo(o, name)
 	case "tcp":
 		return dialTCP(o)
 	case "ws":
@@ -146,15 +157,7 @@ func measure(o options) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &load{options: o, clients: clients, start: time.Now()}
-	l.got = make([][]atomic.Int64, o.Clients)
-	for i := range l.got {
-		l.got[i] = make([]atomic.Int64, o.Senders)
-	}
-	l.sent = make([]atomic.Int64, o.Senders)
-	l.least = make([]atomic.Int64, o.Senders)
-	l.total = make([]int64, o.Clients)
-	l.latency = make([]histogram, o.Clients)
+	l := newLoad(o, clients)
 	for i := range clients {
 		if i < o.Clients-o.Stopped {
 			go l.receive(i)
@@ -162,6 +165,7 @@ func measure(o options) (any, error) {
 	}
 	time.Sleep(200 * time.Millisecond) // connections settle; not part of the measurement
 	runtime.GC()
+	before := rss(o.PID)
 	cpu, own := cpuSeconds(o.PID), cpuSeconds(0)
 	begin := time.Now()
 	go l.watch()
@@ -177,9 +181,10 @@ func measure(o options) (any, error) {
 	wait.Wait()
 	last, err := l.drain()
 	seconds := last.Sub(begin).Seconds()
-	r := result{options: o, Seconds: seconds, JoinsPerS: joins}
+	r := result{options: o, Seconds: seconds, JoinsPerS: joins, ChurnJoins: l.churned}
 	r.ServerCPU, r.LoadCPU = cpuSeconds(o.PID)-cpu, cpuSeconds(0)-own
-	r.RSS = rss(o.PID)
+	r.ServerShare, r.LoadShare = r.ServerCPU/seconds, r.LoadCPU/seconds
+	r.RSSBefore, r.RSS, r.RSSPeak = before, rss(o.PID), rssPeak(o.PID)
 	var all histogram
 	for i := range clients {
 		r.Deliveries += l.total[i]
@@ -199,6 +204,7 @@ func measure(o options) (any, error) {
 		r.FirstFault = *text
 	}
 	l.done.Store(true)
+	r.StoppedEnds = l.ended()
 	for _, c := range clients {
 		c.Close()
 	}
@@ -208,14 +214,16 @@ func measure(o options) (any, error) {
 func (l *load) receive(index int) {
 	c := l.clients[index]
 	counts := make([]int64, l.Senders)
-	touched := make([]bool, l.Senders)
-	now := int64(0)
+	isTouched := make([]bool, l.Senders)
+	touched := make([]int, 0, l.Senders)
+	now, lastNow, latency := int64(0), int64(0), int64(0)
+	lastStamp := uint64(0)
 	deliver := func(payload []byte) {
 		if len(payload) != l.Size {
 			l.fault("client %d: a payload of %d bytes", index, len(payload))
 			return
 		}
-		author, count := int(parse(payload[:4])), parse(payload[4:14])
+		author, count := int(parse(payload[:authorEnd])), parse(payload[authorEnd:countEnd])
 		if author >= l.Senders || !l.hears(index, author) {
 			l.fault("client %d: got a message of %d", index, author)
 			return
@@ -224,9 +232,17 @@ func (l *load) receive(index int) {
 			l.fault("client %d: message %d of %d instead of %d", index, count, author, counts[author])
 		}
 		counts[author] = count + 1
-		touched[author] = true
+		if !isTouched[author] {
+			isTouched[author] = true
+			touched = append(touched, author)
+		}
 		l.total[index]++
-		l.latency[index].add(now - parse(payload[14:28]))
+		// A frame's messages were mostly sent at one time.
+		if stamp := binary.LittleEndian.Uint64(payload[countEnd:header]); stamp != lastStamp || now != lastNow {
+			latency = now - parse(payload[countEnd:header])
+			lastStamp, lastNow = stamp, now
+		}
+		l.latency[index].add(latency)
 	}
 	stamped := func(payload []byte) {
 		if now == 0 {
@@ -239,25 +255,26 @@ func (l *load) receive(index int) {
 		if err := c.Receive(stamped); err != nil {
 			if !l.done.Load() {
 				l.fault("client %d: %v", index, err)
+				l.broken.Store(true)
 			}
 			return
 		}
-		for s, t := range touched {
-			if t {
-				l.got[index][s].Store(counts[s])
-				touched[s] = false
-			}
+		for _, s := range touched {
+			l.got[index][s].Store(counts[s])
+			isTouched[s] = false
 		}
+		touched = touched[:0]
 	}
 }
 
-// watch keeps least up to date: how far the slowest reader of each sender has come.
+// watch keeps least up to date: how far the slowest reader of each sender has come. It takes a tenth of the time at most.
 func (l *load) watch() {
 	for !l.done.Load() {
+		begin := time.Now()
 		for s := range l.Senders {
 			l.least[s].Store(l.slowest(s))
 		}
-		time.Sleep(500 * time.Microsecond)
+		time.Sleep(max(500*time.Microsecond, 9*time.Since(begin)))
 	}
 }
 
@@ -266,10 +283,8 @@ func (l *load) slowest(s int) int64 {
 	if l.Acks {
 		least = l.clients[s].Acked()
 	}
-	for c := range l.Clients - l.Stopped {
-		if l.hears(c, s) {
-			least = min(least, l.got[c][s].Load())
-		}
+	for _, c := range l.readers[s] {
+		least = min(least, l.got[c][s].Load())
 	}
 	return least
 }
@@ -292,11 +307,14 @@ func (l *load) send(s int, begin time.Time) {
 		n := l.Batch
 		if interval > 0 {
 			n = 1
+			if due.Sub(begin) > l.Duration {
+				return
+			}
 			time.Sleep(time.Until(due))
 			due = due.Add(interval)
 		} else {
 			for count+int64(n)-l.least[s].Load() > window {
-				if l.faults.Load() > 0 && time.Since(begin) > 2*l.Duration {
+				if l.broken.Load() {
 					return
 				}
 				time.Sleep(50 * time.Microsecond)
@@ -319,17 +337,17 @@ func (l *load) send(s int, begin time.Time) {
 func (l *load) drain() (time.Time, error) {
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		missing := int64(0)
+		begin, missing := time.Now(), int64(0)
 		for s := range l.Senders {
 			missing += l.sent[s].Load() - l.slowest(s)
 		}
 		if missing == 0 {
 			return time.Now(), nil
 		}
-		if time.Now().After(deadline) {
-			return time.Now(), errors.New("not everything arrived within 20 s")
+		if time.Now().After(deadline) || l.broken.Load() {
+			return time.Now(), fmt.Errorf("not everything arrived: somebody lacks the last %d messages", missing)
 		}
-		time.Sleep(200 * time.Microsecond)
+		time.Sleep(max(200*time.Microsecond, 9*time.Since(begin)))
 	}
 }
 
@@ -337,12 +355,33 @@ func (l *load) churn() {
 	o := l.options
 	o.Clients = o.Churn
 	time.Sleep(l.Duration / 4)
-	clients, _, err := connectAll(o)
+	clients, joins, err := connectAll(o)
 	if err != nil {
 		l.fault("churn: %v", err)
 		return
 	}
+	l.churned = joins
 	for _, c := range clients {
 		c.Close()
 	}
+}
+
+// ended returns how many of the clients that stopped reading the server has put out.
+func (l *load) ended() int64 {
+	var ends atomic.Int64
+	var wait sync.WaitGroup
+	for _, c := range l.clients[l.Clients-l.Stopped:] {
+		wait.Add(1)
+		timeout := time.AfterFunc(3*time.Second, c.Close)
+		go func() {
+			defer wait.Done()
+			for c.Receive(func([]byte) {}) == nil {
+			}
+			if timeout.Stop() {
+				ends.Add(1)
+			}
+		}()
+	}
+	wait.Wait()
+	return ends.Load()
 }

@@ -36,29 +36,51 @@ func rss(pid int) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
+// rssPeak returns the most resident bytes that a process ever had.
+func rssPeak(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	kilobytes, _ := strconv.ParseInt(strings.Fields(rest + " 0")[0], 10, 64)
+	return kilobytes << 10
+}
+
 type held struct {
 	options
 	BytesPerClient float64 `json:"bytes_per_client"`
 	IdleCPU        float64 `json:"idle_cpu_share"`
 	JoinsPerS      float64 `json:"joins_per_second"`
+	ServerShare    float64 `json:"joins_server_cpu_share"`
+	LoadShare      float64 `json:"joins_load_cpu_share"`
 }
 
 // hold connects clients that do nothing, and says what they cost.
 func hold(o options) (any, error) {
 	before := rss(o.PID)
+	begin, cpu, own := time.Now(), cpuSeconds(o.PID), cpuSeconds(0)
 	clients, joins, err := connectAll(o)
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range clients {
+		go func() {
+			for c.Receive(func([]byte) {}) == nil {
+			}
+		}()
+	}
+	took := time.Since(begin).Seconds()
+	server, load := (cpuSeconds(o.PID)-cpu)/took, (cpuSeconds(0)-own)/took
 	time.Sleep(2 * time.Second)
 	after := rss(o.PID)
-	cpu, begin := cpuSeconds(o.PID), time.Now()
+	cpu, begin = cpuSeconds(o.PID), time.Now()
 	time.Sleep(o.Duration)
 	share := (cpuSeconds(o.PID) - cpu) / time.Since(begin).Seconds()
 	for _, c := range clients {
 		c.Close()
 	}
-	return held{o, float64(after-before) / float64(o.Clients), share, joins}, nil
+	return held{o, float64(after-before) / float64(o.Clients), share, joins, server, load}, nil
 }
 
 // A histogram of nanoseconds, with 16 buckets for each power of two: quantiles are right within 6 %.

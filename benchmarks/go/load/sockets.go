@@ -9,9 +9,9 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
 )
 
 // NATS, its text protocol written by hand: a message is "MSG room 1 64", a line end, the payload, a line end.
@@ -26,7 +26,7 @@ func dialNATS(o options, room string) (client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &natsClient{connection: connection, reader: bufio.NewReaderSize(connection, 64<<10), room: room}
+	c := &natsClient{connection: connection, reader: bufio.NewReaderSize(connection, max(64<<10, o.Size+64)), room: room}
 	if _, err := c.reader.ReadSlice('\n'); err != nil { // INFO
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (c *natsClient) Send(payloads [][]byte) error {
 }
 
 func (c *natsClient) Receive(deliver func([]byte)) error {
-	for first := true; first || c.reader.Buffered() > 0; first = false {
+	for least := 0; c.reader.Buffered() >= least; { // a whole further message is there
 		line, err := c.reader.ReadSlice('\n')
 		if err != nil {
 			return err
@@ -76,6 +76,7 @@ func (c *natsClient) Receive(deliver func([]byte)) error {
 			}
 			deliver(payload[:size])
 			c.reader.Discard(size + 2)
+			least = size + 128
 		case bytes.HasPrefix(line, []byte("PING")):
 			if _, err := c.connection.Write([]byte("PONG\r\n")); err != nil {
 				return err
@@ -120,7 +121,7 @@ func (c *tcpClient) Send(payloads [][]byte) error {
 var messageKey = []byte(`{"message": "`)
 
 func (c *tcpClient) Receive(deliver func([]byte)) error {
-	for first := true; first || c.reader.Buffered() > 0; first = false {
+	for least := 0; c.reader.Buffered() >= least; {
 		line, err := c.reader.ReadSlice('\n')
 		if err != nil {
 			return err
@@ -128,6 +129,7 @@ func (c *tcpClient) Receive(deliver func([]byte)) error {
 		if !bytes.HasPrefix(line, messageKey) {
 			return fmt.Errorf("a line that begins with %.20q", line)
 		}
+		least = len(line)
 		line = line[len(messageKey):]
 		deliver(line[:bytes.IndexByte(line, '"')])
 	}
@@ -142,6 +144,7 @@ type wsClient struct {
 	connection net.Conn
 	reader     *bufio.Reader
 	buffer     []byte
+	acked      atomic.Int64
 }
 
 func dialWS(o options) (client, error) {
@@ -149,15 +152,19 @@ func dialWS(o options) (client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newWSClient(connection, reader), nil
+}
+
+func newWSClient(connection net.Conn, reader *bufio.Reader) *wsClient {
 	if reader == nil {
 		reader = bufio.NewReaderSize(connection, 64<<10)
 	}
-	return &wsClient{connection: connection, reader: reader}, nil
+	return &wsClient{connection: connection, reader: reader}
 }
 
 func (c *wsClient) Send(payloads [][]byte) error {
 	for _, payload := range payloads {
-		if err := wsutil.WriteClientText(c.connection, payload); err != nil {
+		if err := c.write(ws.OpText, payload); err != nil {
 			return err
 		}
 	}
@@ -165,31 +172,47 @@ func (c *wsClient) Send(payloads [][]byte) error {
 }
 
 func (c *wsClient) Receive(deliver func([]byte)) error {
-	for first := true; first || c.reader.Buffered() > 0; first = false {
-		head, err := ws.ReadHeader(c.reader)
-		if err != nil {
+	for least := 0; c.reader.Buffered() >= least; least = len(c.buffer) + ws.MaxHeaderSize {
+		if err := c.next(deliver); err != nil {
 			return err
-		}
-		if cap(c.buffer) < int(head.Length) {
-			c.buffer = make([]byte, head.Length)
-		}
-		c.buffer = c.buffer[:head.Length]
-		if _, err := io.ReadFull(c.reader, c.buffer); err != nil {
-			return err
-		}
-		switch head.OpCode {
-		case ws.OpText, ws.OpBinary:
-			deliver(c.buffer)
-		case ws.OpPing:
-			if err := wsutil.WriteClientMessage(c.connection, ws.OpPong, c.buffer); err != nil {
-				return err
-			}
-		case ws.OpClose:
-			return fmt.Errorf("closed: %q", c.buffer)
 		}
 	}
 	return nil
 }
 
-func (c *wsClient) Acked() int64 { return 0 }
+// next reads one frame.
+func (c *wsClient) next(deliver func([]byte)) error {
+	head, err := ws.ReadHeader(c.reader)
+	if err != nil {
+		return err
+	}
+	if cap(c.buffer) < int(head.Length) {
+		c.buffer = make([]byte, head.Length)
+	}
+	c.buffer = c.buffer[:head.Length]
+	if _, err := io.ReadFull(c.reader, c.buffer); err != nil {
+		return err
+	}
+	switch head.OpCode {
+	case ws.OpText, ws.OpBinary:
+		deliver(c.buffer)
+	case ws.OpPing:
+		return c.write(ws.OpPong, c.buffer)
+	case ws.OpClose:
+		return fmt.Errorf("closed: %q", c.buffer)
+	}
+	return nil
+}
+
+// write writes one frame at once, so that a pong never falls into another frame.
+func (c *wsClient) write(op ws.OpCode, payload []byte) error {
+	frame, err := ws.CompileFrame(ws.MaskFrame(ws.NewFrame(op, true, payload)))
+	if err != nil {
+		return err
+	}
+	_, err = c.connection.Write(frame)
+	return err
+}
+
+func (c *wsClient) Acked() int64 { return c.acked.Load() }
 func (c *wsClient) Close()       { c.connection.Close() }
