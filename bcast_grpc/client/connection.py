@@ -69,8 +69,13 @@ class Connection:
             CallError: the server refused.
             ConnectionLost: there is none, or none that answered in time.
         """
-        stream = await self._call()
-        self._task = asyncio.create_task(self._keep(stream))
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._keep(opened))
+        try:
+            await opened
+        except BaseException:
+            await self.close()
+            raise
 
     def raise_error(self) -> None:
         """Raise what ended the connection, if that was an error."""
@@ -104,19 +109,21 @@ class Connection:
 
     # --- the task that keeps it
 
-    async def _keep(self, stream: Stream) -> None:
+    async def _keep(self, opened: asyncio.Future[None]) -> None:
         error: BcastError | None = CallError(ErrorCode.INTERNAL, "a fault of the client library")
         try:
-            error = await self._run(stream)
+            error = await self._run(opened)
         except BcastError as final:
             error = final
+            if not opened.done():
+                opened.set_exception(final)
         except asyncio.CancelledError:
             error = None
             raise
         finally:
             self._end(error)
 
-    async def _run(self, stream: Stream) -> BcastError | None:
+    async def _run(self, opened: asyncio.Future[None]) -> BcastError | None:
         """Go from stream to stream.
 
         Returns:
@@ -125,6 +132,9 @@ class Connection:
         Raises:
             BcastError: there is no next one.
         """
+        stream = await self._call()
+        self._intake.begin(stream.hello)
+        opened.set_result(None)
         while True:
             began = _now()
             error = await self._through(stream)
@@ -136,10 +146,10 @@ class Connection:
             if again is None:
                 return None
             stream = again
+            self._intake.begin(stream.hello)
 
     async def _through(self, stream: Stream) -> BcastError | None:
         self._backlog.rewind()
-        self._intake.begin(stream.hello)
         self._stream = stream
         if self._done:
             stream.finish(self._backlog)
