@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, Self, TypeAlias
 from urllib.parse import unquote
@@ -104,7 +105,7 @@ class FakeServer:
         self._known: dict[tuple[str, str], int] = {}
         self._members: list[Member] = []
         self._server: grpc.aio.Server | None = None
-        self._came = asyncio.Event()
+        self._happened = asyncio.Event()
         self.begin_anew()
 
     async def __aenter__(self) -> Self:
@@ -174,16 +175,23 @@ class FakeServer:
 
     async def until_called(self, times: int) -> None:
         """Wait for a number of calls, refused ones included."""
-        while len(self.calls) < times:
-            self._came.clear()
-            await self._came.wait()
+        await self._until(lambda: len(self.calls) >= times)
+
+    async def until_said(self, texts: list[str]) -> None:
+        """Wait until clients said this in this epoch, and no more."""
+        await self._until(lambda: self.texts == texts)
+
+    async def _until(self, seen: Callable[[], bool]) -> None:
+        while not seen():
+            self._happened.clear()
+            await self._happened.wait()
 
     # --- a call
 
     async def _connect(self, _: object, context: Context) -> None:
         given = {key: unquote(str(value)) for key, value in context.invocation_metadata() or ()}
         self.calls.append(given)
-        self._came.set()
+        self._happened.set()
         if self.refusals:
             await self.refusals.popleft().end(context)
         for other in [each for each in self._members if each.client == given["bcast-client"]]:
@@ -274,6 +282,7 @@ class FakeServer:
         seq = len(self.log) + 1
         event = Event(Kind.MESSAGE, relayed(name, text), Author("s0", name, ""), seq)
         self.log.append(Entry(seq, client, event))
+        self._happened.set()
         for member in self._members:
             if member.client != client or member.echo:
                 member.outbox.put_nowait(event)
