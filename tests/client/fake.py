@@ -90,6 +90,7 @@ class FakeServer:
         logs: those of all epochs, by name.
         refusals: how the next calls are refused.
         drop_before: how many requests from now on are not taken, and end their call.
+        kept_from: the place of the first message that is kept.
         drop_after: how many are taken, and end their call before the answer.
     """
 
@@ -101,7 +102,7 @@ class FakeServer:
         self.refusals: deque[Refusal] = deque()
         self.drop_before = self.drop_after = 0
         self.is_mute = False
-        self._kept_from = 1
+        self.kept_from = 1
         self._known: dict[tuple[str, str], int] = {}
         self._members: list[Member] = []
         self._server: grpc.aio.Server | None = None
@@ -151,11 +152,11 @@ class FakeServer:
         self.epoch = f"e{len(self.logs) + 1}"
         self.logs[self.epoch] = []
         self._known.clear()
-        self._kept_from = 1
+        self.kept_from = 1
 
     def trim(self) -> None:
         """Keep no history."""
-        self._kept_from = len(self.log) + 1
+        self.kept_from = len(self.log) + 1
 
     def drop(self, refusal: Refusal = GONE) -> None:
         """End all calls, without what waits for them."""
@@ -222,8 +223,8 @@ class FakeServer:
         gap = None
         if epoch != self.epoch:
             gap = Gap(0, 0, GapReason.NEW_EPOCH)
-        elif "bcast-after" in given and after + 1 < self._kept_from:
-            gap = Gap(after + 1, self._kept_from - 1, GapReason.TRIMMED)
+        elif "bcast-after" in given and after + 1 < self.kept_from:
+            gap = Gap(after + 1, self.kept_from - 1, GapReason.TRIMMED)
         resumed = "bcast-after" in given and gap is None
         if self.is_mute:
             return
@@ -231,7 +232,7 @@ class FakeServer:
         member.outbox.put_nowait(Event(Kind.WELCOME, "welcome", seq=head, detail=detail))
         if gap:
             member.outbox.put_nowait(Event(Kind.GAP, "gap", detail=gap))
-        for entry in self.log[max(after, self._kept_from - 1) :]:
+        for entry in self.log[max(after, self.kept_from - 1) :]:
             if entry.client != member.client or member.echo:
                 member.outbox.put_nowait(entry.event)
 

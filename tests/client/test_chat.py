@@ -271,6 +271,7 @@ async def test_a_server_that_is_killed_is_lost_after_all_that_came_before(
         for number in range(10):
             await ana.send(str(number))
         first = await anext(bob)
+        await bob.members()  # its answer comes after all of them
         process.send_signal(signal.SIGSTOP)
         waiting = asyncio.create_task(ana.send("into the void"))
         await asyncio.sleep(0)

@@ -498,7 +498,7 @@ class World:
     def covers(self, gap: Gap, epoch: str, seq: int) -> bool:
         """Whether a gap tells of a message."""
         if gap.reason is GapReason.NEW_EPOCH:
-            return epoch != self.server.epoch
+            return epoch != self.server.epoch or seq < self.server.kept_from
         return gap.first_missed <= seq <= gap.last_missed
 
 
