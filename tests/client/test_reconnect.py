@@ -428,6 +428,26 @@ async def test_nobody_takes_events_and_what_is_kept_of_outages_is_bounded(server
         assert kinds == [Kind.RECONNECTING, Kind.RESUMED]
 
 
+# --- without async
+
+
+async def test_the_synchronous_chat_comes_back_too(server: FakeServer) -> None:
+    """Whoever waits for an event or an answer waits on."""
+
+    def talk() -> list[str]:
+        with bcast_grpc.connect_sync(server.target, first_retry_s=0.001, max_retry_s=0.002) as chat:
+            chat.send("one")
+            chat.post("two")
+            chat.flush()
+            return [next(chat).kind.name for _ in range(3)]
+
+    server.drop_after = 1
+    talking = asyncio.create_task(asyncio.to_thread(talk))
+    await server.until_said(["one", "two"])
+    server.say("hola")
+    assert await talking == ["RECONNECTING", "RESUMED", "MESSAGE"]
+
+
 # --- everything at once
 
 
