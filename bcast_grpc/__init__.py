@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         Kind,
         Member,
         Members,
+        Reconnecting,
+        Resumed,
         Welcome,
     )
 
@@ -51,7 +53,9 @@ __all__ = [
     "Kind",
     "Member",
     "Members",
+    "Reconnecting",
     "RequestError",
+    "Resumed",
     "SyncChat",
     "Welcome",
     "__version__",
@@ -82,6 +86,8 @@ _MODULES = {
         "Kind",
         "Member",
         "Members",
+        "Reconnecting",
+        "Resumed",
         "Welcome",
     ),
 }

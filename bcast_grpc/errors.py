@@ -62,18 +62,24 @@ class BcastError(Exception):
         code: what it is.
         reason: what was wrong and what would be right, for a person.
         retry_after_s: how long to wait before that, in seconds; 0 where it does not matter.
+
+    Args:
+        retryable: what the server said about it; else the code decides.
     """
 
-    def __init__(self, code: ErrorCode, reason: str, *, retry_after_s: float = 0.0) -> None:
+    def __init__(
+        self, code: ErrorCode, reason: str, *, retry_after_s: float = 0.0, retryable: bool | None = None
+    ) -> None:
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
         self.retry_after_s = retry_after_s
+        self._retryable = code.retryable if retryable is None else retryable
 
     @property
     def retryable(self) -> bool:
         """Whether trying again can help."""
-        return self.code.retryable
+        return self._retryable
 
     def __reduce__(self) -> tuple[object, ...]:
         # Not every child takes what is in `args`.

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
-from bcast_grpc.errors import ErrorCode
+from bcast_grpc.errors import BcastError, ErrorCode
 
 
 class Kind(IntEnum):
-    """What an event tells; numbers and names are those of the contract's ``EventKind``."""
+    """What an event tells; numbers and names are those of the contract's ``EventKind``.
+
+    The negative ones are never on a wire: the client library tells them of itself.
+    """
 
     UNSPECIFIED = 0
     MESSAGE = 1
@@ -28,6 +31,8 @@ class Kind(IntEnum):
     MEMBERS = 8
     PROGRESS = 9
     CLOSING = 10
+    RECONNECTING = -1
+    RESUMED = -2
 
 
 class GapReason(IntEnum):
@@ -148,7 +153,30 @@ class Closing:
     reconnect_after_s: float
 
 
-Detail: TypeAlias = Welcome | Ack | Error | Gap | Members | Closing
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """The client library has no connection, because of ``error``; it tries again in ``retry_in_s``.
+
+    ``attempt`` is 1 when the connection was lost, and one more with each try that failed since.
+    """
+
+    error: BcastError
+    attempt: int
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The client library has a connection again, after ``away_s``.
+
+    ``complete`` tells whether nothing was missed; if not, a ``GAP`` event follows.
+    """
+
+    away_s: float
+    complete: bool
+
+
+Detail: TypeAlias = Welcome | Ack | Error | Gap | Members | Closing | Reconnecting | Resumed
 
 
 class Event(NamedTuple):
@@ -162,7 +190,7 @@ class Event(NamedTuple):
         time_ns: when the server accepted it, in nanoseconds since 1970.
         data: the author's opaque payload.
         id: for the answer to a request, that request's id.
-        detail: the typed part of a welcome, ack, error, gap, members or closing event.
+        detail: the typed part of a welcome, ack, error, gap, members or closing event, and of the library's own.
     """
 
     kind: Kind

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from bcast_grpc.client.cli import parse
-from bcast_grpc.client.program import run
-
 
 def main() -> int:
     """Run the terminal client.
@@ -15,7 +12,11 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's log is in nobody's words; ours go to stderr
+    # gRPC's log is in nobody's words, and ours go to stderr; it is told before it is imported, or does not listen.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from bcast_grpc.client.cli import parse
+    from bcast_grpc.client.program import run
+
     options = parse(
         sys.argv[1:],
         os.environ,

@@ -22,9 +22,19 @@ Answer: TypeAlias = "asyncio.Future[Event]"
 _ANSWERS = frozenset({Kind.ACK, Kind.ERROR, Kind.MEMBERS})
 
 
-class _Post(NamedTuple):
-    number: int
-    size: int
+class _Asked(NamedTuple):
+    """A request without an answer: its bytes on the wire, and who waits.
+
+    Attributes:
+        answer: none for a post.
+        number: how many posts there were up to it.
+        name: what it asks to be called.
+    """
+
+    piece: bytes
+    answer: Answer | None
+    number: int = 0
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -37,48 +47,57 @@ class _Flush:
 
 
 class Backlog:
-    """The requests of one chat.
+    """The requests of one chat, kept until they are answered: what a connection took with it is written again.
 
     ``post`` and ``take`` may be called from any thread, the rest only where the event loop runs.
 
     Args:
-        max_posts: how many posts may be without an answer.
+        max_requests: how many requests may be without an answer.
         max_bytes: how many bytes of them, as they are on the wire.
+
+    Attributes:
+        queued: to be set when something was put into it; whoever writes waits for that.
+        name: what the server agreed to call us, if it was asked.
     """
 
-    def __init__(self, max_posts: int, max_bytes: int) -> None:
-        if max_posts < 1:
-            raise ValueError(f"max_posts: {max_posts} does not fit; it takes 1 or more")
-        self._max_posts = max_posts
+    def __init__(self, max_requests: int, max_bytes: int) -> None:
+        if max_requests < 1:
+            raise ValueError(f"max_backlog: {max_requests} does not fit; it takes 1 or more")
+        self.queued = asyncio.Event()
+        self.name: str | None = None
+        self._max_requests = max_requests
         self._max_bytes = max_bytes
         # Ids are remembered by the server for all that a stable client id sends: two chats must not choose the same.
         self._prefix = secrets.token_urlsafe(6)
         self._numbers = count(1)
         self._lock = Lock()
         self._pieces: deque[bytes] = deque()
-        self._answers: dict[str, Answer] = {}
-        self._posts: dict[str, _Post] = {}
+        self._asked: dict[str, _Asked] = {}  # in order
+        self._asked_bytes = 0
+        self._waiting: dict[str, _Asked] = {}  # for room
         self._posted = 0
-        self._posted_bytes = 0
         self._flushes: list[_Flush] = []
 
     @property
-    def unanswered(self) -> bool:
-        """Whether the server owes an answer."""
-        return bool(self._answers or self._posts)
+    def unanswered(self) -> int:
+        """How many requests have no answer."""
+        return len(self._asked) + len(self._waiting)
 
     @property
     def answers(self) -> list[Answer]:
         """The answers that are awaited by those who asked."""
-        return list(self._answers.values())
+        return [each.answer for each in (*self._asked.values(), *self._waiting.values()) if each.answer]
 
     @property
     def unacknowledged(self) -> int:
         """How many posts have no answer."""
-        return len(self._posts)
+        return sum(not each.answer for each in self._asked.values())
 
     def ask(self, request: Request) -> Answer:
-        """Queue a request; the server's answer is the future's result.
+        """Queue a request, or let it wait for room, where who asked first is first.
+
+        Returns:
+            The server's answer. A request whose answer is not wanted any more does not wait on.
 
         Raises:
             ValueError: its id is in use by a request without an answer.
@@ -86,10 +105,14 @@ class Backlog:
         """
         id_, piece = self._encode(request)
         answer: Answer = asyncio.get_running_loop().create_future()
+        asked = _Asked(piece, answer, name=request.msg if request.operacion == "join" else "")
         with self._lock:
             self._check_id(id_)
-            self._answers[id_] = answer
-            self._pieces.append(piece)
+            if self._waiting or not self._has_room(len(piece)):
+                self._waiting[id_] = asked
+                answer.add_done_callback(lambda _: self._give_up(id_, asked))
+            else:
+                self._queue(id_, asked)
         return answer
 
     def post(self, request: Request) -> None:
@@ -103,19 +126,13 @@ class Backlog:
         id_, piece = self._encode(request)
         with self._lock:
             self._check_id(id_)
-            if len(self._posts) >= self._max_posts:
+            if self._waiting or not self._has_room(len(piece)):
                 raise BacklogFull(
-                    f"{len(self._posts)} posts are not acknowledged, and no more may be; wait for flush()"
+                    f"{len(self._asked)} requests of {self._asked_bytes} bytes are not answered, and no more than "
+                    f"{self._max_requests} of {self._max_bytes} bytes may be; wait for flush()"
                 )
-            if self._posts and self._posted_bytes + len(piece) > self._max_bytes:
-                raise BacklogFull(
-                    f"posts of {self._posted_bytes} bytes are not acknowledged, "
-                    f"and no more than {self._max_bytes} may be; wait for flush()"
-                )
-            self._pieces.append(piece)  # first: a Ctrl-C between these leaves no post waiting that is never written
+            self._queue(id_, _Asked(piece, None, self._posted + 1))
             self._posted += 1
-            self._posts[id_] = _Post(self._posted, len(piece))
-            self._posted_bytes += len(piece)
 
     def take(self) -> bytes:
         """Take what is to be written next, as one frame; nothing if there is nothing."""
@@ -127,6 +144,11 @@ class Backlog:
                 size += len(piece)
         return b"".join(pieces)
 
+    def rewind(self) -> None:
+        """Have all that is not answered written again, in its order and before anything newer."""
+        with self._lock:
+            self._pieces = deque(each.piece for each in self._asked.values())
+
     def settle(self, event: Event) -> bool:
         """Give an event to whoever asked for it.
 
@@ -135,36 +157,69 @@ class Backlog:
         """
         if event.kind not in _ANSWERS:
             return False
-        if answer := self._answers.pop(event.id, None):
-            if not answer.done():  # whoever asked may have given up since
-                answer.set_result(event)
-            return True
         with self._lock:
-            post = self._posts.pop(event.id, None)
-            if post is None:
+            asked = self._asked.pop(event.id, None)
+            if asked is None:
                 return False
-            self._posted_bytes -= post.size
-        self._count_down(post.number)
-        return event.kind is not Kind.ERROR
+            self._asked_bytes -= len(asked.piece)
+            if self._waiting:
+                self._admit()
+        if asked.name and event.kind is Kind.ACK:
+            self.name = asked.name
+        if not asked.answer:
+            self._count_down(asked.number)
+            return event.kind is not Kind.ERROR
+        if not asked.answer.done():  # whoever asked may have given up since
+            asked.answer.set_result(event)
+        return True
 
     def flushed(self) -> asyncio.Future[None]:
         """A future that is done once all that was posted until now is answered."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._lock:
-            if self._posts:
-                self._flushes.append(_Flush(self._posted, len(self._posts), done))
+            if posts := self.unacknowledged:
+                self._flushes.append(_Flush(self._posted, posts, done))
             else:
                 done.set_result(None)
         return done
 
     def fail(self, error: BcastError) -> None:
         """Tell all who wait that no more answers will come; posts without an answer stay counted."""
-        waiting: list[asyncio.Future[Any]] = [*self._answers.values(), *(flush.done for flush in self._flushes)]
-        self._answers.clear()
+        waiting: list[asyncio.Future[Any]] = [*self.answers, *(flush.done for flush in self._flushes)]
+        with self._lock:
+            self._asked = {id_: each for id_, each in self._asked.items() if not each.answer}
+            self._waiting.clear()
+            self._pieces.clear()
         self._flushes.clear()
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
+
+    def _has_room(self, size: int) -> bool:
+        """Whether a request fits; a single larger one does, which would never find room."""
+        if not self._asked:
+            return True
+        return len(self._asked) < self._max_requests and self._asked_bytes + size <= self._max_bytes
+
+    def _queue(self, id_: str, asked: _Asked) -> None:
+        self._pieces.append(asked.piece)  # first: a Ctrl-C between these leaves nothing waiting that is never written
+        self._asked_bytes += len(asked.piece)
+        self._asked[id_] = asked
+
+    def _admit(self) -> None:
+        while self._waiting:
+            id_, asked = next(iter(self._waiting.items()))
+            if not self._has_room(len(asked.piece)):
+                return
+            del self._waiting[id_]
+            self._queue(id_, asked)
+            self.queued.set()
+
+    def _give_up(self, id_: str, asked: _Asked) -> None:
+        with self._lock:
+            if self._waiting.get(id_) is asked:
+                del self._waiting[id_]
+                self._admit()
 
     def _encode(self, request: Request) -> tuple[str, bytes]:
         if not request.id:
@@ -177,7 +232,7 @@ class Backlog:
         return request.id, piece
 
     def _check_id(self, id_: str) -> None:
-        if id_ in self._answers or id_ in self._posts:
+        if id_ in self._asked or id_ in self._waiting:
             raise ValueError(f"id: {id_!r} is in use by a request that is not answered yet")
 
     def _count_down(self, number: int) -> None:

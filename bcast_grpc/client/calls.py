@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import grpc
@@ -14,6 +15,7 @@ from grpc_status import rpc_status
 
 from bcast_grpc import __version__
 from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
+from bcast_grpc.events import Position
 from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -63,8 +65,61 @@ def check_target(target: str) -> str:
     return f"{found['host']}:{port}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """What stays the same from one connection of a chat to the next; ``connect()`` tells what each means."""
+
+    target: str
+    credentials: grpc.ChannelCredentials | None
+    room: str
+    client: str
+    events: str
+    echo: bool
+    token: str
+    history: int
+    timeout_s: float
+
+    def metadata(self, name: str, after: Position | None) -> tuple[tuple[str, str], ...]:
+        """Say who and where, and after which message to go on; the history is for the first time.
+
+        Raises:
+            ValueError: a text is not Unicode, or the token cannot be sent.
+        """
+        return call_metadata(
+            name=name,
+            room=self.room,
+            client=self.client,
+            events=with_welcome(self.events),
+            echo=self.echo,
+            token=self.token,
+            after=after,
+            history=0 if after else self.history,
+        )
+
+    @property
+    def wants_welcome(self) -> bool:
+        """Whether the application asked for ``WELCOME``; the library always does."""
+        return with_welcome(self.events) == self.events
+
+
+def with_welcome(events: str) -> str:
+    """Ask for ``WELCOME`` too, which tells where one is before there was a message."""
+    words = [word.strip() for word in events.split(",")]
+    if words == ["all"] or "welcome" in words:
+        return events
+    return "welcome" if words in (["none"], [""]) else f"{events},welcome"
+
+
 def call_metadata(
-    *, name: str, room: str, client: str, events: str | Iterable[str] | None, echo: bool, token: str
+    *,
+    name: str,
+    room: str,
+    client: str,
+    events: str | Iterable[str] | None,
+    echo: bool,
+    token: str,
+    after: Position | None = None,
+    history: int = 0,
 ) -> tuple[tuple[str, str], ...]:
     """Say who and where in the contract's metadata; what is not given is not sent.
 
@@ -82,6 +137,10 @@ def call_metadata(
         pairs.append(("bcast-events", _percent_encode(words or "none")))
     if echo:
         pairs.append(("bcast-echo", "1"))
+    if after:
+        pairs.append(("bcast-after", f"{_percent_encode(after.epoch)}:{after.seq}"))
+    if history:
+        pairs.append(("bcast-history", str(history)))
     if token:
         pairs.append(("authorization", f"Bearer {token}"))
     return tuple(pairs)
@@ -127,9 +186,9 @@ def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> B
         connected: whether the server had let the client in.
     """
     details = status.details() or status.code().name
-    code, retry_after_s = _read_details(status)
+    code, retryable, retry_after_s = _read_details(status)
     if code is not None:
-        return CallError(code, details, retry_after_s=retry_after_s)
+        return CallError(code, details, retry_after_s=retry_after_s, retryable=retryable)
     match status.code():
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED | grpc.StatusCode.DEADLINE_EXCEEDED:
             what = f"the connection to {target} was lost" if connected else f"cannot connect to {target}"
@@ -137,7 +196,10 @@ def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> B
         case grpc.StatusCode.UNIMPLEMENTED:
             return CallError(ErrorCode.UNSPECIFIED, f"no bcast_grpc server at {target}: {details}")
         case other:
-            return CallError(_code_without_details(other, details), details)
+            nearest = _code_without_details(other, details)
+            # A quota of something on the way, not a frame that will be too large every time.
+            passing = other is grpc.StatusCode.RESOURCE_EXHAUSTED and nearest is ErrorCode.UNSPECIFIED
+            return CallError(nearest, details, retry_after_s=retry_after_s, retryable=passing)
 
 
 def _cause(details: str) -> str:
@@ -154,17 +216,21 @@ def _code_without_details(status: grpc.StatusCode, details: str) -> ErrorCode:
     return ErrorCode.__members__.get(status.name, ErrorCode.UNSPECIFIED)
 
 
-def _read_details(status: grpc.aio.AioRpcError) -> tuple[ErrorCode | None, float]:
-    """Read the code and the seconds to wait that a server of this project attaches; no code where it is another's."""
-    code, retry_after_s = None, 0.0
+def _read_details(status: grpc.aio.AioRpcError) -> tuple[ErrorCode | None, bool | None, float]:
+    """Read what a server of this project attaches: the code, whether to come back, and the seconds to wait before that.
+
+    There is no code where it is another's, and no word on coming back where the server left that to the code.
+    """
+    code, retryable, retry_after_s = None, None, 0.0
     for detail in _rich_status(status).details:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         if detail.Unpack(info) and info.domain == _DOMAIN:
             # A newer server may have codes that this version has no name for.
             code = ErrorCode.__members__.get(info.reason, ErrorCode.UNSPECIFIED)
+            retryable = {"true": True, "false": False}.get(info.metadata.get("retryable", ""))
         elif detail.Unpack(retry):
             retry_after_s = retry.retry_delay.ToTimedelta().total_seconds()
-    return code, retry_after_s
+    return code, retryable, retry_after_s
 
 
 def _rich_status(status: grpc.aio.AioRpcError) -> status_pb2.Status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
@@ -10,9 +11,12 @@ from typing import Self
 import grpc
 
 from bcast_grpc.client.backlog import Backlog
-from bcast_grpc.client.calls import DEFAULT_TARGET, call_metadata, check_target
+from bcast_grpc.client.backoff import Backoff
+from bcast_grpc.client.calls import DEFAULT_TARGET, Caller, check_target
+from bcast_grpc.client.connection import Connection
+from bcast_grpc.client.cursor import Cursor
 from bcast_grpc.client.inbox import Inbox
-from bcast_grpc.client.stream import Stream
+from bcast_grpc.client.intake import Intake
 from bcast_grpc.errors import BcastError, ChatClosed, RequestError
 from bcast_grpc.events import Ack, Error, Event, Member, Members, Request
 
@@ -36,9 +40,16 @@ class Chat:
                 print(event.message)
 
     All that others send is received at once, and kept until it is taken by ``async for``. That ends when the server
-    ends the call well, or after ``leave()``; it raises ``CallError`` or ``ConnectionLost`` where the call ended
+    ends the call well, or after ``leave()``; it raises ``CallError`` or ``ConnectionLost`` where the chat ended
     otherwise; either way only after all that was received before. It can be broken off and begun again without loss.
     While there are events it goes on without waiting, but lets other tasks have a turn every 5 ms.
+
+    A connection that is lost comes back: the chat tries again, later each time, goes on after the last message that it
+    received, and sends again, in order, what was not acknowledged; the server knows the ids of what it has already.
+    Nobody need care, but the iteration tells: ``RECONNECTING`` when it is lost and with each try that failed,
+    ``RESUMED`` when it is back, and ``GAP`` where the server no longer has what was missed. The chat ends where the
+    server says not to come back (``BcastError.retryable``), or after ``max_downtime_s``. Only ``async with`` itself has
+    a single try.
 
     If ``max_buffered`` events (or 64 MiB) wait to be taken, the chat stops reading, so that the server's policy for
     slow clients decides. But where nobody takes events at all, or not while an answer is awaited that comes after them,
@@ -50,23 +61,29 @@ class Chat:
         target: ``HOST:PORT``, port 50051 where it is left out, or a gRPC name such as ``unix:/run/bcast.sock``.
         name: what others see; empty for none.
         room: ``lobby`` if empty.
-        client: a stable id of your own (a UUID, say): a second chat with it in the same room replaces the first.
+        client: a stable id of your own: a second chat with it in the same room replaces the first. A random UUID if
+            empty.
         events: which notices to receive: words of ``welcome``, ``joined``, ``left``, ``progress``, or ``all``, or
             ``none``. The server's default is ``left``.
         echo: receive one's own messages too.
         token: what the server takes for permission.
         credentials: for TLS: ``grpc.ssl_channel_credentials()``.
-        max_backlog: how many posts may be without an acknowledgement; also, no more than 16 MiB of them.
+        history: how many of the room's last messages to receive first.
+        max_backlog: how many requests may be without an answer, while there is no connection too; also, no more than
+            16 MiB of them. Then ``send()`` waits and ``post()`` raises.
         max_buffered: how many events may wait to be taken, 2 or more.
-        connect_timeout_s: how long ``async with`` waits for the server's answer.
+        connect_timeout_s: how long each try to connect waits for the server's answer.
+        max_downtime_s: how long to try again without success until the chat ends; 0 for not at all, for ever if
+            ``None``.
+        first_retry_s: how long to wait, at most, before the first try; that doubles with each try, and the wait is a
+            random part of it.
+        max_retry_s: how far it doubles. A server may ask for more.
 
     Raises:
         ValueError: an argument does not fit.
 
     Attributes:
-        session: one's own public session id. As the next two, it is empty until the chat is entered.
-        room: the room's name.
-        epoch: the name of the room's order.
+        client: one's own stable id.
     """
 
     def __init__(
@@ -80,39 +97,51 @@ class Chat:
         echo: bool = False,
         token: str = "",
         credentials: grpc.ChannelCredentials | None = None,
+        history: int = 0,
         max_backlog: int = 10_000,
         max_buffered: int = 100_000,
         connect_timeout_s: float = 10.0,
+        max_downtime_s: float | None = None,
+        first_retry_s: float = 0.1,
+        max_retry_s: float = 10.0,
     ) -> None:
-        self.session = ""
-        self.room = ""
-        self.epoch = ""
-        self._target = check_target(target)
-        self._metadata = call_metadata(name=name, room=room, client=client, events=events, echo=echo, token=token)
-        self._credentials = credentials
-        self._connect_timeout_s = connect_timeout_s
+        self.client = client or str(uuid.uuid4())
+        caller = Caller(
+            target=check_target(target),
+            credentials=credentials,
+            room=room,
+            client=self.client,
+            events="left" if events is None else events if isinstance(events, str) else ",".join(events),
+            echo=echo,
+            token=token,
+            history=history,
+            timeout_s=connect_timeout_s,
+        )
+        caller.metadata(name, None)  # raises here what does not fit
+        inbox = Inbox(max_buffered, _MAX_BUFFERED_BYTES)
+        cursor = Cursor(history=history, echo=echo)
         self._backlog = Backlog(max_backlog, _MAX_BACKLOG_BYTES)
-        self._inbox = Inbox(max_buffered, _MAX_BUFFERED_BYTES)
-        self._events = self._inbox.events
+        self._intake = Intake(self._backlog, inbox, cursor, wants_welcome=caller.wants_welcome)
+        backoff = Backoff(first_retry_s, max_retry_s)
+        self._connection = Connection(caller, name, self._backlog, self._intake, backoff, max_downtime_s)
+        self._events = inbox.events
         self._until_look = 0
         self._turn_until = 0.0
-        self._stream: Stream | None = None
+        self._is_open = False
         self._leaving = False
         self._loss_told = False
 
     async def __aenter__(self) -> Self:
-        """Connect.
+        """Connect, with a single try.
 
         Raises:
             CallError: the server refused.
             ConnectionLost: there is no server, or none that answers in time.
         """
-        if self._stream is not None:
+        if self._is_open:
             raise RuntimeError("this chat was entered before; connect again for another")
-        self._stream = stream = await Stream.open(
-            self._target, self._credentials, self._metadata, self._connect_timeout_s, self._backlog, self._inbox
-        )
-        self.session, self.room, self.epoch = stream.session, stream.room, stream.epoch
+        await self._connection.open()
+        self._is_open = True
         return self
 
     async def __aexit__(
@@ -126,12 +155,27 @@ class Chat:
             self._leaving = True
             await self._entered().close()
 
+    @property
+    def session(self) -> str:
+        """One's own public session id, of the last connection; as the next two, it is empty until there was one."""
+        return self._intake.hello.session
+
+    @property
+    def room(self) -> str:
+        """The room's name."""
+        return self._intake.hello.room
+
+    @property
+    def epoch(self) -> str:
+        """The name of the room's order."""
+        return self._intake.hello.epoch
+
     # --- what one says
 
     async def send(self, text: str = "", *, data: bytes = b"", id: str = "") -> Ack:  # noqa: A002  # the contract's name
-        """Send to all others in the room, and wait for the acknowledgement.
+        """Send to all others in the room, and wait for the acknowledgement; as long as there is no connection, too.
 
-        Where the wait is given up (a timeout, say) the message may have been sent all the same.
+        Where the wait is given up (a timeout, say) the message may have been sent all the same, or be sent later.
 
         Args:
             text: for people.
@@ -140,7 +184,7 @@ class Chat:
 
         Raises:
             RequestError: the server refused this message; the chat goes on.
-            CallError: the call ended before the answer came.
+            CallError: the chat ended before the answer came.
             ConnectionLost: the same, for want of a server.
             ChatClosed: the chat was left, or has ended.
             ValueError: ``id`` is in use by a request that is not answered yet.
@@ -159,31 +203,31 @@ class Chat:
             id: chosen by the library where it is empty.
 
         Raises:
-            BacklogFull: too many posts are not acknowledged yet. ``await flush()`` waits for them.
+            BacklogFull: too much is not acknowledged yet. ``await flush()`` waits for it.
             RequestError: it is larger than what can be sent at all.
-            CallError: the call has ended.
+            CallError: the chat has ended.
             ConnectionLost: the same, for want of a server.
             ChatClosed: the chat was left, or has ended.
             ValueError: ``id`` is in use by a request that is not answered yet.
         """
-        stream = self._running()
+        self._check_running()
         self._backlog.post(Request(msg=text, data=data, id=id))
-        self._wake(stream)
+        self._wake()
 
     async def flush(self) -> None:
         """Wait until all that was posted before is acknowledged, or refused.
 
         Raises:
-            CallError: the call ended before that.
+            CallError: the chat ended before that.
             ConnectionLost: the same, for want of a server.
             ChatClosed: the server ended the call well, but before that.
         """
-        stream = self._entered()
+        connection = self._entered()
         try:
-            if not stream.over:
+            if not connection.over:
                 await self._backlog.flushed()
             elif self._backlog.unacknowledged:
-                stream.raise_error()
+                connection.raise_error()
                 raise ChatClosed("the chat ended before the server acknowledged all")
         except BcastError:
             self._loss_told = True
@@ -210,19 +254,22 @@ class Chat:
     async def leave(self) -> None:
         """Leave: wait for all answers, then receive what is on its way to here.
 
-        What was received can still be taken afterwards. To leave again does nothing.
+        What was received can still be taken afterwards. To leave again does nothing. Without a connection there is
+        nothing to wait for, unless something is not answered: then it is tried to get one for ``max_downtime_s``, or
+        10 s where that is ``None``.
 
         Raises:
-            CallError: the call ended before all that was posted was acknowledged, and ``flush()`` has not told so.
+            CallError: the chat ended before all that was posted was acknowledged, and ``flush()`` has not told so.
             ConnectionLost: the same, for want of a server.
         """
-        stream = self._entered()
+        connection = self._entered()
         self._leaving = True
+        connection.leave()
         if not self._loss_told:
             await self.flush()
         if answers := self._backlog.answers:
             await asyncio.wait(answers)
-        await stream.finish()
+        await connection.finish()
 
     # --- what one hears
 
@@ -236,17 +283,17 @@ class Chat:
         return await self._next()
 
     async def _next(self) -> Event:
-        stream = self._entered()
+        connection = self._entered()
         clock = asyncio.get_running_loop().time
         turn_over = not self._events or clock() >= self._turn_until
         if self._events and turn_over:
             await asyncio.sleep(0)
-        stream.taking()
+        self._intake.taking()
         while not self._events:
-            if stream.over:
-                stream.raise_error()
+            if connection.over:
+                connection.raise_error()
                 raise StopAsyncIteration
-            await stream.change()
+            await self._intake.change()
         if turn_over:
             self._turn_until = clock() + _TURN_S
         self._until_look = _EVENTS_A_LOOK
@@ -255,28 +302,27 @@ class Chat:
     # --- the rest
 
     async def _ask(self, request: Request) -> Event:
-        stream = self._running()
+        self._check_running()
         answer = self._backlog.ask(request)
-        self._wake(stream)
+        self._wake()
         event = await answer
         if isinstance(event.detail, Error):
             raise RequestError(event.detail.code, event.detail.reason, retry_after_s=event.detail.retry_after_s)
         return event
 
-    def _wake(self, stream: Stream) -> None:
-        stream.wake()
+    def _wake(self) -> None:
+        self._connection.wake()
 
-    def _entered(self) -> Stream:
-        if self._stream is None:
+    def _entered(self) -> Connection:
+        if not self._is_open:
             raise ChatClosed("this chat is not open; enter it by a `with` statement")
-        return self._stream
+        return self._connection
 
-    def _running(self) -> Stream:
-        stream = self._entered()
-        stream.raise_error()
-        if stream.over or self._leaving:
+    def _check_running(self) -> None:
+        connection = self._entered()
+        connection.raise_error()
+        if connection.over or self._leaving:
             raise ChatClosed
-        return stream
 
 
 connect = Chat

@@ -36,6 +36,9 @@ _EXITS = {
     ErrorCode.TOKEN_EXPIRED: EXIT_NOT_LET_IN,
 }
 
+_FILTER_DOWNTIME_S = 60.0
+"""A filter whose input ends is to end too, one way or the other."""
+
 _TOKEN = re.compile(r"[!-~]*")
 
 _DESCRIPTION = """\
@@ -52,11 +55,15 @@ a filter's output:
   a backslash as \\. With --json each event is a line of the contract's JSON,
   exact. Who came and went, and what went wrong, goes to stderr.
 
+a lost connection:
+  It tries again, later each time, sends what was not acknowledged and prints
+  what it missed; where the server no longer has that, stderr says so.
+
 exit codes:
     0  done
     1  done, but some lines were not sent: stderr says which
     2  usage, or a name or room that does not fit
-   69  no server there, or lost for good
+   69  no server there at first, or lost for good
    77  not let in
   130  Ctrl-C
   141  nobody reads the output any more
@@ -78,6 +85,7 @@ class Options:
     Attributes:
         root_certificates: PEM; empty for a connection without TLS.
         follow: a filter goes on receiving when its input has ended.
+        max_downtime_s: how long it tries to connect again; for ever if ``None``.
         interactive: both ends are a terminal that can be drawn on.
     """
 
@@ -88,6 +96,8 @@ class Options:
     root_certificates: bytes
     json: bool
     follow: bool
+    history: int
+    max_downtime_s: float | None
     colour: bool
     interactive: bool
 
@@ -102,6 +112,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, stdin_tty
     given = parser.parse_args(arguments)
     certificates = _read(parser, given.tls_ca) if given.tls_ca else b""
     drawable = environment.get("TERM", "dumb") != "dumb"
+    interactive = stdin_tty and stdout_tty and drawable and not given.json
+    stays = interactive or given.follow
     auto = stdout_tty and drawable and not environment.get("NO_COLOR")
     return Options(
         target=_target(parser, given.target or environment.get("BCAST_TARGET") or DEFAULT_TARGET),
@@ -111,8 +123,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, stdin_tty
         root_certificates=certificates,
         json=given.json,
         follow=given.follow,
+        history=given.history,
+        max_downtime_s=_FILTER_DOWNTIME_S if given.max_downtime is None and not stays else given.max_downtime,
         colour=given.color == "always" or (given.color == "auto" and auto),
-        interactive=stdin_tty and stdout_tty and drawable and not given.json,
+        interactive=interactive,
     )
 
 
@@ -142,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--name", required=True, help="who you are; '' for nobody in particular")
     parser.add_argument("--room", default="lobby", help="where (default: %(default)s)")
+    parser.add_argument(
+        "--history", metavar="N", type=_number, default=0, help="show the last N messages first (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="a filter whose lines out are JSON, one event each")
     parser.add_argument(
         "--follow", action="store_true", help="a filter that goes on listening when its input has ended"
@@ -152,10 +169,28 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="auto: on a terminal, unless NO_COLOR is set (default: %(default)s)",
     )
+    parser.add_argument(
+        "--max-downtime",
+        metavar="S",
+        type=_seconds,
+        help="give up after S seconds without a connection (default: never; 60 for a filter without --follow)",
+    )
     parser.add_argument("--token", help="better in BCAST_TOKEN: others on this machine see your command line")
     parser.add_argument("--tls-ca", metavar="FILE", help="use TLS; certificates to trust, as PEM")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return parser
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{shown(text)!r} does not fit; it takes a number of messages")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"{shown(text)!r} does not fit; it takes seconds")
+    return float(text)
 
 
 def _target(parser: argparse.ArgumentParser, target: str) -> str:

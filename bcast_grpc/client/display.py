@@ -14,7 +14,7 @@ from collections.abc import Callable
 from zlib import crc32
 
 from bcast_grpc.errors import BcastError
-from bcast_grpc.events import Error, Event, Gap, GapReason, Kind, Member
+from bcast_grpc.events import Error, Event, Gap, GapReason, Kind, Member, Reconnecting, Resumed
 from bcast_grpc.wire.json import encode_event
 
 # Controls, what steers the direction of writing, separators, and what is there without being seen. Not among them: the
@@ -109,6 +109,10 @@ def notice(event: Event) -> str:
     match event.detail:
         case Gap(first, last, reason):
             return _gap(first, last, reason)
+        case Reconnecting(error):
+            return f"{shown(str(error))}; trying again…"
+        case Resumed(away_s):
+            return f"back, after {away_s:.0f} s" if away_s >= 1 else "back"
         case Error(code, why):
             return f"{shown(why)} ({code.name})"
         case _ if event.kind in (Kind.JOINED, Kind.LEFT) and event.sender:
@@ -125,6 +129,11 @@ def reason(error: BcastError) -> str:
 def who(members: tuple[Member, ...]) -> list[str]:
     """Who is here: a line for each, and since when."""
     return [f"{shown_author(each.name, each.session)}  since {clock(each.since_ns)}" for each in members]
+
+
+def is_news(event: Event) -> bool:
+    """Whether it is worth a line: not each try to connect that failed."""
+    return not isinstance(event.detail, Reconnecting) or event.detail.attempt == 1
 
 
 def _gap(first: int, last: int, reason: GapReason) -> str:

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import bcast_grpc
 from bcast_grpc.client.cli import EXIT_DONE, EXIT_NOT_ALL, Options, complain
-from bcast_grpc.client.display import json_line, line, notice, reason
+from bcast_grpc.client.display import is_news, json_line, line, notice, reason
 from bcast_grpc.client.pipes import BlockingCalls, Line, read_lines, write_all
 from bcast_grpc.errors import BacklogFull, BcastError, RequestError
 from bcast_grpc.events import Event, Kind
@@ -59,8 +59,9 @@ class _Filter:
             async for lines in read_lines(_descriptor(sys.stdin)):
                 for each in lines:
                     await self._post(each)
-            await self._chat.flush()
-            if not self._options.follow:
+            if self._options.follow:
+                await self._chat.flush()
+            else:
                 await self._chat.leave()
         except BcastError:  # why the call ended is told where it is read
             pass
@@ -108,12 +109,18 @@ class _Filter:
         refused = event.kind is Kind.ERROR and event.id.startswith(_ID)
         if refused:
             self._refuse(event.id.removeprefix(_ID), notice(event))
-        if self._options.json:
+        if event.kind in (Kind.RECONNECTING, Kind.RESUMED):
+            if is_news(event):
+                self._tell(event)
+        elif self._options.json:
             self._show(json_line(event))
         elif event.kind is Kind.MESSAGE:
             self._show(line(event, colour=self._options.colour))
         elif event.kind in (Kind.JOINED, Kind.LEFT, Kind.GAP, Kind.ERROR, Kind.CLOSING) and not refused:
-            print(f"* {notice(event)}", file=sys.stderr, flush=True)
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        print(f"* {notice(event)}", file=sys.stderr, flush=True)
 
     def _show(self, text: str) -> None:
         self._waiting.append(f"{text}\n")

@@ -53,6 +53,13 @@ class Inbox:
         self._bytes += size
         self._frames.append((self._last, size))
 
+    def tell(self, event: Event) -> None:
+        """Add an event that came over no wire; it replaces one of its kind that is still the newest."""
+        if self.events and self.events[-1].kind is event.kind is Kind.RECONNECTING:
+            self.events[-1] = event
+        else:
+            self.put([event], 0)
+
     def trim(self) -> None:
         """Drop the oldest events until the bounds hold, and put a ``GAP`` in their place.
 

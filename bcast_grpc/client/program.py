@@ -52,4 +52,6 @@ def _connect(options: Options, events: str | tuple[str, ...]) -> bcast_grpc.Chat
         events=events,
         token=options.token,
         credentials=credentials,
+        history=options.history,
+        max_downtime_s=options.max_downtime_s,
     )

@@ -1,20 +1,21 @@
-"""One open call: a task writes the backlog to it, another reads from it into the inbox."""
+"""One open call: one task writes the backlog to it, another gives the intake what comes from it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TypeAlias, cast
 from urllib.parse import unquote
 
 import grpc
 
 from bcast_grpc.client.backlog import Backlog
-from bcast_grpc.client.calls import error_of, open_channel, start_call
-from bcast_grpc.client.inbox import Inbox
-from bcast_grpc.errors import BcastError, CallError, ChatClosed, ConnectionLost, ErrorCode
-from bcast_grpc.wire.protobuf import MalformedFrame, decode_events
+from bcast_grpc.client.calls import Caller, error_of, open_channel, start_call
+from bcast_grpc.client.intake import Hello, Intake
+from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
+from bcast_grpc.events import Position
+from bcast_grpc.wire.protobuf import MalformedFrame
 
 Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 Status: TypeAlias = grpc.aio.AioRpcError
@@ -22,187 +23,97 @@ Status: TypeAlias = grpc.aio.AioRpcError
 _PROVISIONAL = "Internal error from Core"
 _PAUSES_S = (0.0, 0.001, 0.01, 0.1, 0.5)
 
-# How long nobody takes events until it is held to be for want of an answer.
-_PATIENCE_S = 0.1
-
 
 class Stream:
     """A call that the server has let in.
 
     Attributes:
-        session: the public session id that the server gave.
-        room: where it is.
-        epoch: the name of the room's order.
-        error: what ended it; none while it lasts, or if it ended well or by ``close()``.
-        over: whether it has ended. What was received before may still be in the inbox.
+        hello: what it said then.
     """
 
-    def __init__(
-        self, target: str, channel: grpc.aio.Channel, call: Call, hello: dict[str, str], backlog: Backlog, inbox: Inbox
-    ) -> None:
-        self.session = hello["bcast-session"]
-        self.room = hello["bcast-room"]
-        self.epoch = hello["bcast-epoch"]
-        self.error: BcastError | None = None
-        self.over = False
+    def __init__(self, target: str, channel: grpc.aio.Channel, call: Call, hello: Hello) -> None:
+        self.hello = hello
         self._target = target
         self._channel = channel
         self._call = call
-        self._backlog = backlog
-        self._inbox = inbox
         self._status: Status | None = None
-        self._leaving = False
-        self._taken_from = False
-        self._stuck_at = -1
-        self._queued = asyncio.Event()
-        self._room = asyncio.Event()
-        self._changed = asyncio.Event()
-        self._ended = asyncio.Event()
+        self._finishing = False
         call.add_done_callback(self._keep_status)
-        self._writer = asyncio.create_task(self._write())
-        self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def open(
-        cls,
-        target: str,
-        credentials: grpc.ChannelCredentials | None,
-        metadata: tuple[tuple[str, str], ...],
-        timeout_s: float,
-        backlog: Backlog,
-        inbox: Inbox,
-    ) -> Stream:
+    async def open(cls, caller: Caller, name: str, after: Position | None) -> Stream:
         """Call the server, and wait until it has let us in.
 
         Raises:
             CallError: it refused.
             ConnectionLost: there is none, or it did not answer in time.
         """
-        channel = open_channel(target, credentials)
+        channel = open_channel(caller.target, caller.credentials)
         try:
-            call = start_call(channel, metadata)
-            hello = await _let_in(call, target, timeout_s)
-            return cls(target, channel, call, hello, backlog, inbox)
+            call = start_call(channel, caller.metadata(name, after))
+            return cls(caller.target, channel, call, await _let_in(call, caller.target, caller.timeout_s))
         except BaseException:
             await channel.close()
             raise
 
-    def wake(self) -> None:
-        """Tell that something was put into the backlog."""
-        self._queued.set()
-        self._room.set()
+    async def run(self, backlog: Backlog, intake: Intake) -> BcastError | None:
+        """Write what is in the backlog, and read, until the call has ended; it is ended where this is cancelled.
 
-    def raise_error(self) -> None:
-        """Raise what ended the call, if that was an error."""
-        if self.error:
-            raise self.error.with_traceback(None)  # else it would grow with each time
-
-    def taking(self) -> None:
-        """Tell that somebody takes events from the inbox."""
-        self._taken_from = True
-        if self._inbox.half_empty:
-            self._room.set()
-
-    async def change(self) -> None:
-        """Wait until the inbox is given events, or the stream is over."""
-        self._changed.clear()
-        await self._changed.wait()
-
-    async def finish(self) -> None:
-        """Write what is in the backlog, half-close, and wait until the server has ended the call."""
-        self._leaving = True
-        self.wake()
-        await self._ended.wait()
-
-    async def close(self) -> None:
-        """End the call at once, if it has not ended."""
-        self._leaving = True
-        self._call.cancel()
-        self.wake()
+        Returns:
+            Why it ended; nothing where the server ended it well.
+        """
+        writing = asyncio.create_task(self._write(backlog))
         try:
-            results = await asyncio.gather(self._reader, self._writer, return_exceptions=True)
+            return await self._read(intake)
         finally:
-            await self._channel.close()
-        for result in results:
-            if isinstance(result, Exception):  # a fault of this library
-                raise result
+            self._call.cancel()
+            self._finishing = True
+            backlog.queued.set()
+            try:
+                await writing
+            finally:
+                await self._channel.close()
+
+    def finish(self, backlog: Backlog) -> None:
+        """Half-close, once what is in the backlog is written."""
+        self._finishing = True
+        backlog.queued.set()
 
     # --- the two tasks
 
-    async def _write(self) -> None:
+    async def _write(self, backlog: Backlog) -> None:
         try:
             while True:
-                self._queued.clear()
-                if frame := self._backlog.take():
+                backlog.queued.clear()
+                if self._call.done():
+                    return
+                if frame := backlog.take():
                     await self._call.write(frame)
-                elif self._leaving or self.over:
+                elif self._finishing:
                     await self._call.done_writing()
                     return
                 else:
-                    await self._queued.wait()
+                    await backlog.queued.wait()
         except (Status, grpc.aio.BaseError, asyncio.InvalidStateError):
             pass  # the call has ended, and the reader finds out how
         except BaseException:
             self._call.cancel()
             raise
 
-    async def _read(self) -> None:
-        error: BcastError | None = CallError(ErrorCode.INTERNAL, "a fault of the client library")
+    async def _read(self, intake: Intake) -> BcastError | None:
         # Not `call.read()`: that says that the call has ended, with messages still unread, as soon as a write failed.
         frames = cast("AsyncGenerator[bytes]", aiter(self._call))
         try:
+            await intake.make_room()
             async with aclosing(frames):
                 async for frame in frames:
-                    self._receive(frame)
-                    if self._inbox.full:
-                        await self._make_room()
-            error = None
+                    intake.receive(frame)
+                    await intake.make_room()
+            return None
         except Status:
-            error = await self._why_it_ended()
+            return await self._why_it_ended()
         except MalformedFrame as fault:
-            error = CallError(ErrorCode.MALFORMED, f"{self._target} sent {fault}")
-            self._call.cancel()
-        except asyncio.CancelledError:
-            error = None
-            raise
-        finally:
-            self._end(error)
-
-    def _receive(self, frame: bytes) -> None:
-        settle = self._backlog.settle
-        events = [event for event in decode_events(frame) if not (event.id and settle(event))]
-        if events:
-            self._inbox.put(events, len(frame))
-            self._changed.set()
-
-    async def _make_room(self) -> None:
-        """Leave what comes next on the server, whose policy for slow clients decides, until there is room again.
-
-        Or drop events: if nobody has begun to take them, or if an answer is awaited, which comes after what would be
-        left there, and nobody takes any for some time, perhaps for the very reason that it awaits the answer.
-        """
-        clock = asyncio.get_running_loop().time
-        place, patient_until = self._inbox.place, clock() + _PATIENCE_S
-        while self._inbox.full and self._taken_from and not self._leaving:
-            if self._inbox.place != place:
-                place, patient_until = self._inbox.place, clock() + _PATIENCE_S
-            if self._backlog.unanswered and (place == self._stuck_at or clock() >= patient_until):
-                self._inbox.trim()
-                self._stuck_at = self._inbox.place
-                return
-            self._room.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(patient_until if self._backlog.unanswered else None):
-                    await self._room.wait()
-        self._inbox.trim()
-
-    def _end(self, error: BcastError | None) -> None:
-        self.over = True
-        self.error = error
-        self._backlog.fail(error or ChatClosed("the chat ended before the server answered"))
-        self._changed.set()
-        self._ended.set()
-        self._queued.set()
+            return CallError(ErrorCode.MALFORMED, f"{self._target} sent {fault}")
 
     # --- how it ended
 
@@ -225,14 +136,13 @@ class Stream:
         return None if status.code() is grpc.StatusCode.OK else error_of(status, self._target, connected=True)
 
 
-async def _let_in(call: Call, target: str, timeout_s: float) -> dict[str, str]:
+async def _let_in(call: Call, target: str, timeout_s: float) -> Hello:
     """Wait for the server's initial metadata, and decode it."""
     try:
         async with asyncio.timeout(timeout_s):
             metadata = await call.initial_metadata()
             if metadata.get("bcast-session"):
-                keys = ("bcast-session", "bcast-room", "bcast-epoch")
-                return {key: unquote(str(metadata.get(key, ""))) for key in keys}
+                return Hello(*(unquote(str(metadata.get(f"bcast-{field}", ""))) for field in Hello._fields))
             status = await _status_of(call)
     except TimeoutError:
         raise ConnectionLost(f"no answer from {target} within {timeout_s:g} s") from None

@@ -15,7 +15,6 @@ import grpc
 from bcast_grpc.client.background import BackgroundLoop, Work
 from bcast_grpc.client.calls import DEFAULT_TARGET
 from bcast_grpc.client.chat import Chat
-from bcast_grpc.client.stream import Stream
 from bcast_grpc.errors import ChatClosed
 from bcast_grpc.events import Ack, Event, Member
 
@@ -51,9 +50,13 @@ class SyncChat:
         echo: bool = False,
         token: str = "",
         credentials: grpc.ChannelCredentials | None = None,
+        history: int = 0,
         max_backlog: int = 10_000,
         max_buffered: int = 100_000,
         connect_timeout_s: float = 10.0,
+        max_downtime_s: float | None = None,
+        first_retry_s: float = 0.1,
+        max_retry_s: float = 10.0,
     ) -> None:
         self._chat = _ThreadsChat(
             target,
@@ -64,9 +67,13 @@ class SyncChat:
             echo=echo,
             token=token,
             credentials=credentials,
+            history=history,
             max_backlog=max_backlog,
             max_buffered=max_buffered,
             connect_timeout_s=connect_timeout_s,
+            max_downtime_s=max_downtime_s,
+            first_retry_s=first_retry_s,
+            max_retry_s=max_retry_s,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
@@ -98,8 +105,13 @@ class SyncChat:
             self._release()
 
     @property
+    def client(self) -> str:
+        """One's own stable id."""
+        return self._chat.client
+
+    @property
     def session(self) -> str:
-        """One's own public session id."""
+        """One's own public session id, of the last connection."""
         return self._chat.session
 
     @property
@@ -192,34 +204,34 @@ class _ThreadsChat(Chat):
 
         More than one may wait: other threads, or one that Ctrl-C left behind. Who comes first moves all.
         """
-        stream = self._entered()
-        stream.taking()
-        while not self._events and not ready and not stream.over:
-            await stream.change()
+        connection = self._entered()
+        self._intake.taking()
+        while not self._events and not ready and not connection.over:
+            await self._intake.change()
         return self.move(ready)
 
     def move(self, ready: deque[Event]) -> bool:
         """Move all events that there are to ``ready``; False if that is empty all the same, as the chat has ended."""
-        stream = self._entered()
+        connection = self._entered()
         ready.extend(self._events)
         self._events.clear()
         if not ready:
-            stream.raise_error()
-        return bool(ready) or not stream.over
+            connection.raise_error()
+        return bool(ready) or not connection.over
 
-    def _wake(self, stream: Stream) -> None:
+    def _wake(self) -> None:
         if self._waking:  # one wake for many posts: it costs more than all the rest of a post
             return
         try:
             self._waking = True
-            self._loop.call_soon_threadsafe(self._wake_now, stream)
+            self._loop.call_soon_threadsafe(self._wake_now)
         except BaseException:  # Ctrl-C; or the loop has ended, since another thread has left
             self._waking = False
             raise
 
-    def _wake_now(self, stream: Stream) -> None:
+    def _wake_now(self) -> None:
         self._waking = False
-        super()._wake(stream)
+        super()._wake()
 
 
 _background = BackgroundLoop()

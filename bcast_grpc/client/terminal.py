@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import bcast_grpc
 from bcast_grpc.client.cli import EXIT_DONE, EXIT_TERMINATED
-from bcast_grpc.client.display import notice, reason, shown, shown_name, who
+from bcast_grpc.client.display import is_news, notice, reason, shown, shown_name, who
 from bcast_grpc.client.grid import Grid
 from bcast_grpc.client.screen import Screen
 from bcast_grpc.errors import BcastError, ConnectionLost, RequestError
@@ -54,6 +54,7 @@ class _Conversation:
         self._name = name
         self._exit_code = EXIT_DONE
         self._skipped = 0
+        self._welcomed = False
         self._unanswered: set[asyncio.Task[None]] = set()
         self._commands: dict[str, Callable[[str], Coroutine[None, None, None]]] = {
             "/help": self._help,
@@ -114,10 +115,14 @@ class _Conversation:
                 screen.show(grid.message(event))
             case Kind.ERROR | Kind.GAP | Kind.CLOSING:
                 screen.show(grid.alarm(notice(event), event.time_ns))
-            case Kind.WELCOME:
+            case Kind.RECONNECTING:
+                if is_news(event):
+                    screen.show(grid.alarm(notice(event), event.time_ns))
+            case Kind.WELCOME if not self._welcomed:
+                self._welcomed = True
                 members = event.detail.members if isinstance(event.detail, Welcome) else 0
                 self._answer(f"{shown(self._chat.room)}: {members} here; /help tells what can be typed")
-            case Kind.JOINED | Kind.LEFT:
+            case Kind.JOINED | Kind.LEFT | Kind.RESUMED:
                 screen.show(grid.notice(notice(event), event.time_ns))
             case _:  # answers, and what later servers may tell
                 pass

@@ -245,7 +245,7 @@ def _read_detail(message: pb.ConnectResponse) -> Detail | None:
 
 
 # A newer server may send numbers that this version has no name for.
-_KINDS: dict[int, Kind] = {kind.value: kind for kind in Kind}
+_KINDS: dict[int, Kind] = {kind.value: kind for kind in Kind if kind >= 0}
 _CODES: dict[int, ErrorCode] = {code.value: code for code in ErrorCode}
 _REASONS: dict[int, GapReason] = {reason.value: reason for reason in GapReason}
 

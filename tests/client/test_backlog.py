@@ -82,7 +82,7 @@ def test_no_more_posts_than_the_bound_are_without_an_answer(steps: list[str], ma
             queue.post(Request(msg="x", id=str(number)))
             waiting.append(str(number))
         else:
-            with pytest.raises(BacklogFull, match=f"^{max_posts} posts are not acknowledged"):
+            with pytest.raises(BacklogFull, match=f"^{max_posts} requests of"):
                 queue.post(Request(msg="x", id=str(number)))
     assert queue.unacknowledged == len(waiting)
     assert [request.id for request in take_all(queue)] == [
@@ -106,7 +106,7 @@ def test_posts_are_bounded_in_bytes_too_and_the_error_names_the_bound() -> None:
     """A single larger one apart, which would never find room."""
     queue = backlog(max_bytes=1000)
     queue.post(Request(data=b"x" * 5000, id="large"))
-    with pytest.raises(BacklogFull, match=r"posts of 50\d\d bytes .* no more than 1000 may be"):
+    with pytest.raises(BacklogFull, match=r"1 requests of 50\d\d bytes .* of 1000 bytes may be"):
         queue.post(Request(msg="x"))
     queue.settle(ack("large"))
     queue.post(Request(msg="x"))
@@ -214,3 +214,39 @@ def test_a_bound_of_nothing_is_refused() -> None:
     """No post could ever be made."""
     with pytest.raises(ValueError, match="takes 1 or more"):
         Backlog(0, 1)
+
+
+@given(st.lists(st.sampled_from(["post", "ask", "take", "answer", "rewind"]), max_size=60))
+async def test_after_a_rewind_all_that_is_not_answered_is_written_again_in_order(steps: list[str]) -> None:
+    """And before what is newer; what is answered is not."""
+    queue, made, answered = backlog(max_posts=5), 0, 0
+    for step in steps:
+        match step:
+            case "post" if queue.unanswered < 5:
+                queue.post(Request(msg="x", id=str(made)))
+                made += 1
+            case "ask":
+                queue.ask(Request(msg="x", id=str(made)))
+                made += 1
+            case "take":
+                queue.take()
+            case "answer" if answered < made:
+                assert queue.settle(ack(str(answered)))
+                answered += 1
+            case "rewind":
+                queue.rewind()
+                assert [request.id for request in take_all(queue)] == [
+                    str(number) for number in range(answered, min(made, answered + 5))
+                ]
+    assert queue.unanswered == made - answered
+
+
+async def test_the_name_that_was_agreed_to_is_remembered() -> None:
+    """Though whoever asked has given up; one that was refused is not."""
+    queue = backlog()
+    queue.ask(Request("join", "eva", id="1")).cancel()
+    queue.ask(Request("join", " ", id="2"))
+    assert queue.name is None
+    queue.settle(ack("1"))
+    queue.settle(refusal("2"))
+    assert queue.name == "eva"

@@ -264,10 +264,14 @@ async def test_a_server_that_is_killed_is_lost_after_all_that_came_before(
 ) -> None:
     """Whoever waits for an answer is told too."""
     process, target = mortal_server
-    async with bcast_grpc.connect(target) as ana, bcast_grpc.connect(target) as bob:
+    async with (
+        bcast_grpc.connect(target, max_downtime_s=0) as ana,
+        bcast_grpc.connect(target, max_downtime_s=0) as bob,
+    ):
         for number in range(10):
             await ana.send(str(number))
         first = await anext(bob)
+        await bob.members()  # its answer comes after all of them
         process.send_signal(signal.SIGSTOP)
         waiting = asyncio.create_task(ana.send("into the void"))
         await asyncio.sleep(0)
@@ -286,7 +290,7 @@ async def test_a_server_that_shuts_down_says_when_to_come_back(
 ) -> None:
     """In an event, then in the error that ends the iteration."""
     process, target = mortal_server
-    async with bcast_grpc.connect(target) as chat:
+    async with bcast_grpc.connect(target, max_downtime_s=0) as chat:
         process.terminate()
         closing = await anext(chat)
         assert closing.kind is Kind.CLOSING

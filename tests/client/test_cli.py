@@ -47,6 +47,8 @@ def test_what_is_not_given_has_a_default() -> None:
         root_certificates=b"",
         json=False,
         follow=False,
+        history=0,
+        max_downtime_s=None,
         colour=True,
         interactive=True,
     )
@@ -112,6 +114,22 @@ def test_it_is_interactive_where_both_ends_are_a_terminal(
     assert given.interactive is interactive
 
 
+@pytest.mark.parametrize(
+    ("arguments", "tty", "max_downtime_s"),
+    [([], True, None), ([], False, 60), (["--follow"], False, None), (["--max-downtime", "0"], False, 0)],
+)
+def test_a_filter_whose_input_ends_gives_up_in_time(
+    arguments: list[str], tty: bool, max_downtime_s: float | None
+) -> None:
+    """Who stays to listen tries for ever."""
+    assert options(*arguments, tty=tty).max_downtime_s == max_downtime_s
+
+
+def test_history_is_a_number_of_messages() -> None:
+    """None unless asked for."""
+    assert options("--history", "30").history == 30
+
+
 def test_certificates_are_read(tmp_path: Path) -> None:
     """As they are."""
     path = tmp_path / "ca.pem"
@@ -133,7 +151,9 @@ def test_certificates_are_read(tmp_path: Path) -> None:
         (["--name", "x", "--tls-ca", "/dev/null"], "certificate"),
         (["--name", "x", "--color", "blue"], "blue"),
         (["--name", "x", "--nonsense"], "--nonsense"),
-        (["--name", "x", "--history", "3"], "--history"),
+        (["--name", "x", "--history", "-3"], "--history"),
+        (["--name", "x", "--history", "few"], "few"),
+        (["--name", "x", "--max-downtime", "long"], "long"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

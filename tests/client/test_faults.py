@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeAlias
@@ -99,7 +100,7 @@ async def reason_of(play: Play, *, hello: Sequence[tuple[str, str]] | None = HEL
     """The error that ends a chat with this server, in the iteration or before."""
     async with serving(play, hello=hello) as target:
         with pytest.raises(bcast_grpc.BcastError) as caught:  # noqa: PT012
-            async with bcast_grpc.connect(target) as chat:
+            async with bcast_grpc.connect(target, max_downtime_s=0) as chat:
                 async for _ in chat:
                     pass
     return caught.value
@@ -109,7 +110,7 @@ async def reason_of(play: Play, *, hello: Sequence[tuple[str, str]] | None = HEL
 
 
 async def test_what_is_given_is_sent_and_nothing_else() -> None:
-    """Readable where it is plain ASCII, percent-encoded where not."""
+    """Readable where it is plain ASCII, percent-encoded where not; a client always has an id, and hears where it is."""
     seen: list[dict[str, str | bytes]] = []
 
     async def look(context: Context) -> None:
@@ -133,18 +134,20 @@ async def test_what_is_given_is_sent_and_nothing_else() -> None:
             await stack.enter_async_context(bcast_grpc.connect(target, **options))
     agents = [str(metadata.pop("user-agent")) for metadata in seen]
     assert all(agent.startswith(f"bcast_grpc-python/{bcast_grpc.__version__} grpc-python") for agent in agents)
+    ids = [metadata.pop("bcast-client") for metadata in seen]
+    assert ids[1] == "u-1"
+    assert len({uuid.UUID(str(id_)) for id_ in (ids[0], ids[2])}) == 2
     assert seen == [
-        {"bcast-batch": "1"},
+        {"bcast-batch": "1", "bcast-events": "left,welcome"},
         {
             "bcast-batch": "1",
             "bcast-name": "Jos%C3%A9%2050%25",
             "bcast-room": "a/b+c",
-            "bcast-client": "u-1",
-            "bcast-events": "left,joined",
+            "bcast-events": "left,joined,welcome",
             "bcast-echo": "1",
             "authorization": "Bearer s3cret",
         },
-        {"bcast-batch": "1", "bcast-events": "none"},
+        {"bcast-batch": "1", "bcast-events": "welcome"},
     ]
 
 
@@ -322,7 +325,7 @@ async def test_a_failing_write_hides_neither_the_status_nor_what_came_before_it(
     async with serving(abort) as target:
         seqs = []
         with pytest.raises(CallError, match=r"^too slow \(SLOW_CONSUMER\)$"):  # noqa: PT012  # by the iteration
-            async with bcast_grpc.connect(target) as chat:
+            async with bcast_grpc.connect(target, max_downtime_s=0) as chat:
                 flooding = asyncio.create_task(flood(chat))
                 async for event in chat:
                     seqs.append(event.seq)  # noqa: PERF401  # the iteration raises
@@ -339,12 +342,12 @@ async def test_who_gives_up_on_an_answer_does_not_disturb_the_chat() -> None:
     late = asyncio.Event()
 
     async def late_once(context: Context) -> None:
-        first = True
+        first, seq = True, 7
         async for request in requests(context):
             if first:
                 await late.wait()
             first = False
-            await context.write(frame_of(ack(request, 7), message(8)))
+            await context.write(frame_of(ack(request, 7), message(seq := seq + 1)))
 
     async with serving(late_once) as target, bcast_grpc.connect(target) as chat:
         with pytest.raises(TimeoutError):

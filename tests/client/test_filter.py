@@ -23,6 +23,8 @@ from grpc_status import rpc_status
 import bcast_grpc
 from bcast_grpc import Event, Kind
 
+from .fake import FakeServer
+
 TIMEOUT_S = 60
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
 
@@ -300,8 +302,8 @@ async def test_it_ends_quietly_when_nobody_reads_on(peer: bcast_grpc.Chat, serve
 @pytest.mark.parametrize(("number", "told"), [(signal.SIGTERM, "SHUTTING_DOWN"), (signal.SIGKILL, "the connection to")])
 async def test_a_server_that_goes_away_ends_it_with_69(mortal: Server, number: signal.Signals, told: str) -> None:
     """And one line on stderr; what was received before is printed."""
-    process = await start(mortal.target, "--follow")
-    async with bcast_grpc.connect(mortal.target, name="peer", events="joined") as peer:
+    process = await start(mortal.target, "--follow", "--max-downtime", "0")
+    async with bcast_grpc.connect(mortal.target, name="peer", events="joined", max_downtime_s=0) as peer:
         await until(peer, Kind.JOINED)
         await peer.send("hola")
         assert await read_line(process) == "peer: hola"
@@ -312,6 +314,45 @@ async def test_a_server_that_goes_away_ends_it_with_69(mortal: Server, number: s
         assert code == 69
         assert told in err[-1]
         assert [line for line in err if line.startswith("bcast-client: ")] == err[-1:]
+
+
+async def test_a_restart_neither_loses_nor_repeats_a_line() -> None:
+    """In or out; it says on stderr that it was away, and what it missed."""
+    async with FakeServer() as server:
+        server.say("before")
+        process = await start(server.target, "--follow", "--history", "5")
+        assert await read_line(process) == "bob: before"
+        assert process.stdin
+        server.drop_after = 1
+        process.stdin.write(b"one\ntwo\n")
+        await server.until_said(["one", "two"])
+        server.say("between")  # it comes after the acknowledgements
+        assert await read_line(process) == "bob: between"
+        await server.stop()
+        process.stdin.write(b"three\n")
+        server.say("lost")
+        server.trim()
+        server.say("meanwhile")
+        await server.start()
+        await server.until_said(["one", "two", "three"])
+        assert await read_line(process) == "bob: meanwhile"
+        process.send_signal(signal.SIGINT)
+        code, out, err = await finish(process)
+    assert (code, out) == (130, [])
+    assert err[-1] == "* message 5 is missing: no longer kept"
+    assert [line.endswith("trying again…") for line in err[:-1]] == [True, False] * 2
+    assert [line.startswith("* back") for line in err[:-1]] == [False, True] * 2
+
+
+async def test_a_server_that_does_not_come_back_ends_it_with_69() -> None:
+    """With what was not sent; it had waited as long as it should."""
+    async with FakeServer() as server:
+        process = await start(server.target, "--max-downtime", "0.2")
+        await server.until_called(1)
+        await server.stop()
+        code, _, err = await finish(process, b"one\ntwo\n")
+    assert code == 69
+    assert re.match(r"bcast-client: .*; given up after 0\.\d s; 2 requests were not acknowledged$", err[-1])
 
 
 async def test_no_server_there_ends_it_with_69() -> None:

@@ -152,7 +152,7 @@ def test_a_lost_server_ends_all_waits(mortal_server: tuple[subprocess.Popen[str]
     """Those of other threads too; and leaving by that error does not hang."""
     process, target = mortal_server
     with ThreadPoolExecutor(3) as threads:
-        with pytest.raises(ConnectionLost) as caught, bcast_grpc.connect_sync(target) as chat:  # noqa: PT012  # by `next`
+        with pytest.raises(ConnectionLost) as caught, bcast_grpc.connect_sync(target, max_downtime_s=0) as chat:  # noqa: PT012  # by `next`
             chat.send("x")
             process.send_signal(signal.SIGSTOP)
             waits: list[Future[object]] = [threads.submit(chat.send, "x"), threads.submit(chat.members)]

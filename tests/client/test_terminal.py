@@ -19,6 +19,8 @@ import pytest
 import bcast_grpc
 from bcast_grpc import Kind
 
+from .fake import FakeServer
+
 TIMEOUT_S = 60
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if not name.startswith("BCAST_") and name != "NO_COLOR"
@@ -422,7 +424,7 @@ async def test_a_server_that_goes_away_ends_it(
     open_terminal: Open, mortal: Server, number: signal.Signals, told: str
 ) -> None:
     """With one line that says so, and exit code 69."""
-    terminal = await open_terminal(target=mortal.target)
+    terminal = await open_terminal("--max-downtime", "0", target=mortal.target)
     await asyncio.to_thread(mortal.end, number)
     assert await terminal.exit() == 69
     assert told in terminal.last_word
@@ -430,9 +432,27 @@ async def test_a_server_that_goes_away_ends_it(
     assert terminal.modes_now == terminal.modes
 
 
+async def test_a_server_that_comes_back_is_told_in_a_line(open_terminal: Open) -> None:
+    """What was typed meanwhile is sent then, and what was said meanwhile is shown."""
+    async with FakeServer() as server:
+        terminal = await open_terminal(target=server.target)
+        await server.stop()
+        await terminal.until_shows("trying again…")
+        terminal.type("hola\r")
+        await terminal.until_shows("┃ hola")
+        server.say("meanwhile")
+        await server.start()
+        await terminal.until_shows("* back", "bob │ meanwhile")
+        await server.until_said(["hola"])
+        terminal.type("\x04")
+        assert await terminal.exit() == 0
+    assert terminal.written.decode().count("trying again") == 1
+    assert terminal.written.decode().count("/help tells") == 1
+
+
 async def test_what_was_not_acknowledged_is_told_at_the_end(open_terminal: Open, mortal: Server) -> None:
     """It may or may not have arrived."""
-    terminal = await open_terminal(target=mortal.target)
+    terminal = await open_terminal("--max-downtime", "0", target=mortal.target)
     mortal.process.send_signal(signal.SIGSTOP)
     terminal.type("hola\r")
     await terminal.until_shows("┃ hola")

@@ -41,7 +41,7 @@ def message_of(size: int, seq: int = 1) -> Event:
 )
 def test_enumerations_are_those_of_the_contract(ours: type[IntEnum], contracts: Any, prefix: str) -> None:
     """Every name and number of the ``.proto``, and no other."""
-    assert {f"{prefix}{member.name}": member.value for member in ours} == dict(contracts.items())
+    assert {f"{prefix}{member.name}": member.value for member in ours if member >= 0} == dict(contracts.items())
 
 
 # --- requests

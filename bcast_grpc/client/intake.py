@@ -1,0 +1,166 @@
+"""What becomes of what the server says: answers go to who asked, the rest to the inbox, nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from bcast_grpc.client.backlog import Backlog
+from bcast_grpc.client.cursor import Cursor
+from bcast_grpc.client.inbox import Inbox
+from bcast_grpc.events import Ack, Closing, Detail, Event, Gap, GapReason, Kind, Position, Resumed, Welcome
+from bcast_grpc.wire.protobuf import decode_events
+
+# How long nobody takes events until it is held to be for want of an answer.
+_PATIENCE_S = 0.1
+
+
+class Hello(NamedTuple):
+    """What the server says when it has let us in."""
+
+    session: str = ""
+    room: str = ""
+    epoch: str = ""
+
+
+class Intake:
+    """One chat's, through all of its connections.
+
+    Args:
+        wants_welcome: whether the application is given ``WELCOME`` events.
+
+    Attributes:
+        hello: what the server said last when it let us in.
+        reconnect_after_s: what the server said last about coming back, since it let us in.
+    """
+
+    def __init__(self, backlog: Backlog, inbox: Inbox, cursor: Cursor, *, wants_welcome: bool) -> None:
+        self.hello = Hello()
+        self.reconnect_after_s = 0.0
+        self._backlog = backlog
+        self._inbox = inbox
+        self._cursor = cursor
+        self._wants_welcome = wants_welcome
+        self._lost_at = 0.0
+        self._leaving = False
+        self._taken_from = False
+        self._stuck_at = -1
+        self._room = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    @property
+    def position(self) -> Position | None:
+        """What a next connection goes on after."""
+        return self._cursor.position
+
+    # --- for those who take events
+
+    def taking(self) -> None:
+        """Tell that somebody takes events from the inbox."""
+        self._taken_from = True
+        if self._inbox.half_empty:
+            self._room.set()
+
+    async def change(self) -> None:
+        """Wait until the inbox is given events, or there will be no more."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    # --- for the connection
+
+    def begin(self, hello: Hello) -> None:
+        """Begin with a connection."""
+        self.hello = hello
+        self.reconnect_after_s = 0.0
+        if (
+            self._lost_at and self._cursor.position is None
+        ):  # the last one was lost before the server said where that was
+            self._resumed(complete=False)
+            self.tell(Kind.GAP, "you may have missed messages", Gap(0, 0, GapReason.UNSPECIFIED))
+        self._cursor.begin(hello.epoch)
+
+    def receive(self, frame: bytes) -> None:
+        """Take what the server says: what answers a request to who asked, nothing twice, the rest to the inbox.
+
+        Raises:
+            MalformedFrame: it does not parse.
+        """
+        fresh, passes = self._cursor.take, self._passes
+        events = [
+            event
+            for event in decode_events(frame)
+            if (fresh(event.seq) if event.kind is Kind.MESSAGE else passes(event))
+        ]
+        if events:
+            self._inbox.put(events, len(frame))
+            self._changed.set()
+
+    async def make_room(self) -> None:
+        """Leave what comes next on the server, whose policy for slow clients decides, until there is room again.
+
+        Or drop events: if nobody has begun to take them, or if an answer is awaited, which comes after what would be
+        left there, and nobody takes any for some time, perhaps for the very reason that it awaits the answer.
+        """
+        if self._inbox.full:
+            await self._wait_for_room()
+
+    def wake(self) -> None:
+        """Look again whether there is reason to wait for room."""
+        self._room.set()
+
+    def leave(self) -> None:
+        """Wait for room no more: whoever leaves wants to be done."""
+        self._leaving = True
+        self._room.set()
+
+    def tell(self, kind: Kind, text: str, detail: Detail) -> None:
+        """Tell the application what the server does not."""
+        self._inbox.tell(Event(kind, text, time_ns=time.time_ns(), detail=detail))
+        self._changed.set()
+
+    def lost(self) -> None:
+        """Have no connection any more."""
+        self._lost_at = time.monotonic()
+
+    def end(self) -> None:
+        """Have no more to give."""
+        self._changed.set()
+
+    def _passes(self, event: Event) -> bool:
+        """Whether an event that is no message is for those who iterate."""
+        match event.detail:
+            case Ack() as ack:
+                self._cursor.own(ack)
+            case Gap() as gap:
+                self._cursor.gap(gap)
+            case Closing(_, reconnect_after_s):
+                self.reconnect_after_s = reconnect_after_s
+            case Welcome(resumed=resumed):
+                self._cursor.welcome(event.seq)
+                if self._lost_at:
+                    self._resumed(complete=resumed)
+                return self._wants_welcome
+        return not (event.id and self._backlog.settle(event))
+
+    def _resumed(self, *, complete: bool) -> None:
+        away_s, self._lost_at = time.monotonic() - self._lost_at, 0.0
+        text = f"connected again, after {away_s:.1f} s"
+        self.tell(Kind.RESUMED, text if complete else f"{text}; you missed messages", Resumed(away_s, complete))
+
+    async def _wait_for_room(self) -> None:
+        clock = asyncio.get_running_loop().time
+        place, patient_until = self._inbox.place, clock() + _PATIENCE_S
+        while self._inbox.full and self._taken_from and not self._leaving:
+            if self._inbox.place != place:
+                place, patient_until = self._inbox.place, clock() + _PATIENCE_S
+            if self._backlog.unanswered and (place == self._stuck_at or clock() >= patient_until):
+                self._inbox.trim()
+                self._stuck_at = self._inbox.place
+                return
+            self._room.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(patient_until if self._backlog.unanswered else None):
+                    await self._room.wait()
+        self._inbox.trim()
