@@ -51,6 +51,13 @@ class Position(NamedTuple):
     seq: int
 
 
+class Place(NamedTuple):
+    """Where and when a message was accepted: its ``seq``, and nanoseconds since 1970."""
+
+    seq: int
+    time_ns: int
+
+
 class Author(NamedTuple):
     """Who says something.
 
@@ -80,12 +87,19 @@ class Request(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A message that has no place in its room's order yet. ``message`` is what a person will read."""
+    """A message that has no place in its room's order yet.
+
+    Attributes:
+        message: what a person will read.
+        id: makes a retry safe, and asks for an ack.
+        asks: whether an ack is wanted without an id too.
+    """
 
     author: Author
     message: str
     data: bytes = b""
     id: str = ""
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +230,16 @@ class Event(NamedTuple):
     def text(self) -> str:
         """The bare text of a message, without its author's name."""
         return self.message.removeprefix(f"{self.sender}: ") if self.sender else self.message
+
+
+def utf8_bytes(text: str) -> int:
+    """Return the size of ``text`` in bytes of UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def wire_bytes(message: Entry | Event) -> int:
+    """Return about how large a message is on the wire, and not less than that."""
+    return utf8_bytes(message.message) + len(message.data) + 4 * len(message.author.name) + 96
 
 
 def relayed(name: str, text: str) -> str:

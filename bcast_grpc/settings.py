@@ -72,6 +72,12 @@ def _check_host(host: str) -> str:
     return host
 
 
+def _check_store(store: str) -> str:
+    if store != "memory:" and not re.fullmatch(r"sqlite:.*\S.*", store):
+        raise ValueError
+    return store
+
+
 def _refuse_bool(value: object) -> object:
     """Keep ``port = true`` from being port 1."""
     if isinstance(value, bool):
@@ -86,6 +92,8 @@ Host = Annotated[str, AfterValidator(_check_host), Kind("an IP address (no brack
 Port = Annotated[int, Field(ge=0, le=65535), _Number, Kind("a whole number from 0 to 65535 (0: a free one)", "PORT")]
 Count = Annotated[int, Field(ge=1), _Number, Kind("a whole number, at least 1", "COUNT")]
 Bytes = Annotated[int, Field(ge=1), _Number, Kind("a whole number of bytes, at least 1", "BYTES")]
+Amount = Annotated[int, Field(ge=0), _Number, Kind("a whole number, 0 or more", "COUNT")]
+AmountOfBytes = Annotated[int, Field(ge=0), _Number, Kind("a whole number of bytes, 0 or more", "BYTES")]
 MessageBytes = Annotated[
     int,
     Field(ge=1, le=_MAX_MESSAGE_BYTES),
@@ -98,6 +106,7 @@ Grace = Annotated[
 Interval = Annotated[
     float, Field(gt=0, le=_MAX_TIME_S, allow_inf_nan=False), _Number, Kind(f"more than 0 {_TIME}", "SECONDS")
 ]
+Store = Annotated[str, AfterValidator(_check_store), Kind("memory: or sqlite:PATH", "STORE")]
 Rate = Annotated[
     float | None, Field(gt=0, allow_inf_nan=False), _Number, Kind("more than 0 messages a second, or off", "MESSAGES/S")
 ]
@@ -125,9 +134,15 @@ class Settings(BaseModel):
     max_clients: Count = Field(20000, description="clients connected at once")
     queue_messages: Count = Field(20000, description="bound of one client's queue, in messages")
     queue_bytes: Bytes = Field(4194304, description="bound of one client's queue, in bytes")
-    slow_policy: Literal["disconnect"] = Field("disconnect", description="what becomes of a client whose queue is full")
+    slow_policy: Literal["disconnect", "drop", "catch-up"] = Field(
+        "disconnect", description="what becomes of a client whose queue is full"
+    )
+    history_messages: Amount = Field(1000, description="messages kept for each room")
+    history_bytes: AmountOfBytes = Field(8388608, description="bytes of messages kept for each room")
+    history_age_s: Grace = Field(3600, description="how long messages are kept")
+    dedup_s: Grace = Field(120, description="how long an id is remembered, so that a retry is not sent again")
     progress_s: Interval = Field(30, description="interval of PROGRESS events")
-    store: Literal["memory:"] = Field("memory:", description="where messages are kept")
+    store: Store = Field("memory:", description="where messages are kept: memory:, or sqlite:PATH")
     rate: Rate = Field(None, description="messages a second for one client")
     burst: Burst = Field(None, description="how many of them at once; follows the rate unless set")
 

@@ -26,6 +26,8 @@ from bcast_grpc.events import (
     Request,
     Welcome,
     relayed,
+    utf8_bytes,
+    wire_bytes,
 )
 
 ANA = Author("session-a", "ana", "key-a")
@@ -69,7 +71,7 @@ def test_an_event_says_whose_doing_it_is() -> None:
 def test_defaults_say_nothing() -> None:
     """What is not given is not there."""
     assert Request() == ("", "", b"", "", "")
-    assert Entry(ANA, "x") == (ANA, "x", b"", "")
+    assert Entry(ANA, "x") == (ANA, "x", b"", "", False)
     assert Event(Kind.ACK, "x") == (Kind.ACK, "x", NOBODY, 0, 0, b"", "", None)
     assert Ack() == Ack(0, "", False, 0, 0)
 
@@ -100,3 +102,22 @@ def test_values_are_values(value: object) -> None:
     copy = dataclasses.replace(value) if dataclasses.is_dataclass(value) else type(value)(*value)  # type: ignore[type-var,misc]
     assert (copy, hash(copy)) == (value, hash(value))
     assert not hasattr(value, "__dict__")
+
+
+# --- sizes
+
+
+@given(st.text())
+@settings(deadline=None)
+def test_utf8_bytes_is_the_size_of_the_encoded_text(text: str) -> None:
+    """Text is counted as it goes out."""
+    assert utf8_bytes(text) == len(text.encode())
+
+
+@given(st.text(max_size=50), st.binary(max_size=50), st.text(max_size=64))
+@settings(deadline=None)
+def test_a_message_is_counted_with_its_text_payload_and_name(text: str, data: bytes, name: str) -> None:
+    """What a message is reckoned at is more than what it carries."""
+    size = wire_bytes(Entry(Author("session", name, "session"), text, data))
+    assert size > len(text.encode()) + len(data) + len(name.encode())
+    assert wire_bytes(Event(Kind.LEFT, text, NOBODY)) > len(text.encode())

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "v1": set(),
     "broker": {"errors", "events"},
     "wire": {"errors", "events", "v1"},
-    "core": {"errors", "events", "broker.base"},
+    "core": {"errors", "events", "broker.base", "broker.history"},
     "transport": {"errors", "events", "core", "wire"},
     "server": {"__init__", "errors", "events", "settings", "broker", "core", "wire", "transport", "v1"},
     "client": {"__init__", "errors", "events", "wire", "v1"},

@@ -1,45 +1,76 @@
-"""The order of each room in this process's memory, gone when everyone has left."""
+"""The order of each room in this process's memory, gone when it is too old or the process ends."""
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 from bcast_grpc.broker.base import Receiver
-from bcast_grpc.events import Entry, Position
+from bcast_grpc.broker.history import Retention
+from bcast_grpc.broker.order import Order
+from bcast_grpc.events import Entry
 
-
-@dataclass(slots=True)
-class _Order:
-    epoch: str
-    head: int
-    receiver: Receiver
+_MAX_ABANDONED = 1000
 
 
 class MemoryBroker:
-    """A ``Broker`` that answers at once and keeps nothing."""
+    """A ``Broker`` that answers at once.
 
-    def __init__(self) -> None:
-        self._orders: dict[str, _Order] = {}
+    An order that everyone has left is kept as long as its history, for at most 1000 rooms: those left last.
+    """
 
-    def open(self, room: str, receiver: Receiver) -> Position:
-        """Begin a new order."""
-        order = self._orders[room] = _Order(secrets.token_hex(4), 0, receiver)
-        return Position(order.epoch, order.head)
+    def __init__(self, retention: Retention | None = None, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._retention = retention or Retention()
+        self._now_ns = now_ns
+        self._open: dict[str, tuple[Order, Receiver]] = {}
+        self._abandoned: OrderedDict[str, Order] = OrderedDict()
+
+    def open(self, room: str, receiver: Receiver) -> Order:
+        """Go on with what is still kept, or begin a new order."""
+        order = self._abandoned.pop(room, None)
+        if order:
+            order.expire(self._now_ns())
+        if not order or order.empty:
+            order = Order.new(self._retention)
+        self._open[room] = order, receiver
+        return order
 
     def publish(self, room: str, entries: Sequence[Entry]) -> None:
         """Number the entries and hand them back before returning."""
-        order = self._orders[room]
-        first_seq = order.head + 1
-        order.head += len(entries)
-        order.receiver.accepted(entries, first_seq, time.time_ns())
+        order, receiver = self._open[room]
+        entries, events, again = order.place(entries, self._now_ns())
+        if entries:
+            order.history.extend(events)
+            receiver.accepted(entries, events)
+        for entry, place in again:
+            receiver.repeated(entry, place)
+
+    def settle(self, callback: Callable[[], None]) -> None:
+        """Call back at once."""
+        callback()
 
     def forget(self, room: str) -> None:
-        """Drop the order: whoever comes next begins a new epoch."""
-        del self._orders[room]
+        """Keep the order for those who come back."""
+        order, _ = self._open.pop(room)
+        order.expire(self._now_ns())
+        if order.empty:
+            return
+        self._abandoned[room] = order
+        if len(self._abandoned) > _MAX_ABANDONED:
+            self._abandoned.popitem(last=False)
+
+    def expire(self) -> None:
+        """Let go of what is too old, and of the orders of which nothing is left."""
+        now_ns = self._now_ns()
+        for order, _ in self._open.values():
+            order.expire(now_ns)
+        for room, order in list(self._abandoned.items()):
+            order.expire(now_ns)
+            if order.empty:
+                del self._abandoned[room]
 
     def close(self) -> None:
         """Drop all orders."""
-        self._orders.clear()
+        self._open.clear()
+        self._abandoned.clear()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from bcast_grpc.core import notices
-from bcast_grpc.events import Ack, Author, Entry, Event, Kind
+from bcast_grpc.events import Ack, Author, Entry, Event, Kind, wire_bytes
 
-Frame: TypeAlias = tuple[bytes, int]
+Piece: TypeAlias = tuple[bytes, int]
 """Bytes that a client takes as one message of its wire, and the number of events in them."""
+
+Frame: TypeAlias = tuple[bytes, int, int]
+"""The same, and the place of the last message in them; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,31 +26,33 @@ class Codec:
         frame_bytes: frames joined end to end are again a frame, and are joined up to this size; 0: they are not.
     """
 
-    encode: Callable[[Sequence[Event]], Sequence[Frame]]
+    encode: Callable[[Sequence[Event]], Sequence[Piece]]
     frame_bytes: int
 
     def frames(self, events: Sequence[Event]) -> Sequence[Frame]:
-        """Encode ``events`` as few frames."""
-        return self.join(self.encode(events))
+        """Encode ``events``, which are no messages of the room, as few frames."""
+        return self.join([(data, count, 0) for data, count in self.encode(events)])
 
     def join(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """Join neighbours as far as the format allows."""
         if len(frames) < 2 or not self.frame_bytes:
             return frames
-        whole = b"".join([data for data, _ in frames])
+        whole = b"".join([data for data, _, _ in frames])
         if len(whole) <= self.frame_bytes:
-            return [(whole, sum([count for _, count in frames]))]
+            last_seq = frames[-1][2] or max([seq for _, _, seq in frames])
+            return [(whole, sum([count for _, count, _ in frames]), last_seq)]
         joined: list[Frame] = []
         parts: list[bytes] = []
-        size = count = 0
-        for part, events in frames:
+        size = count = last_seq = 0
+        for part, events, seq in frames:
             if parts and size + len(part) > self.frame_bytes:
-                joined.append((b"".join(parts), count))
-                parts, size, count = [], 0, 0
+                joined.append((b"".join(parts), count, last_seq))
+                parts, size, count, last_seq = [], 0, 0, 0
             parts.append(part)
             size += len(part)
             count += events
-        joined.append((b"".join(parts), count))
+            last_seq = seq or last_seq
+        joined.append((b"".join(parts), count, last_seq))
         return joined
 
 
@@ -67,12 +73,11 @@ class Run:
         self.asked: list[tuple[int, str]] = []
         self.bytes = 0
 
-    def add(self, entry: Entry, size: int, seq: int, time_ns: int) -> None:
-        """Add a message of about ``size`` bytes that was accepted in the place ``seq``."""
-        author, message, data, id_ = entry
-        if id_:
-            self.asked.append((len(self.events), id_))
-        self.events.append(Event(Kind.MESSAGE, message, author, seq, time_ns, data))
+    def add(self, event: Event, size: int, entry: Entry) -> None:
+        """Add what became of ``entry``, a message of about ``size`` bytes."""
+        if entry.id or entry.asks:
+            self.asked.append((len(self.events), entry.id))
+        self.events.append(event)
         self.bytes += size
 
     @classmethod
@@ -80,8 +85,18 @@ class Run:
         """Return a run of one notice, which nobody wants an ack for."""
         run = cls(notice.kind, notice.author)
         run.events.append(notice)
-        run.bytes = utf8_bytes(notice.message) + 4 * len(notice.author.name) + 96
+        run.bytes = wire_bytes(notice)
         return run
+
+    @classmethod
+    def of_messages(cls, events: Iterable[Event]) -> list[Run]:
+        """Return messages as runs, which nobody wants acks for."""
+        runs: list[Run] = []
+        for event in events:
+            if not runs or runs[-1].author != event.author:
+                runs.append(cls(Kind.MESSAGE, event.author))
+            runs[-1].events.append(event)
+        return runs
 
     def acks(self, epoch: str, queued: int, refused: int) -> list[Event]:
         """Return the answers that the author asked for.
@@ -128,23 +143,37 @@ class Batch:
     Attributes:
         keys: those of the runs' authors.
         only_messages: whether there are no notices among them.
+        first_seq: the place of the first message; 0 if there is none.
+        last_seq: that of the last one.
     """
 
-    __slots__ = ("_parts", "keys", "only_messages", "runs")
+    __slots__ = ("_parts", "first_seq", "keys", "last_seq", "only_messages", "runs")
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
         self.keys = [run.author.key for run in runs]
-        self.only_messages = all(run.kind is Kind.MESSAGE for run in runs)
+        messages = [run for run in runs if run.kind is Kind.MESSAGE]
+        self.only_messages = len(messages) == len(runs)
+        self.first_seq = messages[0].events[0].seq if messages else 0
+        self.last_seq = messages[-1].events[-1].seq if messages else 0
         self._parts: dict[Codec, list[Sequence[Frame]]] = {}
 
-    def frames(self, codec: Codec, view: View = EVERYTHING) -> Sequence[Frame]:
-        """Return what is to be seen, as few frames. A run is encoded when a format first needs it."""
+    def frames(self, codec: Codec, view: View = EVERYTHING, *, apart: bool = False) -> Sequence[Frame]:
+        """Return what is to be seen, as few frames. A run is encoded when a format first needs it.
+
+        Args:
+            codec: the wire format.
+            view: what is to be seen.
+            apart: make no frame of both messages and notices.
+        """
         parts = self._parts.get(codec)
         if parts is None:
             parts = self._parts[codec] = [()] * len(self.runs)
         shown = [parts[place] or self._encode(codec, place) for place in self._places(view)]
-        return codec.join([frame for part in shown for frame in part])
+        frames = [frame for part in shown for frame in part]
+        if apart and not self.only_messages:
+            return [joined for _, group in groupby(frames, _is_message) for joined in codec.join([*group])]
+        return codec.join(frames)
 
     def _places(self, view: View) -> Sequence[int]:
         skip, own_key, own_messages, kinds = view
@@ -155,15 +184,16 @@ class Batch:
         return range(skip, len(self.runs))
 
     def _encode(self, codec: Codec, place: int) -> Sequence[Frame]:
-        part = self._parts[codec][place] = codec.encode(self.runs[place].events)
-        return part
+        events = self.runs[place].events
+        is_message = self.runs[place].kind is Kind.MESSAGE
+        frames: list[Frame] = []
+        end = 0
+        for data, count in codec.encode(events):
+            end += count
+            frames.append((data, count, events[end - 1].seq if is_message else 0))
+        self._parts[codec][place] = frames
+        return frames
 
 
-def utf8_bytes(text: str) -> int:
-    """Return the size of ``text`` in bytes of UTF-8."""
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def wire_bytes(entry: Entry) -> int:
-    """Return about how large the event made of ``entry`` is on the wire, and not less than that."""
-    return utf8_bytes(entry.message) + len(entry.data) + 4 * len(entry.author.name) + 96
+def _is_message(frame: Frame) -> bool:
+    return frame[2] > 0

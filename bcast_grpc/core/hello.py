@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.errors import CallError, ErrorCode, RequestError
-from bcast_grpc.events import Kind
+from bcast_grpc.events import Kind, Position
 
 DEFAULT_ROOM = "lobby"
 
-_KEYS = ("name", "room", "client", "events", "batch", "echo")
-_LATER = ("after", "history")
+_KEYS = ("name", "room", "client", "events", "batch", "echo", "after", "history")
 _NOTICES = {
     "welcome": Kind.WELCOME,
     "joined": Kind.JOINED,
@@ -21,6 +21,7 @@ _NOTICES = {
     "progress": Kind.PROGRESS,
 }
 _SHOWN = 64
+_SEQ = re.compile("[0-9]{1,18}")
 _CONTROLS = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
@@ -35,6 +36,8 @@ class Hello:
         kinds: which kinds of the events that go to all it wants.
         batch: whether its frames may carry several events.
         echo: whether it wants its own messages too.
+        after: the place after which it goes on; None: from now on.
+        history: how many of the last messages it wants first, where there is no ``after``.
     """
 
     name: str = ""
@@ -43,6 +46,8 @@ class Hello:
     kinds: frozenset[Kind] = frozenset({Kind.MESSAGE, Kind.LEFT})
     batch: bool = False
     echo: bool = False
+    after: Position | None = None
+    history: int = 0
 
 
 def read_hello(pairs: Iterable[tuple[str, str]], limits: Limits, prefix: str = "") -> Hello:
@@ -58,8 +63,6 @@ def read_hello(pairs: Iterable[tuple[str, str]], limits: Limits, prefix: str = "
     """
     given: dict[str, str] = {}
     for key, value in pairs:
-        if key in _LATER:
-            raise _invalid(f"{prefix}{key}: this server keeps no history to replay; leave it out")
         if key not in _KEYS:
             raise _invalid(
                 f"{prefix}{shortened(key)}: no such key; there are {', '.join(prefix + known for known in _KEYS)}"
@@ -79,6 +82,8 @@ def read_hello(pairs: Iterable[tuple[str, str]], limits: Limits, prefix: str = "
         kinds=_read_events(given.get("events", "left"), prefix),
         batch=_read_flag("batch", given, prefix),
         echo=_read_flag("echo", given, prefix),
+        after=_read_after(given["after"], prefix) if "after" in given else None,
+        history=_read_history(given.get("history", "0"), prefix),
     )
 
 
@@ -144,6 +149,19 @@ def _read_flag(key: str, given: dict[str, str], prefix: str) -> bool:
     if value not in ("0", "1"):
         raise _invalid(f"{prefix}{key}: {shortened(value)!r} does not fit; it takes 1 or 0")
     return value == "1"
+
+
+def _read_after(value: str, prefix: str) -> Position:
+    epoch, colon, seq = value.rpartition(":")
+    if not (colon and epoch and _SEQ.fullmatch(seq)):
+        raise _invalid(f"{prefix}after: {shortened(value)!r} does not fit; it takes EPOCH:SEQ, as in '3f2a9c1d:42'")
+    return Position(epoch, int(seq))
+
+
+def _read_history(value: str, prefix: str) -> int:
+    if not _SEQ.fullmatch(value):
+        raise _invalid(f"{prefix}history: {shortened(value)!r} does not fit; it takes a number of messages")
+    return int(value)
 
 
 def _invalid(reason: str) -> CallError:

@@ -13,7 +13,7 @@ from bcast_grpc.core.member import Member
 from bcast_grpc.core.rate import RateLimits
 from bcast_grpc.core.room import Room
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import Author, Event, Kind
+from bcast_grpc.events import Author, Event, Kind, Position
 
 _FULL_RETRY_AFTER_S = 5.0
 
@@ -50,14 +50,26 @@ class Hub:
         with self._lock:
             return list(self._rooms)
 
-    def join(self, room_name: str, member: Member) -> Room:
+    def join(self, room_name: str, member: Member, after: Position | None = None, history: int = 0) -> Room:
         """Let a client into a room. One with the same ``bcast-client`` makes room for it and ends with ``REPLACED``.
 
+        Args:
+            room_name: where it goes.
+            member: the client.
+            after: where it goes on; see ``Room.add``.
+            history: how many earlier messages it wants.
+
         Raises:
-            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN``, ``BROKER_UNAVAILABLE``; ``METADATA_INVALID``, where ``after``
+                does not fit.
         """
         with self._lock:
             room = self._room(room_name)
+            try:
+                room.check_after(after)
+            except CallError:
+                self._free(room)
+                raise
             replaced = room.replaced_by(member)
             if not replaced and self._clients >= self.limits.max_clients:
                 self._free(room)
@@ -73,7 +85,7 @@ class Hub:
                 )
             else:
                 self._clients += 1
-            room.add(member)
+            room.add(member, after, history)
             self._announce(room, member.author, replaced.author.name if replaced else "")
         return room
 
@@ -115,6 +127,11 @@ class Hub:
         with self._lock:
             room.detach(author)
             self._free(room)
+
+    def expire(self) -> None:
+        """Let go of what is kept for longer than it is to be. To be called now and then."""
+        with self._lock:
+            self._broker.expire()
 
     def report_progress(self) -> None:
         """Tell every client that wants to know how far its room has come."""

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 _ROUND_BYTES = 256 * 1024 * 1024
 _LEAST_BYTES = 32 * 1024
+
+
+class SlowPolicy(Enum):
+    """What becomes of a client whose queue is full."""
+
+    DISCONNECT = "disconnect"
+    DROP = "drop"
+    CATCH_UP = "catch-up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +26,7 @@ class Limits:
         max_message_bytes: text and data of one message.
         queue_messages: queued for one client.
         queue_bytes: queued for one client, in bytes on the wire; room for one message at least.
+        slow_policy: what becomes of a client whose queue is full.
         rate: messages a second for one client; None: no bound.
         burst: messages at once for one client, where ``rate`` is given.
         max_name: characters.
@@ -28,6 +38,7 @@ class Limits:
     max_message_bytes: int = 65_536
     queue_messages: int = 20_000
     queue_bytes: int = 4 * 1024 * 1024
+    slow_policy: SlowPolicy = SlowPolicy.DISCONNECT
     rate: float | None = None
     burst: int = 1
     max_name: int = 64

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bcast_grpc.core.batch import Frame
+from bcast_grpc.core.limits import SlowPolicy
 from bcast_grpc.core.outbox import Outbox, OutboxClosed
+from bcast_grpc.core.replay import Replay
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Author, Event, Kind
 
@@ -27,9 +29,13 @@ class Member:
         kinds: which kinds of the events that go to all it wants; messages are always among them.
         echo: whether it wants its own messages too.
         reader: whether it only reads (``Subscribe``).
+        policy: what becomes of it when its queue is full.
         since_ns: since when it is connected, in nanoseconds since 1970.
         start: the number of the first run that it is to get.
+        arrival: the room's head when it came.
         round: the flush that set its writer off, until that has written everything; 0: none.
+        replay: how far it has been fed from the history, until it is level with the others.
+        leaving: what to do when it is level.
     """
 
     author: Author
@@ -37,42 +43,68 @@ class Member:
     kinds: frozenset[Kind] = MESSAGES_ONLY
     echo: bool = False
     reader: bool = False
+    policy: SlowPolicy = SlowPolicy.DISCONNECT
     since_ns: int = field(default_factory=time.time_ns)
     start: int = 0
+    arrival: int = 0
     round: int = 0
+    replay: Replay | None = None
+    leaving: Callable[[], None] | None = None
 
     def answer(self, answers: Sequence[Event]) -> None:
         """Queue answers to this client's own requests."""
         if not answers:
             return
-        self.offer(self.outbox.codec.frames(answers))
+        self.offer(self.outbox.codec.frames(answers), reserve=self.policy is not SlowPolicy.DISCONNECT)
 
     def begin_round(self, round_: int) -> int:
         """Take part in the round of writes of a flush; return 1, to be added up."""
         self.round = round_
         return 1
 
-    def offer(self, frames: Sequence[Frame], *, wake: bool = True) -> bool | None:
-        """Queue ``frames``. A client whose queue is full is disconnected. For ``wake`` see ``Outbox.offer``.
+    def offer(self, frames: Sequence[Frame], *, wake: bool = True, reserve: bool = False) -> bool | None:
+        """Queue ``frames``; see ``Outbox.offer``. A client whose queue is full is disconnected, unless it may drop.
 
         Returns:
             False if the queue refused them; None if the client is leaving and gets nothing more.
         """
         outbox = self.outbox
+        dropping = outbox.dropping
         try:
-            if outbox.offer(frames, wake=wake):
+            if outbox.offer(frames, wake=wake, drop=self.policy is SlowPolicy.DROP, reserve=reserve):
+                if outbox.dropping and not dropping:
+                    self._log("the oldest messages are dropped")
                 return True
         except OutboxClosed:
             return None
-        logger.warning("slow consumer: session %s, %d messages queued", self.author.session, outbox.queued_messages)
+        self._log("disconnected")
         outbox.close(slow_consumer(outbox), discard=True)
         return False
+
+    def try_offer(self, frames: Sequence[Frame], *, wake: bool = True) -> bool | None:
+        """As ``offer``, but a client whose queue is full falls behind instead: it is to be fed from the history."""
+        outbox = self.outbox
+        try:
+            return outbox.offer(frames, wake=wake)
+        except OutboxClosed:
+            return None
+
+    def fall_behind(self, last_seq: int) -> None:
+        """Feed the client from the history, after the message in the place ``last_seq``."""
+        self.replay = Replay(last_seq)
+        self._log("it is fed from the history")
+
+    def _log(self, what: str) -> None:
+        logger.warning(
+            "slow consumer: session %s, %d messages queued: %s", self.author.session, self.outbox.queued_messages, what
+        )
 
 
 def slow_consumer(outbox: Outbox) -> CallError:
     """Return what ends the call of a client that does not read what is queued for it."""
+    last = f"; the last message that was sent to it is {outbox.seq}" if outbox.seq else ""
     return CallError(
         ErrorCode.SLOW_CONSUMER,
         f"this client read too slowly: {outbox.max_messages} messages or {outbox.max_bytes} bytes is what is queued"
-        " for one",
+        f" for one{last}",
     )

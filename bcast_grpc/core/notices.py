@@ -13,6 +13,8 @@ from bcast_grpc.events import (
     Closing,
     Error,
     Event,
+    Gap,
+    GapReason,
     Kind,
     Member,
     Members,
@@ -38,10 +40,20 @@ def left(author: Author) -> Event:
     return Event(Kind.LEFT, f"{author.name} left", author, time_ns=time.time_ns())
 
 
-def welcome(author: Author, room: str, head: Position, members: int) -> Event:
+def welcome(author: Author, room: str, head: Position, members: int, *, resumed: bool = False) -> Event:
     """The client is in, and sees what comes after ``head``."""
-    detail = Welcome(author.session, room, head.epoch, False, members)
+    detail = Welcome(author.session, room, head.epoch, resumed, members)
     return Event(Kind.WELCOME, f"welcome to {room}: {members} here", author, head.seq, time.time_ns(), detail=detail)
+
+
+def gap(first_missed: int, last_missed: int, reason: GapReason) -> Event:
+    """The client is not given some messages."""
+    count = last_missed - first_missed + 1
+    text = {
+        GapReason.TRIMMED: f"missed {count}: older than what is kept",
+        GapReason.SLOW: f"missed {count}: they came faster than they were read",
+    }.get(reason, "the room's order began anew")
+    return Event(Kind.GAP, text, time_ns=time.time_ns(), detail=Gap(first_missed, last_missed, reason))
 
 
 def progress(head: Position) -> Event:

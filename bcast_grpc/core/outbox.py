@@ -6,8 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec, Frame
 from bcast_grpc.errors import CallError
+from bcast_grpc.events import GapReason
+
+_WITH_RESERVE = 1.25
 
 
 class OutboxClosed(Exception):
@@ -22,6 +26,8 @@ class Outbox:
         max_messages: bound of the queue in events.
         max_bytes: bound of the queue in bytes on the wire.
         wake: tells the writer that there is something to take; harmless where there is not.
+        seq: the place of the last message that was taken to be written, or dropped.
+        dropping: whether messages have been dropped since the queue was last empty.
         idle: whether the writer found the queue empty and waits to be woken.
         error: why the client's call is to end, once closed; None for a good end.
         discarded: whether what was queued has been dropped, so that there is no use in waiting for a write.
@@ -35,6 +41,9 @@ class Outbox:
         self.error: CallError | None = None
         self.discarded = False
         self.wake = wake
+        self.seq = 0
+        self.dropping = False
+        self._dropped_seq = 0
         self._closed = False
         self._lock = threading.Lock()
         self._frames: deque[Frame] = deque()
@@ -61,14 +70,16 @@ class Outbox:
         """Whether more than half of a bound is taken."""
         return self._messages > self.max_messages // 2 or self._bytes > self.max_bytes // 2
 
-    def offer(self, frames: Sequence[Frame], *, wake: bool = True) -> bool:
+    def offer(self, frames: Sequence[Frame], *, wake: bool = True, drop: bool = False, reserve: bool = False) -> bool:
         """Queue ``frames``, all or none, without waiting.
+
+        Cost: O(len(frames)), which is 1 unless they are larger than a frame may be. Order: first in, first out.
 
         Args:
             frames: each with the number of events in it.
             wake: wake an idle writer; without it the caller says ``wake()``, later.
-
-        Cost: O(len(frames)), which is 1 unless they are larger than a frame may be. Order: first in, first out.
+            drop: if need be, drop the oldest messages that are queued; a ``GAP`` tells of them in their place.
+            reserve: take a quarter more than the bounds, for what is in no history.
 
         Returns:
             False if that would exceed ``max_messages`` or ``max_bytes``.
@@ -79,14 +90,18 @@ class Outbox:
         with self._lock:
             if self._closed:
                 raise OutboxClosed
-            messages, size = self._messages, self._bytes
-            for data, count in frames:
+            messages = size = 0
+            for data, count, _ in frames:
                 messages += count
                 size += len(data)
-            if messages > self.max_messages or size > self.max_bytes:
-                return False
+            if not self._fits(messages, size, reserve):
+                if drop:
+                    self._drop(messages, size)
+                if not self._fits(messages, size, reserve):
+                    return False
             self._frames.extend(frames)
-            self._messages, self._bytes = messages, size
+            self._messages += messages
+            self._bytes += size
             woken, self.idle = self.idle, False
         if woken and wake:
             self.wake()
@@ -100,24 +115,52 @@ class Outbox:
         """
         with self._lock:
             if not self._frames:
+                if self._dropped_seq:
+                    return self._tell_dropped()
                 self.idle = not self._closed
+                self.dropping = False
                 return None
-            data, count = self._frames.popleft()
-            limit = self.codec.frame_bytes
-            size = len(data)
-            if not limit or not self._frames or size + len(self._frames[0][0]) > limit:
-                self._messages -= count
-                self._bytes -= size
-                return data
+            data, count, last_seq = self._frames[0]
+            if self._dropped_seq and last_seq:
+                return self._tell_dropped()
+            self._frames.popleft()
+            self.seq = last_seq or self.seq
             parts = [data]
-            while self._frames and size + len(self._frames[0][0]) <= limit:
-                data, events = self._frames.popleft()
+            size = len(data)
+            while self._frames and size + len(self._frames[0][0]) <= self.codec.frame_bytes:
+                if self._dropped_seq and self._frames[0][2]:
+                    break
+                data, events, last_seq = self._frames.popleft()
                 parts.append(data)
                 size += len(data)
                 count += events
+                self.seq = last_seq or self.seq
             self._messages -= count
             self._bytes -= size
-        return b"".join(parts)
+        return b"".join(parts) if len(parts) > 1 else data
+
+    def _fits(self, messages: int, size: int, reserve: bool = False) -> bool:
+        share = _WITH_RESERVE if reserve else 1
+        return self._messages + messages <= self.max_messages * share and self._bytes + size <= self.max_bytes * share
+
+    def _tell_dropped(self) -> bytes:
+        gap = notices.gap(self.seq + 1, self._dropped_seq, GapReason.SLOW)
+        self.seq, self._dropped_seq = self._dropped_seq, 0
+        return self.codec.frames([gap])[0][0]
+
+    def _drop(self, messages: int, size: int) -> None:
+        kept: list[Frame] = []
+        while self._frames and not self._fits(messages, size):
+            frame = self._frames.popleft()
+            data, count, last_seq = frame
+            if last_seq:
+                self._messages -= count
+                self._bytes -= len(data)
+                self._dropped_seq = last_seq
+                self.dropping = True
+            else:
+                kept.append(frame)
+        self._frames.extendleft(reversed(kept))
 
     def close(self, error: CallError | None = None, *, discard: bool = False) -> None:
         """Take in nothing more; the first call says how the client's call ends.
@@ -135,6 +178,7 @@ class Outbox:
             if discard:
                 self.discarded = True
                 self._frames.clear()
+                self._dropped_seq = 0
                 self._messages = self._bytes = 0
             self.idle = False
         self.wake()

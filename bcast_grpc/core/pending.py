@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bcast_grpc.core.batch import Run, wire_bytes
-from bcast_grpc.events import Entry, Kind
+from bcast_grpc.core.batch import Run
+from bcast_grpc.events import Entry, Event, Kind, wire_bytes
 
 
 class Pending:
@@ -53,20 +53,20 @@ class Pending:
         self._bytes += run.bytes
         self._growing = False
 
-    def extend(self, entries: Sequence[Entry], seq: int, time_ns: int) -> None:
-        """Add messages that were accepted in the places from ``seq`` on."""
+    def extend(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
+        """Add messages that were accepted, and the events made of them."""
         run = self._runs[-1] if self._growing and self._runs else None
-        for place, entry in enumerate(entries, seq):
-            size = wire_bytes(entry)
+        for entry, event in zip(entries, events, strict=True):
+            size = wire_bytes(event)
             if (
                 run is None
-                or run.author != entry.author
+                or run.author != event.author
                 or len(run.events) >= self._batch_messages
                 or run.bytes + size > self.batch_bytes
             ):
-                run = Run(Kind.MESSAGE, entry.author)
+                run = Run(Kind.MESSAGE, event.author)
                 self._runs.append(run)
-            run.add(entry, size, place, time_ns)
+            run.add(event, size, entry)
             self._bytes += size
         self._growing = True
         self._messages += len(entries)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from bcast_grpc import events
@@ -12,11 +13,12 @@ from bcast_grpc.broker.base import Broker
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
 from bcast_grpc.core.clock import FlushClock, Scheduler
-from bcast_grpc.core.limits import Limits
-from bcast_grpc.core.member import Member
+from bcast_grpc.core.limits import Limits, SlowPolicy
+from bcast_grpc.core.member import MESSAGES_ONLY, Member
 from bcast_grpc.core.pending import Pending
+from bcast_grpc.core.replay import Replay, Replays
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
-from bcast_grpc.events import Author, Entry, Event, Kind, Position
+from bcast_grpc.events import Ack, Author, Entry, Event, GapReason, Kind, Place, Position
 
 
 class _Tally(NamedTuple):
@@ -36,8 +38,6 @@ class Room:
     Args:
         lock: the hub's; ``add``, ``remove``, ``attach``, ``detach`` and ``tell`` are called with it held.
 
-    Attributes:
-        head: the last place that was given.
     """
 
     def __init__(self, name: str, broker: Broker, scheduler: Scheduler, limits: Limits, lock: threading.RLock) -> None:
@@ -53,7 +53,10 @@ class Room:
         self._pending = Pending(limits.batch_messages, limits.batch_bytes(1))
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
-        self.head: Position = broker.open(name, self)
+        self._order = broker.open(name, self)
+        self._flushed = self._order.history.head  # what the last flush has pushed
+        self._replays = Replays(self._order.history)
+        self._fed: set[Member] = set()
 
     def end(self) -> None:
         """Let the broker forget the room, when nobody needs it any more."""
@@ -61,18 +64,97 @@ class Room:
         self._broker.forget(self.name)
 
     @property
+    def lock(self) -> threading.RLock:
+        """The hub's."""
+        return self._lock
+
+    @property
+    def head(self) -> Position:
+        """The place of the last message that was accepted."""
+        return Position(self._order.epoch, self._order.history.head)
+
+    @property
     def empty(self) -> bool:
         """Whether nobody needs this room any more."""
         return not self.members and not self._answerers
 
-    def add(self, member: Member) -> None:
-        """Let a client in: it gets what is accepted from now on, its welcome first."""
+    def check_after(self, after: Position | None) -> None:
+        """Check the place where a client wants to go on.
+
+        Raises:
+            CallError: ``METADATA_INVALID``: there is no such place yet.
+        """
+        head = self.head
+        if after and after.epoch == head.epoch and after.seq > head.seq:
+            raise CallError(
+                ErrorCode.METADATA_INVALID,
+                f"after: {after.epoch}:{after.seq} is beyond the head of the room, which is {head.seq}",
+            )
+
+    def add(self, member: Member, after: Position | None = None, history: int = 0) -> None:
+        """Let a client in: it gets what is accepted from now on, its welcome first.
+
+        Args:
+            member: the client.
+            after: where it wants to go on: it gets what came after that, or a ``GAP`` for what is not kept.
+            history: otherwise: how many of the last messages it gets.
+        """
         self.members[member.author.session] = member
         self._pending.batch_bytes = self._limits.batch_bytes(len(self.members))
         self._clients[member.author.key, member.reader] = member
         member.start = self._pending.mark()
+        gap = self._begin_replay(member, after, history)
         if Kind.WELCOME in member.kinds:
-            member.answer([notices.welcome(member.author, self.name, self.head, len(self.members))])
+            resumed = after is not None and gap is None
+            member.answer([notices.welcome(member.author, self.name, self.head, len(self.members), resumed=resumed)])
+        if gap:
+            member.answer([gap])
+
+    def _begin_replay(self, member: Member, after: Position | None, history: int) -> Event | None:
+        """Have a client fed from the history, if it wants to; return the ``GAP`` that it is to be told of first."""
+        kept, head = self._order.history.first, self._order.history.head
+        member.arrival = member.outbox.seq = head
+        if after is None:
+            cursor = max(head - history, kept - 1) if history else head
+            gap = None
+        elif after.epoch != self._order.epoch:
+            cursor, gap = kept - 1, notices.gap(0, 0, GapReason.NEW_EPOCH)
+        elif after.seq + 1 < kept:
+            cursor, gap = kept - 1, notices.gap(after.seq + 1, kept - 1, GapReason.TRIMMED)
+        else:
+            cursor, gap = after.seq, None
+        if cursor < head:
+            member.replay = Replay(cursor)
+            self._fed.add(member)
+        return gap
+
+    def feed(self, member: Member) -> bytes | None:
+        """Return the next frame from the history for a client that is fed from it, until it is level."""
+        with self._lock:
+            replay = member.replay
+            if replay is None or member.outbox.closed:
+                return None
+            while not replay.frames and replay.cursor < self._flushed:
+                self._replays.read(replay, self._flushed, member.outbox.codec, member.author, echo=member.echo)
+            if frame := replay.take():
+                return frame
+            if replay.cursor >= self._flushed and member.start <= self._pending.first:
+                member.outbox.seq = replay.cursor
+                self._level(member)
+        return None
+
+    def _level(self, member: Member) -> None:
+        """Let a client that was fed from the history get the next flush like all the others."""
+        member.replay, member.start = None, 0
+        leave, member.leaving = member.leaving, None
+        if leave:
+            leave()
+        self._fed_no_more(member)
+
+    def _fed_no_more(self, member: Member) -> None:
+        self._fed.discard(member)
+        if not self._fed:
+            self._replays.forget()
 
     def replaced_by(self, member: Member) -> Member | None:
         """Return the member with the same ``bcast-client``, whose place ``member`` would take."""
@@ -84,6 +166,7 @@ class Room:
             return False
         del self.members[member.author.session]
         self._pending.batch_bytes = self._limits.batch_bytes(max(1, len(self.members)))
+        self._fed_no_more(member)
         del self._clients[member.author.key, member.reader]
         return True
 
@@ -127,12 +210,16 @@ class Room:
                 raise CallError(ErrorCode.INTERNAL, f"everyone has left {self.name}")
             self._broker.publish(self.name, entries)
 
-    def accepted(self, entries: Sequence[Entry], first_seq: int, time_ns: int) -> None:
+    def accepted(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
         """Take entries that the broker put in order."""
         with self._lock:
-            self._pending.extend(entries, first_seq, time_ns)
-            self.head = Position(self.head.epoch, first_seq + len(entries) - 1)
+            self._pending.extend(entries, events)
             self._clock.poke(full=self._pending.full)
+
+    def repeated(self, entry: Entry, place: Place) -> None:
+        """Acknowledge an entry that has its place already."""
+        ack = Ack(place.seq, self._order.epoch, duplicate=True)
+        self._answer(entry.author.session, [notices.sent(ack, entry.id, place.time_ns)])
 
     def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
         """Tell the authors of entries that the broker could not take."""
@@ -140,8 +227,15 @@ class Room:
             self._answer(entry.author.session, [notices.error(error, entry.id)])
 
     def leave(self, member: Member, answers: Sequence[Event], error: CallError | None = None) -> None:
-        """End a client's call once it was given what is pending, and ``answers`` after that."""
+        """End a client's call once it was given what is pending and what it is fed, and ``answers`` after that."""
         with self._lock:
+            self._broker.settle(partial(self._leave, member, answers, error))
+
+    def _leave(self, member: Member, answers: Sequence[Event], error: CallError | None) -> None:
+        with self._lock:
+            if member.replay and not error:
+                member.leaving = partial(self._leave, member, answers, error)
+                return
             self._leaving.append(_Leaving(member, answers, error, self._pending.mark()))
             self._clock.poke()
 
@@ -156,13 +250,14 @@ class Room:
     def _flush(self, round_: int) -> int:
         with self._lock:
             first = self._pending.first
-            runs = self._pending.take()
+            batch = Batch(self._pending.take())
+            self._flushed = batch.last_seq or self._flushed
             members = list(self.members.values())
             waiting, self._waiting = self._waiting, []
             ready = [leaving for leaving in self._leaving if leaving.mark <= self._pending.first]
             self._leaving = [leaving for leaving in self._leaving if leaving.mark > self._pending.first]
-        tallies, writers = self._push(Batch(runs), first, members, round_)
-        writers += self._acknowledge(runs, tallies, round_)
+        tallies, writers = self._push(batch, first, members, round_)
+        writers += self._acknowledge(batch.runs, tallies, round_)
         for member, answers, error, _ in ready:
             member.answer(answers)
             member.outbox.close(error)
@@ -184,17 +279,23 @@ class Room:
         """Offer to every member what it is to get; return how that went, and how many writers it set off."""
         authors = set(batch.keys)
         views: dict[View, list[Member]] = defaultdict(list)
+        fed: Counter[View] = Counter()
         for member in members:
             key = member.author.key
             is_author = key in authors
-            view = View(
-                member.start - first if member.start > first else 0,
-                key if is_author else None,
-                is_author and member.echo,
-                None if batch.only_messages else member.kinds,
-            )
-            views[view].append(member)
-        tallies = []
+            if member.replay:
+                fed[View(own_key=key if is_author else None)] += 1
+                view = self._view_of_fed(batch, member, first)
+            else:
+                view = View(
+                    member.start - first if member.start > first else 0,
+                    key if is_author else None,
+                    is_author and member.echo,
+                    None if batch.only_messages else member.kinds,
+                )
+            if view:
+                views[view].append(member)
+        tallies = [_Tally(view, count, 0) for view, count in fed.items()]
         writers = 0
         for view, group in views.items():
             tally, started = self._offer(batch, view, group, round_)
@@ -202,20 +303,35 @@ class Room:
             writers += started
         return tallies, writers
 
+    def _view_of_fed(self, batch: Batch, member: Member, first: int) -> View | None:
+        """Return which notices a client is to see that is fed with messages from the history; None: there are none."""
+        if member.outbox.idle:
+            self._clock.set_off(member.outbox.wake, 0)  # what was flushed, it may read
+        if batch.only_messages:
+            return None
+        return View(max(0, member.start - first), member.author.key, kinds=member.kinds - MESSAGES_ONLY)
+
     def _offer(self, batch: Batch, view: View, group: Sequence[Member], round_: int) -> tuple[_Tally, int]:
         frames: dict[Codec, Sequence[Frame]] = {}
         sizes: dict[Codec, int] = {}
+        policy = self._limits.slow_policy
+        any_messages = batch.last_seq and (view.kinds is None or Kind.MESSAGE in view.kinds)
         writers = queued = refused = 0
         for member in group:
             outbox = member.outbox
             codec = outbox.codec
             if codec not in frames:
-                frames[codec] = batch.frames(codec, view)
-                sizes[codec] = sum(len(data) for data, _ in frames[codec])
+                frames[codec] = batch.frames(codec, view, apart=policy is SlowPolicy.DROP)
+                sizes[codec] = sum(len(data) for data, _, _ in frames[codec])
             if not frames[codec]:
                 continue
             idle = outbox.idle
-            taken = member.offer(frames[codec], wake=False)
+            if policy is SlowPolicy.CATCH_UP and any_messages:
+                taken = member.try_offer(frames[codec], wake=False)
+                if taken is False:
+                    self._fall_behind(batch, view, member)
+            else:
+                taken = member.offer(frames[codec], wake=False, reserve=policy is not SlowPolicy.DISCONNECT)
             if taken:
                 queued += 1
                 if idle:
@@ -225,6 +341,14 @@ class Room:
                 refused += 1
         return _Tally(view, queued, refused), writers
 
+    def _fall_behind(self, batch: Batch, view: View, member: Member) -> None:
+        """Feed a client whose queue is full from the history, and give it the notices, which are not in there."""
+        member.fall_behind(max(batch.first_seq - 1, member.arrival))
+        self._fed.add(member)
+        notices_only = view._replace(own_key=member.author.key, kinds=member.kinds - MESSAGES_ONLY)
+        if frames := batch.frames(member.outbox.codec, notices_only):
+            member.offer(frames, wake=False, reserve=True)
+
     def _acknowledge(self, runs: Sequence[Run], tallies: Sequence[_Tally], round_: int) -> int:
         """Give the authors their acks, and return how many further writers that set off."""
         answers: dict[str, list[Event]] = defaultdict(list)
@@ -232,7 +356,7 @@ class Room:
             if run.asked:
                 others = [t for t in tallies if t.view.skip <= place and t.view.own_key != run.author.key]
                 queued, refused = sum(t.queued for t in others), sum(t.refused for t in others)
-                answers[run.author.session] += run.acks(self.head.epoch, queued, refused)
+                answers[run.author.session] += run.acks(self._order.epoch, queued, refused)
         writers = 0
         for session, acks in answers.items():
             member = self.members.get(session)

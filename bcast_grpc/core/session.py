@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from bcast_grpc.core import notices
-from bcast_grpc.core.batch import Codec, utf8_bytes
+from bcast_grpc.core.batch import Codec
 from bcast_grpc.core.hello import Hello, check_name, shortened
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.errors import BcastError, CallError, ErrorCode, RequestError
-from bcast_grpc.events import Author, Entry, Event, Request, relayed
+from bcast_grpc.events import Author, Entry, Event, Request, relayed, utf8_bytes
 
 _SLICE = 256
 
@@ -38,14 +38,14 @@ class Session:
     def __init__(self, hub: Hub, hello: Hello, codec: Codec, *, wake: Callable[[], None], reader: bool = False) -> None:
         limits = hub.limits
         self.outbox = Outbox(codec, max_messages=limits.queue_messages, max_bytes=limits.queue_bytes, wake=wake)
-        self._member = Member(_author(hello), self.outbox, hello.kinds, hello.echo, reader)
+        self._member = Member(_author(hello), self.outbox, hello.kinds, hello.echo, reader, limits.slow_policy)
         self._hub = hub
         self._leaving = False
         self._asking = False
         self._slice = min(_SLICE, limits.batch_messages)
         self._entries: list[Entry] = []
         self._answers: list[Event] = []
-        self._room = hub.join(hello.room, self._member)
+        self._room = hub.join(hello.room, self._member, hello.after, hello.history)
 
     @property
     def id(self) -> str:
@@ -99,6 +99,8 @@ class Session:
     def take(self) -> bytes | None:
         """Take the next frame to write; None if there is nothing. See ``Outbox.take``."""
         frame = self.outbox.take()
+        if frame is None and self._member.replay:
+            frame = self._room.feed(self._member)
         if frame is None:
             self._room.written(self._member)
         return frame
@@ -203,7 +205,7 @@ class Publisher:
             BcastError: the message is not accepted.
         """
         entry = _entry(self._hub, self._author, request, self._rate_key)
-        self._room.publish([entry._replace(id=entry.id or self.id)])  # without an id nothing would be acknowledged
+        self._room.publish([entry._replace(asks=True)])
 
     def close(self) -> None:
         """Let go of the room. To be called whatever happened."""

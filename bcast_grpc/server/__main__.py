@@ -57,8 +57,8 @@ async def serve(settings: Settings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    server = Server(settings)
     try:
+        server = Server(settings)
         await server.start()
     except CannotStart as error:
         print(error, file=sys.stderr)

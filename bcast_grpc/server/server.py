@@ -8,14 +8,18 @@ import ipaddress
 import logging
 import random
 import socket
+from collections.abc import Callable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.broker.sqlite import CannotOpen, SqliteBroker
 from bcast_grpc.core.hub import Hub
-from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.grpc import SERVICE, ChatService
 from bcast_grpc.transport.scheduler import LoopScheduler
@@ -26,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _CLIENTS_BACK_PER_S = 1000
 _LAST_WORDS_S = 0.5
+_EXPIRE_S = 5.0
 
 
 class CannotStart(Exception):
@@ -45,16 +50,19 @@ class Server:
     Attributes:
         hub: the registry of rooms and clients; an application may publish into it from any thread.
         port: what it listens on, once started.
+
+    Raises:
+        CannotStart: the store cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._scheduler = LoopScheduler()
-        self._broker = MemoryBroker()
+        self._broker = _broker(settings)
         self.hub = Hub(self._broker, self._scheduler, _limits(settings))
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(options=_options(settings))
-        self._progress: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
         self.port = 0
 
     @property
@@ -82,7 +90,10 @@ class Server:
         await self._grpc.start()
         for service in ("", SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        self._progress = asyncio.create_task(self._report_progress())
+        self._chores = [
+            asyncio.create_task(_repeat(settings.progress_s, self.hub.report_progress)),
+            asyncio.create_task(_repeat(_EXPIRE_S, self.hub.expire)),
+        ]
         if not _is_loopback(settings.host):
             logger.warning(
                 "anyone who reaches %s can read and write: there is no TLS and there are no tokens", self.address
@@ -95,8 +106,7 @@ class Server:
         """
         logger.info("draining: %d clients", self.hub.clients)
         await self._health.enter_graceful_shutdown()
-        if self._progress:
-            self._progress.cancel()
+        self._end_chores()
         empty = asyncio.Event()
         spread_s = max(1.0, self.hub.clients / _CLIENTS_BACK_PER_S)
         self.hub.close(
@@ -114,15 +124,19 @@ class Server:
 
     async def stop(self) -> None:
         """Stop at once; clients see ``UNAVAILABLE`` or a lost connection."""
-        if self._progress:
-            self._progress.cancel()
+        self._end_chores()
         await self._grpc.stop(_LAST_WORDS_S)  # for statuses on their way; health watches would stay for ever
         self._broker.close()
 
-    async def _report_progress(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.progress_s)
-            self.hub.report_progress()
+    def _end_chores(self) -> None:
+        for chore in self._chores:
+            chore.cancel()
+
+
+async def _repeat(interval_s: float, chore: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        chore()
 
 
 def _limits(settings: Settings) -> Limits:
@@ -133,6 +147,26 @@ def _limits(settings: Settings) -> Limits:
         queue_bytes=settings.queue_bytes,
         rate=settings.rate,
         burst=settings.burst or 1,
+        slow_policy=SlowPolicy(settings.slow_policy),
+    )
+
+
+def _broker(settings: Settings) -> Broker:
+    retention = _retention(settings)
+    if settings.store == "memory:":
+        return MemoryBroker(retention)
+    try:
+        return SqliteBroker(settings.store.removeprefix("sqlite:"), retention)
+    except CannotOpen as error:
+        raise CannotStart(str(error)) from None
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        messages=settings.history_messages,
+        bytes=settings.history_bytes,
+        age_s=settings.history_age_s,
+        dedup_s=settings.dedup_s,
     )
 
 

@@ -2,48 +2,98 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.broker.order import Order
+from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.errors import BcastError
-from bcast_grpc.events import Author, Entry, Position
+from bcast_grpc.events import Author, Entry, Event, Place
+
+
+@dataclass
+class Clock:
+    """The time, which passes when it is told to."""
+
+    now_ns: int = field(default_factory=time.time_ns)
+
+    def __call__(self) -> int:
+        """Return it."""
+        return self.now_ns
+
+    def pass_s(self, seconds: float) -> None:
+        """Let it pass."""
+        self.now_ns += round(seconds * 1e9)
+
+
+class Make(Protocol):
+    """Makes a broker; with the same place it has what another one kept there."""
+
+    def __call__(self, place: Path, retention: Retention, clock: Clock) -> Broker:
+        """Make it."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class BrokerKind:
     """One kind of broker.
 
     Attributes:
-        make: returns one with nothing in it.
-        wait: returns when it has answered everything that it was asked.
+        make: returns one.
+        durable: whether another one that is made later goes on with what this one had.
     """
 
-    make: Callable[[], Broker]
-    wait: Callable[[Broker], None] = lambda _: None
+    make: Make
+    durable: bool = False
 
 
-BROKERS = {"memory": Kind(MemoryBroker)}
+BROKERS = {
+    "memory": BrokerKind(lambda _, retention, clock: MemoryBroker(retention, clock)),
+    "sqlite": BrokerKind(lambda place, retention, clock: SqliteBroker(place / "store", retention, clock), durable=True),
+}
+KEEPING = Retention(messages=1000, bytes=1 << 20, age_s=60, dedup_s=10)
+
+
+def wait(broker: Broker) -> None:
+    """Wait until it has answered everything that it was asked."""
+    answered = threading.Event()
+    broker.settle(answered.set)
+    assert answered.wait(30)
 
 
 @dataclass
 class Room:
     """The room on the other side, and what it was told."""
 
+    lock: threading.RLock = field(default_factory=threading.RLock)
     accepted_entries: list[tuple[int, Entry]] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    calls: int = 0
+    repeated_entries: list[tuple[Entry, Place]] = field(default_factory=list)
     refused_entries: list[tuple[Entry, BcastError]] = field(default_factory=list)
 
-    def accepted(self, entries: Sequence[Entry], first_seq: int, time_ns: int) -> None:
+    def accepted(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
         """Take entries with their places."""
-        self.accepted_entries += enumerate(entries, first_seq)
-        self.times.append(time_ns)
+        self.accepted_entries += [(event.seq, entry) for entry, event in zip(entries, events, strict=True)]
+        self.events += events
+        self.calls += 1
+
+    def repeated(self, entry: Entry, place: Place) -> None:
+        """Take note of an entry that has its place already."""
+        self.repeated_entries.append((entry, place))
 
     def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
         """Take back entries without a place."""
@@ -51,15 +101,21 @@ class Room:
 
 
 @pytest.fixture(params=BROKERS)
-def kind(request: pytest.FixtureRequest) -> Kind:
+def kind(request: pytest.FixtureRequest) -> BrokerKind:
     """Each kind of broker."""
     return BROKERS[request.param]
 
 
 @pytest.fixture
-def broker(kind: Kind) -> Iterator[Broker]:
+def clock() -> Clock:
+    """The brokers' time."""
+    return Clock()
+
+
+@pytest.fixture
+def broker(kind: BrokerKind, tmp_path: Path, clock: Clock) -> Iterator[Broker]:
     """A broker with nothing in it."""
-    broker = kind.make()
+    broker = kind.make(tmp_path, KEEPING, clock)
     yield broker
     broker.close()
 
@@ -76,10 +132,9 @@ def entries(*texts: str) -> list[Entry]:
 
 def test_a_new_order_begins_at_0(broker: Broker) -> None:
     """A room that nothing was said in has an epoch, and no place was given in it."""
-    position = broker.open(new_room(), Room())
-    assert isinstance(position, Position)
-    assert position.epoch
-    assert position.seq == 0
+    order = broker.open(new_room(), Room())
+    assert order.epoch
+    assert (order.history.head, order.history.first, len(order.history)) == (0, 1, 0)
 
 
 def test_epochs_are_names_that_anyone_can_write_down(broker: Broker) -> None:
@@ -93,37 +148,37 @@ def test_epochs_are_names_that_anyone_can_write_down(broker: Broker) -> None:
         assert not {":", " ", ","} & set(epoch)
 
 
-def test_places_rise_by_one_from_1_on(kind: Kind, broker: Broker) -> None:
+def test_places_rise_by_one_from_1_on(broker: Broker) -> None:
     """Every entry gets the next place, in the order of publishing, whether alone or with others."""
     room, name = Room(), new_room()
     broker.open(name, room)
     broker.publish(name, entries("a", "b"))
     broker.publish(name, entries("c"))
-    kind.wait(broker)
+    wait(broker)
     assert room.accepted_entries == list(enumerate(entries("a", "b", "c"), 1))
     assert room.refused_entries == []
 
 
-def test_entries_come_back_as_they_were(kind: Kind, broker: Broker) -> None:
+def test_entries_come_back_as_they_were(broker: Broker) -> None:
     """Author, text, payload and id are the broker's to keep, not to change."""
     room, name = Room(), new_room()
     broker.open(name, room)
     entry = Entry(Author("s", "José", ":c"), "José: \x00ñ\U0001f600", bytes(range(256)), "id")
     broker.publish(name, [entry])
-    kind.wait(broker)
+    wait(broker)
     assert room.accepted_entries == [(1, entry)]
 
 
-def test_acceptance_has_a_time(kind: Kind, broker: Broker) -> None:
+def test_acceptance_has_a_time(broker: Broker, clock: Clock) -> None:
     """In nanoseconds since 1970."""
     room, name = Room(), new_room()
     broker.open(name, room)
     broker.publish(name, entries("a"))
-    kind.wait(broker)
-    assert all(1_700_000_000 * 10**9 < time_ns < 10_000_000_000 * 10**9 for time_ns in room.times)
+    wait(broker)
+    assert [event.time_ns for event in room.events] == [clock.now_ns]
 
 
-def test_rooms_have_an_order_each(kind: Kind, broker: Broker) -> None:
+def test_rooms_have_an_order_each(broker: Broker) -> None:
     """What is said in one room is told to it alone, and takes no place in another."""
     rooms = {new_room(): Room() for _ in range(3)}
     for name, room in rooms.items():
@@ -131,11 +186,11 @@ def test_rooms_have_an_order_each(kind: Kind, broker: Broker) -> None:
     for text in "ab":
         for name in rooms:
             broker.publish(name, entries(text))
-    kind.wait(broker)
+    wait(broker)
     assert [room.accepted_entries for room in rooms.values()] == [list(enumerate(entries("a", "b"), 1))] * 3
 
 
-def test_names_of_rooms_are_any_text(kind: Kind, broker: Broker) -> None:
+def test_names_of_rooms_are_any_text(broker: Broker) -> None:
     """Whatever a client may call a room, its order is its own."""
     rooms = {
         name: Room() for name in ["lobby", "Lobby", "lobby ", "../lobby", "sala ñ", "a:b", "a.b", "*", ">", "x" * 128]
@@ -144,27 +199,29 @@ def test_names_of_rooms_are_any_text(kind: Kind, broker: Broker) -> None:
         broker.open(name, room)
     for name in rooms:
         broker.publish(name, entries(name))
-    kind.wait(broker)
+    wait(broker)
     assert [room.accepted_entries for room in rooms.values()] == [[(1, *entries(name))] for name in rooms]
 
 
-def test_an_order_is_never_taken_up_behind_its_head(kind: Kind, broker: Broker) -> None:
-    """A room that was forgotten goes on after its last place, or begins a new epoch: no place is given twice."""
+def test_an_order_goes_on_where_it_was_left(broker: Broker) -> None:
+    """A room that everyone has left keeps its order: the epoch, the places that were given, and the history."""
     name = new_room()
     first_room, second_room = Room(), Room()
-    first = broker.open(name, first_room)
+    epoch = broker.open(name, first_room).epoch
     broker.publish(name, entries("a", "b"))
-    kind.wait(broker)
+    wait(broker)
     broker.forget(name)
-    second = broker.open(name, second_room)
-    assert second == Position(first.epoch, 2) or (second.epoch != first.epoch and second.seq == 0)
+    order = broker.open(name, second_room)
+    assert (order.epoch, order.history.head) == (epoch, 2)
+    assert kept(order) == first_room.events
     broker.publish(name, entries("c"))
-    kind.wait(broker)
-    assert second_room.accepted_entries == [(second.seq + 1, *entries("c"))]
+    wait(broker)
+    assert second_room.accepted_entries == [(3, *entries("c"))]
+    assert kept(order) == first_room.events + second_room.events
     assert len(first_room.accepted_entries) == 2
 
 
-def test_forgetting_one_room_leaves_the_others(kind: Kind, broker: Broker) -> None:
+def test_forgetting_one_room_leaves_the_others(broker: Broker) -> None:
     """An order goes on whatever becomes of its neighbours."""
     room, name, gone = Room(), new_room(), new_room()
     broker.open(name, room)
@@ -172,7 +229,7 @@ def test_forgetting_one_room_leaves_the_others(kind: Kind, broker: Broker) -> No
     broker.publish(name, entries("a"))
     broker.forget(gone)
     broker.publish(name, entries("b"))
-    kind.wait(broker)
+    wait(broker)
     assert room.accepted_entries == list(enumerate(entries("a", "b"), 1))
 
 
@@ -183,21 +240,216 @@ def test_close_may_be_said_twice(broker: Broker) -> None:
     broker.close()
 
 
+# --- what is kept
+
+
+def kept(order: Order) -> list[Event]:
+    """All that is kept."""
+    return list(order.history.after(0, 1_000_000, 1 << 40))
+
+
+def test_history_is_there_before_the_room_is_told(broker: Broker) -> None:
+    """What was accepted is in the history, as the event that it became."""
+    room, name = Room(), new_room()
+    order = broker.open(name, room)
+    broker.publish(name, entries("a", "b"))
+    wait(broker)
+    assert kept(order) == room.events
+    assert [(event.seq, event.message, event.data) for event in room.events] == [
+        (1, "ana: a", b"a"),
+        (2, "ana: b", b"b"),
+    ]
+    assert [event.author for event in room.events] == [entry.author for entry in entries("a", "b")]
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_history_is_bounded_in_messages(kind: BrokerKind, tmp_path: Path, clock: Clock, reopened: bool) -> None:
+    """The last ones are kept."""
+    with opened(kind, tmp_path, clock, Retention(3, 1 << 20, 60, 10)) as reopen:
+        room, broker = Room(), reopen()
+        order = broker.open("lobby", room)
+        for text in "abcde":
+            broker.publish("lobby", entries(text))
+        wait(broker)
+        if reopened and kind.durable:
+            order = reopen().open("lobby", Room())
+        assert (order.history.first, order.history.head) == (3, 5)
+        assert kept(order) == room.events[-3:]
+
+
+def test_history_is_bounded_in_bytes(kind: BrokerKind, tmp_path: Path, clock: Clock) -> None:
+    """As many of the last ones as fit."""
+    with opened(kind, tmp_path, clock, Retention(1000, 10_000, 60, 10)) as reopen:
+        room, broker = Room(), reopen()
+        order = broker.open("lobby", room)
+        broker.publish("lobby", [Entry(Author("s", "", "s"), "", bytes(3000)) for _ in range(5)])
+        wait(broker)
+        assert kept(order) == room.events[-3:]
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_history_is_bounded_in_age(kind: BrokerKind, tmp_path: Path, clock: Clock, reopened: bool) -> None:
+    """What is too old goes, whether somebody is there or not; when all has gone, the next order has a new epoch."""
+    with opened(kind, tmp_path, clock, KEEPING) as reopen:
+        room, broker = Room(), reopen()
+        order = broker.open("lobby", room)
+        broker.publish("lobby", entries("a"))
+        wait(broker)
+        clock.pass_s(40)
+        broker.publish("lobby", entries("b"))
+        wait(broker)
+        clock.pass_s(30)
+        broker.expire()
+        assert kept(order) == room.events[1:]
+        assert order.history.head == 2
+        broker.forget("lobby")
+        broker = reopen() if reopened and kind.durable else broker
+        again = broker.open("lobby", Room())
+        assert (again.epoch, kept(again)) == (order.epoch, room.events[1:])
+        broker.forget("lobby")
+        clock.pass_s(40)
+        broker.expire()
+        wait(broker)
+        broker = reopen() if reopened and kind.durable else broker
+        later = broker.open("lobby", Room())
+        assert later.epoch != order.epoch
+        assert (later.history.head, kept(later)) == (0, [])
+
+
+def test_an_order_with_somebody_there_never_ends(broker: Broker, clock: Clock) -> None:
+    """When nothing is kept any more, places go on rising."""
+    room, name = Room(), new_room()
+    order = broker.open(name, room)
+    broker.publish(name, entries("a"))
+    wait(broker)
+    clock.pass_s(1000)
+    broker.expire()
+    broker.publish(name, entries("b"))
+    wait(broker)
+    assert [event.seq for event in kept(order)] == [2]
+
+
+# --- retries
+
+
+def test_what_is_sent_again_keeps_its_place(broker: Broker) -> None:
+    """An author's entry with an id that it used before is told to have the first one's place, and is not accepted."""
+    room, name = Room(), new_room()
+    order = broker.open(name, room)
+    broker.publish(name, entries("a", "b"))
+    broker.publish(name, entries("b", "c", "c"))
+    wait(broker)
+    assert [event.message for event in kept(order)] == ["ana: a", "ana: b", "ana: c"]
+    assert [(entry.id, place.seq) for entry, place in room.repeated_entries] == [("id b", 2), ("id c", 3)]
+    assert {place.time_ns for _, place in room.repeated_entries} == {event.time_ns for event in room.events}
+
+
+def test_ids_are_each_authors_own(broker: Broker) -> None:
+    """Two authors may use the same id, and one without an id sends what it likes as often as it likes."""
+    room, name = Room(), new_room()
+    broker.open(name, room)
+    for key in ("one", "two"):
+        broker.publish(name, [Entry(Author("session", "", key), "x", id="id")])
+    broker.publish(name, [Entry(Author("session", "", "one"), "x")] * 2)
+    wait(broker)
+    assert [event.seq for event in room.events] == [1, 2, 3, 4]
+    assert room.repeated_entries == []
+
+
+def test_ids_are_each_rooms_own(broker: Broker) -> None:
+    """The same author may use its id in another room."""
+    rooms = [(new_room(), Room()) for _ in range(2)]
+    for name, room in rooms:
+        broker.open(name, room)
+        broker.publish(name, entries("a"))
+    wait(broker)
+    assert [len(room.events) for _, room in rooms] == [1, 1]
+
+
+def test_ids_are_remembered_for_a_while(broker: Broker, clock: Clock) -> None:
+    """After ``dedup_s`` an id is as good as new."""
+    room, name = Room(), new_room()
+    broker.open(name, room)
+    for seconds in (0, 9, 2):
+        clock.pass_s(seconds)
+        broker.publish(name, entries("a"))
+        wait(broker)
+        broker.expire()
+    assert [event.seq for event in room.events] == [1, 2]
+    assert [place.seq for _, place in room.repeated_entries] == [1]
+
+
+def test_ids_are_remembered_when_all_have_left(broker: Broker) -> None:
+    """Whoever lost its connection, with everyone else, may send again what it is not sure of."""
+    name, room = new_room(), Room()
+    broker.open(name, Room())
+    broker.publish(name, entries("a"))
+    wait(broker)
+    broker.forget(name)
+    broker.open(name, room)
+    broker.publish(name, entries("a", "b"))
+    wait(broker)
+    assert [(event.seq, event.message) for event in room.events] == [(2, "ana: b")]
+    assert [place.seq for _, place in room.repeated_entries] == [1]
+
+
+# --- another process
+
+
+@contextmanager
+def opened(kind: BrokerKind, place: Path, clock: Clock, retention: Retention) -> Iterator[Callable[[], Broker]]:
+    """Give what makes a broker in place of the last one, which is closed."""
+    brokers: list[Broker] = []
+
+    def reopen() -> Broker:
+        for broker in brokers:
+            broker.close()
+        brokers.append(kind.make(place, retention, clock))
+        return brokers[-1]
+
+    yield reopen
+    for broker in brokers:
+        broker.close()
+
+
+def test_a_durable_order_survives(kind: BrokerKind, tmp_path: Path, clock: Clock) -> None:
+    """Epoch, places, history and ids are there in the next process; without a store the order begins anew."""
+    with opened(kind, tmp_path, clock, KEEPING) as reopen:
+        room, broker = Room(), reopen()
+        first = broker.open("lobby", room)
+        broker.publish("lobby", entries("a", "b"))
+        wait(broker)
+        later, broker = Room(), reopen()
+        second = broker.open("lobby", later)
+        broker.publish("lobby", entries("b", "c"))
+        wait(broker)
+        if kind.durable:
+            assert (second.epoch, [event.seq for event in kept(second)]) == (first.epoch, [1, 2, 3])
+            assert kept(second)[:2] == room.events
+            assert [place.seq for _, place in later.repeated_entries] == [2]
+        else:
+            assert second.epoch != first.epoch
+            assert [event.seq for event in kept(second)] == [1, 2]
+
+
+# --- properties
+
+
 @pytest.mark.parametrize("name", BROKERS)
 @given(publishes=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5)), max_size=20))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_whatever_is_published_every_room_has_it_once_and_in_order(name: str, publishes: list[tuple[int, int]]) -> None:
     """However publishes of several rooms interleave, each room has its own entries, in the places 1, 2, 3."""
-    kind = BROKERS[name]
-    broker = kind.make()
-    rooms = [(new_room(), Room()) for _ in range(3)]
-    for room_name, room in rooms:
-        broker.open(room_name, room)
-    sent: list[list[Entry]] = [[], [], []]
-    for count, (which, size) in enumerate(publishes):
-        batch = entries(*(f"{count} {number}" for number in range(size)))
-        sent[which] += batch
-        broker.publish(rooms[which][0], batch)
-    kind.wait(broker)
-    assert [room.accepted_entries for _, room in rooms] == [list(enumerate(batch, 1)) for batch in sent]
-    broker.close()
+    with TemporaryDirectory() as place:
+        broker = BROKERS[name].make(Path(place), KEEPING, Clock())
+        rooms = [(new_room(), Room()) for _ in range(3)]
+        for room_name, room in rooms:
+            broker.open(room_name, room)
+        sent: list[list[Entry]] = [[], [], []]
+        for count, (which, size) in enumerate(publishes):
+            batch = entries(*(f"{count} {number}" for number in range(size)))
+            sent[which] += batch
+            broker.publish(rooms[which][0], batch)
+        wait(broker)
+        assert [room.accepted_entries for _, room in rooms] == [list(enumerate(batch, 1)) for batch in sent]
+        broker.close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 
-from .test_contract import Room, entries
+from .test_contract import Clock, Room, entries
+
+NOTHING = Retention(messages=0, bytes=0, age_s=0, dedup_s=0)
 
 
 def test_it_answers_before_publish_returns() -> None:
@@ -20,27 +23,33 @@ def test_a_publish_is_answered_as_a_whole() -> None:
     broker, room = MemoryBroker(), Room()
     broker.open("lobby", room)
     broker.publish("lobby", entries("a", "b", "c"))
-    assert len(room.times) == 1
+    assert room.calls == 1
+    assert len({event.time_ns for event in room.events}) == 1
 
 
-def test_a_forgotten_room_begins_a_new_epoch() -> None:
-    """Nothing is kept of a room that everyone has left."""
-    broker = MemoryBroker()
+def test_where_nothing_is_kept_a_forgotten_room_begins_a_new_epoch() -> None:
+    """There is nothing that anyone could come back for."""
+    broker = MemoryBroker(NOTHING)
     first = broker.open("lobby", Room())
+    broker.publish("lobby", entries("a"))
     broker.forget("lobby")
     second = broker.open("lobby", Room())
     assert first.epoch != second.epoch
-    assert second.seq == 0
+    assert second.history.head == 0
 
 
-def test_nothing_is_kept() -> None:
-    """Memory does not grow with messages, nor with rooms that are gone."""
-    broker = MemoryBroker()
-    for number in range(100):
+def test_nothing_is_kept_for_ever() -> None:
+    """Rooms that everyone has left go when they are too old, and before that when there are too many."""
+    clock = Clock()
+    broker = MemoryBroker(Retention(age_s=60, dedup_s=10), clock)
+    for number in range(1500):
         broker.open(f"room {number}", Room())
         broker.publish(f"room {number}", entries("a", "b"))
         broker.forget(f"room {number}")
-    assert broker._orders == {}
-    broker.open("lobby", Room())
+    assert len(broker._abandoned) == 1000
+    assert broker.open("room 1499", Room()).history.head == 2
+    clock.pass_s(61)
+    broker.expire()
+    assert len(broker._abandoned) == 0
     broker.close()
-    assert broker._orders == {}
+    assert broker._open == {}

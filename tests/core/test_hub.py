@@ -9,13 +9,14 @@ import pytest
 
 from bcast_grpc.broker.base import Receiver
 from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.broker.order import Order
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.session import Publisher
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
-from bcast_grpc.events import Closing, Entry, Kind, Position, Request
+from bcast_grpc.events import Closing, Entry, Kind, Request
 
-from .world import ALL, Client, World
+from .world import ALL, NOTHING_KEPT, Client, World
 
 
 class CountingBroker(MemoryBroker):
@@ -26,10 +27,10 @@ class CountingBroker(MemoryBroker):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(NOTHING_KEPT)
         self.rooms: list[str] = []
 
-    def open(self, room: str, receiver: Receiver) -> Position:
+    def open(self, room: str, receiver: Receiver) -> Order:
         """Begin a new order."""
         assert room not in self.rooms
         self.rooms.append(room)

@@ -39,21 +39,23 @@ def test_answers_are_queued_in_its_own_format() -> None:
 def test_a_full_queue_ends_the_call_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """A slow client is told so by its status, its queue is dropped, and the log has one line for it."""
     member = member_of(1)
-    assert member.offer([(b"a", 1)]) is True
+    assert member.offer([(b"a", 1, 0)]) is True
     with caplog.at_level(logging.WARNING):
-        assert member.offer([(b"b", 1)]) is False
-        assert member.offer([(b"c", 1)]) is None
+        assert member.offer([(b"b", 1, 0)]) is False
+        assert member.offer([(b"c", 1, 0)]) is None
     assert member.outbox.error is not None
     assert member.outbox.error.code is ErrorCode.SLOW_CONSUMER
     assert member.outbox.discarded
-    assert [record.message for record in caplog.records] == ["slow consumer: session session, 1 messages queued"]
+    assert [record.message for record in caplog.records] == [
+        "slow consumer: session session, 1 messages queued: disconnected"
+    ]
 
 
 def test_a_leaving_member_takes_nothing_more() -> None:
     """An offer after the end is neither taken nor refused."""
     member = member_of(1)
     member.outbox.close()
-    assert member.offer([(b"a", 1)]) is None
+    assert member.offer([(b"a", 1, 0)]) is None
     assert member.outbox.error is None
 
 

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bcast_grpc.core.batch import Run, wire_bytes
+from bcast_grpc.core.batch import Run
 from bcast_grpc.core.pending import Pending
-from bcast_grpc.events import Author, Entry, Event, Kind
+from bcast_grpc.events import Author, Entry, Event, Kind, wire_bytes
+
+from .world import placed
 
 AUTHORS = [Author(key, "", key) for key in "abc"]
 LARGE = "x" * 400
@@ -20,6 +22,11 @@ BYTES_OF_THREE = 3 * wire_bytes(Entry(AUTHORS[0], "x"))
 def entries(*texts: str, author: Author = AUTHORS[0]) -> list[Entry]:
     """Messages of one author."""
     return [Entry(author, text) for text in texts]
+
+
+def extend(pending: Pending, accepted: list[Entry], first_seq: int) -> None:
+    """Have entries pending that were accepted in the places from ``first_seq`` on."""
+    pending.extend(accepted, placed(accepted, first_seq))
 
 
 def seqs(runs: list[Run]) -> list[list[int]]:
@@ -39,41 +46,41 @@ def test_nothing_is_pending_at_first() -> None:
 def test_consecutive_messages_of_one_author_are_one_run() -> None:
     """Messages that come one after the other, in one call or several, are encoded together."""
     pending = Pending(10, 10_000)
-    pending.extend(entries("a", "b"), 1, 0)
-    pending.extend(entries("c"), 3, 0)
+    extend(pending, entries("a", "b"), 1)
+    extend(pending, entries("c"), 3)
     assert seqs(pending.take()) == [[1, 2, 3]]
 
 
 def test_another_author_begins_another_run() -> None:
     """A run has one audience."""
     pending = Pending(10, 10_000)
-    pending.extend([*entries("a"), *entries("b", author=AUTHORS[1]), *entries("c")], 1, 0)
+    extend(pending, [*entries("a"), *entries("b", author=AUTHORS[1]), *entries("c")], 1)
     assert seqs(pending.take()) == [[1], [2], [3]]
 
 
 def test_another_name_begins_another_run() -> None:
     """A run says one name: an author that changed it begins a new one."""
     pending = Pending(10, 10_000)
-    pending.extend(entries("a"), 1, 0)
-    pending.extend(entries("b", author=AUTHORS[0]._replace(name="ana")), 2, 0)
+    extend(pending, entries("a"), 1)
+    extend(pending, entries("b", author=AUTHORS[0]._replace(name="ana")), 2)
     assert seqs(pending.take()) == [[1], [2]]
 
 
 def test_a_notice_stands_between_runs() -> None:
     """What came after a notice is not put before it."""
     pending = Pending(10, 10_000)
-    pending.extend(entries("a"), 1, 0)
+    extend(pending, entries("a"), 1)
     pending.append(Run.of_notice(Event(Kind.LEFT, "b left", AUTHORS[1])))
-    pending.extend(entries("b"), 2, 0)
+    extend(pending, entries("b"), 2)
     assert [run.kind for run in pending.take()] == [Kind.MESSAGE, Kind.LEFT, Kind.MESSAGE]
 
 
 def test_a_mark_divides_runs() -> None:
     """What comes after a mark is in later runs, also from the same author."""
     pending = Pending(10, 10_000)
-    pending.extend(entries("a"), 1, 0)
+    extend(pending, entries("a"), 1)
     mark = pending.mark()
-    pending.extend(entries("b"), 2, 0)
+    extend(pending, entries("b"), 2)
     assert mark == 1
     assert seqs(pending.take()) == [[1], [2]]
     assert pending.mark() == pending.first == 2
@@ -82,9 +89,9 @@ def test_a_mark_divides_runs() -> None:
 def test_after_a_flush_a_new_run_begins() -> None:
     """A run that was taken grows no more."""
     pending = Pending(10, 10_000)
-    pending.extend(entries("a"), 1, 0)
+    extend(pending, entries("a"), 1)
     taken = pending.take()
-    pending.extend(entries("b"), 2, 0)
+    extend(pending, entries("b"), 2)
     assert seqs(taken) == [[1]]
     assert seqs(pending.take()) == [[2]]
 
@@ -92,43 +99,43 @@ def test_after_a_flush_a_new_run_begins() -> None:
 def test_a_flush_takes_no_more_messages_than_it_may() -> None:
     """Past ``batch_messages`` the rest waits for the next flush."""
     pending = Pending(2, 10_000)
-    pending.extend(entries("a", "b", "c", "d", "e"), 1, 0)
+    extend(pending, entries("a", "b", "c", "d", "e"), 1)
     assert [seqs(pending.take()) for _ in range(4)] == [[[1, 2]], [[3, 4]], [[5]], []]
 
 
 def test_a_flush_takes_no_more_bytes_than_it_may() -> None:
     """Past ``batch_bytes`` the rest waits for the next flush."""
     pending = Pending(100, BYTES_OF_THREE)
-    pending.extend(entries("a", "b", "c", "d"), 1, 0)
+    extend(pending, entries("a", "b", "c", "d"), 1)
     assert [seqs(pending.take()) for _ in range(3)] == [[[1, 2, 3]], [[4]], []]
 
 
 def test_a_single_larger_message_is_taken_alone() -> None:
     """A message that is more than a flush may take is neither stuck nor in company."""
     pending = Pending(100, BYTES_OF_THREE)
-    pending.extend(entries("a", LARGE, "b"), 1, 0)
+    extend(pending, entries("a", LARGE, "b"), 1)
     assert [seqs(pending.take()) for _ in range(4)] == [[[1]], [[2]], [[3]], []]
 
 
 def test_how_much_a_flush_takes_may_change() -> None:
     """What was put together under a larger bound is taken whole, nothing is stuck, and more than the bound is full."""
     pending = Pending(100, BYTES_OF_THREE)
-    pending.extend(entries("a", "b", "c"), 1, 0)
+    extend(pending, entries("a", "b", "c"), 1)
     pending.batch_bytes = BYTES_OF_THREE // 3
     assert pending.full
-    pending.extend(entries("d", "e"), 4, 0)
+    extend(pending, entries("d", "e"), 4)
     assert [seqs(pending.take()) for _ in range(4)] == [[[1, 2, 3]], [[4]], [[5]], []]
 
 
 def test_full_says_that_a_flush_has_enough() -> None:
     """It is full from the last message or byte on that a flush may take."""
     by_messages, by_bytes = Pending(2, 10_000), Pending(100, BYTES_OF_THREE)
-    by_messages.extend(entries("a"), 1, 0)
-    by_bytes.extend(entries("a", "b"), 1, 0)
+    extend(by_messages, entries("a"), 1)
+    extend(by_bytes, entries("a", "b"), 1)
     assert not by_messages.full
     assert not by_bytes.full
     by_messages.append(Run.of_notice(Event(Kind.LEFT, "b left", AUTHORS[1])))
-    by_bytes.extend(entries("c"), 3, 0)
+    extend(by_bytes, entries("c"), 3)
     assert by_messages.full
     assert by_bytes.full
 
@@ -158,7 +165,7 @@ class PendingMachine(RuleBasedStateMachine):
     @rule(texts=st.lists(st.sampled_from(["x", "y", LARGE]), max_size=6), author=st.sampled_from(AUTHORS))
     def extend(self, texts: list[str], author: Author) -> None:
         """Messages are accepted."""
-        self.pending.extend(entries(*texts, author=author), self.seq + 1, 0)
+        extend(self.pending, entries(*texts, author=author), self.seq + 1)
         for text in texts:
             self.seq += 1
             self.model.append(Item(self.seq, author.session, text, len(self.marks)))
@@ -215,7 +222,7 @@ TestPending = PendingMachine.TestCase
 def test_flushes_come_to_an_end(texts: list[str], batch_messages: int, batch_bytes: int) -> None:
     """Whatever the bounds, each flush takes something, and together they take everything once."""
     pending = Pending(batch_messages, batch_bytes)
-    pending.extend(entries(*texts), 1, 0)
+    extend(pending, entries(*texts), 1)
     taken: list[int] = []
     while pending:
         runs = pending.take()

@@ -233,14 +233,14 @@ class Promises(RuleBasedStateMachine):
         outbox = player.client.session.outbox
         offer = outbox.offer
 
-        def watched(frames: Sequence[Frame], *, wake: bool = True) -> bool:
+        def watched(frames: Sequence[Frame], **options: bool) -> bool:
             seqs = [
                 e.seq
-                for data, _ in frames
+                for data, _, _ in frames
                 for e in self.wires[player.hello.batch].decode(data)
                 if e.kind is Kind.MESSAGE
             ]
-            taken = offer(frames, wake=wake)
+            taken = offer(frames, **options)
             (player.queued if taken else player.refused).update(seqs)
             return taken
 

@@ -550,7 +550,7 @@ def test_a_publisher_reaches_everyone_and_is_answered_once(world: World) -> None
         world.settle()
         (event,) = producer.answers
         assert event.kind is Kind.ACK
-        assert event.id == (id_ or producer.publisher.id)
+        assert event.id == id_
         assert isinstance(event.detail, Ack)
         assert (event.detail.queued, event.detail.epoch) == (2, producer.publisher.epoch)
         producer.publisher.close()

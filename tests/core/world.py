@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from bcast_grpc.broker.base import Broker, Receiver
+from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
-from bcast_grpc.core.batch import Codec, Frame
+from bcast_grpc.broker.order import Order
+from bcast_grpc.core.batch import Codec, Piece
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError
-from bcast_grpc.events import Ack, Entry, Error, Event, Kind, Position, Request
+from bcast_grpc.events import Ack, Entry, Error, Event, Kind, Request
 
 from .scheduler import ManualScheduler
 
@@ -23,6 +25,18 @@ ALL = frozenset({Kind.MESSAGE, Kind.WELCOME, Kind.JOINED, Kind.LEFT, Kind.PROGRE
 """What a client wants that says ``bcast-events: all``."""
 
 _HEAD = struct.Struct(">IH")
+
+
+NOTHING_KEPT = Retention(messages=0, bytes=0, age_s=0, dedup_s=0)
+"""For what has nothing to do with histories and retries."""
+
+
+def placed(entries: Sequence[Entry], first_seq: int, time_ns: int = 0) -> list[Event]:
+    """Return what entries are that were accepted in the places from ``first_seq`` on."""
+    return [
+        Event(Kind.MESSAGE, message, author, seq, time_ns, data)
+        for seq, (author, message, data, *_) in enumerate(entries, first_seq)
+    ]
 
 
 class PlainWire:
@@ -39,10 +53,10 @@ class PlainWire:
         self.codec = Codec(self._encode, frame_bytes)
         self.encoded: list[Event] = []
 
-    def _encode(self, events: Sequence[Event]) -> Sequence[Frame]:
+    def _encode(self, events: Sequence[Event]) -> Sequence[Piece]:
         first = len(self.encoded)
         self.encoded += events
-        return self.codec.join([(self._piece(number, event), 1) for number, event in enumerate(events, first)])
+        return [(self._piece(number, event), 1) for number, event in enumerate(events, first)]
 
     def _piece(self, number: int, event: Event) -> bytes:
         size = len(event.message) + len(event.data)
@@ -144,7 +158,7 @@ class World:
 
     def __init__(self, limits: Limits | None = None, broker: Broker | None = None) -> None:
         self.scheduler = ManualScheduler()
-        self.hub = Hub(broker or MemoryBroker(), self.scheduler, limits or Limits())
+        self.hub = Hub(broker or MemoryBroker(NOTHING_KEPT), self.scheduler, limits or Limits())
         self.batches = PlainWire(frame_bytes=1 << 20)
         self.singly = PlainWire()
         self.clients: list[Client] = []
@@ -172,12 +186,12 @@ class LaterBroker(MemoryBroker):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(NOTHING_KEPT)
         self.fault: CallError | None = None
         self._receivers: dict[str, Receiver] = {}
         self._asked: deque[tuple[str, Sequence[Entry]]] = deque()
 
-    def open(self, room: str, receiver: Receiver) -> Position:
+    def open(self, room: str, receiver: Receiver) -> Order:
         """Begin a new order, unless there is a fault."""
         self._fail()
         self._receivers[room] = receiver

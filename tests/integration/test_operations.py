@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 
 import grpc
@@ -354,9 +355,10 @@ async def test_the_log_as_json(spawn: Spawn) -> None:
     server = await spawn("--log-format", "json", "--log-level", "debug", "--queue-messages", "10")
     ana, slow = await server.connect("ana"), await server.connect("slow")
     event = pb.ConnectResponse()
+    ids = count()
     while event.message != "slow left":
         if event.kind != pb.EVENT_KIND_LEFT:
-            await ana.say(data=bytes(60_000), id="1")
+            await ana.say(data=bytes(60_000), id=f"{next(ids)}")
         event = await ana.hear()
     await slow.end()
     server.signal(signal.SIGTERM)

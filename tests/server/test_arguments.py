@@ -41,6 +41,8 @@ def fitting(name: str) -> Any:
     field = Settings.model_fields[name]
     if name == "host":
         return "localhost"
+    if name == "store":
+        return "sqlite:store"
     if field.default is None:
         return 3
     return get_args(field.annotation)[-1] if isinstance(field.default, str) else field.default + 1
@@ -153,6 +155,10 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "queue_messages": 20000,
         "queue_bytes": 4194304,
         "slow_policy": "disconnect",
+        "history_messages": 1000,
+        "history_bytes": 8388608,
+        "history_age_s": 3600.0,
+        "dedup_s": 120.0,
         "progress_s": 30,
         "store": "memory:",
         "rate": None,
@@ -327,8 +333,8 @@ def test_a_rate_that_does_not_fit_is_one_fault() -> None:
         (["--port", "99999"], "--port 99999: takes a whole number from 0 to 65535 (0: a free one)"),
         (["--port"], "--port: has no value; takes a whole number from 0 to 65535 (0: a free one)"),
         (["--log-level=loud"], "--log-level loud: takes debug or info or warning or error"),
-        (["--slow-policy=drop"], "--slow-policy drop: takes disconnect"),
-        (["--store", "sqlite:a"], "--store sqlite:a: takes memory:"),
+        (["--slow-policy=forget"], "--slow-policy forget: takes disconnect or drop or catch-up"),
+        (["--store", "redis:a"], "--store redis:a: takes memory: or sqlite:PATH"),
         (["--keepalive-s=off"], "--keepalive-s off: takes more than 0 seconds, at most 2147483"),
         (["--host", "a b"], "--host 'a b': takes an IP address (no brackets) or a host name"),
         (["--host=\x1b[2J"], r"--host '\x1b[2J': takes an IP address (no brackets) or a host name"),

@@ -592,7 +592,7 @@ async def test_a_publish_that_gets_no_place_is_told_so(monkeypatch: pytest.Monke
     fault = CallError(ErrorCode.BROKER_UNAVAILABLE, "the store is away", retry_after_s=0.5)
 
     def refuse(broker: MemoryBroker, room: str, entries: Sequence[Entry]) -> None:
-        broker._orders[room].receiver.refused(entries, fault)
+        broker._open[room][1].refused(entries, fault)
 
     monkeypatch.setattr(MemoryBroker, "publish", refuse)
     call, answer = await door.publish(pb.PublishRequest(msg="x").SerializeToString())

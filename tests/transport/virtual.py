@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
@@ -212,7 +213,9 @@ class Door:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.scheduler = LoopScheduler()
-        self.hub = Hub(MemoryBroker(), self.scheduler, limits or Limits())
+        self.hub = Hub(
+            MemoryBroker(Retention(messages=0, bytes=0, age_s=0, dedup_s=0)), self.scheduler, limits or Limits()
+        )
         self.service = ChatService(self.hub, self.scheduler)
 
     async def connect(self, *, raw: Mapping[str, str | bytes] | None = None, **said: str) -> Call:

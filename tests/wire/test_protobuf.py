@@ -10,9 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcast_grpc.core.batch import Run, wire_bytes
+from bcast_grpc.core.batch import Run
 from bcast_grpc.errors import ErrorCode
-from bcast_grpc.events import NOBODY, Ack, Author, Closing, Entry, Error, Event, Gap, GapReason, Kind, Members, Request
+from bcast_grpc.events import (
+    NOBODY,
+    Ack,
+    Author,
+    Closing,
+    Entry,
+    Error,
+    Event,
+    Gap,
+    GapReason,
+    Kind,
+    Members,
+    Request,
+    wire_bytes,
+)
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire import protobuf
 
@@ -270,7 +284,8 @@ def test_the_core_never_reckons_with_too_little(entries: list[Entry], seq: int, 
     """What a message is counted as is at least what goes out for it, batched or not."""
     for entry in entries:
         run = Run(Kind.MESSAGE, entry.author)
-        run.add(entry, wire_bytes(entry), seq, time_ns)
+        event = Event(Kind.MESSAGE, entry.message, entry.author, seq, time_ns, entry.data)
+        run.add(event, wire_bytes(event), entry)
         for encode in (protobuf.encode_batches, protobuf.encode_singly):
             ((data, _),) = encode(run.events)
             assert len(data) <= run.bytes

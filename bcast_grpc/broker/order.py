@@ -1,0 +1,87 @@
+"""The order of one room: which place comes next, what is kept, and which ids are known."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bcast_grpc.broker.history import History, Ids, Retention
+from bcast_grpc.events import Entry, Event, Kind, Place
+
+
+class Placed(NamedTuple):
+    """What became of some entries.
+
+    Attributes:
+        entries: those that are new.
+        events: the same with their places, in the same order.
+        again: those that an author sent before, with the place that they have.
+    """
+
+    entries: Sequence[Entry]
+    events: Sequence[Event]
+    again: Sequence[tuple[Entry, Place]]
+
+
+@dataclass(slots=True)
+class Order:
+    """What a broker knows of a room's order.
+
+    Attributes:
+        epoch: its name.
+        history: what is kept, up to the last message that was accepted.
+        ids: the ids of the messages that were given a place.
+        given: the last place that was given; beyond ``history.head`` for messages that are still to be stored.
+    """
+
+    epoch: str
+    history: History
+    ids: Ids
+    given: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.given = self.history.head
+
+    @classmethod
+    def new(cls, retention: Retention) -> Order:
+        """Begin an order."""
+        return cls(secrets.token_hex(4), History(retention), Ids(retention))
+
+    def place(self, entries: Sequence[Entry], now_ns: int) -> Placed:
+        """Give each entry that is new the next place. Cost: O(len(entries))."""
+        fresh: list[Entry] = []
+        events: list[Event] = []
+        again: list[tuple[Entry, Place]] = []
+        seq = self.given
+        for entry in entries:
+            author, message, data, id_, _ = entry
+            if id_:
+                known = self.ids.find(author.key, id_, now_ns)
+                if known:
+                    again.append((entry, known))
+                    continue
+                self.ids.add(author.key, id_, Place(seq + 1, now_ns))
+            seq += 1
+            fresh.append(entry)
+            events.append(Event(Kind.MESSAGE, message, author, seq, now_ns, data))
+        self.given = seq
+        return Placed(fresh, events, again)
+
+    def take_back(self, entries: Sequence[Entry]) -> None:
+        """Undo ``place`` for all entries that were not accepted, the last ones of the order."""
+        self.given = self.history.head
+        for entry in entries:
+            if entry.id:
+                self.ids.forget(entry.author.key, entry.id)
+
+    def expire(self, now_ns: int) -> None:
+        """Let go of what is too old."""
+        self.history.expire(now_ns)
+        self.ids.expire(now_ns)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing that anyone could come back for."""
+        return not len(self.history) and not len(self.ids)

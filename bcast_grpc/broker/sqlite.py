@@ -1,0 +1,459 @@
+"""The order of each room in an SQLite file: what is acknowledged is written, and survives a kill."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeAlias
+
+from bcast_grpc.broker.base import Receiver
+from bcast_grpc.broker.history import History, Ids, Retention
+from bcast_grpc.broker.order import Order, Placed
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import Author, Entry, Event, Kind, Place
+
+if sys.platform != "win32":
+    import fcntl
+
+logger = logging.getLogger(__name__)
+
+_APPLICATION_ID = 0x62636173
+_VERSION = 1
+_SCHEMA = """
+PRAGMA auto_vacuum = INCREMENTAL;
+BEGIN IMMEDIATE;
+CREATE TABLE room (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    epoch TEXT NOT NULL,
+    head INTEGER NOT NULL
+);
+CREATE TABLE message (
+    room INTEGER NOT NULL REFERENCES room,
+    seq INTEGER NOT NULL,
+    time_ns INTEGER NOT NULL,
+    session TEXT NOT NULL,
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    message TEXT NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (room, seq)
+) WITHOUT ROWID;
+CREATE TABLE known (
+    room INTEGER NOT NULL REFERENCES room,
+    key TEXT NOT NULL,
+    id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    time_ns INTEGER NOT NULL,
+    PRIMARY KEY (room, key, id)
+) WITHOUT ROWID;
+CREATE INDEX known_by_time ON known (time_ns);
+"""
+_DELETE_OLD = """
+DELETE FROM message WHERE room = :room
+    AND seq <= (SELECT max(seq) FROM message WHERE room = :room AND time_ns < :oldest)
+"""
+_DELETE_EMPTY = """
+DELETE FROM room WHERE id = :room
+    AND NOT EXISTS (SELECT 1 FROM message WHERE room = :room) AND NOT EXISTS (SELECT 1 FROM known WHERE room = :room)
+"""
+_BUSY_S = 1.0
+_SWEEP_NS = 60_000_000_000
+_MAX_CACHED = 1000
+_NS = 1_000_000_000
+
+
+class CannotOpen(Exception):
+    """The file cannot be used; the text says why, and what would help."""
+
+
+@dataclass(slots=True)
+class _Room:
+    """A room's order, and who is told of it.
+
+    Attributes:
+        row: its row in the file; 0 until it has one.
+        trimmed: up to which place the file holds nothing any more.
+        waiting: how many jobs of it are not done.
+    """
+
+    name: str
+    order: Order
+    row: int = 0
+    trimmed: int = 0
+    receiver: Receiver | None = None
+    waiting: int = 0
+
+
+class _Publish(NamedTuple):
+    room: _Room
+    placed: Placed
+
+
+_Job: TypeAlias = _Publish | Callable[[], None]
+
+
+class SqliteBroker:
+    """A ``Broker`` whose one thread writes what was published meanwhile in one transaction, then answers.
+
+    Args:
+        path: the file; made if it is not there.
+        retention: how much is kept, in memory and in the file.
+        now_ns: the time, in nanoseconds since 1970.
+
+    Raises:
+        CannotOpen: it is no such file, is damaged, cannot be read or written, or another server uses it.
+    """
+
+    def __init__(
+        self, path: str | Path, retention: Retention | None = None, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._path = Path(path)
+        self._retention = retention or Retention()
+        self._now_ns = now_ns
+        self._rooms: dict[str, _Room] = {}
+        self._left: OrderedDict[str, _Room] = OrderedDict()
+        self._hub: AbstractContextManager[Any] = nullcontext()
+        self._owner = _own(self._path)
+        try:
+            with _explained(self._path):
+                self._reader = _connect(self._path)
+                _prepare(self._reader)
+                self._writer = _connect(self._path)
+        except BaseException:
+            self._owner.close()
+            raise
+        self._changed = threading.Condition()
+        self._jobs: list[_Job] = []
+        self._sweep_ns = 0
+        self._closing = False
+        self._failing = ""
+        self._thread = threading.Thread(target=self._write_all, name="sqlite-writer", daemon=True)
+        self._thread.start()
+
+    # --- what the hub asks, with its lock held
+
+    def open(self, room: str, receiver: Receiver) -> Order:
+        """Go on with the order in the file, or begin a new one.
+
+        Raises:
+            CallError: ``BROKER_UNAVAILABLE``: the file cannot be read.
+        """
+        self._hub = receiver.lock
+        known = self._left.pop(room, None)
+        if known:
+            known.order.expire(self._now_ns())
+        if not known or (known.order.empty and not known.waiting):
+            try:
+                known = self._load(room)
+            except sqlite3.Error as error:
+                raise _unavailable(error) from None
+        known.receiver = receiver
+        self._rooms[room] = known
+        return known.order
+
+    def publish(self, room: str, entries: Sequence[Entry]) -> None:
+        """Number the entries; they are told when they are written."""
+        known = self._rooms[room]
+        placed = known.order.place(entries, self._now_ns())
+        known.waiting += 1
+        self._add(_Publish(known, placed))
+
+    def settle(self, callback: Callable[[], None]) -> None:
+        """Call back when everything before has been written or refused."""
+        self._add(callback)
+
+    def forget(self, room: str) -> None:
+        """Keep the order at hand, for those who come back soon."""
+        known = self._rooms.pop(room)
+        known.receiver = None
+        self._left[room] = known
+        for name in list(self._left)[: max(0, len(self._left) - _MAX_CACHED)]:
+            if not self._left[name].waiting:
+                del self._left[name]
+
+    def expire(self) -> None:
+        """Let go of what is too old, in memory and in the file."""
+        now_ns = self._now_ns()
+        for name, known in [*self._rooms.items(), *self._left.items()]:
+            known.order.expire(now_ns)
+            if known.order.empty and not known.receiver and not known.waiting:
+                del self._left[name]
+        self._add(partial(self._trim, now_ns, self._at_hand()))
+
+    def close(self) -> None:
+        """Write what was published, and let go of the file."""
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        self._reader.close()
+        self._writer.close()
+        self._owner.close()
+
+    # --- the writer's thread
+
+    def _add(self, job: _Job) -> None:
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify()
+
+    def _write_all(self) -> None:
+        while jobs := self._next_jobs():
+            publishes = [job for job in jobs if isinstance(job, _Publish)]
+            try:
+                if publishes:
+                    self._commit(publishes)
+            except sqlite3.Error as error:
+                with self._hub:
+                    self._refuse(jobs, error)
+                continue
+            if publishes and self._failing:
+                logger.info("the store can be written again")
+                self._failing = ""
+            for job in jobs:
+                if isinstance(job, _Publish):
+                    with self._hub:
+                        self._accept(*job)
+                else:
+                    job()
+        self._trim(self._now_ns(), self._at_hand())
+
+    def _at_hand(self) -> list[_Room]:
+        return [known for known in [*self._rooms.values(), *self._left.values()] if known.row]
+
+    def _next_jobs(self) -> list[_Job]:
+        with self._changed:
+            while not self._jobs and not self._closing:
+                self._changed.wait()
+            jobs, self._jobs = self._jobs, []
+        return jobs
+
+    def _accept(self, known: _Room, placed: Placed) -> None:
+        known.waiting -= 1
+        known.order.history.extend(placed.events)
+        if known.receiver:
+            if placed.entries:
+                known.receiver.accepted(placed.entries, placed.events)
+            for entry, place in placed.again:
+                known.receiver.repeated(entry, place)
+
+    def _refuse(self, jobs: Sequence[_Job], error: sqlite3.Error) -> None:
+        """Refuse what could not be written, and what has been numbered after it meanwhile."""
+        reason = _unavailable(error)
+        if self._failing != reason.reason:
+            self._failing = reason.reason
+            logger.error("%s", reason.reason)
+        with self._changed:
+            jobs, self._jobs = [*jobs, *self._jobs], []
+        for job in jobs:
+            if isinstance(job, _Publish):
+                known, placed = job
+                known.waiting -= 1
+                known.order.take_back(placed.entries)
+                if known.receiver:
+                    # What is sent again may be what could not be written just now.
+                    known.receiver.refused([*placed.entries, *(entry for entry, _ in placed.again)], reason)
+        for job in jobs:
+            if not isinstance(job, _Publish):
+                job()
+
+    # --- the file
+
+    def _commit(self, publishes: Sequence[_Publish]) -> None:
+        """Write all of them in one transaction."""
+        writer = self._writer
+        rows: dict[str, int] = {}
+        heads: dict[str, _Room] = {}
+        messages: list[tuple[Any, ...]] = []
+        ids: list[tuple[Any, ...]] = []
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            for known, (entries, events, _) in publishes:
+                if not entries:
+                    continue
+                if known.name not in rows:
+                    rows[known.name], heads[known.name] = self._row(known), known
+                row = rows[known.name]
+                for (author, message, data, id_, _), event in zip(entries, events, strict=True):
+                    seq, time_ns = event.seq, event.time_ns
+                    messages.append((row, seq, time_ns, author.session, author.name, author.key, message, data))
+                    if id_:
+                        ids.append((row, author.key, id_, seq, time_ns))
+            writer.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)", messages)
+            writer.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?)", ids)
+            last_seqs = {row: seq for row, seq, *_ in messages}
+            writer.executemany("UPDATE room SET head = ? WHERE id = ?", [(seq, row) for row, seq in last_seqs.items()])
+            for known in heads.values():
+                self._trim_room(known, rows[known.name])
+            writer.execute("COMMIT")
+        except sqlite3.Error:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            raise
+        for name, known in heads.items():
+            known.row = rows[name]
+
+    def _row(self, known: _Room) -> int:
+        if known.row:
+            return known.row
+        self._writer.execute(
+            "INSERT INTO room (name, epoch, head) VALUES (?, ?, 0)"
+            " ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, head = 0",
+            (known.name, known.order.epoch),
+        )
+        ((row,),) = self._writer.execute("SELECT id FROM room WHERE name = ?", (known.name,))
+        self._writer.execute("DELETE FROM message WHERE room = ?", (row,))
+        self._writer.execute("DELETE FROM known WHERE room = ?", (row,))
+        return int(row)
+
+    def _trim_room(self, known: _Room, row: int) -> None:
+        gone = known.order.history.first - 1
+        if gone > known.trimmed:
+            self._writer.execute("DELETE FROM message WHERE room = ? AND seq <= ?", (row, gone))
+            known.trimmed = gone
+
+    def _trim(self, now_ns: int, at_hand: Sequence[_Room]) -> None:
+        """Delete what is too old, and the rooms of which nothing is left."""
+        writer = self._writer
+        ages = {"oldest": now_ns - round(self._retention.age_s * _NS)}
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            for known in at_hand:
+                self._trim_room(known, known.row)
+            writer.execute("DELETE FROM known WHERE time_ns <= ?", (now_ns - round(self._retention.dedup_s * _NS),))
+            if now_ns >= self._sweep_ns:  # the rooms that nobody was in lately
+                self._sweep_ns = now_ns + _SWEEP_NS
+                rows = {row for (row,) in writer.execute("SELECT id FROM room")} - {known.row for known in at_hand}
+                for row in rows:
+                    writer.execute(_DELETE_OLD, {"room": row, **ages})
+                    writer.execute(_DELETE_EMPTY, {"room": row})
+            writer.execute("COMMIT")
+            writer.execute("PRAGMA incremental_vacuum(1000)").fetchall()
+        except sqlite3.Error as error:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            logger.warning("the store cannot be trimmed: %s", _plainly(error))
+
+    def _load(self, name: str) -> _Room:
+        """Read an order from the file, or begin a new one."""
+        row = self._reader.execute("SELECT id, epoch, head FROM room WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            return _Room(name, Order.new(self._retention))
+        id_, epoch, head = row
+        now_ns = self._now_ns()
+        events = list(self._read_events(id_, head))
+        history = History(self._retention, events[0].seq - 1 if events else head)
+        history.extend(events)
+        history.expire(now_ns)
+        ids = Ids(self._retention)
+        for key, message_id, seq, time_ns in self._reader.execute(
+            "SELECT key, id, seq, time_ns FROM known WHERE room = ? AND time_ns > ? ORDER BY time_ns, seq",
+            (id_, now_ns - round(self._retention.dedup_s * _NS)),
+        ):
+            ids.add(key, message_id, Place(seq, time_ns))
+        order = Order(epoch, history, ids)
+        if order.empty:
+            return _Room(name, Order.new(self._retention))
+        return _Room(name, order, row=id_, trimmed=0)
+
+    def _read_events(self, row: int, head: int) -> Iterator[Event]:
+        authors: dict[tuple[str, str, str], Author] = {}
+        for seq, time_ns, *author, message, data in self._reader.execute(
+            "SELECT seq, time_ns, session, name, key, message, data FROM message"
+            " WHERE room = ? AND seq > ? ORDER BY seq",
+            (row, head - self._retention.messages),
+        ):
+            who = authors.setdefault(tuple(author), Author(*author))
+            yield Event(Kind.MESSAGE, message, who, seq, time_ns, data)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables where there are none, and look whether the file is one of ours and whole.
+
+    Raises:
+        CannotOpen: it is not.
+    """
+    ((application,),) = connection.execute("PRAGMA application_id")
+    ((version,),) = connection.execute("PRAGMA user_version")
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
+    if not tables and not application:
+        connection.executescript(
+            f"{_SCHEMA} PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION}; COMMIT;"
+        )
+    elif application != _APPLICATION_ID:
+        raise CannotOpen("it is a database of another program; give a file of its own")
+    elif version != _VERSION:
+        raise CannotOpen(f"it is of version {version}, and this server knows version {_VERSION}")
+    for (found,) in connection.execute("PRAGMA quick_check(1)"):
+        if found != "ok":
+            raise CannotOpen(f"it is damaged ({found}); restore it, or move it away to begin anew")
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    connection.execute("BEGIN IMMEDIATE")  # whether it can be written shows now
+    connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except CannotOpen as error:
+        raise CannotOpen(f"the store {path} cannot be used: {error}") from None
+    except sqlite3.Error as error:
+        raise CannotOpen(f"the store {path} cannot be used: {_plainly(error)}") from None
+
+
+def _own(path: Path) -> IO[bytes]:
+    """Keep other servers off the file, until this process ends or closes what is returned.
+
+    Raises:
+        CannotOpen: another server uses it, or its directory cannot be written.
+    """
+    try:
+        owner = Path(f"{path}-owner").open("ab")  # noqa: SIM115  # held open
+    except OSError as error:
+        raise CannotOpen(
+            f"the store {path} cannot be used: {error.strerror}; its directory must be there, and writable"
+        ) from None
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner.close()
+            raise CannotOpen(f"the store {path} cannot be used: another server uses it") from None
+    return owner
+
+
+def _plainly(error: sqlite3.Error) -> str:
+    """Say what is wrong in words that do not need SQLite's manual."""
+    code = getattr(error, "sqlite_errorname", "") or ""
+    if code.startswith("SQLITE_BUSY"):
+        return "another program holds it locked"
+    if code.startswith("SQLITE_FULL"):
+        return "the disk is full"
+    if code.startswith("SQLITE_NOTADB"):
+        return "it is no SQLite database"
+    if code.startswith("SQLITE_CORRUPT"):
+        return "it is damaged; restore it, or move it away to begin anew"
+    return str(error)
+
+
+def _unavailable(error: sqlite3.Error) -> CallError:
+    return CallError(ErrorCode.BROKER_UNAVAILABLE, f"the store cannot be used: {_plainly(error)}")

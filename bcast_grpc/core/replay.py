@@ -1,0 +1,64 @@
+"""Feeding from a room's history: those who come back, those who ask for what was said before, those who fell behind."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from bcast_grpc.broker.history import History
+from bcast_grpc.core import notices
+from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
+from bcast_grpc.events import Author, GapReason
+
+_MESSAGES = 256
+_BYTES = 256 * 1024
+_BATCHES = 64
+
+
+@dataclass(slots=True)
+class Replay:
+    """How far one client has been fed.
+
+    Attributes:
+        cursor: the place of the last message that it was given, or told that it will not be.
+        frames: what is to be written to it before more is read from the history.
+    """
+
+    cursor: int
+    frames: deque[Frame] = field(default_factory=deque)
+
+    def take(self) -> bytes | None:
+        """Take the next frame to write, if there is one."""
+        return self.frames.popleft()[0] if self.frames else None
+
+
+class Replays:
+    """Reads a room's history for all who are fed from it, in pieces that are encoded once for all of them."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._batches: OrderedDict[tuple[int, int], Batch] = OrderedDict()
+
+    def read(self, replay: Replay, upto: int, codec: Codec, author: Author, *, echo: bool) -> None:
+        """Read the next piece for a client, at most up to the place ``upto``, or what it cannot have any more."""
+        first = self._history.first
+        if replay.cursor + 1 < first:
+            replay.frames.extend(codec.frames([notices.gap(replay.cursor + 1, first - 1, GapReason.SLOW)]))
+            replay.cursor = first - 1
+            return
+        # Pieces end at the same places for all, so that they can be shared.
+        count = min(_MESSAGES - replay.cursor % _MESSAGES, upto - replay.cursor)
+        events = self._history.after(replay.cursor, count, _BYTES)
+        place = events[0].seq, events[-1].seq
+        batch = self._batches.get(place)
+        if batch is None:
+            batch = self._batches[place] = Batch(Run.of_messages(events))
+            if len(self._batches) > _BATCHES:
+                self._batches.popitem(last=False)
+        replay.cursor = place[1]
+        own_key = author.key if author.key in batch.keys else None
+        replay.frames.extend(batch.frames(codec, View(own_key=own_key, own_messages=echo and own_key is not None)))
+
+    def forget(self) -> None:
+        """Let go of what is kept for the next client: nobody is being fed."""
+        self._batches.clear()
