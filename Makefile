@@ -5,7 +5,7 @@ ARGS   ?=
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos protos-check run client test lint format types cover bench bench-full plots build try-wheel picture clean
+.PHONY: help install protos protos-check run client test soak lint format types cover bench bench-full plots build try-wheel picture clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ client: install  ## run the terminal client (make client ARGS="--name ana")
 
 test: lint types  ## run all checks: lint, types, tests
 	$(PYTHON) -m pytest $(ARGS)
+
+soak: install  ## break everything for minutes and look what was kept of the promises (ARGS="--minutes 5 --seed 7")
+	$(PYTHON) -m tests.promises $(ARGS)
 
 lint: protos-check  ## check the style of code and contract, and that the stubs are fresh
 	$(PYTHON) -m ruff check .

@@ -1,0 +1,1 @@
+"""The proof: what the contract promises holds, whatever breaks in between."""

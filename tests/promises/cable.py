@@ -1,0 +1,149 @@
+"""A cable between one client and the server, which may be cut, stalled, slowed, or left hanging at one end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+
+_CHUNK = 16 * 1024
+_DRIP = 512
+_BUFFER = 16 * 1024  # small, so that who stops reading is soon felt at the other end
+
+
+class _Lane:
+    """One connection: two ends, and a pump for each direction."""
+
+    def __init__(self, cable: Cable, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
+        self.near = near
+        self.far = far
+        self.pumps: list[asyncio.Task[None]] = []
+        self._cable = cable
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what comes, at the cable's pace."""
+        try:
+            while some := await reader.read(_CHUNK):
+                for begin in range(0, len(some), step := self._cable.step):
+                    piece = some[begin : begin + step]
+                    await self._cable.flow(len(piece))
+                    writer.write(piece)
+                    await writer.drain()
+            writer.close()
+        except OSError:
+            writer.transport.abort()
+
+    @property
+    def ended(self) -> bool:
+        """Whether both ends are closed."""
+        return self.near.is_closing() and self.far.is_closing()
+
+    def hang(self, writer: asyncio.StreamWriter) -> None:
+        """Reset one end, and leave the other one open without a word."""
+        for pump in self.pumps:
+            pump.cancel()
+        _reset(writer)
+
+    def reset(self) -> None:
+        """Reset both ends."""
+        _reset(self.near)
+        _reset(self.far)
+
+
+class Cable:
+    """Passes on whatever comes to ``address``.
+
+    Attributes:
+        address: what the client connects to.
+    """
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self._target = host, int(port)
+        self.address = ""
+        self._lanes: list[_Lane] = []
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._bytes_per_s = 0.0
+        self._server: asyncio.Server | None = None
+
+    async def lay(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_CHUNK)
+        self.address = "{}:{}".format(*self._server.sockets[0].getsockname())
+
+    @property
+    def step(self) -> int:
+        """How many bytes pass at once."""
+        return _DRIP if self._bytes_per_s else _CHUNK
+
+    async def flow(self, size: int) -> None:
+        """Wait until so many bytes may pass."""
+        if self._bytes_per_s:
+            await asyncio.sleep(size / self._bytes_per_s)
+        await self._flowing.wait()
+
+    def stall(self) -> None:
+        """Let nothing pass, and keep it."""
+        self._flowing.clear()
+
+    def slow(self, bytes_per_s: float) -> None:
+        """Let only so much pass."""
+        self._bytes_per_s = bytes_per_s
+
+    def mend(self) -> None:
+        """Let everything pass again."""
+        self._bytes_per_s = 0
+        self._flowing.set()
+
+    def cut(self) -> None:
+        """Reset all connections at both ends."""
+        lanes, self._lanes = self._lanes, []
+        for lane in lanes:
+            lane.reset()
+
+    def hang_server(self) -> None:
+        """Reset the client's end, and leave the server with a connection on which nothing comes any more."""
+        for lane in self._lanes:
+            lane.hang(lane.near)
+
+    def hang_client(self) -> None:
+        """Reset the server's end, and leave the client with a connection on which nothing comes any more."""
+        for lane in self._lanes:
+            lane.hang(lane.far)
+
+    async def close(self) -> None:
+        """Take the cable away."""
+        if self._server:
+            self._server.close()
+        self.cut()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far = socket.socket()
+        far.setblocking(False)
+        for sock in (far, writer.get_extra_info("socket")):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        try:
+            await asyncio.get_running_loop().sock_connect(far, self._target)
+        except OSError:
+            far.close()
+            _reset(writer)
+            return
+        far_reader, far_writer = await asyncio.open_connection(sock=far, limit=_CHUNK)
+        self._lanes = [lane for lane in self._lanes if not lane.ended]
+        lane = _Lane(self, writer, far_writer)
+        self._lanes.append(lane)
+        lane.pumps = [
+            asyncio.create_task(lane.pump(reader, far_writer)),
+            asyncio.create_task(lane.pump(far_reader, writer)),
+        ]
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock: socket.socket = writer.get_extra_info("socket")
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if not writer.is_closing():
+        writer.transport.abort()

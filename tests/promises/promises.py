@@ -1,0 +1,253 @@
+"""One checker for each promise of the contract: it reads a room's record and says what was not kept."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import TypeAlias
+
+from .order import Order, Stretch, excused, stretches
+from .records import (
+    Acked,
+    Came,
+    Client,
+    Place,
+    Present,
+    Refused,
+    Room,
+    Saw,
+    Sent,
+    Told,
+    Visit,
+    Went,
+    author_of,
+    number_of,
+)
+
+Checker: TypeAlias = Callable[[Room], Iterator[str]]
+
+_AT_ARRIVAL = ("TRIMMED", "NEW_EPOCH")
+
+
+def reaches_all_others(room: Room) -> Iterator[str]:
+    """Check promise 1: what was accepted while a client was connected, or resumed over, reaches it."""
+    order = Order(room)
+    unknown: dict[Place, list[str]] = defaultdict(list)
+    for client in room.clients:
+        for way in stretches(client, room.kept):
+            for seq, text in excused(order, client, way):
+                yield f"{client.key} never saw {text or 'what is'} in {way.epoch}:{seq}, and was not told so"
+            for seq in way.missed(order.heads[way.epoch]):
+                if Place(way.epoch, seq) not in order.texts:
+                    unknown[Place(way.epoch, seq)].append(client.key)
+    for (epoch, seq), keys in unknown.items():
+        if len(keys) > 1:
+            yield f"nobody saw what is in {epoch}:{seq}, and {', '.join(keys)} were not told"
+
+
+def has_one_order(room: Room) -> Iterator[str]:
+    """Check promise 2: all see the same in the same places, one after the other, each author's in the order sent."""
+    order = Order(room)
+    yield from order.conflicts
+    for client in room.clients:
+        ways = stretches(client, room.kept)
+        for way in ways:
+            for (before, _), (seq, text) in pairwise(way.seen):
+                if seq <= before:
+                    yield f"{client.key} saw {text} in {way.epoch}:{seq} after {before}"
+        if len({way.epoch for way in ways}) < len(ways):
+            yield f"{client.key} came back to an epoch that had ended"
+    if len(last := {ways[-1].epoch for client in room.clients if client.stayed and (ways := _ways(room, client))}) > 1:
+        yield f"at the end there is more than one order: {', '.join(sorted(last))}"
+    yield from _keeps_each_authors_order(room, order)
+
+
+def _keeps_each_authors_order(room: Room, order: Order) -> Iterator[str]:
+    """Check that messages came in the order of their author, but for those that were refused on the way."""
+    refused = {step.text for client in room.clients for step in client.steps if isinstance(step, Refused)}
+    last: dict[tuple[str, str], str] = {}
+    for (epoch, seq), text in sorted(order.texts.items()):
+        if text in refused:
+            continue
+        before = last.get((epoch, author_of(text)))
+        if before and number_of(before) > number_of(text):
+            yield f"{text} is in {epoch}:{seq}, after {before}"
+        last[epoch, author_of(text)] = text
+
+
+def keeps_what_it_acknowledged(room: Room) -> Iterator[str]:
+    """Check promises 3 and 4: what was acknowledged is in that place, with a store also at the end of all."""
+    order = Order(room)
+    last = {ways[-1].epoch for client in room.clients if client.stayed and (ways := _ways(room, client))}
+    sent = Counter(step.text for client in room.clients for step in client.steps if isinstance(step, Sent))
+    for client in room.clients:
+        for step in client.steps:
+            match step:
+                case Acked(text, place, duplicate):
+                    if order.texts.get(place) != text or order.places.get((place.epoch, text)) != place.seq:
+                        yield f"{client.key} was told that {text} is in {place.epoch}:{place.seq}, and it is not"
+                    if room.durable and last and place.epoch not in last:
+                        yield f"{client.key}'s {text} was acknowledged in {place.epoch}, which is lost"
+                    if duplicate and sent[text] < 2:
+                        yield f"{client.key} sent {text} once, and it was taken for a retry"
+                    if author_of(text) != client.key:
+                        yield f"{client.key} was told of {text}, which it never sent"
+                case Saw(_, text):
+                    if not sent[text]:
+                        yield f"{client.key} saw {text}, which nobody sent"
+        if client.stayed:
+            yield from _answers_all(room, client)
+
+
+def _answers_all(room: Room, client: Client) -> Iterator[str]:
+    acked = {step.text for step in client.steps if isinstance(step, Acked)}
+    for text in {step.text for step in client.steps if isinstance(step, Sent)} - acked:
+        yield f"{client.key} was never told what became of {text} in {room.name}"
+
+
+def sends_nothing_twice(room: Room) -> Iterator[str]:
+    """Check promise 3: a message that is sent again is one message, and nobody gets any twice, over resumes too."""
+    places: dict[tuple[str, str], set[int]] = defaultdict(set)
+    firsts: Counter[tuple[str, str]] = Counter()
+    for client in room.clients:
+        seen: Counter[tuple[str, str]] = Counter()
+        for way in stretches(client, room.kept):
+            for seq, text in way.seen:
+                epoch = "" if room.durable else way.epoch
+                seen[epoch, text] += 1
+                places[epoch, text].add(seq)
+        yield from (f"{client.key} got {text} {count} times" for (_, text), count in seen.items() if count > 1)
+        for step in client.steps:
+            if isinstance(step, Acked):
+                epoch = "" if room.durable else step.place.epoch
+                places[epoch, step.text].add(step.place.seq)
+                firsts[epoch, step.text] += not step.duplicate
+    yield from (
+        f"{text} is in the order {len(all_)} times: {all_}" for (_, text), all_ in places.items() if len(all_) > 1
+    )
+    yield from (f"{text} was taken {count} times" for (_, text), count in firsts.items() if count > 1)
+
+
+def sends_nobody_its_own(room: Room) -> Iterator[str]:
+    """Check promise 1: nobody gets what it sent itself, unless it wants to; nor is it told of itself."""
+    for client in room.clients:
+        for step in client.steps:
+            match step:
+                case Saw(seq, text) if author_of(text) == client.key and not client.echo:
+                    yield f"{client.key} got its own {text} in {seq}"
+                case Came(name) | Went(name) if name == client.key:
+                    yield f"{client.key} was told of its own coming or going"
+
+
+def tells_gaps(room: Room) -> Iterator[str]:
+    """Check promise 3: who comes back gets what it missed, or is told what it can not get; and that is true."""
+    order = Order(room)
+    for client in room.clients:
+        seen: set[Place] = set()
+        unplaced = {
+            way.epoch: sum((way.epoch, text) not in order.places for text in way.sent) for way in _ways(room, client)
+        }
+        for visit in client.visits:
+            if visit.ending == "METADATA_INVALID":
+                yield f"{client.key} was not let in after {visit.after}, a place that it had been given"
+            if not visit.welcome and (told := [step for step in visit.heard if not isinstance(step, Acked | Refused)]):
+                yield f"{client.key} was told {told[0]} before it was welcomed"
+            yield from _tells_truly(room, client, visit, seen)
+            yield from _resumes(room, client, visit, order, unplaced)
+
+
+def _tells_truly(room: Room, client: Client, visit: Visit, seen: set[Place]) -> Iterator[str]:
+    if not visit.welcome:
+        return
+    epoch, head = visit.welcome.head
+    for index, step in enumerate(visit.heard):
+        match step:
+            case Saw(seq, _):
+                seen.add(Place(epoch, seq))
+            case Told(first, last, reason):
+                if reason in _AT_ARRIVAL and index != 1:
+                    yield f"{client.key} was told {step} in the middle of a visit"
+                if reason == "NEW_EPOCH":
+                    continue
+                if not 1 <= first <= last:
+                    yield f"{client.key} was told {step}, which is no gap"
+                if wrong := [seq for seq in range(first, last + 1) if Place(epoch, seq) in seen]:
+                    yield f"{client.key} was told {step} in {epoch}, and had got {wrong}"
+                if reason == "TRIMMED" and last > head - room.kept:
+                    yield f"{client.key} was told {step} at {head}, though {room.kept} are kept"
+
+
+def _resumes(room: Room, client: Client, visit: Visit, order: Order, unplaced: Mapping[str, int]) -> Iterator[str]:
+    if not visit.welcome or not visit.after:
+        return
+    (epoch, head), resumed = visit.welcome
+    heard = visit.heard[1:]
+    first = heard[0] if heard else None
+    gap = first if isinstance(first, Told) and first.reason in _AT_ARRIVAL else None
+    anew = visit.after.epoch != epoch
+    if anew != bool(gap and gap.reason == "NEW_EPOCH") and heard:
+        yield f"{client.key} came from {visit.after} into {epoch}, and was told {gap}"
+    if resumed and (anew or gap):
+        yield f"{client.key} was told that it resumed after {visit.after}, and did not"
+    begin = max(0, head - room.kept) if anew else visit.after.seq
+    for step in heard:
+        if isinstance(step, Saw) or (isinstance(step, Told) and step.reason != "NEW_EPOCH"):
+            until = step.seq if isinstance(step, Saw) else step.first
+            foreign = unknown = 0
+            for seq in range(begin + 1, until):
+                text = order.texts.get(Place(epoch, seq))
+                foreign += bool(text) and (client.echo or author_of(text or "") != client.key)
+                unknown += not text
+            if foreign or unknown > unplaced.get(epoch, 0):
+                yield f"{client.key} came back after {epoch}:{begin}, got {step} first, and was told of no gap"
+            return
+
+
+def tells_departures_once(room: Room) -> Iterator[str]:
+    """Check promise 6: who has a name and leaves is told to have left, once; and who is there is not."""
+    gone = {client.key: client.gone for client in room.clients if client.named}
+    for client in room.clients:
+        for visit in client.visits:
+            to_the_end = client.stayed and not client.gone and visit is client.visits[-1]
+            for name, steps in _heard_of_others(visit).items():
+                comings = [step for step in steps if not isinstance(step, Present)]
+                for before, step in pairwise(comings):
+                    if type(before) is type(step):
+                        yield f"{client.key} was told twice in a row: {step}"
+                if name not in gone:
+                    yield f"{client.key} was told of {name}, who never was there"
+                elif to_the_end and gone[name] != isinstance(steps[-1], Went):
+                    yield f"{client.key} heard last {steps[-1]}, and {name} {'left' if gone[name] else 'is there'}"
+
+
+def _heard_of_others(visit: Visit) -> dict[str, list[Came | Went | Present]]:
+    heard: dict[str, list[Came | Went | Present]] = defaultdict(list)
+    for step in visit.steps:
+        match step:
+            case Came(name) | Went(name):
+                heard[name].append(step)
+            case Present(names):
+                for name in names:
+                    heard[name].append(step)
+    return heard
+
+
+def _ways(room: Room, client: Client) -> list[Stretch]:
+    return stretches(client, room.kept)
+
+
+PROMISES: Mapping[str, Checker] = {
+    "to all others": reaches_all_others,
+    "one order": has_one_order,
+    "an ack holds": keeps_what_it_acknowledged,
+    "nothing twice": sends_nothing_twice,
+    "never one's own": sends_nobody_its_own,
+    "gaps are told": tells_gaps,
+    "departures are told once": tells_departures_once,
+}
+
+
+def violations(room: Room) -> list[str]:
+    """Return what was not kept, in words, of all promises."""
+    return [f"{name}: {room.name}: {wrong}" for name, checker in PROMISES.items() for wrong in checker(room)]

@@ -1,0 +1,72 @@
+"""A client that holds no stream: it publishes, and tries again until it is told what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import grpc
+
+from bcast_grpc.v1 import chat_pb2 as pb
+from bcast_grpc.v1 import chat_pb2_grpc
+from tests.integration.peers import SCALE, Ending
+
+from .client import Caller, data_of
+from .records import Acked, Place, Refused, Sent, Visit
+
+_PATIENCE_S = 2.0 * SCALE
+_CHANNEL = [
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+]
+
+
+class Publisher(Caller):
+    """As ``Caller``, by ``Publish``: it is always here, and gets nothing."""
+
+    def has_come(self, place: Place) -> bool:
+        """Say that it misses nothing."""
+        return True
+
+    async def _run(self) -> None:
+        self.here = True
+        visit = Visit()
+        self.record.visits.append(visit)
+        while not self._leaving:
+            async with grpc.aio.insecure_channel(self.cable.address, _CHANNEL) as channel:
+                with suppress(TimeoutError):  # the connection may be half open: try another one
+                    await self._publish_all(chat_pb2_grpc.ChatStub(channel), visit)  # type: ignore[no-untyped-call]
+
+    async def _publish_all(self, stub: chat_pb2_grpc.ChatStub, visit: Visit) -> None:
+        while not self._leaving:
+            if self.unacknowledged:
+                await self._publish(stub, visit, next(iter(self.unacknowledged)))
+            else:
+                self._more.clear()
+                await self._more.wait()
+
+    async def _publish(self, stub: chat_pb2_grpc.ChatStub, visit: Visit, text: str) -> None:
+        await self._thawed.wait()
+        visit.steps.append(Sent(text))
+        request = pb.PublishRequest(msg=text, data=data_of(text), id=text.rpartition("/")[2])
+        metadata = (("bcast-room", self.room), ("bcast-client", self.record.key))
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                response: pb.PublishResponse = await stub.Publish(request, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            self._fail(visit, text, Ending.of(error))
+            await asyncio.sleep(0.05)  # not to knock all the time
+        else:
+            ack = response.ack
+            step = Acked(text, Place(ack.epoch, ack.seq), ack.duplicate)
+            visit.steps.append(step)
+            self._count["acks"] += 1
+            self.places[text] = step.place
+            del self.unacknowledged[text]
+            self._bell.ring()
+
+    def _fail(self, visit: Visit, text: str, ending: Ending) -> None:
+        self._count["calls that failed"] += 1
+        if ending.reason == "BROKER_UNAVAILABLE":
+            visit.steps.append(Refused(text, ending.reason))

@@ -1,0 +1,383 @@
+"""Clients that talk while everything breaks, and what was promised to them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from tests.integration.peers import SCALE
+
+from .cable import Cable
+from .client import Bell, Caller
+from .node import Node
+from .promises import violations
+from .publisher import Publisher
+from .records import Came, Client, Place, Present, Room, Went
+
+_RECOVERY_S = 20 * SCALE
+"""How long everything may take, at the longest, to be well again after the last fault."""
+
+_KEEPALIVE_S = 2
+_ROOMS = ("lobby", "dev", "ops")
+_EXPECTED_LOG = ("the store cannot be used", "the store can be written", "the store cannot be trimmed")
+
+_EXPECTED_ENDINGS = ("OK", "SHUTTING_DOWN", "SLOW_CONSUMER", "REPLACED", "BROKER_UNAVAILABLE")
+
+Fault: TypeAlias = Callable[[], Coroutine[None, None, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How a storm is to be.
+
+    Attributes:
+        durable: whether the server stores in a file.
+        seed: of everything that is left to chance.
+        seconds: how long faults are injected.
+        clients: at any time.
+        every_s: the time between faults, on average.
+        faults: which kinds; all if empty.
+    """
+
+    durable: bool
+    seed: int
+    seconds: float = 6.0
+    clients: int = 8
+    every_s: float = 0.5
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a storm.
+
+    Attributes:
+        count: messages, acks, deliveries, reconnects, gaps, faults by kind, and so on.
+        recovery_s: how long it took until all was well, once the faults had stopped.
+        outage_s: the longest that one client was without a stream.
+        violations: of the promises, in words.
+        rooms: the records.
+        settings: what the server was told.
+    """
+
+    count: Counter[str] = field(default_factory=Counter)
+    recovery_s: float = 0.0
+    outage_s: float = 0.0
+    violations: list[str] = field(default_factory=list)
+    rooms: list[Room] = field(default_factory=list)
+    settings: str = ""
+
+
+class Storm:
+    """One run.
+
+    Args:
+        weather: how it is to be.
+        folder: for the server's store.
+    """
+
+    def __init__(self, weather: Weather, folder: Path) -> None:
+        self._weather = weather
+        self._chance = random.Random(weather.seed)
+        self._store = folder / f"store-{weather.seed}.db"
+        self._bell = Bell()
+        self._callers: list[Caller] = []
+        self._cables: list[Cable] = []
+        self._restarting = asyncio.Lock()
+        self._numbers = iter(range(1, 1_000_000))
+        kept = self._chance.choice([40, 300, 1000])
+        settings = self._settings(kept)
+        self._node = Node(*settings)
+        self._talking: list[asyncio.Task[None]] = []
+        self.outcome = Outcome(settings=" ".join(settings))
+        rooms = _ROOMS[: self._chance.randint(1, max(1, min(3, weather.clients // 3)))]
+        self.outcome.rooms = [Room(name, weather.durable, kept) for name in rooms]
+
+    def _settings(self, kept: int) -> list[str]:
+        settings = {
+            "store": f"sqlite:{self._store}" if self._weather.durable else "memory:",
+            "history-messages": kept,
+            "queue-messages": self._chance.choice([48, 200, 20_000]),
+            "queue-bytes": self._chance.choice([80_000, 4 * 1024 * 1024]),
+            "slow-policy": self._chance.choice(["disconnect", "drop", "catch-up"]),
+            "keepalive-s": _KEEPALIVE_S,
+            "drain-s": 1,
+            "progress-s": 0.3,
+        }
+        return [f"--{name}={value}" for name, value in settings.items()]
+
+    async def run(self) -> Outcome:
+        """Let it rage, let it end, and look what was kept of the promises."""
+        outcome = self.outcome
+        try:
+            await self._node.start()
+            for number in range(self._weather.clients):
+                room = outcome.rooms[number % len(outcome.rooms)]
+                (await self._add(room, reader=number % 8 == 6, publisher=number % 8 == 7)).start()
+            await self._rage()
+            since = time.monotonic()
+            await self._calm()
+            outcome.recovery_s = time.monotonic() - since
+            self._judge()
+        finally:
+            await self._end()
+        return outcome
+
+    def _judge(self) -> None:
+        """Look at what everybody sent and saw up to now."""
+        outcome = self.outcome
+        outcome.outage_s = max((outage for caller in self._callers for outage in caller.outages_s), default=0.0)
+        for room in outcome.rooms:
+            outcome.violations += violations(room)
+            outcome.violations += [
+                f"{room.name}: {client.key}'s stream ended with {visit.ending}"
+                for client in room.clients
+                for visit in client.visits
+                if visit.ending.isupper() and visit.ending not in _EXPECTED_ENDINGS
+            ]
+        outcome.violations += [
+            f"the log: {line}"
+            for line in self._node.log
+            if ("ERROR" in line or "Traceback" in line) and not any(known in line for known in _EXPECTED_LOG)
+        ]
+
+    # --- the clients
+
+    async def _add(self, room: Room, *, reader: bool = False, publisher: bool = False, named: bool = True) -> Caller:
+        chance = self._chance
+        key = f"c{next(self._numbers)}"
+        named = named and not publisher and chance.random() < 0.8
+        client = Client(key, named=named, echo=not publisher and chance.random() < 0.2)
+        cable = Cable(self._node.address)
+        await cable.lay()
+        self._cables.append(cable)
+        batch = chance.random() < 0.5
+        kind = Publisher if publisher else Caller
+        caller = kind(client, room.name, cable, self._bell, self.outcome.count, reader=reader, batch=batch)
+        room.clients.append(client)
+        self._callers.append(caller)
+        if not reader:
+            self._talking.append(asyncio.create_task(self._talk(caller)))
+        return caller
+
+    async def _talk(self, caller: Caller) -> None:
+        chance = random.Random(f"{self._weather.seed} {caller.record.key}")
+        while not caller.record.gone:
+            await asyncio.sleep(chance.expovariate(20))
+            for _ in range(chance.choice([1, 1, 1, 1, 1, 1, 1, 1, 5, 60])):
+                if not caller.congested and not caller.record.gone:
+                    caller.say()
+
+    @property
+    def _present(self) -> list[Caller]:
+        return [caller for caller in self._callers if not caller.record.gone]
+
+    # --- the faults
+
+    async def _rage(self) -> None:
+        kinds = [kind for kind in self._kinds() if not self._weather.faults or kind[0] in self._weather.faults]
+        names, weights, _ = zip(*kinds, strict=True)
+        faults = {name: fault for name, _, fault in kinds}
+        until = time.monotonic() + self._weather.seconds
+        async with asyncio.TaskGroup() as raging:
+            while time.monotonic() < until:
+                await asyncio.sleep(self._chance.expovariate(1 / self._weather.every_s))
+                (name,) = self._chance.choices(names, weights)
+                self.outcome.count[f"fault: {name}"] += 1
+                raging.create_task(faults[name]())
+
+    def _kinds(self) -> Iterator[tuple[str, int, Fault]]:
+        yield "server killed", 3, self._kill
+        yield "server drained", 2, self._drain
+        yield "server frozen", 1, self._freeze_server
+        yield "client killed", 2, self._kill_client
+        yield "client left", 1, self._leave
+        yield "host vanished", 1, self._vanish
+        yield "client frozen", 4, self._freeze_client
+        yield "connection cut", 4, self._cut
+        yield "connection stalled", 3, self._stall
+        yield "connection slowed", 3, self._slow
+        yield "half open at the server", 2, self._hang_server
+        yield "half open at the client", 2, self._hang_client
+        if self._weather.durable:
+            yield "disk full", 3, self._fill_disk
+
+    async def _kill(self) -> None:
+        async with self._restarting:
+            await self._node.kill()
+            await self._node.start()
+
+    async def _drain(self) -> None:
+        async with self._restarting:
+            if code := await self._node.drain():
+                self.outcome.violations.append(f"the server ended with {code} on SIGTERM")
+            await self._node.start()
+
+    async def _freeze_server(self) -> None:
+        async with self._restarting:
+            self._node.freeze()
+        await self._pass(0.2, 0.8)
+        self._node.thaw()
+
+    async def _fill_disk(self) -> None:
+        async with self._restarting:
+            wal = self._store.with_name(f"{self._store.name}-wal")
+            self._node.fill_disk(_size(wal) + self._chance.randrange(20_000))
+        await self._pass(0.2, 0.8)
+        self._node.free_disk()
+
+    async def _kill_client(self) -> None:
+        caller = self._condemn()
+        caller.cable.cut()
+        await caller.stop()
+        await self._replace(caller)
+
+    async def _vanish(self) -> None:
+        caller = self._condemn()
+        caller.cable.hang_server()
+        await caller.stop()
+        await self._replace(caller)
+
+    async def _leave(self) -> None:
+        caller = self._condemn()
+        await self._let_leave(caller)
+        await self._replace(caller)
+
+    async def _let_leave(self, caller: Caller) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                caller.thaw()
+                await caller.leave()
+        caller.cable.cut()
+        await caller.stop()
+
+    def _condemn(self) -> Caller:
+        """Choose one that is to be gone for good."""
+        caller = self._any()
+        caller.record.gone = True
+        caller.record.stayed = False
+        return caller
+
+    async def _replace(self, caller: Caller) -> None:
+        room = next(room for room in self.outcome.rooms if room.name == caller.room)
+        (await self._add(room, reader=caller.reader, publisher=isinstance(caller, Publisher))).start()
+
+    async def _freeze_client(self) -> None:
+        caller = self._any()
+        caller.freeze()
+        await self._pass(0.2, 2.0)
+        caller.thaw()
+
+    async def _cut(self) -> None:
+        self._any().cable.cut()
+
+    async def _stall(self) -> None:
+        cable = self._any().cable
+        cable.stall()
+        await self._pass(0.2, 2.0)
+        cable.mend()
+
+    async def _slow(self) -> None:
+        cable = self._any().cable
+        cable.slow(self._chance.choice([2_000, 20_000]))
+        await self._pass(0.5, 2.0)
+        cable.mend()
+
+    async def _hang_server(self) -> None:
+        self._any().cable.hang_server()
+
+    async def _hang_client(self) -> None:
+        self._any().cable.hang_client()
+
+    def _any(self) -> Caller:
+        return self._chance.choice(self._present)
+
+    async def _pass(self, least_s: float, most_s: float) -> None:
+        """Let a fault last."""
+        await asyncio.sleep(self._chance.uniform(least_s, most_s))
+
+    # --- the end
+
+    async def _calm(self) -> None:
+        """Let everybody come back, let somebody say the last word in each room, and let some leave."""
+        for talk in self._talking:
+            talk.cancel()
+        await self._expect("to be here, with all acknowledged", lambda c: c.here and not c.unacknowledged)
+        for room in self.outcome.rooms:
+            await self._say_last_words(room)
+        await self._let_some_leave()
+
+    async def _expect(self, what: str, true: Callable[[Caller], bool], room: str = "") -> None:
+        """Wait until something is true of all who are present."""
+
+        def late() -> list[Caller]:
+            return [caller for caller in self._present if caller.room == (room or caller.room) and not true(caller)]
+
+        if not await self._bell.until(lambda: not late(), _RECOVERY_S):
+            self.outcome.violations += [
+                f"recovery: {caller.record.key} was {what} {_RECOVERY_S} s after the last fault, and is not"
+                for caller in late()
+            ]
+
+    async def _say_last_words(self, room: Room) -> None:
+        speakers = [caller for caller in self._present if caller.room == room.name and not caller.reader]
+        speaker = self._chance.choice(speakers)
+        text = speaker.say()
+        await self._expect("to have its last words acknowledged", lambda c: not c.unacknowledged, room.name)
+        if place := speaker.places.get(text):
+            await self._expect("to get the last words", lambda c: c is speaker or c.has_come(place), room.name)
+            await self._audit(room, place)
+
+    async def _audit(self, room: Room, last: Place) -> None:
+        """Have one read all that is kept of a room, who was never there before."""
+        auditor = await self._add(room, reader=True, named=False)
+        auditor.place = Place(last.epoch, 0)
+        auditor.start()
+        await self._expect("to have read what is kept", lambda c: c is not auditor or c.has_come(last), room.name)
+
+    async def _let_some_leave(self) -> None:
+        for index, caller in enumerate(self._present):
+            if index % 3:
+                continue
+            caller.record.gone = True
+            if index % 2:
+                caller.cable.cut()
+                await caller.stop()
+            else:
+                await self._let_leave(caller)
+        gone = {caller.record.key for caller in self._callers if caller.record.gone and caller.record.named}
+        await self._expect("to hear of all who left", lambda c: not _believed(c.record) & gone)
+
+    async def _end(self) -> None:
+        for talk in self._talking:
+            talk.cancel()
+        for caller in self._callers:
+            await caller.stop()
+        for cable in self._cables:
+            await cable.close()
+        await self._node.kill()
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _believed(client: Client) -> set[str]:
+    """Return who is there as far as a client was told since its last arrival."""
+    here: set[str] = set()
+    for step in client.visits[-1].steps:
+        match step:
+            case Present(names):
+                here |= names
+            case Came(name):
+                here.add(name)
+            case Went(name):
+                here.discard(name)
+    return here
