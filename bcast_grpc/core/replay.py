@@ -43,8 +43,9 @@ class Replays:
         """Read the next piece for a client, at most up to the place ``upto``, or what it cannot have any more."""
         first = self._history.first
         if replay.cursor + 1 < first:
-            replay.frames.extend(codec.frames([notices.gap(replay.cursor + 1, first - 1, GapReason.SLOW)]))
-            replay.cursor = first - 1
+            last = min(first - 1, upto)  # what comes after ``upto`` it is given by the next flush
+            replay.frames.extend(codec.frames([notices.gap(replay.cursor + 1, last, GapReason.SLOW)]))
+            replay.cursor = last
             return
         # Pieces end at the same places for all, so that they can be shared.
         count = min(_MESSAGES - replay.cursor % _MESSAGES, upto - replay.cursor)

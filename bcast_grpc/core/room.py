@@ -259,8 +259,11 @@ class Room:
         tallies, writers = self._push(batch, first, members, round_)
         writers += self._acknowledge(batch.runs, tallies, round_)
         for member, answers, error, _ in ready:
-            member.answer(answers)
-            member.outbox.close(error)
+            if member.replay and not error:  # it has fallen behind meanwhile
+                self._leave(member, answers, error)
+            else:
+                member.answer(answers)
+                member.outbox.close(error)
         for callback in waiting:
             callback()
         return writers or self._await_busy(members, round_)

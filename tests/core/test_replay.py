@@ -402,6 +402,37 @@ def test_catching_up_has_its_limits() -> None:
     ]
 
 
+def test_leaving_waits_for_who_falls_behind_meanwhile() -> None:
+    """Who says goodbye and is slow is given all that was said before that."""
+    world = world_of(queue_messages=8, slow_policy=SlowPolicy.CATCH_UP)
+    ana, bob = world.join("ana"), world.join(batch=False)
+    for n in range(1, 31):
+        ana.say(f"{n}")
+        if n < 8:
+            world.scheduler.advance(1)
+            ana.write_all()
+    bob.session.leave("bye")
+    world.settle()
+    assert bob.closed
+    assert [event.seq for event in bob.received if event.kind is Kind.MESSAGE] == list(range(1, 31))
+    assert bob.received[-1].id == "bye"
+
+
+def test_nothing_is_called_missed_and_given_after_all() -> None:
+    """Where less is kept than a flush takes, what is pending is given by the flush, and is in no gap."""
+    world = world_of(messages=2)
+    ana = world.join("ana")
+    ana.say("1", "2")
+    world.settle()
+    bob = world.join(history=2, batch=False)
+    ana.say(*(f"{n}" for n in range(3, 11)))  # not flushed yet
+    bob.write()
+    world.settle()
+    heard = [event.seq for event in bob.received if event.kind is Kind.MESSAGE]
+    told = {seq for gap in gaps(bob.received) for seq in range(gap.first_missed, gap.last_missed + 1)}
+    assert sorted([*heard, *told]) == list(range(1, 11))
+
+
 def test_who_is_disconnected_is_told_the_last_place() -> None:
     """So that it knows where to go on."""
     world = world_of(queue_messages=8)
