@@ -426,7 +426,7 @@ def test_nothing_is_called_missed_and_given_after_all() -> None:
     world.settle()
     bob = world.join(history=2, batch=False)
     ana.say(*(f"{n}" for n in range(3, 11)))  # not flushed yet
-    bob.write()
+    bob.write_all()
     world.settle()
     heard = [event.seq for event in bob.received if event.kind is Kind.MESSAGE]
     told = {seq for gap in gaps(bob.received) for seq in range(gap.first_missed, gap.last_missed + 1)}
