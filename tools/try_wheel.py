@@ -45,10 +45,11 @@ def try_it(python: str, scratch: str) -> None:
         run([*client, "--name", "ana"], cwd=scratch, input="hola\n")
         while "ana: hola" not in (line := listener.stdout.readline()):
             assert line, "the message did not arrive"
+        listener.terminate()  # else it would wait for the server to come back
+        listener.wait(30)
     finally:
         server.terminate()
         assert server.wait(30) == 0
-        listener.wait(30)
 
 
 def run(command: list[str], cwd: str | None = None, **options: str) -> None:
