@@ -24,6 +24,9 @@ from .records import Came, Client, Place, Present, Room, Went
 _RECOVERY_S = 20 * SCALE
 """How long everything may take, at the longest, to be well again after the last fault."""
 
+_TALK_PER_S = 20
+"""How often each of eight clients speaks, on average; of more, less often: all of them share this process."""
+
 _KEEPALIVE_S = 2
 _ROOMS = ("lobby", "dev", "ops")
 _EXPECTED_LOG = ("the store cannot be used", "the store can be written", "the store cannot be trimmed")
@@ -170,7 +173,7 @@ class Storm:
     async def _talk(self, caller: Caller) -> None:
         chance = random.Random(f"{self._weather.seed} {caller.record.key}")
         while not caller.record.gone:
-            await asyncio.sleep(chance.expovariate(20))
+            await asyncio.sleep(chance.expovariate(_TALK_PER_S / max(1, self._weather.clients / 8)))
             for _ in range(chance.choice([1, 1, 1, 1, 1, 1, 1, 1, 5, 60])):
                 if not caller.congested and not caller.record.gone:
                     caller.say()
