@@ -11,16 +11,14 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bcast_grpc import __version__
 from bcast_grpc.bench.payload import MAX_SIZE, MIN_SIZE
-from bcast_grpc.client.calls import DEFAULT_TARGET, check_target
+from bcast_grpc.client.calls import DEFAULT_TARGET
+from bcast_grpc.client.cli import read_certificates, read_target, read_token
 from bcast_grpc.client.display import shown
 
 PROGRAM = "bcast_grpc.bench"
-
-_TOKEN = re.compile(r"[!-~]*")
 
 _DESCRIPTION = """\
 Put load on a bcast_grpc server: clients with a connection each, in rooms that
@@ -95,9 +93,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
                 f"--{name} {getattr(given, name)}: takes at most as many as there are clients, {given.clients}"
             )
     return Options(
-        target=_target(parser, given.target or environment.get("BCAST_TARGET") or DEFAULT_TARGET),
-        token=_token(parser, given.token, environment.get("BCAST_TOKEN", "")),
-        root_certificates=_read(parser, given.tls_ca) if given.tls_ca else b"",
+        target=read_target(parser, given.target or environment.get("BCAST_TARGET") or DEFAULT_TARGET),
+        token=read_token(parser, given.token, environment.get("BCAST_TOKEN", "")),
+        root_certificates=read_certificates(parser, given.tls_ca) if given.tls_ca else b"",
         clients=given.clients,
         senders=min(10, given.clients) if given.senders is None else given.senders,
         rate=given.rate,
@@ -190,27 +188,3 @@ def _number(least: float, most: float = 1e9) -> Callable[[str], float]:
         raise argparse.ArgumentTypeError(f"{shown(text)!r} does not fit; it takes a number, {least:g} to {most:.0f}")
 
     return read
-
-
-def _target(parser: argparse.ArgumentParser, target: str) -> str:
-    try:
-        return check_target(target.removesuffix("/"))
-    except ValueError as error:
-        parser.error(shown(str(error)))
-
-
-def _token(parser: argparse.ArgumentParser, given: str | None, inherited: str) -> str:
-    token = (inherited if given is None else given).strip()
-    if not _TOKEN.fullmatch(token):
-        parser.error("the token takes printable ASCII characters without spaces")
-    return token
-
-
-def _read(parser: argparse.ArgumentParser, path: str) -> bytes:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        parser.error(f"--tls-ca {shown(path)}: {error.strerror}")
-    if b"-----BEGIN CERTIFICATE-----" not in content:
-        parser.error(f"--tls-ca {shown(path)}: no PEM certificate in it")
-    return content

@@ -4,60 +4,25 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from bcast_grpc.broker.base import Receiver
 from bcast_grpc.broker.history import History, Ids, Retention
 from bcast_grpc.broker.order import Order, Placed
+from bcast_grpc.broker.sqlite_file import connect, explained, own, plainly, prepare
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Author, Entry, Event, Kind, Place
 
-if sys.platform != "win32":
-    import fcntl
-
 logger = logging.getLogger(__name__)
 
-_APPLICATION_ID = 0x62636173
-_VERSION = 1
-_SCHEMA = """
-PRAGMA auto_vacuum = INCREMENTAL;
-BEGIN IMMEDIATE;
-CREATE TABLE room (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    epoch TEXT NOT NULL,
-    head INTEGER NOT NULL
-);
-CREATE TABLE message (
-    room INTEGER NOT NULL REFERENCES room,
-    seq INTEGER NOT NULL,
-    time_ns INTEGER NOT NULL,
-    session TEXT NOT NULL,
-    name TEXT NOT NULL,
-    key TEXT NOT NULL,
-    message TEXT NOT NULL,
-    data BLOB NOT NULL,
-    PRIMARY KEY (room, seq)
-) WITHOUT ROWID;
-CREATE TABLE known (
-    room INTEGER NOT NULL REFERENCES room,
-    key TEXT NOT NULL,
-    id TEXT NOT NULL,
-    seq INTEGER NOT NULL,
-    time_ns INTEGER NOT NULL,
-    PRIMARY KEY (room, key, id)
-) WITHOUT ROWID;
-CREATE INDEX known_by_time ON known (time_ns);
-"""
 _DELETE_OLD = """
 DELETE FROM message WHERE room = :room
     AND seq <= (SELECT max(seq) FROM message WHERE room = :room AND time_ns < :oldest)
@@ -66,14 +31,9 @@ _DELETE_EMPTY = """
 DELETE FROM room WHERE id = :room
     AND NOT EXISTS (SELECT 1 FROM message WHERE room = :room) AND NOT EXISTS (SELECT 1 FROM known WHERE room = :room)
 """
-_BUSY_S = 1.0
 _SWEEP_NS = 60_000_000_000
 _MAX_CACHED = 1000
 _NS = 1_000_000_000
-
-
-class CannotOpen(Exception):
-    """The file cannot be used; the text says why, and what would help."""
 
 
 @dataclass(slots=True)
@@ -123,12 +83,12 @@ class SqliteBroker:
         self._rooms: dict[str, _Room] = {}
         self._left: OrderedDict[str, _Room] = OrderedDict()
         self._hub: AbstractContextManager[Any] = nullcontext()
-        self._owner = _own(self._path)
+        self._owner = own(self._path)
         try:
-            with _explained(self._path):
-                self._reader = _connect(self._path)
-                _prepare(self._reader)
-                self._writer = _connect(self._path)
+            with explained(self._path):
+                self._reader = connect(self._path)
+                prepare(self._reader)
+                self._writer = connect(self._path)
         except BaseException:
             self._owner.close()
             raise
@@ -344,7 +304,7 @@ class SqliteBroker:
         except sqlite3.Error as error:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
-            logger.warning("the store cannot be trimmed: %s", _plainly(error))
+            logger.warning("the store cannot be trimmed: %s", plainly(error))
 
     def _load(self, name: str) -> _Room:
         """Read an order from the file, or begin a new one."""
@@ -379,81 +339,5 @@ class SqliteBroker:
             yield Event(Kind.MESSAGE, message, who, seq, time_ns, data)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Make the tables where there are none, and look whether the file is one of ours and whole.
-
-    Raises:
-        CannotOpen: it is not.
-    """
-    ((application,),) = connection.execute("PRAGMA application_id")
-    ((version,),) = connection.execute("PRAGMA user_version")
-    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
-    if not tables and not application:
-        connection.executescript(
-            f"{_SCHEMA} PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION}; COMMIT;"
-        )
-    elif application != _APPLICATION_ID:
-        raise CannotOpen("it is a database of another program; give a file of its own")
-    elif version != _VERSION:
-        raise CannotOpen(f"it is of version {version}, and this server knows version {_VERSION}")
-    for (found,) in connection.execute("PRAGMA quick_check(1)"):
-        if found != "ok":
-            raise CannotOpen(f"it is damaged ({found}); restore it, or move it away to begin anew")
-    connection.execute("PRAGMA journal_mode = WAL").fetchall()
-    connection.execute("BEGIN IMMEDIATE")  # whether it can be written shows now
-    connection.execute("ROLLBACK")
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except CannotOpen as error:
-        raise CannotOpen(f"the store {path} cannot be used: {error}") from None
-    except sqlite3.Error as error:
-        raise CannotOpen(f"the store {path} cannot be used: {_plainly(error)}") from None
-
-
-def _own(path: Path) -> IO[bytes]:
-    """Keep other servers off the file, until this process ends or closes what is returned.
-
-    Raises:
-        CannotOpen: another server uses it, or its directory cannot be written.
-    """
-    try:
-        owner = Path(f"{path}-owner").open("ab")  # noqa: SIM115  # held open
-    except OSError as error:
-        raise CannotOpen(
-            f"the store {path} cannot be used: {error.strerror}; its directory must be there, and writable"
-        ) from None
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner.close()
-            raise CannotOpen(f"the store {path} cannot be used: another server uses it") from None
-    return owner
-
-
-def _plainly(error: sqlite3.Error) -> str:
-    """Say what is wrong in words that do not need SQLite's manual."""
-    code = getattr(error, "sqlite_errorname", "") or ""
-    if code.startswith("SQLITE_BUSY"):
-        return "another program holds it locked"
-    if code.startswith("SQLITE_FULL"):
-        return "the disk is full"
-    if code.startswith("SQLITE_NOTADB"):
-        return "it is no SQLite database"
-    if code.startswith("SQLITE_CORRUPT"):
-        return "it is damaged; restore it, or move it away to begin anew"
-    return str(error)
-
-
 def _unavailable(error: sqlite3.Error) -> CallError:
-    return CallError(ErrorCode.BROKER_UNAVAILABLE, f"the store cannot be used: {_plainly(error)}")
+    return CallError(ErrorCode.BROKER_UNAVAILABLE, f"the store cannot be used: {plainly(error)}")

@@ -110,16 +110,16 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, stdin_tty
     """
     parser = _parser()
     given = parser.parse_args(arguments)
-    certificates = _read(parser, given.tls_ca) if given.tls_ca else b""
+    certificates = read_certificates(parser, given.tls_ca) if given.tls_ca else b""
     drawable = environment.get("TERM", "dumb") != "dumb"
     interactive = stdin_tty and stdout_tty and drawable and not given.json
     stays = interactive or given.follow
     auto = stdout_tty and drawable and not environment.get("NO_COLOR")
     return Options(
-        target=_target(parser, given.target or environment.get("BCAST_TARGET") or DEFAULT_TARGET),
+        target=read_target(parser, given.target or environment.get("BCAST_TARGET") or DEFAULT_TARGET),
         name=_text(parser, "--name", given.name),
         room=_text(parser, "--room", given.room),
-        token=_token(parser, given.token, environment.get("BCAST_TOKEN", "")),
+        token=read_token(parser, given.token, environment.get("BCAST_TOKEN", "")),
         root_certificates=certificates,
         json=given.json,
         follow=given.follow,
@@ -193,7 +193,8 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
-def _target(parser: argparse.ArgumentParser, target: str) -> str:
+def read_target(parser: argparse.ArgumentParser, target: str) -> str:
+    """Return the target, or end the program with what is wrong with it."""
     try:
         return check_target(target.removesuffix("/"))
     except ValueError as error:
@@ -208,14 +209,16 @@ def _text(parser: argparse.ArgumentParser, flag: str, text: str) -> str:
     return text
 
 
-def _token(parser: argparse.ArgumentParser, given: str | None, inherited: str) -> str:
+def read_token(parser: argparse.ArgumentParser, given: str | None, inherited: str) -> str:
+    """Return the token that was given, or else the environment's, or end the program with what is wrong with it."""
     token = (inherited if given is None else given).strip()
     if not _TOKEN.fullmatch(token):
         parser.error("the token takes printable ASCII characters without spaces")
     return token
 
 
-def _read(parser: argparse.ArgumentParser, path: str) -> bytes:
+def read_certificates(parser: argparse.ArgumentParser, path: str) -> bytes:
+    """Return the certificates to trust, or end the program with what is wrong with the file."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
