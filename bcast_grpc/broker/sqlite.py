@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,7 @@ _DELETE_EMPTY = """
 DELETE FROM room WHERE id = :room
     AND NOT EXISTS (SELECT 1 FROM message WHERE room = :room) AND NOT EXISTS (SELECT 1 FROM known WHERE room = :room)
 """
+_HEAD = "SELECT head FROM room WHERE id = ?"
 _SWEEP_NS = 60_000_000_000
 _MAX_CACHED = 1000
 _NS = 1_000_000_000
@@ -257,13 +258,23 @@ class SqliteBroker:
             writer.executemany("UPDATE room SET head = ? WHERE id = ?", [(seq, row) for row, seq in last_seqs.items()])
             for known in heads.values():
                 self._trim_room(known, rows[known.name])
-            writer.execute("COMMIT")
+            self._end_commit(last_seqs)
         except sqlite3.Error:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
             raise
         for name, known in heads.items():
             known.row = rows[name]
+
+    def _end_commit(self, heads: Mapping[int, int]) -> None:
+        """Commit. A fault at the very end may come after all has been written: then the file has the new heads."""
+        try:
+            self._writer.execute("COMMIT")
+        except sqlite3.Error:
+            if self._writer.in_transaction:
+                raise
+            if any(self._writer.execute(_HEAD, (row,)).fetchone() != (head,) for row, head in heads.items()):
+                raise
 
     def _row(self, known: _Room) -> int:
         if known.row:
