@@ -176,7 +176,9 @@ class SqliteBroker:
             try:
                 if publishes:
                     self._commit(publishes)
-            except sqlite3.Error as error:
+            except Exception as error:  # whatever it is, this thread must live, or nobody would be answered any more
+                if not isinstance(error, sqlite3.Error):
+                    logger.exception("a fault while writing to the store")
                 with self._hub:
                     self._refuse(jobs, error)
                 continue
@@ -184,12 +186,18 @@ class SqliteBroker:
                 logger.info("the store can be written again")
                 self._failing = ""
             for job in jobs:
-                if isinstance(job, _Publish):
-                    with self._hub:
-                        self._accept(*job)
-                else:
-                    job()
+                self._answer(job)
         self._trim(self._now_ns(), self._at_hand())
+
+    def _answer(self, job: _Job) -> None:
+        try:
+            if isinstance(job, _Publish):
+                with self._hub:
+                    self._accept(*job)
+            else:
+                job()
+        except Exception:
+            logger.exception("a fault while telling what was written")
 
     def _at_hand(self) -> list[_Room]:
         return [known for known in [*self._rooms.values(), *self._left.values()] if known.row]
@@ -210,7 +218,7 @@ class SqliteBroker:
             for entry, place in placed.again:
                 known.receiver.repeated(entry, place)
 
-    def _refuse(self, jobs: Sequence[_Job], error: sqlite3.Error) -> None:
+    def _refuse(self, jobs: Sequence[_Job], error: Exception) -> None:
         """Refuse what could not be written, and what has been numbered after it meanwhile."""
         reason = _unavailable(error)
         if self._failing != reason.reason:
@@ -259,7 +267,7 @@ class SqliteBroker:
             for known in heads.values():
                 self._trim_room(known, rows[known.name])
             self._end_commit(last_seqs)
-        except sqlite3.Error:
+        except Exception:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
             raise
@@ -350,5 +358,5 @@ class SqliteBroker:
             yield Event(Kind.MESSAGE, message, who, seq, time_ns, data)
 
 
-def _unavailable(error: sqlite3.Error) -> CallError:
+def _unavailable(error: Exception) -> CallError:
     return CallError(ErrorCode.BROKER_UNAVAILABLE, f"the store cannot be used: {plainly(error)}")

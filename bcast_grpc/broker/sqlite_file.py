@@ -119,7 +119,7 @@ def own(path: Path) -> IO[bytes]:
     return owner
 
 
-def plainly(error: sqlite3.Error) -> str:
+def plainly(error: Exception) -> str:
     """Say what is wrong in words that do not need SQLite's manual."""
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith("SQLITE_BUSY"):

@@ -84,3 +84,24 @@ def test_what_is_written_in_spite_of_a_fault_is_accepted(broker: SqliteBroker, f
     wait(broker)
     assert [event.seq for event in room.events] == [1, 2]
     assert room.refused_entries == []
+
+
+def test_a_fault_of_the_servers_own_is_not_the_end(
+    broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What goes wrong while writing or telling is logged, what is not written is refused, the next is answered."""
+    room = Room()
+    broker.open("lobby", room)
+    with monkeypatch.context() as patched:
+        patched.setattr(broker, "_row", lambda _: 1 // 0)
+        broker.publish("lobby", entries("a"))
+        wait(broker)
+    with monkeypatch.context() as patched:
+        patched.setattr(room, "accepted", lambda *_: 1 // 0)
+        broker.publish("lobby", entries("b"))
+        wait(broker)
+    broker.publish("lobby", entries("a", "c"))
+    wait(broker)
+    assert [(event.seq, event.message) for event in room.events] == [(2, "ana: a"), (3, "ana: c")]
+    assert [entry.id for entry, _ in room.refused_entries] == ["id a"]
+    assert [record.exc_info is not None for record in caplog.records if "a fault while" in record.message] == [True] * 2
