@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
 
 from bcast_grpc.errors import BcastError, ErrorCode
 
@@ -78,6 +79,22 @@ def _check_store(store: str) -> str:
     return store
 
 
+def _split_origins(origins: object) -> object:
+    if origins is None:
+        return ()
+    parts = [origins] if isinstance(origins, str) else origins
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        return origins
+    return [origin.strip() for part in parts for origin in part.split(",")]
+
+
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
+            raise ValueError
+    return origins
+
+
 def _refuse_bool(value: object) -> object:
     """Keep ``port = true`` from being port 1."""
     if isinstance(value, bool):
@@ -90,6 +107,16 @@ _TIME = f"seconds, at most {_MAX_TIME_S}"
 
 Host = Annotated[str, AfterValidator(_check_host), Kind("an IP address (no brackets) or a host name", "HOST")]
 Port = Annotated[int, Field(ge=0, le=65535), _Number, Kind("a whole number from 0 to 65535 (0: a free one)", "PORT")]
+OptionalPort = Annotated[
+    int | None, Field(ge=0, le=65535), _Number, Kind("a whole number from 0 to 65535 (0: a free one), or off", "PORT")
+]
+Origins = Annotated[
+    tuple[str, ...],
+    NoDecode,  # it is no JSON
+    BeforeValidator(_split_origins),
+    AfterValidator(_check_origins),
+    Kind("origins such as https://chat.example.org, with commas between them, or * for all", "ORIGIN"),
+]
 Count = Annotated[int, Field(ge=1), _Number, Kind("a whole number, at least 1", "COUNT")]
 Bytes = Annotated[int, Field(ge=1), _Number, Kind("a whole number of bytes, at least 1", "BYTES")]
 Amount = Annotated[int, Field(ge=0), _Number, Kind("a whole number, 0 or more", "COUNT")]
@@ -124,6 +151,13 @@ class Settings(BaseModel):
 
     host: Host = Field("127.0.0.1", description="address to listen on")
     port: Port = Field(50051, description="port for gRPC; 0 takes a free one")
+    http_port: OptionalPort = Field(
+        None, description="port for the web page, WebSockets and health; 0 takes a free one"
+    )
+    tcp_port: OptionalPort = Field(None, description="port for plain JSON sockets; 0 takes a free one")
+    http_allow_origin: Origins = Field(
+        (), description="whose pages may open the WebSocket besides our own; may be given several times"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="write log lines of this level and above"
     )
@@ -215,7 +249,7 @@ def say_what_fits(name: str) -> str:
     return kinds[0] if kinds else " or ".join(get_args(field.annotation))
 
 
-def show(text: str | None) -> str:
+def show(text: str | list[str] | None) -> str:
     """Show what a person wrote, quoted where it would not be seen, or would do something to a terminal."""
-    shown = "off" if text is None else text
+    shown = "off" if text is None else ",".join(text) if isinstance(text, list) else text
     return shown if shown.isprintable() and shown and " " not in shown else repr(shown)

@@ -6,7 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks.load import Flags, Result, drive, listen
-from benchmarks.peers import CENTRIFUGO, FIREHOSE, GRPC_GO, JETSTREAM, NATS, OURS, THREADS, WEBSOCKETS, Peer
+from benchmarks.peers import (
+    CENTRIFUGO,
+    FIREHOSE,
+    GRPC_GO,
+    JETSTREAM,
+    NATS,
+    OUR_TCP,
+    OUR_WEBSOCKET,
+    OURS,
+    THREADS,
+    WEBSOCKETS,
+    WEBSOCKETS_JOINED,
+    Peer,
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ MB = 1e6
 BROKERS = (OURS, NATS, CENTRIFUGO, GRPC_GO)
 ALL = (*BROKERS, WEBSOCKETS, THREADS)
 PAIR = (OURS, GRPC_GO)
+OUR_DOORS = (OUR_WEBSOCKET, OUR_TCP, OURS)
 
 THROUGHPUT = Group(
     "throughput",
@@ -85,6 +99,19 @@ THROUGHPUT = Group(
             {"clients": 100, "senders": 10, "single": True, "window": 1024, "batch": 1},
             PAIR,
         ),
+    ),
+)
+# What is in flight is what Python's broadcast() sends in some seconds.
+_HALL = {"clients": 500, "senders": 10, "window": 1280}
+DOORS = Group(
+    "doors",
+    "500 clients x 10 senders, JSON over WebSockets and bare sockets",
+    "per_second",
+    (RATE, COST, P50, P99, Column("MB at the most", "server_rss_peak_bytes", ".0f", MB), *SHARES),
+    (
+        Figure("batching", _HALL, (*OUR_DOORS, WEBSOCKETS, WEBSOCKETS_JOINED)),
+        Figure("one request a frame", {**_HALL, "batch": 1}, (*OUR_DOORS, WEBSOCKETS)),
+        Figure("and one event a frame", {**_HALL, "batch": 1, "single": True}, (OUR_WEBSOCKET, WEBSOCKETS)),
     ),
 )
 LATENCY = Group(
@@ -115,9 +142,13 @@ IDLE = Group(
         Column("server CPU %", "joins_server_cpu_share", ".0f", 0.01),
         Column("load CPU %", "joins_load_cpu_share", ".0f", 0.01),
     ),
-    tuple(Figure(f"{n} clients", {"clients": n, "hold": True}, BROKERS) for n in (1000, 5000)),
+    (
+        Figure("1000 clients", {"clients": 1000, "hold": True}, (*BROKERS, OUR_WEBSOCKET, WEBSOCKETS)),
+        Figure("5000 clients", {"clients": 5000, "hold": True}, BROKERS),
+    ),
     more_is_better=False,
 )
+_JOINED = (*PAIR, OUR_WEBSOCKET)
 _STEADY = {"clients": 100, "senders": 10, "rate": 100, "batch": 1}
 JOINING = Group(
     "joining",
@@ -125,12 +156,13 @@ JOINING = Group(
     "p99_ms",
     (P50, P99, Column("joins/s", "churn_joins_per_second"), *SHARES),
     (
-        Figure("nobody joins", _STEADY, PAIR, seconds=1.5),
-        Figure("1000 join and leave", {**_STEADY, "churn": 1000}, PAIR, seconds=1.5, of="nobody joins"),
+        Figure("nobody joins", _STEADY, _JOINED, seconds=1.5),
+        Figure("1000 join and leave", {**_STEADY, "churn": 1000}, _JOINED, seconds=1.5, of="nobody joins"),
     ),
     more_is_better=False,
     rounds=3,
 )
+_STOPPED = (OURS, NATS, OUR_WEBSOCKET)
 _BUSY = {"clients": 100, "senders": 10}
 STOPPED = Group(
     "stopped",
@@ -145,8 +177,8 @@ STOPPED = Group(
     ),
     (
         # Ninety read in both.
-        Figure("all read", {**_BUSY, "clients": 90}, (OURS, NATS)),
-        Figure("ten stopped", {**_BUSY, "stopped": 10}, (OURS, NATS), of="all read"),
+        Figure("all read", {**_BUSY, "clients": 90}, _STOPPED),
+        Figure("ten stopped", {**_BUSY, "stopped": 10}, _STOPPED, of="all read"),
     ),
     rounds=3,
 )
@@ -169,4 +201,4 @@ PYTHON = Group(
     rounds=3,
     measure=listen,
 )
-GROUPS = (THROUGHPUT, LATENCY, IDLE, JOINING, STOPPED, INTAKE, PYTHON)
+GROUPS = (THROUGHPUT, DOORS, LATENCY, IDLE, JOINING, STOPPED, INTAKE, PYTHON)

@@ -51,6 +51,9 @@ _HERE = "127.0.0.1"
 OURS = Peer(
     "bcast_grpc", "bcast", [sys.executable, "-m", "bcast_grpc.server", "--port", "{port}", "--log-level", "error"]
 )
+_OTHER_DOOR = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--log-level", "error"]
+OUR_WEBSOCKET = Peer("bcast_grpc WebSocket", "bcast-ws", [*_OTHER_DOOR, "--http-port", "{port}"])
+OUR_TCP = Peer("bcast_grpc TCP", "bcast-tcp", [*_OTHER_DOOR, "--tcp-port", "{port}"])
 NATS = Peer("NATS core", "nats", _binary("nats-server", "-a", _HERE, "-p", "{port}"))
 JETSTREAM = Peer(
     "NATS JetStream", "jetstream", _binary("nats-server", "-a", _HERE, "-p", "{port}", "-js", "-sd", "{temp}")
@@ -67,6 +70,7 @@ GRPC_GO = Peer("plain grpc-go", "grpcgo", _binary("grpcgo", "-port", "{port}"))
 FIREHOSE = Peer("bcast_grpc", "firehose", _binary("firehose", "-port", "{port}"))
 THREADS = Peer("class exercise", "tcp", _python("class_exercise.py"))
 WEBSOCKETS = Peer("websockets", "ws", _python("websockets_broadcast.py"))
+WEBSOCKETS_JOINED = Peer("websockets, joined", "ws-joined", _python("websockets_broadcast.py"))
 CENTRIFUGO_MODULE = "github.com/centrifugal/centrifugo/v6@v6.9.1"
 
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from benchmarks.figures import Column, Figure, Group
 from benchmarks.load import limited_by_load
-from benchmarks.peers import OURS
 from benchmarks.rounds import Row
 
 
 def show(group: Group, rows: Sequence[Row]) -> None:
-    """Print the table; the ratio says how many times better ours is."""
+    """Print the table; the ratio says how many times better ours is, the first that is measured of each figure."""
     titles = {figure.title: figure for figure in group.figures}
     found = {(row.figure, row.peer): row for row in rows}
     percent = any(figure.of for figure in group.figures)
@@ -19,14 +18,14 @@ def show(group: Group, rows: Sequence[Row]) -> None:
     widths = [max(len(head), 9) + 2 for head in heads]
     print(f"\n{group.title}" + (f" (median of {group.rounds})" if group.rounds > 1 else ""))
     cells = "".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))
-    print(f"  {'':<26}{'':<16}{'ours is':>9}{'of that' if percent else '':>{9 * percent}}{cells}")
+    print(f"  {'':<26}{'':<21}{'ours is':>9}{'of that' if percent else '':>{9 * percent}}{cells}")
     before = ""
     for row in rows:
         name, before = ("" if row.figure == before else row.figure), row.figure
         values = "".join(f"{_cell(row, column):>{width}}" for column, width in zip(group.columns, widths, strict=True))
         of = _share(group, titles[row.figure], row, found) if percent else ""
-        ratio = _ratio(group, row, found)
-        print(f"  {name:<26}{row.peer:<16}{ratio:>9}{of:>{9 * percent}}{values}{_remark(row)}", flush=True)
+        ratio = _ratio(group, titles[row.figure], row, found)
+        print(f"  {name:<26}{row.peer:<21}{ratio:>9}{of:>{9 * percent}}{values}{_remark(row)}", flush=True)
 
 
 def _cell(row: Row, column: Column) -> str:
@@ -34,10 +33,11 @@ def _cell(row: Row, column: Column) -> str:
     return "-" if value is None else format(value / column.unit, column.form)
 
 
-def _ratio(group: Group, row: Row, found: dict[tuple[str, str], Row]) -> str:
-    ours = _value(group, found.get((row.figure, OURS.name)))
+def _ratio(group: Group, figure: Figure, row: Row, found: dict[tuple[str, str], Row]) -> str:
+    name = figure.peers[0].name
+    ours = _value(group, found.get((row.figure, name)))
     theirs = _value(group, row)
-    if row.peer == OURS.name or not ours or not theirs:
+    if row.peer == name or not ours or not theirs:
         return ""
     return f"{ours / theirs if group.more_is_better else theirs / ours:.2f} x"
 

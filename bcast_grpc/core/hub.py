@@ -45,6 +45,11 @@ class Hub:
         return self._clients
 
     @property
+    def closed(self) -> str:
+        """Why nobody is let in any more; nothing while clients are."""
+        return self._closed
+
+    @property
     def rooms(self) -> Sequence[str]:
         """Which rooms there are."""
         with self._lock:

@@ -11,9 +11,10 @@ import sys
 import threading
 from collections.abc import Callable
 
+from bcast_grpc.server.address import CannotStart
 from bcast_grpc.server.arguments import format_config, load
 from bcast_grpc.server.logs import set_up
-from bcast_grpc.server.server import CannotStart, Server
+from bcast_grpc.server.server import Server
 from bcast_grpc.settings import Settings, SettingsError
 
 try:
@@ -65,7 +66,8 @@ async def serve(settings: Settings) -> int:
         return _NOT_STARTED
     _spare_collections()
     _put_loop_first()
-    print(f"listening on grpc://{server.address}", flush=True)
+    for door in server.doors:
+        print(f"listening on {door}", flush=True)
     await signalled.wait()
     await server.drain()
     return _DONE

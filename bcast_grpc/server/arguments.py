@@ -127,6 +127,7 @@ def _make_parser() -> tuple[ArgumentParser, CliSettingsSource[ArgumentParser]]:
 def _add_flag(parser: ArgumentParser, *flags: str, **options: Any) -> None:
     """Add a flag as pydantic-settings says, with the setting's unit in place of its Python type."""
     field = Settings.model_fields.get(options.get("dest", ""))
+    options["help"] = options.get("help", "").replace("(default: ())", "(default: off)")
     for kind in field.metadata if field else ():
         if isinstance(kind, Kind):
             options["metavar"] = kind.unit
@@ -207,8 +208,10 @@ def _variable(name: str) -> str:
 
 def _as_toml(value: object) -> str:
     match value:
-        case None:
+        case None | ():
             return '"off"'
+        case tuple():
+            return f"[{', '.join(map(_as_toml, value))}]"
         case bool():
             return str(value).lower()
         case SecretStr():

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import ipaddress
 import logging
 import random
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -21,9 +18,12 @@ from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.broker.sqlite_file import CannotOpen
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits, SlowPolicy
+from bcast_grpc.server.address import CannotStart, is_loopback, join_host_port, listen
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.grpc import SERVICE, ChatService
+from bcast_grpc.transport.http import HttpService
 from bcast_grpc.transport.scheduler import LoopScheduler
+from bcast_grpc.transport.tcp import TcpDoor
 from bcast_grpc.v1 import chat_pb2  # noqa: F401  # reflection finds the service in its descriptors
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES
 
@@ -32,10 +32,6 @@ logger = logging.getLogger(__name__)
 _CLIENTS_BACK_PER_S = 1000
 _LAST_WORDS_S = 0.5
 _EXPIRE_S = 5.0
-
-
-class CannotStart(Exception):
-    """A door could not be opened; nothing was started."""
 
 
 class Server:
@@ -50,7 +46,9 @@ class Server:
 
     Attributes:
         hub: the registry of rooms and clients; an application may publish into it from any thread.
-        port: what it listens on, once started.
+        port: where it listens for gRPC, once started.
+        http_port: where it listens for the page and WebSockets; 0 where it does not.
+        tcp_port: where it listens for plain sockets; 0 where it does not.
 
     Raises:
         CannotStart: the store cannot be used.
@@ -63,13 +61,22 @@ class Server:
         self.hub = Hub(self._broker, self._scheduler, _limits(settings))
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(options=_options(settings))
+        self._others: list[HttpService | TcpDoor] = []
         self._chores: list[asyncio.Task[None]] = []
         self.port = 0
+        self.http_port = 0
+        self.tcp_port = 0
 
     @property
     def address(self) -> str:
         """Where clients find it, as ``HOST:PORT``."""
-        return _join_host_port(self._settings.host, self.port)
+        return join_host_port(self._settings.host, self.port)
+
+    @property
+    def doors(self) -> Sequence[str]:
+        """The URLs of all that it listens on."""
+        ports = {"grpc": self.port, "http": self.http_port, "tcp": self.tcp_port}
+        return [f"{scheme}://{join_host_port(self._settings.host, port)}" for scheme, port in ports.items() if port]
 
     async def start(self) -> None:
         """Listen.
@@ -78,27 +85,65 @@ class Server:
             CannotStart: the address cannot be listened on.
         """
         settings = self._settings
-        chat = ChatService(self.hub, self._scheduler)
-        self._grpc.add_generic_rpc_handlers((chat.handler(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(services, self._grpc)
-        _check_address(settings.host, settings.port)
         try:
-            self.port = self._grpc.add_insecure_port(_join_host_port(settings.host, settings.port))
-        except RuntimeError as error:  # somebody was quicker
-            raise CannotStart(str(error)) from None
-        await self._grpc.start()
+            await self._open_http()
+            await self._open_tcp()
+            await self._open_grpc()
+        except CannotStart:
+            await self.stop()
+            raise
         for service in ("", SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._chores = [
             asyncio.create_task(_repeat(settings.progress_s, self.hub.report_progress)),
             asyncio.create_task(_repeat(_EXPIRE_S, self.hub.expire)),
         ]
-        if not _is_loopback(settings.host):
+        if not is_loopback(settings.host):
             logger.warning(
-                "anyone who reaches %s can read and write: there is no TLS and there are no tokens", self.address
+                "anyone who reaches %s can read and write: there is no TLS and there are no tokens",
+                " or ".join(self.doors),
             )
+
+    async def _open_grpc(self) -> None:
+        settings = self._settings
+        chat = ChatService(self.hub, self._scheduler)
+        self._grpc.add_generic_rpc_handlers((chat.handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(services, self._grpc)
+        for probe in listen(settings.host, settings.port, "port"):
+            probe.close()  # gRPC says neither in time nor clearly why it can not
+        try:
+            self.port = self._grpc.add_insecure_port(join_host_port(settings.host, settings.port))
+        except RuntimeError as error:  # somebody was quicker
+            raise CannotStart(str(error)) from None
+        await self._grpc.start()
+
+    async def _open_http(self) -> None:
+        settings = self._settings
+        if settings.http_port is None:
+            return
+        sockets = listen(settings.host, settings.http_port, "http-port")
+        self.http_port = sockets[0].getsockname()[1]
+        service = HttpService(
+            self.hub,
+            self._scheduler,
+            keepalive_s=settings.keepalive_s,
+            origins=settings.http_allow_origin,
+            on_loopback=is_loopback(settings.host),
+        )
+        self._others.append(service)
+        await service.start(sockets)
+
+    async def _open_tcp(self) -> None:
+        settings = self._settings
+        if settings.tcp_port is None:
+            return
+        sockets = listen(settings.host, settings.tcp_port, "tcp-port")
+        self.tcp_port = sockets[0].getsockname()[1]
+        door = TcpDoor(self.hub, self._scheduler, settings.keepalive_s)
+        self._others.append(door)
+        await door.start(sockets)
 
     async def drain(self) -> None:
         """Stop well: let nobody in, give every client what is queued for it, end its call, then stop.
@@ -126,7 +171,8 @@ class Server:
     async def stop(self) -> None:
         """Stop at once; clients see ``UNAVAILABLE`` or a lost connection."""
         self._end_chores()
-        await self._grpc.stop(_LAST_WORDS_S)  # for statuses on their way; health watches would stay for ever
+        # The last words are on their way; health watches and idle connections would stay for ever.
+        await asyncio.gather(self._grpc.stop(_LAST_WORDS_S), *(door.stop(_LAST_WORDS_S) for door in self._others))
         self._broker.close()
 
     def _end_chores(self) -> None:
@@ -187,45 +233,3 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", 1000),  # clients may ping too
     ]
-
-
-def _join_host_port(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_address(host: str, port: int) -> None:
-    """Find out whether an address can be listened on: gRPC says neither in time nor clearly why it can not.
-
-    Of several addresses, as ``localhost`` may have, one that this machine does not have may be missing.
-
-    Raises:
-        CannotStart: it can not.
-    """
-    missing: OSError | None = None
-    listened = False
-    try:
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            try:
-                with socket.socket(family, kind, protocol) as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(address)
-                    probe.listen()
-                listened = True
-            except OSError as error:
-                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    raise
-                missing = error
-        if missing and not listened:
-            raise missing
-    except OSError as error:
-        reason = error.strerror or error
-        raise CannotStart(
-            f"cannot listen on {_join_host_port(host, port)}: {reason}; choose another --port or --host"
-        ) from None

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from websockets.asyncio.client import connect as connect_websocket
 
 from bcast_grpc.server import Server
 from bcast_grpc.server.__main__ import new_event_loop
 from bcast_grpc.settings import Settings
 
-from .peers import Door, Wire, eventually, within
+from .peers import Door, SocketPeer, WebSocketPeer, Wire, eventually, within
 
 
 class LocalDoor(Door):
@@ -27,6 +28,31 @@ class LocalDoor(Door):
     def __init__(self, server: Server) -> None:
         super().__init__(server.address)
         self.server = server
+        self._others: list[WebSocketPeer | SocketPeer] = []
+
+    @property
+    def http(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.server.http_port}"
+
+    async def browse(self, query: str = "", **options: Any) -> WebSocketPeer:
+        """Open a WebSocket, and wait until it is open."""
+        url = f"ws://127.0.0.1:{self.server.http_port}/ws{query}"
+        peer = WebSocketPeer(await within(connect_websocket(url, compression=None, max_size=None, **options)))
+        self._others.append(peer)
+        return peer
+
+    async def plug(self) -> SocketPeer:
+        """Open a plain socket."""
+        peer = await SocketPeer.connect(self.server.tcp_port)
+        self._others.append(peer)
+        return peer
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await super().close()
+        for peer in self._others:
+            await peer.close()
 
 
 class ServerProcess(Door):
@@ -99,6 +125,12 @@ async def serve(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Serve]:
 async def door(serve: Serve) -> LocalDoor:
     """A server in this process, with the settings' defaults."""
     return await serve()
+
+
+@pytest.fixture
+async def doors(serve: Serve) -> LocalDoor:
+    """A server in this process with all doors open."""
+    return await serve(http_port=0, tcp_port=0)
 
 
 @pytest.fixture

@@ -45,7 +45,19 @@ def fitting(name: str) -> Any:
         return "sqlite:store"
     if field.default is None:
         return 3
+    if field.default == ():
+        return ("https://chat.example", "http://b.example:8080")
     return get_args(field.annotation)[-1] if isinstance(field.default, str) else field.default + 1
+
+
+def plain(value: object) -> str:
+    """A value as it is written in a word."""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def toml(value: object) -> str:
+    """A value as it is written in a file."""
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 class Sources:
@@ -61,11 +73,11 @@ class Sources:
         """Write settings into one of them."""
         match source:
             case "flag":
-                self.argv += [word for name, value in values.items() for word in (flag(name), str(value))]
+                self.argv += [word for name, value in values.items() for word in (flag(name), plain(value))]
             case "environment":
-                self.environ |= {variable(name): str(value) for name, value in values.items()}
+                self.environ |= {variable(name): plain(value) for name, value in values.items()}
             case "file":
-                lines = [f"{name} = {value!r}\n" for name, value in values.items()]
+                lines = [f"{name} = {toml(value)}\n" for name, value in values.items()]
                 self.path.write_text(self.path.read_text() + "".join(lines))
 
     def load(self) -> Loaded:
@@ -101,7 +113,7 @@ def faults_of(*argv: str, **environ: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         load(argv, environ)
     said = str(caught.value)
-    assert not any(word in said for word in ("pydantic", "https:", "Input should", "validation", "error parsing"))
+    assert not any(word in said for word in ("pydantic", "https://err", "Input should", "validation", "error parsing"))
     assert said.splitlines() == list(caught.value.faults)
     return said.splitlines()
 
@@ -146,6 +158,9 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert DEFAULTS.model_dump() == {
         "host": "127.0.0.1",
         "port": 50051,
+        "http_port": None,
+        "tcp_port": None,
+        "http_allow_origin": (),
         "log_level": "info",
         "log_format": "text",
         "drain_s": 10,
@@ -173,7 +188,7 @@ SOME = st.dictionaries(st.sampled_from([n for n in NAMES if n not in NEEDS]), st
 
 def spelled(values: dict[str, Any]) -> dict[str, Any]:
     """The same as a person writes it."""
-    return {name: "off" if value is None else value for name, value in values.items()}
+    return {name: "off" if value in (None, ()) else value for name, value in values.items()}
 
 
 @given(flags=SOME, variables=SOME, keys=SOME)
@@ -309,6 +324,24 @@ def test_burst_follows_the_rate(rate: float, burst: int) -> None:
     assert Settings(rate=rate, burst=7).burst == 7
 
 
+def test_origins_may_be_given_several_times() -> None:
+    """As flags, or with commas between them; each is what a browser sends, and nothing else is taken."""
+    one, two = "https://chat.example", "http://b.example:8080"
+    flags = ["--http-allow-origin", one, "--http-allow-origin", two]
+    assert load(flags, {}).settings.http_allow_origin == (one, two)
+    assert load([], {"BCAST_HTTP_ALLOW_ORIGIN": f"{one}, {two}"}).settings.http_allow_origin == (one, two)
+    assert Settings(http_allow_origin=["*"]).http_allow_origin == ("*",)
+
+
+@pytest.mark.parametrize(
+    "origin", ["chat.example", "https://chat.example/", "https://", "ftp://a", "https://*.example", "null"]
+)
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    """It would match nothing that a browser sends, and nobody would know why."""
+    takes = "takes origins such as https://chat.example.org, with commas between them, or * for all"
+    assert faults_of("--http-allow-origin", origin) == [f"--http-allow-origin {origin}: {takes}"]
+
+
 def test_burst_needs_a_rate(sources: Sources) -> None:
     """A burst of nothing means nothing, so it is refused; rate off in a nearer source counts."""
     assert faults_of("--burst", "5") == ["--burst 5: takes nothing but off while rate is off"]
@@ -343,7 +376,8 @@ def test_a_rate_that_does_not_fit_is_one_fault() -> None:
         (["--por=1"], "--por: no such setting; did you mean --port?"),
         (["--log_level=info"], "--log_level: no such setting; did you mean --log-level?"),
         (["--printconfig"], "--printconfig: no such setting; did you mean --print-config?"),
-        (["--http-port=80"], "--http-port: no such setting; did you mean --port?"),
+        (["--metrics-port=80"], "--metrics-port: no such setting; did you mean --tcp-port?"),
+        (["--http-port=-1"], "--http-port -1: takes a whole number from 0 to 65535 (0: a free one), or off"),
         (["-x"], "-x: no such setting"),
         (["50051"], "50051: only flags are taken, such as --port 50051"),
         (["--config"], "--config: expected one argument"),
@@ -504,7 +538,7 @@ def test_help_tells_each_setting(capsys: pytest.CaptureFixture[str], monkeypatch
         field = Settings.model_fields[name]
         units = [kind.unit for kind in field.metadata if isinstance(kind, Kind)]
         takes = units[0] if units else ",".join(get_args(field.annotation))
-        default = "off" if field.default is None else field.default
+        default = "off" if field.default in (None, ()) else field.default
         takes = f"{{{takes}}}" if "," in takes else takes
         line = f" {flag(name)} {takes} {field.description} (default: {default})"
         assert line in rest

@@ -21,15 +21,13 @@ from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Ack, Closing, Entry, Error, Event, Kind, Request
-from bcast_grpc.transport import grpc as door_module
-from bcast_grpc.transport.grpc import SERVICE, _percent_decode, _status
+from bcast_grpc.transport.grpc import SERVICE, _status
+from bcast_grpc.transport.percent import percent_decode
+from bcast_grpc.transport.stream import LINGER_S
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire import protobuf
 
 from .virtual import Call, Door, in_virtual_time, messages, pass_time
-
-LINGER_S = door_module._LINGER_S
-
 
 # --- the service
 
@@ -56,13 +54,13 @@ async def test_the_calls_are_those_of_the_contract() -> None:
 def test_any_text_passes_percent_encoded(text: str) -> None:
     """What a client encodes as UTF-8 in percents is read as it was meant."""
     encoded = "".join(f"%{byte:02x}" for byte in text.encode())
-    assert _percent_decode("bcast-name", encoded) == text
-    assert _percent_decode("bcast-name", encoded.upper()) == text
+    assert percent_decode("bcast-name", encoded) == text
+    assert percent_decode("bcast-name", encoded.upper()) == text
 
 
 def test_plain_ascii_is_itself() -> None:
     """Nothing but a percent sign has a meaning; a plus is a plus."""
-    assert _percent_decode("bcast-name", "a+b c&d=e~") == "a+b c&d=e~"
+    assert percent_decode("bcast-name", "a+b c&d=e~") == "a+b c&d=e~"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +78,7 @@ def test_plain_ascii_is_itself() -> None:
 def test_a_value_that_is_no_percent_encoding_is_refused(value: str | bytes, says: str) -> None:
     """METADATA_INVALID names the key and what would be right."""
     with pytest.raises(CallError) as caught:
-        _percent_decode("bcast-name", value)
+        percent_decode("bcast-name", value)
     assert (caught.value.code, caught.value.reason) == (ErrorCode.METADATA_INVALID, f"bcast-name: {says}")
 
 

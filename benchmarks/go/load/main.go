@@ -33,7 +33,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.Kind, "kind", "bcast", "what to drive: bcast, grpcgo, nats, jetstream, centrifugo, ws, tcp")
+	flag.StringVar(&o.Kind, "kind", "bcast", "what to drive: bcast, bcast-ws, bcast-tcp, grpcgo, nats, jetstream, centrifugo, ws, ws-joined, tcp")
 	flag.StringVar(&o.Addr, "addr", "", "HOST:PORT")
 	flag.IntVar(&o.Clients, "clients", 100, "connected clients, senders included")
 	flag.IntVar(&o.Senders, "senders", 1, "how many of them send")

@@ -139,20 +139,25 @@ func (c *tcpClient) Receive(deliver func([]byte)) error {
 func (c *tcpClient) Acked() int64 { return 0 }
 func (c *tcpClient) Close()       { c.connection.Close() }
 
-// A WebSocket, a message each.
+// A WebSocket, a message a frame; the frames of one Send leave in one write. Joined, they are one frame, which a server that
+// only passes frames on cannot tell from a single message.
 type wsClient struct {
 	connection net.Conn
 	reader     *bufio.Reader
 	buffer     []byte
+	out        []byte
+	joined     int // bytes of a message, if a frame holds several
 	acked      atomic.Int64
 }
 
-func dialWS(o options) (client, error) {
+func dialWS(o options, joined int) (client, error) {
 	connection, reader, _, err := ws.Dial(context.Background(), "ws://"+o.Addr+"/")
 	if err != nil {
 		return nil, err
 	}
-	return newWSClient(connection, reader), nil
+	c := newWSClient(connection, reader)
+	c.joined = joined
+	return c, nil
 }
 
 func newWSClient(connection net.Conn, reader *bufio.Reader) *wsClient {
@@ -163,21 +168,36 @@ func newWSClient(connection net.Conn, reader *bufio.Reader) *wsClient {
 }
 
 func (c *wsClient) Send(payloads [][]byte) error {
+	if c.joined > 0 {
+		return c.write(ws.OpText, bytes.Join(payloads, nil))
+	}
+	c.out = c.out[:0]
 	for _, payload := range payloads {
-		if err := c.write(ws.OpText, payload); err != nil {
+		frame, err := ws.CompileFrame(ws.MaskFrame(ws.NewTextFrame(payload)))
+		if err != nil {
+			return err
+		}
+		c.out = append(c.out, frame...)
+	}
+	_, err := c.connection.Write(c.out)
+	return err
+}
+
+func (c *wsClient) Receive(deliver func([]byte)) error {
+	for least := 0; c.reader.Buffered() >= least; least = len(c.buffer) + ws.MaxHeaderSize {
+		if err := c.next(func(frame []byte) { c.split(frame, deliver) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *wsClient) Receive(deliver func([]byte)) error {
-	for least := 0; c.reader.Buffered() >= least; least = len(c.buffer) + ws.MaxHeaderSize {
-		if err := c.next(deliver); err != nil {
-			return err
-		}
+func (c *wsClient) split(frame []byte, deliver func([]byte)) {
+	for c.joined > 0 && len(frame) > c.joined {
+		deliver(frame[:c.joined])
+		frame = frame[c.joined:]
 	}
-	return nil
+	deliver(frame)
 }
 
 // next reads one frame.

@@ -1,0 +1,64 @@
+/** The form at the entrance: which name, which room; both are kept, and the room is in the address. */
+
+import { own, shared } from "./memory.js";
+
+const DEFAULT_ROOM = "lobby";
+
+/** @typedef {{name: string, room: string}} Choice */
+
+export class Entrance {
+  #form = /** @type {HTMLFormElement} */ (document.getElementById("entrance"));
+  #name = /** @type {HTMLInputElement} */ (document.getElementById("name"));
+  #room = /** @type {HTMLInputElement} */ (document.getElementById("room"));
+  #fault = /** @type {HTMLElement} */ (document.getElementById("entrance-fault"));
+  #hint = /** @type {HTMLElement} */ (document.getElementById("entrance-hint"));
+  #enter;
+
+  /** @param {(choice: Choice) => void} enter */
+  constructor(enter) {
+    this.#enter = enter;
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#go();
+    });
+  }
+
+  /** Go in at once where the address names a room and a name is known, else ask. @returns {boolean} whether it went in */
+  open() {
+    const address = new URLSearchParams(location.search);
+    const name = address.get("name") ?? own.get("name") ?? shared.get("name");
+    const room = address.get("room");
+    this.#name.value = name ?? "";
+    this.#room.value = room ?? own.get("room") ?? shared.get("room") ?? "";
+    if (room?.trim() && name !== null) this.#go();
+    return !!room?.trim() && name !== null;
+  }
+
+  /** @param {string} fault why one is here again @param {string} hint */
+  show(fault, hint) {
+    this.#fault.textContent = fault;
+    this.#fault.hidden = !fault;
+    this.#hint.textContent = hint;
+    this.#hint.hidden = !hint;
+    const atRoom = fault.startsWith("room:") || (!fault && this.#name.value && !this.#room.value);
+    const field = atRoom ? this.#room : this.#name;
+    for (const input of [this.#name, this.#room]) input.setAttribute("aria-invalid", String(!!fault && input === field));
+    field.focus();
+    field.select();
+  }
+
+  #go() {
+    const name = this.#name.value.trim();
+    const room = this.#room.value.trim() || DEFAULT_ROOM;
+    this.#room.value = room;
+    for (const memory of [own, shared]) {
+      memory.set("name", name);
+      memory.set("room", room);
+    }
+    const address = new URL(location.href);
+    address.searchParams.delete("name");
+    address.searchParams.set("room", room);
+    history.replaceState(null, "", address);
+    this.#enter({ name, room });
+  }
+}

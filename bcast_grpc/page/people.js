@@ -1,0 +1,92 @@
+/** Who is here: asked now and then, and kept up by what is told. */
+
+import { onFrame } from "./frame.js";
+import { colour, element, grouped } from "./line.js";
+
+/** @typedef {import("./connection.js").Event} Event */
+
+const MAX_SHOWN = 200;
+const MAX_SORTED = 1000;
+const REFRESH_MS = 60_000;
+const REFRESH_MANY_MS = 5 * 60_000;
+const DOUBT_MS = 2000;
+const PAINT_MS = 250;
+const collator = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
+
+export class People {
+  /** @type {Map<string, string>} */ #names = new Map(); // by session; those with a name
+  #nameless = 0;
+  #self = "";
+  #asked = 0;
+  #ask;
+  #list = /** @type {HTMLElement} */ (document.getElementById("people"));
+  #more = /** @type {HTMLElement} */ (document.getElementById("people-more"));
+  #doubtTimer = 0;
+  #paintTimer = 0;
+
+  /** @param {() => void} ask asks who is here */
+  constructor(ask) {
+    this.#ask = ask;
+    setInterval(() => this.#refresh(), REFRESH_MS);
+  }
+
+  /** @param {string} session one's own */
+  entered(session) {
+    this.#self = session;
+    this.#asked = 0;
+    this.#refresh();
+  }
+
+  /** @param {Event} event */
+  told(event) {
+    const { kind, session = "", sender = "" } = event;
+    if (kind === "EVENT_KIND_MEMBERS") {
+      /** @type {{session: string, name?: string}[]} */ const members = event.members?.members ?? [];
+      const named = members.filter(({ name }) => name);
+      this.#names = new Map(named.map(({ session, name }) => [session, name ?? ""]));
+      this.#nameless = members.length - named.length;
+      this.#asked = Date.now();
+    } else if (kind === "EVENT_KIND_JOINED") {
+      this.#names.set(session, sender);
+      if (!event.message?.endsWith(" joined")) this.#doubt(); // one who had no name before, perhaps
+    } else if (!this.#names.delete(session)) {
+      this.#doubt(); // it came back under another session, which is not told
+    }
+    this.#paintTimer ||= setTimeout(() => {
+      this.#paintTimer = 0;
+      onFrame(this.#paint);
+    }, kind === "EVENT_KIND_MEMBERS" ? 0 : PAINT_MS);
+  }
+
+  /** Ask soon, and once for many doubts. */
+  #doubt() {
+    this.#doubtTimer ||= setTimeout(() => {
+      this.#doubtTimer = 0;
+      this.#ask();
+    }, DOUBT_MS);
+  }
+
+  #refresh() {
+    const pause = this.#names.size > MAX_SORTED ? REFRESH_MANY_MS : REFRESH_MS;
+    if (!document.hidden && Date.now() - this.#asked >= pause - 1000) this.#ask();
+  }
+
+  #paint = () => {
+    const people = [...this.#names];
+    if (people.length <= MAX_SORTED) people.sort(([, a], [, b]) => collator.compare(a, b));
+    this.#list.replaceChildren(
+      ...people.slice(0, MAX_SHOWN).map(([session, name]) => {
+        const label = element("bdi", "", name);
+        label.title = name;
+        const item = element("li", session === this.#self ? "self" : "", [label]);
+        colour(item, name);
+        return item;
+      }),
+    );
+    const rest = people.length - MAX_SHOWN;
+    const more = [rest > 0 && `${grouped(rest)} more`, this.#nameless && `${grouped(this.#nameless)} without a name`].filter(Boolean);
+    this.#more.textContent = more.length ? `${people.length ? "and " : ""}${more.join(" and ")}` : "";
+    const count = grouped(people.length + this.#nameless);
+    for (const target of document.querySelectorAll(".count")) target.textContent = count;
+  };
+}

@@ -1,0 +1,167 @@
+"""What the doors share: one client's stream, whatever carries it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.member import slow_consumer
+from bcast_grpc.core.session import Session
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import Request
+from bcast_grpc.transport.scheduler import LoopScheduler
+from bcast_grpc.wire.protobuf import MalformedFrame
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Read: TypeAlias = Callable[[], Awaitable[Sequence[Request] | None]]
+"""Returns the next requests, in order; None where the client has said that it will ask for nothing more.
+
+Raises ``MalformedFrame`` or ``CallError`` where what came cannot be read, and ``ConnectionGone``.
+"""
+
+Write: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Writes a frame; returns once there is room for the next one. Raises ``ConnectionGone`` where there never will be."""
+
+LINGER_S = 10.0
+"""How long a client whose stream is ending gets to read what is queued for it."""
+
+
+class ConnectionGone(Exception):
+    """Nothing more can be read or written, and nobody is there to be told why."""
+
+
+class Stream:
+    """One client's stream: a task reads its requests, the door's own task writes what is queued for it.
+
+    The client is in its room from here until ``close()``.
+
+    Args:
+        hub: where it goes.
+        scheduler: the loop that the hub flushes in.
+        hello: who it is and what it wants.
+        codec: its wire format.
+        reader: whether it only reads.
+
+    Raises:
+        CallError: it cannot be let in.
+    """
+
+    __slots__ = ("_limited", "_loop", "_reading", "_time_limit", "_wakened", "_written", "session")
+
+    def __init__(self, hub: Hub, scheduler: LoopScheduler, hello: Hello, codec: Codec, *, reader: bool = False) -> None:
+        self._limited = False
+        self._loop = asyncio.get_running_loop()
+        self._reading: asyncio.Task[None] | None = None
+        self._time_limit = asyncio.timeout(None)
+        self._wakened: asyncio.Future[None] | None = None
+        self._written: asyncio.Future[None] | None = None
+        self.session = Session(hub, hello, codec, wake=lambda: scheduler.call(self._wake), reader=reader)
+
+    async def serve(self, write: Write, read: Read | None = None) -> None:
+        """Serve the client until its stream ends. Afterwards nobody reads or writes.
+
+        Args:
+            write: to the client.
+            read: from the client; None where it never sends.
+
+        Raises:
+            CallError: what the stream is to end with, where that is not well.
+            ConnectionGone: nobody is there to be told.
+        """
+        outbox = self.session.outbox
+        try:
+            async with self._time_limit:
+                self._limited = True
+                self._wake()
+                if read:
+                    self._reading = asyncio.create_task(self._read(read))
+                await self._write(write)
+        except TimeoutError:
+            raise outbox.error or slow_consumer(outbox) from None
+        finally:
+            self.close()
+            if self._reading:
+                await asyncio.wait([self._reading])
+        if outbox.error:
+            raise outbox.error
+
+    def close(self) -> None:
+        """Take the client out of its room. To be called whatever happened."""
+        self._limited = False
+        if self._reading:
+            self._reading.cancel()
+        self.session.close()
+
+    async def _write(self, write: Write) -> None:
+        outbox = self.session.outbox
+        while True:
+            frame = self.session.take()
+            if frame is not None:
+                await write(frame)
+                if self._written:
+                    resolve(self._written, None)
+            elif outbox.closed:
+                return
+            else:
+                self._wakened = self._loop.create_future()
+                await self._wakened
+
+    async def _read(self, read: Read) -> None:
+        try:
+            while (requests := await read()) is not None:
+                await self._handle(requests)
+            self.session.leave()
+        except MalformedFrame as error:
+            self.session.fail(CallError(ErrorCode.MALFORMED, str(error)))
+        except CallError as error:
+            self.session.fail(error)
+        except ConnectionGone:
+            self.session.outbox.close(discard=True)
+        except Exception:
+            logger.exception("a fault while reading from session %s", self.session.id)
+            self.session.fail(fault())
+
+    async def _handle(self, requests: Sequence[Request]) -> None:
+        session = self.session
+        done = session.handle(requests)
+        while True:
+            if session.congested:
+                flushed: asyncio.Future[None] = self._loop.create_future()
+                session.when_flushed(partial(resolve, flushed, None))
+                await flushed
+            elif session.backlogged:
+                self._written = self._loop.create_future()
+                await self._written
+            elif done < len(requests):
+                await asyncio.sleep(0)  # the others' turn
+                done = session.handle(requests, done)
+            else:
+                return
+
+    def _wake(self) -> None:
+        if self._wakened:
+            resolve(self._wakened, None)
+        outbox = self.session.outbox
+        if outbox.closed and self._limited and not self._time_limit.expired():
+            linger_s = 0.0 if outbox.discarded else LINGER_S
+            self._time_limit.reschedule(self._loop.time() + linger_s)
+
+
+def fault() -> CallError:
+    """Return what a client is told of a fault of ours."""
+    return CallError(ErrorCode.INTERNAL, "a fault of the server; its log says more")
+
+
+def resolve(future: asyncio.Future[T], result: T) -> None:
+    """Resolve a future that may have been resolved or cancelled already."""
+    if not future.done():
+        future.set_result(result)

@@ -1,0 +1,152 @@
+"""The plain door: JSON objects over a bare TCP socket, as in the exercise it all began with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+
+from bcast_grpc.core import notices
+from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.errors import CallError
+from bcast_grpc.events import Request
+from bcast_grpc.transport.scheduler import LoopScheduler
+from bcast_grpc.transport.serving import Serving
+from bcast_grpc.transport.stream import LINGER_S, ConnectionGone, Stream, fault
+from bcast_grpc.wire import json
+
+logger = logging.getLogger(__name__)
+
+_LINES = Codec(json.encode_lines, json.MAX_BATCH_BYTES)
+_SEGMENT_BYTES = 64 * 1024
+_PROBES = 3
+
+
+class TcpDoor:
+    """Serves TCP connections. Each is in the room ``lobby`` from the accept on, without a name.
+
+    Args:
+        hub: where the clients go.
+        scheduler: the loop that the hub flushes in.
+        keepalive_s: how long a connection is silent before it is probed.
+    """
+
+    def __init__(self, hub: Hub, scheduler: LoopScheduler, keepalive_s: float) -> None:
+        self._hub = hub
+        self._scheduler = scheduler
+        self._keepalive_s = keepalive_s
+        self._servers: list[asyncio.Server] = []
+        self._serving = Serving()
+
+    async def start(self, sockets: Iterable[socket.socket]) -> None:
+        """Take in clients from sockets that listen."""
+        self._servers = [await asyncio.start_server(self._accept, sock=one) for one in sockets]
+
+    async def stop(self, grace_s: float) -> None:
+        """Take in nobody more, and cut off who is still there after ``grace_s``."""
+        for server in self._servers:
+            server.close()
+        await self._serving.end(grace_s)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task that asyncio makes is reported as a fault when it is cancelled.
+        self._serving.start(self._serve(reader, writer))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")
+        try:
+            _set_keepalive(writer.get_extra_info("socket"), self._keepalive_s)
+            if error := await self._talk(reader, writer):
+                _say(writer, error)
+            await _hang_up(reader, writer)
+        except (ConnectionGone, OSError, TimeoutError) as lost:
+            logger.debug("%s is gone: %s", peer, lost)
+        finally:
+            writer.transport.abort()  # what it did not read until now, it never will
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> CallError | None:
+        """Serve a client until its stream ends; return what it ends with, where that is not well."""
+        try:
+            connection = _Connection(reader, writer)
+            with closing(Stream(self._hub, self._scheduler, Hello(), _LINES)) as stream:
+                await stream.serve(connection.write, connection.read)
+        except CallError as error:
+            return error
+        except (ConnectionGone, OSError):
+            raise
+        except Exception:
+            logger.exception("a fault while serving %s", writer.get_extra_info("peername"))
+            return fault()
+        return None
+
+
+class _Connection:
+    """Reads requests from a socket, and writes frames to it."""
+
+    __slots__ = ("_reader", "_requests", "_writer")
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._requests = json.RequestReader()
+
+    async def read(self) -> Sequence[Request] | None:
+        if self._requests.fault:
+            raise self._requests.fault
+        try:
+            segment = await self._reader.read(_SEGMENT_BYTES)
+        except OSError as error:
+            raise ConnectionGone(str(error)) from None
+        if segment:
+            return self._requests.feed(segment)
+        self._requests.close()
+        if self._requests.fault:
+            raise self._requests.fault
+        return None
+
+    async def write(self, frame: bytes) -> None:
+        _write(self._writer, frame)
+        await self._writer.drain()
+
+
+async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Wait until the client has read everything and hung up too.
+
+    A socket that is closed with something unread in it is reset, and what was last written to it is lost.
+    """
+    async with asyncio.timeout(LINGER_S):
+        await writer.drain()
+        if writer.is_closing():
+            return
+        writer.write_eof()
+        while await reader.read(_SEGMENT_BYTES):
+            pass
+
+
+def _say(writer: asyncio.StreamWriter, error: CallError) -> None:
+    for frame, _, _ in _LINES.frames([notices.error(error, "")]):
+        _write(writer, frame)
+
+
+def _write(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    if writer.is_closing():  # uvloop takes that for a fault of the program's
+        raise ConnectionGone("it was lost")
+    writer.write(frame)
+
+
+def _set_keepalive(connection: socket.socket, keepalive_s: float) -> None:
+    """Have the system find out whether a silent peer is still there, and give up one that is not in twice that time."""
+    idle_s = max(1, round(keepalive_s))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", idle_s),
+        ("TCP_KEEPINTVL", max(1, idle_s // _PROBES)),
+        ("TCP_KEEPCNT", _PROBES),
+        ("TCP_USER_TIMEOUT", 2000 * idle_s),  # the same where something is under way to it
+    ):
+        if option := getattr(socket, name, None):  # macOS and Windows have some of them
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)

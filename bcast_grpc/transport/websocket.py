@@ -1,0 +1,141 @@
+"""The WebSocket door: the contract's messages as JSON, for browsers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from urllib.parse import quote
+
+from aiohttp import WSMsgType, web
+
+from bcast_grpc.core import notices
+from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.hello import read_hello
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.errors import CallError
+from bcast_grpc.events import Request
+from bcast_grpc.transport.percent import percent_decode
+from bcast_grpc.transport.scheduler import LoopScheduler
+from bcast_grpc.transport.stream import LINGER_S, ConnectionGone, Stream, fault
+from bcast_grpc.wire import json
+
+logger = logging.getLogger(__name__)
+
+CLOSE_CODES = 4000
+"""A WebSocket that is ended by an error closes with this and the error code's number."""
+
+_ARRAYS = Codec(json.encode_arrays, json.PIECE_BYTES)
+_SINGLY = Codec(json.encode_singly, 0)
+_REASON_BYTES = 123
+_WRITES_IN_A_ROW = 64
+
+
+class WebSocketDoor:
+    """Serves WebSockets.
+
+    Args:
+        hub: where the clients go.
+        scheduler: the loop that the hub flushes in.
+        keepalive_s: how long a connection is silent before it is pinged.
+    """
+
+    def __init__(self, hub: Hub, scheduler: LoopScheduler, keepalive_s: float) -> None:
+        self._hub = hub
+        self._scheduler = scheduler
+        self._keepalive_s = keepalive_s
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        """Serve a client until its WebSocket ends.
+
+        Raises:
+            HTTPException: it is no WebSocket.
+        """
+        socket = web.WebSocketResponse(
+            heartbeat=self._keepalive_s,
+            max_msg_size=json.MAX_REQUEST_BYTES,
+            compress=False,  # each client would compress what all of them share
+            timeout=LINGER_S,
+        )
+        query = request.rel_url.raw_query_string
+        connection = _Connection(socket, batch="batch=1" in query.split("&"))
+        try:
+            await self._serve(request, socket, connection)
+        except CallError as error:
+            await connection.end(request, error)
+        except (ConnectionGone, OSError) as error:
+            logger.debug("%s is gone: %s", request.remote, error)
+        except web.HTTPException:
+            raise
+        except Exception:
+            logger.exception("a fault while serving %s", request.remote)
+            await connection.end(request, fault())
+        else:
+            await socket.close()
+        finally:
+            if request.transport:
+                request.transport.abort()  # what it did not read until now, it never will
+        return socket
+
+    async def _serve(self, request: web.Request, socket: web.WebSocketResponse, connection: _Connection) -> None:
+        hello = read_hello(_pairs(request.rel_url.raw_query_string), self._hub.limits)
+        with closing(Stream(self._hub, self._scheduler, hello, connection.codec)) as stream:
+            session = stream.session
+            socket.headers["bcast-session"] = session.id
+            socket.headers["bcast-room"] = quote(hello.room, safe="")
+            socket.headers["bcast-epoch"] = session.epoch
+            await socket.prepare(request)
+            await stream.serve(connection.write, connection.read)
+
+
+class _Connection:
+    """Reads requests from a WebSocket, and writes frames to it."""
+
+    __slots__ = ("_batch", "_in_a_row", "_socket", "codec")
+
+    def __init__(self, socket: web.WebSocketResponse, *, batch: bool) -> None:
+        self.codec = _ARRAYS if batch else _SINGLY
+        self._socket = socket
+        self._batch = batch
+        self._in_a_row = 0
+
+    async def read(self) -> Sequence[Request]:
+        message = await self._socket.receive()
+        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            return json.decode_requests(message.data)
+        raise ConnectionGone(message.type.name)  # who has closed a WebSocket reads nothing more
+
+    async def write(self, frame: bytes) -> None:
+        await self._socket.send_frame(json.close_array(frame) if self._batch else frame, WSMsgType.TEXT)
+        self._in_a_row += 1
+        if self._in_a_row == _WRITES_IN_A_ROW:  # to a socket with room, a write waits for nothing
+            self._in_a_row = 0
+            await asyncio.sleep(0)
+
+    async def end(self, request: web.Request, error: CallError) -> None:
+        """Say what it ends with, in an event and in the close code: a browser sees no other answer to a handshake."""
+        try:
+            await self._socket.prepare(request)  # if it is not
+            async with asyncio.timeout(LINGER_S):
+                for frame, _, _ in self.codec.frames([notices.error(error, "")]):
+                    await self.write(frame)
+                # aiohttp's drain cannot be waited for again where a wait for it was broken off.
+                reason = _shortened(error.reason)
+                await self._socket.close(code=CLOSE_CODES + error.code, message=reason, drain=False)
+        except (OSError, TimeoutError) as lost:
+            logger.debug("%s is gone: %s", request.remote, lost)
+
+
+def _shortened(reason: str) -> bytes:
+    """Return as much of a reason as a close frame holds."""
+    encoded = reason.encode()
+    if len(encoded) <= _REASON_BYTES:
+        return encoded
+    return encoded[: _REASON_BYTES - 3].decode(errors="ignore").encode() + "…".encode()
+
+
+def _pairs(query: str) -> Iterator[tuple[str, str]]:
+    for pair in filter(None, query.split("&")):
+        key, _, value = pair.replace("+", " ").partition("=")
+        yield percent_decode("a key", key), percent_decode(key, value)

@@ -1,0 +1,488 @@
+"""The WebSocket door: the contract as JSON, for browsers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from .conftest import LocalDoor, Serve
+from .peers import eventually, within
+
+QUERY = "?name=ana&batch=1&events=all"
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of HTTP."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def text_of(event: Any) -> str:
+    """What an event of any door says to a person."""
+    return str(event["message"] if isinstance(event, dict) else event.message)
+
+
+# --- in the room
+
+
+async def test_everyone_hears_everyone(doors: LocalDoor) -> None:
+    """The three doors lead into the same room: one order, and nobody hears itself."""
+    peers: dict[str, Any] = {
+        "grpc": await doors.connect("grpc", events="none"),
+        "ws": await doors.browse("?name=ws&events=none"),
+        "batch": await doors.browse("?name=batch&events=none&batch=1"),
+        "tcp": await doors.plug(),
+    }
+    await peers["tcp"].send({"operacion": "join", "msg": "tcp", "id": "in"})
+    assert (await peers["tcp"].hear())["id"] == "in"
+    for name, peer in peers.items():
+        await peer.say(f"from {name}")
+    everything = [f"{name}: from {name}" for name in peers]
+    heard: dict[str, list[tuple[str, str]]] = {}
+    for name, peer in peers.items():
+        events: list[Any] = [await peer.hear() for _ in range(3)]
+        if name == "grpc":
+            heard[name] = [(str(event.seq), event.message) for event in events]
+        else:
+            heard[name] = [(event["seq"], event["message"]) for event in events]
+        assert sorted(text for _, text in heard[name]) == sorted(text for text in everything if name not in text)
+    order = sorted({pair for pairs in heard.values() for pair in pairs})
+    assert [seq for seq, _ in order] == ["1", "2", "3", "4"]
+    for pairs in heard.values():
+        assert pairs == [pair for pair in order if pair in pairs]
+
+
+async def test_an_event_is_the_contracts_message_as_json(doors: LocalDoor) -> None:
+    """The proto3 mapping: names of the ``.proto``, 64-bit numbers as text, bytes in base64, nothing that is unset."""
+    ana = await doors.browse("?events=none")
+    bob = await doors.connect("bob ñ")
+    await bob.say("hola", data=b"\x00\xff")
+    event = await ana.hear()
+    assert event.pop("time").startswith("20")
+    assert event == {
+        "message": "bob ñ: hola",
+        "kind": "EVENT_KIND_MESSAGE",
+        "sender": "bob ñ",
+        "session": bob.session,
+        "seq": "1",
+        "data": "AP8=",
+    }
+
+
+async def test_whoever_asks_is_answered(doors: LocalDoor) -> None:
+    """Acks, duplicates, members, errors: as at the other doors, with the id of the request."""
+    ana = await doors.browse(QUERY)
+    welcome = await ana.hear()
+    assert welcome["welcome"] == {
+        "session": ana.headers["bcast-session"],
+        "room": "lobby",
+        "epoch": ana.headers["bcast-epoch"],
+        "members": 1,
+    }
+    await ana.send({"msg": "a", "id": "1"}, {"msg": "a", "id": "1"}, {"operacion": "who", "id": "2"})
+    await ana.send({"operacion": "nonsense", "id": "3"})
+    events = [await ana.hear() for _ in range(4)]
+    assert sum(event.get("ack", {}).get("duplicate", False) for event in events) == 1
+    answers = {event["id"]: event for event in events if not event.get("ack", {}).get("duplicate")}
+    assert answers["1"]["ack"] == {"seq": "1", "epoch": ana.headers["bcast-epoch"]}
+    assert [member["name"] for member in answers["2"]["members"]["members"]] == ["ana"]
+    assert answers["3"]["error"]["code"] == "ERROR_CODE_UNKNOWN_OPERATION"
+    assert len(answers) == 3
+
+
+async def test_frames_are_arrays_for_those_who_ask(doors: LocalDoor) -> None:
+    """With ``batch=1`` every frame is an array, even of one event; without it none is."""
+    ana, bob = await doors.browse("?batch=1&events=welcome"), await doors.browse("?events=welcome")
+    assert isinstance(await ana.frame(), list)
+    assert isinstance(await bob.frame(), dict)
+    await ana.send(*[{"msg": f"{n}"} for n in range(500)])
+    for n in range(500):
+        assert (await bob.frame())["message"] == f"{n}"
+    await bob.send(*[{"msg": f"{n}"} for n in range(500)])
+    frames: list[Any] = []
+    while sum(map(len, frames)) < 500:
+        frames.append(await ana.frame())
+    assert [event["message"] for frame in frames for event in frame] == [f"{n}" for n in range(500)]
+    assert len(frames) < 100
+
+
+async def test_who_comes_back_goes_on_where_it_was(doors: LocalDoor) -> None:
+    """``after``, ``history``, ``client`` and ``echo`` mean what they mean at the other doors."""
+    bob = await doors.connect("bob")
+    for n in range(5):
+        await bob.say(f"{n}")
+    late = await doors.browse("?history=2")
+    assert await late.hear_some(2) == ["bob: 3", "bob: 4"]
+    ana = await doors.browse(f"?client=c&after={bob.epoch}:1")
+    assert await ana.hear_some(4) == [f"bob: {n}" for n in range(1, 5)]
+    await ana.send({"msg": "mine", "id": "x"})
+    assert (await ana.hear())["ack"]["seq"] == "6"
+    again = await doors.browse(f"?client=c&batch=1&after={bob.epoch}:4")
+    assert [event["error"]["code"] for event in await ana.end()] == ["ERROR_CODE_REPLACED"]
+    assert ana.closed == (4012, "the same bcast-client connected to this room again")
+    assert await again.hear_some(1) == ["bob: 4"]
+    await again.send({"msg": "mine", "id": "x"})
+    assert (await again.hear())["ack"] == {"seq": "6", "epoch": bob.epoch, "duplicate": True}
+    echo = await doors.browse(f"?client=c&echo=1&after={bob.epoch}:4")
+    assert await echo.hear_some(2) == ["bob: 4", "mine"]
+    gone = await doors.browse("?after=another:3&batch=1")
+    assert (await gone.hear())["gap"] == {"reason": "GAP_REASON_NEW_EPOCH"}
+    assert len(await gone.hear_some(6)) == 6
+
+
+async def test_notices_are_those_that_were_asked_for(doors: LocalDoor) -> None:
+    """Of joining, leaving and progress; by default only that somebody left."""
+    ana, bob = await doors.browse("?events=joined,left"), await doors.browse()
+    eva = await doors.browse("?name=eva")
+    await eva.send({"operacion": "join", "msg": "evita"})
+    await eva.send({"operacion": "leave", "id": "bye"})
+    assert await ana.hear_some(3) == ["eva joined", "eva is now evita", "evita left"]
+    assert await bob.hear_some(1) == ["evita left"]
+    assert [event["id"] for event in await eva.end()] == ["bye"]
+    assert eva.closed == (1000, "")
+
+
+# --- faults
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "reason"),
+    [
+        ("?nam=x", 4006, "nam: no such key; there are name, room, client, events, batch, echo, after, history"),
+        ("?name=a&name=b", 4006, "name: given twice; it takes one value"),
+        ("?name=%20", 4005, "name: ' ' is blank; it takes 1 to 64 characters"),
+        ("?room=", 4006, "room: '' is blank; it takes 1 to 128 characters"),
+        ("?room=%ZZ", 4006, "room: '%ZZ' is no percent-encoding; a % is written %25"),
+        ("?room=%FF", 4006, "room: '%FF' is no percent-encoded UTF-8 ('Jos%C3%A9')"),
+        ("?batch=yes", 4006, "batch: 'yes' does not fit; it takes 1 or 0"),
+        ("?history=-1&batch=1", 4006, "history: '-1' does not fit; it takes a number of messages"),
+        ("?after=x&batch=1", 4006, "after: 'x' does not fit; it takes EPOCH:SEQ, as in '3f2a9c1d:42'"),
+    ],
+)
+async def test_a_handshake_that_does_not_fit(doors: LocalDoor, query: str, code: int, reason: str) -> None:
+    """Browsers see nothing of a refused handshake: the WebSocket opens, says what was wrong, and is closed with it."""
+    ana = await doors.browse(query)
+    frame = await ana.frame()
+    assert isinstance(frame, list) == ("batch=1" in query)
+    (event,) = frame if isinstance(frame, list) else [frame]
+    assert event["error"]["reason"] == reason
+    assert "retryable" not in event["error"]
+    assert await ana.end() == []
+    assert ana.closed == (code, reason)
+    await eventually(lambda: not doors.server.hub.clients)
+
+
+async def test_a_plus_is_a_space(doors: LocalDoor) -> None:
+    """As browsers write it in a query; and anything may be percent-encoded."""
+    await doors.browse("?name=ana+mar%C3%ADa&room=" + quote("a+b/ñ 😀", safe=""))
+    assert list(doors.server.hub.rooms) == ["a+b/ñ 😀"]
+    assert [member.name for member in doors.server.hub._rooms["a+b/ñ 😀"].present()] == ["ana maría"]
+
+
+async def test_a_fault_of_one_request_is_an_event(doors: LocalDoor) -> None:
+    """A value of the wrong type is told, and the WebSocket goes on; unknown keys are ignored."""
+    ana, bob = await doors.browse("?batch=1"), await doors.connect()
+    for request in ({"msg": 5, "id": "1"}, {"msg": "a", "data": "%", "id": "2"}, {"id": "3"}, [7]):
+        await ana.send(request)  # type: ignore[arg-type]
+    events = [await ana.hear() for _ in range(4)]
+    assert [event.get("id", "") for event in events] == ["1", "2", "3", ""]
+    codes = [event["error"]["code"].removeprefix("ERROR_CODE_") for event in events]
+    assert codes == ["MALFORMED", "MALFORMED", "EMPTY_MESSAGE", "MALFORMED"]
+    await ana.send({"operacion": None, "msg": "hola", "what": {"is": ["this"]}})
+    assert (await bob.hear()).message == "hola"
+
+
+@pytest.mark.parametrize("text", ["{", '{"msg":', "hola", "", '{"msg":"a"}{"msg":"b"}', '{"msg":"\\ud800"}'])
+@pytest.mark.parametrize("batch", ["0", "1"])
+async def test_a_frame_that_is_no_json_is_the_end(doors: LocalDoor, text: str, batch: str) -> None:
+    """It is told in an event, in the code and in words; the others are told that this client left."""
+    bob, ana = await doors.browse(), await doors.browse(f"?name=ana&batch={batch}")
+    await ana.socket.send(text)
+    (event,) = await ana.end()
+    assert event["error"]["code"] == "ERROR_CODE_MALFORMED"
+    assert ana.closed[0] == 4016
+    assert event["error"]["reason"].startswith(str(ana.closed[1]).removesuffix("…"))
+    assert await bob.hear_some(1) == ["ana left"]
+
+
+async def test_binary_frames_are_json_too(doors: LocalDoor) -> None:
+    """What counts is what is in them; bytes that are no UTF-8 are no JSON."""
+    ana, bob = await doors.browse(), await doors.connect()
+    await ana.socket.send('{"msg":"ñ"}'.encode())
+    assert (await bob.hear()).message == "ñ"
+    await ana.socket.send(b'{"msg":"\xf1"}')
+    await ana.end()
+    assert ana.closed[0] == 4016
+
+
+async def test_a_frame_that_is_too_large(doors: LocalDoor) -> None:
+    """Four MiB are taken, as at the gRPC door; past them the WebSocket's own code says so, and nobody else notices."""
+    bob, ana = await doors.browse(), await doors.browse("?name=ana")
+    await ana.say("x" * 4_000_000, id="1")
+    assert (await ana.hear())["error"]["code"] == "ERROR_CODE_MESSAGE_TOO_LARGE"
+    with suppress(ConnectionClosed):
+        await ana.say("x" * 5_000_000)
+    await ana.end()
+    assert ana.closed[0] == 1009
+    assert await bob.hear_some(1) == ["ana left"]
+
+
+async def test_a_reason_that_is_too_long_for_a_close_frame(doors: LocalDoor) -> None:
+    """It is cut where a character ends; the event has all of it."""
+    ana = await doors.browse("?" + quote("ñ" * 60) + "=1")
+    (event,) = await ana.end()
+    code, reason = ana.closed
+    assert code == 4006
+    assert reason
+    assert reason.endswith("…")
+    assert 118 <= len(reason.encode()) <= 123
+    assert event["error"]["reason"].startswith(reason[:-1])
+
+
+async def test_a_full_server_says_when_to_come_back(serve: Serve) -> None:
+    """4010, and in the event: retryable, and after how long."""
+    doors = await serve(http_port=0, max_clients=1)
+    await doors.browse()
+    late = await doors.browse()
+    (event,) = await late.end()
+    assert event["error"]["retryable"]
+    assert event["error"]["retry_after"] == "5s"
+    assert late.closed[0] == 4010
+
+
+async def test_a_server_that_stops_says_so(serve: Serve) -> None:
+    """CLOSING with what is queued before it, then 4013; who comes meanwhile gets the same."""
+    doors = await serve(http_port=0)
+    ana, bob = await doors.browse("?batch=1"), await doors.browse()
+    await bob.say("last words")
+    draining = asyncio.create_task(doors.server.drain())
+    said, closing, error = await ana.end()
+    assert said["message"] == "last words"
+    assert closing["closing"]["reason"] == "the server is shutting down"
+    assert closing["closing"]["reconnect_after"] == error["error"]["retry_after"]
+    assert ana.closed == (4013, "the server is shutting down")
+    await bob.end()
+    await within(draining)
+
+
+# --- who does not read, and who is not there any more
+
+
+async def test_who_stops_reading_is_disconnected(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is bounded, the others notice nothing, and what it was to read ends with the reason, if it reads on."""
+    doors = await serve(http_port=0, queue_messages=100)
+    bob = await doors.connect()
+    slow, ana = await doors.browse("?name=slow&batch=1"), await doors.browse("?batch=1")
+    slow.socket.transport.pause_reading()
+    said = 0
+    while not ana.heard or ana.heard[-1].get("message") != "slow left":
+        await bob.say(data=bytes(60_000))
+        said += 1
+        await ana.hear()
+        assert said < 1000
+    slow.socket.transport.resume_reading()
+    *events, error = await slow.end()
+    assert [event["seq"] for event in events] == [f"{n + 1}" for n in range(len(events))]
+    assert len(events) < said
+    assert error["error"]["code"] == "ERROR_CODE_SLOW_CONSUMER"
+    assert error["error"]["retryable"]
+    assert slow.closed[0] == 4011
+
+
+async def test_who_falls_behind_may_be_told_of_a_gap(serve: Serve) -> None:
+    """The policies are those of the other doors: ``drop`` tells what is missing."""
+    doors = await serve(http_port=0, queue_messages=100, slow_policy="drop")
+    bob, slow = await doors.connect(), await doors.browse("?batch=1")
+    slow.socket.transport.pause_reading()
+    for n in range(400):
+        await bob.say(data=bytes(60_000), id=f"{n}")
+        await bob.hear()
+    slow.socket.transport.resume_reading()
+    seen: list[int] = []
+    while not seen or seen[-1] < 400:
+        event = await slow.hear()
+        if "gap" in event:
+            seen += range(int(event["gap"]["first_missed"]), int(event["gap"]["last_missed"]) + 1)
+        else:
+            seen.append(int(event["seq"]))
+    assert seen == list(range(1, 401))
+    assert any("gap" in event for event in slow.heard)
+
+
+async def test_who_does_not_answer_a_ping_is_gone(serve: Serve) -> None:
+    """Within twice the keepalive, and its departure is told; who answers stays."""
+    doors = await serve(http_port=0, keepalive_s=0.3)
+    bob, ana = await doors.browse(), await doors.browse("?name=ana")
+    ana.socket.transport.pause_reading()  # so that it does not see the ping
+    assert await bob.hear_some(1) == ["ana left"]
+    assert doors.server.hub.clients == 1
+
+
+async def test_who_is_cut_off_is_gone_at_once(doors: LocalDoor) -> None:
+    """Nobody waits for a connection that was reset, even while much is queued for it."""
+    bob, ana = await doors.browse(), await doors.browse("?name=ana&batch=1")
+    eva = await doors.connect()
+    ana.socket.transport.pause_reading()
+    for n in range(50):
+        await eva.say(data=bytes(60_000), id=f"{n}")
+        await eva.hear()
+    ana.socket.transport.abort()
+    assert len(await bob.hear_until("ana left")) == 50
+    assert doors.server.hub.clients == 2
+
+
+async def test_a_goodbye_is_answered(doors: LocalDoor) -> None:
+    """Who closes its WebSocket has left, whatever was queued for it."""
+    bob, ana = await doors.browse(), await doors.browse("?name=ana")
+    await within(ana.socket.close())
+    assert ana.closed == (1000, "")
+    assert await bob.hear_some(1) == ["ana left"]
+
+
+async def test_whoever_asks_faster_than_it_reads_waits(serve: Serve) -> None:
+    """Its own answers hold its requests up, not the others, and it is not disconnected for them."""
+    doors = await serve(http_port=0, queue_messages=200)
+    ana = await doors.browse("?batch=1")
+    asking = asyncio.create_task(ana.send(*[{"operacion": "who", "id": f"{n}"} for n in range(5000)]))
+    assert [(await ana.hear())["id"] for n in range(5000)] == [f"{n}" for n in range(5000)]
+    await asking
+
+
+# --- around it
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "https://127.0.0.1:1", "http://localhost.evil.example"]
+)
+async def test_pages_of_others_may_not_connect(doors: LocalDoor, origin: str) -> None:
+    """A page that somebody happens to look at must not read what is said here."""
+    with pytest.raises(InvalidStatus) as caught:
+        await doors.browse(origin=origin)
+    assert caught.value.response.status_code == 403
+    assert "--http-allow-origin" in caught.value.response.body.decode()
+    assert not doors.server.hub.clients
+
+
+async def test_our_own_page_may_connect(doors: LocalDoor) -> None:
+    """And programs, which have no origin."""
+    await doors.browse(origin=doors.http)
+    await doors.browse(origin=f"https://127.0.0.1:{doors.server.http_port}")  # TLS that ended before us
+    await doors.browse()
+
+
+async def test_a_foreign_name_for_this_machine_is_not_our_page(doors: LocalDoor, http: aiohttp.ClientSession) -> None:
+    """A page of evil.example whose name was made to lead here (DNS rebinding) has the right host, and is foreign."""
+    host = f"evil.example:{doors.server.http_port}"
+    headers = {"Upgrade": "websocket", "Connection": "upgrade", "Host": host, "Origin": f"http://{host}"}
+    async with http.get(f"{doors.http}/ws", headers=headers) as response:
+        assert response.status == 403
+
+
+@pytest.mark.parametrize("allowed", [["https://a.example", "http://b.example:8080"], ["*"]])
+async def test_pages_that_are_named_may_connect(serve: Serve, allowed: list[str]) -> None:
+    """``--http-allow-origin`` names them, or all."""
+    doors = await serve(http_port=0, http_allow_origin=allowed)
+    await doors.browse(origin="https://a.example")
+    await doors.browse(origin="http://b.example:8080")
+    if allowed != ["*"]:
+        with pytest.raises(InvalidStatus):
+            await doors.browse(origin="http://a.example")
+
+
+async def test_health(doors: LocalDoor, http: aiohttp.ClientSession) -> None:
+    """Alive as long as it answers; ready until it drains."""
+    async with http.get(f"{doors.http}/healthz") as response:
+        assert (response.status, await response.text()) == (200, "alive\n")
+    async with http.get(f"{doors.http}/readyz") as response:
+        assert (response.status, await response.text()) == (200, "ready\n")
+    ana = await doors.browse()
+    ana.socket.transport.pause_reading()  # it does not answer the goodbye, so the end takes its time
+    doors.server.hub.close("going", lambda: 1.0, lambda: None)
+    async with http.get(f"{doors.http}/readyz") as response:
+        assert (response.status, await response.text()) == (503, "going\n")
+    async with http.get(f"{doors.http}/healthz") as response:
+        assert response.status == 200
+    ana.socket.transport.abort()
+
+
+async def test_every_answer_is_guarded(doors: LocalDoor, http: aiohttp.ClientSession) -> None:
+    """A strict policy on every path, the refused ones included: nothing inline, no other host, no frame around it."""
+    for path in ("/", "/healthz", "/ws", "/nope", "/../settings.py"):
+        async with http.get(f"{doors.http}{path}") as response:
+            policy = response.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert "Python" not in response.headers["Server"]
+
+
+async def test_what_is_not_there(doors: LocalDoor, http: aiohttp.ClientSession) -> None:
+    """Each with the status that HTTP has for it."""
+    for method, path, status in [("GET", "/nope", 404), ("POST", "/", 405), ("GET", "/ws", 426), ("HEAD", "/", 200)]:
+        async with http.request(method, f"{doors.http}{path}") as response:
+            assert response.status == status
+
+
+async def test_the_page_is_asked_for_once(doors: LocalDoor, http: aiohttp.ClientSession) -> None:
+    """A browser asks whether it has changed, and is told that it has not."""
+    async with http.get(f"{doors.http}/") as response:
+        assert response.status == 200
+        tag = response.headers["ETag"]
+        assert response.headers["Cache-Control"] == "no-cache"
+    for known, status in [(tag, 304), (f'"other", {tag}', 304), ('"other"', 200)]:
+        async with http.get(f"{doors.http}/", headers={"If-None-Match": known}) as response:
+            assert response.status == status
+            assert response.headers["ETag"] == tag
+
+
+async def test_the_page_is_compressed_for_those_who_can(doors: LocalDoor, http: aiohttp.ClientSession) -> None:
+    """The same page either way."""
+    texts = []
+    for takes, gives in [("gzip, br", "gzip"), ("identity", None)]:
+        async with http.get(f"{doors.http}/", headers={"Accept-Encoding": takes}) as response:
+            assert response.headers.get("Content-Encoding") == gives
+            texts.append(await response.text())
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        pytest.param(b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n\r\n", id="a long line"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: " + b"a" * 10_000 + b"\r\n\r\n", id="a long header"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"A: a\r\n" * 1000 + b"\r\n", id="many headers"),
+        pytest.param(b"\x16\x03\x01\x02\x00", id="TLS"),
+    ],
+)
+async def test_a_handshake_is_bounded(doors: LocalDoor, noise: bytes) -> None:
+    """What is too long or no HTTP is refused, and the connection closed; it is no fault of ours in the log."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
+    writer.write(noise)
+    answer = await within(reader.read())
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    writer.close()
+
+
+async def test_departures_of_all_doors_are_told_to_all(doors: LocalDoor) -> None:
+    """Whoever leaves, by whatever door, is missed by all."""
+    watchers: list[Any] = [await doors.connect(), await doors.browse(), await doors.plug()]
+    ana = await doors.connect("ana")
+    bob = await doors.browse("?name=bob")
+    eva = await doors.plug()
+    await eva.send({"operacion": "join", "msg": "eva", "id": "1"})
+    await eva.hear()
+    ana.cancel()
+    bob.socket.transport.abort()
+    eva.reset()
+    for watcher in watchers:
+        texts = {text_of(await watcher.hear()) for _ in range(3)}
+        assert texts == {"ana left", "bob left", "eva left"}

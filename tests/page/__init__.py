@@ -1,0 +1,1 @@
+"""The page in a real browser; all tests here share one, and so an event loop too."""

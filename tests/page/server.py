@@ -1,0 +1,76 @@
+"""A server with a page, in a process of its own, that can go and come again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from signal import SIGKILL, Signals
+
+from tests.integration.peers import within
+
+_SAYS = "listening on "
+
+
+class PageServer:
+    """``python -m bcast_grpc.server`` with the HTTP port open.
+
+    Attributes:
+        grpc: the address for gRPC.
+        http: the address for HTTP.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
+        self._process: Process | None = None
+        self.grpc = ""
+        self.http = ""
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{self.http}"
+
+    async def start(self) -> None:
+        """Start it; if it was running before, at the same ports."""
+        grpc_port, http_port = (address.rpartition(":")[2] or "0" for address in (self.grpc, self.http))
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bcast_grpc.server", "--port", grpc_port, "--http-port", http_port),
+            *("--log-level", "warning", "--drain-s", "1", *self._arguments),
+            stdout=PIPE,
+            env=environ,
+        )
+        assert self._process.stdout
+        addresses: dict[str, str] = {}
+        while not addresses.keys() >= {"grpc", "http"}:
+            line = (await within(self._process.stdout.readline())).decode()
+            assert line.startswith(_SAYS), f"the server said {line!r}"
+            scheme, _, address = line.removeprefix(_SAYS).strip().partition("://")
+            addresses[scheme] = address
+        self.grpc, self.http = addresses["grpc"], addresses["http"]
+
+    def signal(self, number: Signals) -> None:
+        """Send it a signal."""
+        if self._process and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def end(self, number: Signals = SIGKILL) -> None:
+        """End it, and wait for that."""
+        if self._process and self._process.returncode is None:
+            self._process.send_signal(number)
+            await within(self._process.communicate())
+
+
+@asynccontextmanager
+async def serving(*arguments: str) -> AsyncIterator[PageServer]:
+    """Run a server with these arguments."""
+    server = PageServer(*arguments)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.end()
