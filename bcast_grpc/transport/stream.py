@@ -67,7 +67,7 @@ class Stream:
         self.session = Session(hub, hello, codec, wake=lambda: scheduler.call(self._wake), reader=reader)
 
     async def serve(self, write: Write, read: Read | None = None) -> None:
-        """Serve the client until its stream ends. Afterwards nobody reads or writes.
+        """Serve the client until its stream ends.
 
         Args:
             write: to the client.
@@ -89,8 +89,6 @@ class Stream:
             raise outbox.error or slow_consumer(outbox) from None
         finally:
             self.close()
-            if self._reading:
-                await asyncio.wait([self._reading])
         if outbox.error:
             raise outbox.error
 

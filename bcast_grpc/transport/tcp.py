@@ -60,18 +60,18 @@ class TcpDoor:
         peer = writer.get_extra_info("peername")
         try:
             _set_keepalive(writer.get_extra_info("socket"), self._keepalive_s)
-            if error := await self._talk(reader, writer):
-                _say(writer, error)
-            await _hang_up(reader, writer)
+            connection = _Connection(reader, writer)
+            if error := await self._talk(connection, peer):
+                connection.say(error)
+            await connection.hang_up()
         except (ConnectionGone, OSError, TimeoutError) as lost:
             logger.debug("%s is gone: %s", peer, lost)
         finally:
             writer.transport.abort()  # what it did not read until now, it never will
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> CallError | None:
+    async def _talk(self, connection: _Connection, peer: object) -> CallError | None:
         """Serve a client until its stream ends; return what it ends with, where that is not well."""
         try:
-            connection = _Connection(reader, writer)
             with closing(Stream(self._hub, self._scheduler, Hello(), _LINES)) as stream:
                 await stream.serve(connection.write, connection.read)
         except CallError as error:
@@ -79,7 +79,7 @@ class TcpDoor:
         except (ConnectionGone, OSError):
             raise
         except Exception:
-            logger.exception("a fault while serving %s", writer.get_extra_info("peername"))
+            logger.exception("a fault while serving %s", peer)
             return fault()
         return None
 
@@ -87,14 +87,16 @@ class TcpDoor:
 class _Connection:
     """Reads requests from a socket, and writes frames to it."""
 
-    __slots__ = ("_reader", "_requests", "_writer")
+    __slots__ = ("_reader", "_reading", "_requests", "_writer")
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
+        self._reading: asyncio.Task[None] | None = None
         self._writer = writer
         self._requests = json.RequestReader()
 
     async def read(self) -> Sequence[Request] | None:
+        self._reading = asyncio.current_task()
         if self._requests.fault:
             raise self._requests.fault
         try:
@@ -109,33 +111,33 @@ class _Connection:
         return None
 
     async def write(self, frame: bytes) -> None:
-        _write(self._writer, frame)
+        self._put(frame)
         await self._writer.drain()
 
+    def say(self, error: CallError) -> None:
+        """Say what it ends with."""
+        for frame, _, _ in _LINES.frames([notices.error(error, "")]):
+            self._put(frame)
 
-async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Wait until the client has read everything and hung up too.
+    async def hang_up(self) -> None:
+        """Wait until the client has read everything and hung up too.
 
-    A socket that is closed with something unread in it is reset, and what was last written to it is lost.
-    """
-    async with asyncio.timeout(LINGER_S):
-        await writer.drain()
-        if writer.is_closing():
-            return
-        writer.write_eof()
-        while await reader.read(_SEGMENT_BYTES):
-            pass
+        A socket that is closed with something unread in it is reset, and what was last written to it is lost.
+        """
+        async with asyncio.timeout(LINGER_S):
+            if self._reading:
+                await asyncio.wait([self._reading])  # it has been cancelled
+            await self._writer.drain()
+            if self._writer.is_closing():
+                return
+            self._writer.write_eof()
+            while await self._reader.read(_SEGMENT_BYTES):
+                pass
 
-
-def _say(writer: asyncio.StreamWriter, error: CallError) -> None:
-    for frame, _, _ in _LINES.frames([notices.error(error, "")]):
-        _write(writer, frame)
-
-
-def _write(writer: asyncio.StreamWriter, frame: bytes) -> None:
-    if writer.is_closing():  # uvloop takes that for a fault of the program's
-        raise ConnectionGone("it was lost")
-    writer.write(frame)
+    def _put(self, frame: bytes) -> None:
+        if self._writer.is_closing():  # uvloop takes that for a fault of the program's
+            raise ConnectionGone("it was lost")
+        self._writer.write(frame)
 
 
 def _set_keepalive(connection: socket.socket, keepalive_s: float) -> None:
