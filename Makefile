@@ -5,7 +5,7 @@ ARGS   ?=
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos protos-check run client test test-page soak lint format types cover bench bench-full plots build try-wheel picture clean
+.PHONY: help install protos protos-check run client test soak lint format types cover bench bench-full plots build try-wheel picture clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,9 +27,6 @@ client: install  ## run the terminal client (make client ARGS="--name ana")
 
 test: lint types  ## run all checks: lint, types, tests
 	$(PYTHON) -m pytest $(ARGS)
-
-test-page: install  ## run the tests of the page in a real Chromium (not all green yet)
-	$(PYTHON) -m pytest -o addopts=-ra tests/page $(ARGS)
 
 soak: install  ## break everything for minutes and look what was kept of the promises (ARGS="--minutes 5 --seed 7")
 	$(PYTHON) -m tests.promises $(ARGS)

@@ -31,6 +31,7 @@ const CLOSE_CODE = 4000;
 const TOO_LARGE = 2;
 const NAME_INVALID = 5;
 const METADATA_INVALID = 6;
+const REPLACED = 12;
 const RETRYABLE = new Set([4, 10, 11, 13, 14]);
 
 /** @param {string | undefined} duration as in "1.5s" @returns {number} milliseconds; 0 where there is none */
@@ -237,6 +238,8 @@ export class Connection {
     } else if (number === TOO_LARGE || code === CLOSE_TOO_BIG) {
       this.#hooks.onTooLarge();
       this.#wait(0, "");
+    } else if (number === REPLACED) {
+      this.#tell("ended", "Ended: it goes on in another tab or program");
     } else if (code === CLOSE_NORMAL || (number > 0 && !(words?.error?.retryable ?? RETRYABLE.has(number)))) {
       this.#tell("ended", `Ended: ${why || "the server closed the connection"}`);
     } else {

@@ -76,6 +76,7 @@ export class Log {
 
   toEnd() {
     this.#stick = true;
+    this.#scroller.scrollTop = this.#scroller.scrollHeight; // ends a smooth scroll that is under way
     onFrame(this.#paint);
   }
 
@@ -146,10 +147,14 @@ export class Log {
   }
 
   /** @param {KeyboardEvent} event */
-  #key({ key, target }) {
+  #key(event) {
+    const { key, target } = event;
     if (target !== this.#scroller) return;
+    if (["ArrowUp", "PageUp", "Home"].includes(key)) this.#hold();
+    if (key !== "Home" && key !== "End") return;
+    event.preventDefault(); // a smooth scroll would aim at where the end is now
     if (key === "End") this.toEnd();
-    else if (["ArrowUp", "PageUp", "Home"].includes(key)) this.#hold();
+    else this.#scroller.scrollTop = 0;
   }
 
   /** @param {number} top */

@@ -15,7 +15,13 @@ from .server import PageServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-PHONE = {"viewport": {"width": 360, "height": 640}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
+PHONE = {
+    "viewport": {"width": 360, "height": 640},
+    "is_mobile": True,
+    "has_touch": True,
+    "device_scale_factor": 2,
+    "reduced_motion": "reduce",  # what slides in is too wide for a moment
+}
 DESK: ViewportSize = {"width": 1000, "height": 600}
 LONG = "https://" + "averylongwordwithoutanyblank" * 20
 
@@ -207,9 +213,11 @@ _PALE = f"""() => {{
 }}"""
 
 _IS_TOO_WIDE = """() => [...document.querySelectorAll("*")]
-    .filter(element => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth + 0.5
+    .filter(element => element.checkVisibility({visibilityProperty: true})
+        && element.getBoundingClientRect().right > innerWidth + 0.5
         && getComputedStyle(element).position !== "fixed" && !element.closest("[role=log], ul, ol, [hidden]"))
     .map(element => element.outerHTML.slice(0, 120))
     .concat([document.scrollingElement, ...document.querySelectorAll("[role=log], ul, ol")]
-        .filter(element => element.checkVisibility() && element.scrollWidth > element.clientWidth)
+        .filter(element => element.checkVisibility({visibilityProperty: true})
+            && element.scrollWidth > element.clientWidth)
         .map(element => `${element.outerHTML.slice(0, 80)} scrolls to ${element.scrollWidth}`))"""

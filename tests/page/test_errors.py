@@ -23,7 +23,7 @@ async def test_a_name_that_does_not_fit(visit: Visit, server: PageServer, room: 
     ana = await visit(server.url)
     await ana.open(room, name)
     await ana.is_in("form")
-    await expect(ana.status).to_contain_text("name")
+    await expect(ana.page.get_by_role("alert")).to_contain_text("name")
     await ana.name_box.fill("ana")
     await ana.join.click()
     await ana.is_in("online")
@@ -136,16 +136,20 @@ async def test_what_comes_too_fast_is_sent_again(visit: Visit, serve: Serve, roo
     assert sorted(await bob.texts()) == [f"{n}" for n in range(8)]
 
 
-async def test_a_place_that_the_server_does_not_know(visit: Visit, serve: Serve, room: str) -> None:
+async def test_a_place_that_the_server_does_not_know(
+    visit: Visit, serve: Serve, lay_cable: LayCable, room: str
+) -> None:
     """A store that lost its last messages, say: the page says so, and reads the room anew."""
     server = await serve()
-    ana, bob = await visit(server.url), await visit(server.url)
+    cable = await lay_cable(server)
+    ana, bob = await visit(f"http://{cable.address}"), await visit(server.url)
     await bob.enter(room, "bob")
     await ana.page.add_init_script(_AFTER_BEYOND_THE_HEAD)
     await ana.enter(room, "ana")
     await bob.say("hola")
     await ana.sees("hola")
-    await ana.page.evaluate("window.breakOff()")
+    await ana.page.evaluate("window.goBeyond()")
+    cable.cut()
     await expect(ana.notes).not_to_have_count(0)
     await ana.is_in("online")
     await bob.say("qué tal")
@@ -155,15 +159,15 @@ async def test_a_place_that_the_server_does_not_know(visit: Visit, serve: Serve,
     await eventually(lambda: ana.was_told("METADATA_INVALID"))
 
 
-# The page's WebSocket, which can be broken off, and asks once for what comes after a place that does not exist.
+# The page's WebSocket, which asks once for what comes after a place that does not exist.
 _AFTER_BEYOND_THE_HEAD = """{
     const Original = WebSocket;
-    let broken = false;
+    let beyond = false;
     window.WebSocket = class extends Original {
         constructor(url, ...more) {
-            super(broken ? url.toString().replace(/(after=[^&]*(?::|%3A))\\d+/, "$19999") : url, ...more);
-            broken = false;
-            window.breakOff = () => { broken = true; this.close(3000); };
+            super(beyond ? url.toString().replace(/(after=[^&]*(?::|%3A))\\d+/, "$19999") : url, ...more);
+            beyond = false;
+            window.goBeyond = () => { beyond = true; };
         }
     };
 }"""

@@ -102,9 +102,11 @@ async def test_bidi_and_control_characters_stay_in_their_line(
     assert await ana.page.evaluate("window.ran") is None
 
 
+# Addresses in a text are links, which one may follow.
 _FOREIGN = """() => [...document.querySelectorAll("script, img, iframe, style, link, a, form, b, meta, object")]
+    .filter(element => !element.matches("a[href^='http'][rel='noopener noreferrer'][target=_blank]"))
     .flatMap(element => ["src", "href", "action", "srcdoc", "onerror", "content"].map(key => element.getAttribute(key)))
-    .filter(value => value && /^(javascript|https?:|[/]{2}|x$)|ran|example/.test(value))"""
+    .filter(value => value && /^(javascript|https?:|[/]{2}|x$)|[.]ran|example/.test(value))"""
 
 _IS_ISOLATED = """element => element.tagName === "BDI" || element.dir === "auto"
     || /isolate|plaintext/.test(getComputedStyle(element).unicodeBidi)"""

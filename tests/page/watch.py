@@ -43,7 +43,7 @@ class Watch:
 
     def check(self) -> None:
         """Look whether all was as it should be."""
-        assert not self.faults
+        assert not self.faults, self.faults
         assert {urlsplit(url).netloc for url in self.asked} <= self._hosts, self.asked
 
     def _watch_page(self, page: Page) -> None:
