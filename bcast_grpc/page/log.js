@@ -46,7 +46,7 @@ export class Log {
     scroller.addEventListener("scroll", () => this.#scrolled());
     scroller.addEventListener("wheel", ({ deltaY }) => deltaY < 0 && this.#hold(), { passive: true });
     scroller.addEventListener("touchstart", () => this.#hold(), { passive: true });
-    scroller.addEventListener("touchend", () => this.#scrolled(), { passive: true });
+    scroller.addEventListener("touchend", () => this.#atEnd() && this.toEnd(), { passive: true });
     scroller.addEventListener("keydown", (event) => this.#key(event));
     document.addEventListener("selectionchange", () => {
       const selection = getSelection();
@@ -138,12 +138,17 @@ export class Log {
   }
 
   #scrolled() {
-    const { scrollTop: top, scrollHeight, clientHeight } = this.#scroller;
-    const atEnd = scrollHeight - clientHeight - top < AT_END_PX;
-    this.#stick = atEnd && (this.#stick || top >= this.#top);
-    if (Math.abs(top - this.#top) >= 1) this.#anchorAt(top);
+    const top = this.#scroller.scrollTop;
+    if (Math.abs(top - this.#top) < 1) return; // our own doing; meanwhile the height of the view may be another
+    this.#stick = this.#atEnd() && (this.#stick || top >= this.#top);
+    this.#anchorAt(top);
     this.#top = top;
     onFrame(this.#paint);
+  }
+
+  #atEnd() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    return scrollHeight - clientHeight - scrollTop < AT_END_PX;
   }
 
   /** @param {KeyboardEvent} event */
@@ -185,6 +190,7 @@ export class Log {
   #paint = () => {
     const view = this.#scroller.clientHeight;
     if (!view) return; // not on the screen
+    if (this.#topOf(this.#lines.length) <= view) this.#stick = true; // there is nowhere else to be
     let top = 0;
     for (let pass = 0; pass < PASSES; pass += 1) {
       const all = this.#topOf(this.#lines.length);

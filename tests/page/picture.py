@@ -67,7 +67,7 @@ async def put_side_by_side(browser: Browser, screens: list[bytes]) -> bytes:
     images = "".join(f'<img src="data:image/png;base64,{b64encode(screen).decode()}">' for screen in screens)
     page = await browser.new_page()
     await page.set_content(
-        "<style>body { margin: 0; display: flex; align-items: start; gap: 24px; width: max-content }"
+        "<!doctype html><style>body { margin: 0; display: flex; align-items: start; gap: 24px; width: max-content }"
         f" img {{ flex: none; border-radius: 12px; border: 1px solid #8888 }}</style><body>{images}"
     )
     return await page.locator("body").screenshot(omit_background=True)
