@@ -28,6 +28,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=5.0, help="how long (default: 5)")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("PROMISES_SEED") or random.randrange(10**6)))
     parser.add_argument("--store", choices=["memory", "sqlite"], help="default: both in turn")
+    parser.add_argument("--doors", default="grpc,ws,tcp", help="where clients come in (default: grpc,ws,tcp)")
     parser.add_argument("--clients", type=int, default=8, help="at any time (default: 8)")
     parser.add_argument("--storm-s", type=float, default=15.0, help="how long one storm lasts (default: 15)")
     parser.add_argument("--every-s", type=float, default=0.5, help="time between faults (default: 0.5)")
@@ -43,7 +44,13 @@ async def _rage(options: argparse.Namespace) -> int:
         stores = [options.store] if options.store else ["memory", "sqlite"]
         for store in stores:
             weather = Weather(
-                store == "sqlite", seed, options.storm_s, options.clients, options.every_s, tuple(options.fault)
+                durable=store == "sqlite",
+                seed=seed,
+                seconds=options.storm_s,
+                clients=options.clients,
+                every_s=options.every_s,
+                faults=tuple(options.fault),
+                doors=tuple(options.doors.split(",")),
             )
             with tempfile.TemporaryDirectory() as folder:
                 outcome = await Storm(weather, Path(folder)).run()
@@ -66,7 +73,7 @@ def _report(weather: Weather, outcome: Outcome, left_s: float) -> None:
     count = outcome.count
     print(
         f"{'sqlite' if weather.durable else 'memory'} --seed {weather.seed}: {count['messages']} messages,"
-        f" {count['deliveries']} deliveries, {_faults(count).total()} faults, {count['reconnects']} reconnects,"
+        f" {_deliveries(count)} deliveries, {_faults(count).total()} faults, {count['reconnects']} reconnects,"
         f" {count['gaps']} gaps, well again after {outcome.recovery_s:.1f} s,"
         f" {len(outcome.violations)} violations; {left_s:.0f} s left",
         flush=True,
@@ -74,6 +81,10 @@ def _report(weather: Weather, outcome: Outcome, left_s: float) -> None:
     if outcome.violations:
         print(f"  {outcome.settings}")
         print("\n".join(f"  {violation}" for violation in outcome.violations[:20]), flush=True)
+
+
+def _deliveries(count: Counter[str]) -> int:
+    return sum(number for name, number in count.items() if name.startswith("deliveries"))
 
 
 def _faults(count: Counter[str]) -> Counter[str]:

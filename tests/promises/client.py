@@ -1,34 +1,28 @@
-"""A client as a stranger would write it: the generated stub, and a loop that comes back and sends again."""
+"""A client as a stranger would write it: a loop that comes back and sends again what was not acknowledged."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import ClassVar
 from zlib import crc32
 
-import grpc
-
-from bcast_grpc.v1 import chat_pb2 as pb
-from bcast_grpc.v1 import chat_pb2_grpc
-from tests.integration.peers import SCALE, Ending
+from tests.integration.peers import SCALE
 
 from .cable import Cable
-from .records import Acked, Came, Client, Place, Present, Refused, Saw, Sent, Step, Told, Visit, Welcomed, Went
+from .records import Acked, Client, Door, Place, Refused, Saw, Sent, Step, Told, Visit, Welcomed
 
-_SILENCE_S = 2.5 * SCALE
+SILENCE_S = 2.5 * SCALE
 """How long a client waits for anything to come, PROGRESS for one, before it tries another connection."""
 
-_CHANNEL = [
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.http2.bdp_probe", 0),  # so that what a frozen client does not read is soon felt by the server
-    ("grpc.http2.lookahead_bytes", 16 * 1024),
-]
 _UNANSWERED = 200
+_BUFFER = 16 * 1024  # small, so that what a frozen client does not read is soon felt by the server
 
 
 class Bell:
@@ -51,17 +45,20 @@ class Bell:
         return true()
 
 
-class Caller:
+class Caller(ABC):
     """One client: it talks, comes back when its stream ends, and sends again what was not acknowledged.
 
     Args:
         record: where everything goes that it sends and sees.
         room: where it goes.
-        reader: whether it only reads, by ``Subscribe``.
-        batch: whether its frames carry several requests and events.
+        cable: what it connects to.
+        bell: rung whenever something happened to it.
         count: counts messages, acks, deliveries and so on.
+        batch: whether its frames carry several requests and events.
 
     Attributes:
+        door: which door it comes through.
+        speaks: whether it sends anything.
         place: the last place of the room's order that it saw or was told of.
         unacknowledged: what it sent, or is to send.
         places: of what was acknowledged.
@@ -69,13 +66,15 @@ class Caller:
         outages_s: how long it took each time until it was welcome again.
     """
 
+    door: ClassVar[Door]
+    speaks: ClassVar[bool] = True
+
     def __init__(
-        self, record: Client, room: str, cable: Cable, bell: Bell, count: Counter[str], *, reader: bool, batch: bool
+        self, record: Client, room: str, cable: Cable, bell: Bell, count: Counter[str], *, batch: bool = False
     ) -> None:
         self.record = record
         self.room = room
         self.cable = cable
-        self.reader = reader
         self.place: Place | None = None
         self.unacknowledged: dict[str, None] = {}
         self.places: dict[str, Place] = {}
@@ -89,8 +88,10 @@ class Caller:
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._number = 0
+        self._came_before = False
         self._lost_at = time.monotonic()
         self._leaving = False
+        self._banished = False
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -143,7 +144,7 @@ class Caller:
             self._more.set()
 
     async def _run(self) -> None:
-        while True:
+        while not self._banished:
             visit = Visit(self.place)
             self.record.visits.append(visit)
             try:
@@ -157,73 +158,33 @@ class Caller:
             if self._leaving:
                 return
             self._count["streams that ended"] += 1
-            self._count[f"streams that ended: {visit.ending}"] += 1
+            self._count[f"streams that ended: {self.door}: {visit.ending}"] += 1
+            self._depart()
             await asyncio.sleep(random.uniform(0.02, 0.08))
 
+    @abstractmethod
     async def _visit(self, visit: Visit) -> str:
-        async with grpc.aio.insecure_channel(self.cable.address, _CHANNEL) as channel:
-            stub = chat_pb2_grpc.ChatStub(channel)  # type: ignore[no-untyped-call]
-            metadata = self._metadata()
-            call = (
-                stub.Subscribe(pb.SubscribeRequest(), metadata=metadata)
-                if self.reader
-                else stub.Connect(metadata=metadata)
-            )
-            writing: asyncio.Task[None] | None = None
-            try:
-                while True:
-                    await self._thawed.wait()
-                    async with asyncio.timeout(_SILENCE_S):
-                        frame = await call.read()
-                    if frame is grpc.aio.EOF:
-                        await call.code()
-                        return "OK"
-                    for event in frame.batch or [frame]:
-                        self._hear(event, visit)
-                    self._bell.ring()
-                    if not writing and self.here:
-                        writing = asyncio.create_task(self._write(call, visit))
-            except grpc.aio.AioRpcError as error:
-                ending = Ending.of(error)
-                return ending.reason or f"status {ending.code.name.lower()}"
-            except TimeoutError:
-                return "silence"
-            finally:
-                if writing:
-                    writing.cancel()
+        """Connect, talk and listen until the stream ends, and return how it did.
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        key = self.record.key
-        pairs = {"room": self.room, "client": key, "events": "all", "echo": f"{self.record.echo:d}"}
-        if self.record.named:
-            pairs["name"] = key
-        if self._batch:
-            pairs["batch"] = "1"
-        if self.place:
-            pairs["after"] = f"{self.place.epoch}:{self.place.seq}"
-        return tuple((f"bcast-{key}", value) for key, value in pairs.items())
+        That is the code of the contract, ``OK`` where the client has left, or in lower case how it was lost.
+        """
 
-    async def _write(self, call: Any, visit: Visit) -> None:
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            if self.reader:
-                return
-            await call.write(pb.ConnectRequest(operacion="who", id="who"))
-            self._due = deque(self.unacknowledged)
-            while not self._leaving:
-                if not self._due:
-                    self._more.clear()
-                    await self._more.wait()
-                    continue
-                texts = [self._due.popleft() for _ in range(min(len(self._due), 20 if self._batch else 1))]
-                visit.steps += map(Sent, texts)
-                requests = [_request(text) for text in texts]
-                await call.write(pb.ConnectRequest(batch=requests) if self._batch else requests[0])
-            await call.write(pb.ConnectRequest(operacion="leave"))
+    def _depart(self) -> None:  # noqa: B027  # most have nothing to look after
+        """Look after the record when a stream has ended."""
 
-    def _hear(self, event: pb.ConnectResponse, visit: Visit) -> None:
-        step = self._read(event, visit)
-        if step is None:
-            return
+    async def _speak(self, visit: Visit, send: Callable[[Sequence[str]], Awaitable[None]]) -> None:
+        """Send all that is unacknowledged, and then what is said, until it is to leave."""
+        self._due = deque(self.unacknowledged)
+        while not self._leaving:
+            if not self._due:
+                self._more.clear()
+                await self._more.wait()
+                continue
+            texts = [self._due.popleft() for _ in range(min(len(self._due), 20 if self._batch else 1))]
+            visit.steps += map(Sent, texts)
+            await send(texts)
+
+    def _hear(self, step: Step, visit: Visit) -> None:
         visit.steps.append(step)
         epoch = visit.welcome.head.epoch if visit.welcome else ""
         match step:
@@ -240,42 +201,40 @@ class Caller:
             case Refused(text, _):
                 self._count["refused"] += 1
                 asyncio.get_running_loop().call_later(0.05, self._put, text)
-        self._count["deliveries"] += isinstance(step, Saw)
+        self._count[f"deliveries: {self.door}"] += isinstance(step, Saw)
         self._count["gaps"] += isinstance(step, Told)
 
     def _arrive(self, head: Place) -> None:
         self.here = True
-        if self.place:
+        if self._came_before:
             self.outages_s.append(time.monotonic() - self._lost_at)
             self._count["reconnects"] += 1
-        else:
-            self.place = head
-
-    def _read(self, event: pb.ConnectResponse, visit: Visit) -> Step | None:
-        match event.kind:
-            case pb.EVENT_KIND_WELCOME:
-                return Welcomed(Place(event.welcome.epoch, event.seq), event.welcome.resumed)
-            case pb.EVENT_KIND_MESSAGE:
-                return Saw(event.seq, _text(event))
-            case pb.EVENT_KIND_ACK:
-                ack = event.ack
-                return Acked(f"{self.record.key}/{event.id}", Place(ack.epoch, ack.seq), ack.duplicate)
-            case pb.EVENT_KIND_ERROR:
-                return Refused(f"{self.record.key}/{event.id}", pb.ErrorCode.Name(event.error.code))
-            case pb.EVENT_KIND_GAP:
-                reason = pb.GapReason.Name(event.gap.reason).removeprefix("GAP_REASON_")
-                return Told(event.gap.first_missed, event.gap.last_missed, reason)
-            case pb.EVENT_KIND_JOINED:
-                return Came(event.sender)
-            case pb.EVENT_KIND_LEFT:
-                return Went(event.sender)
-            case pb.EVENT_KIND_MEMBERS:
-                return Present(frozenset(member.name for member in event.members.members if member.name))
-        return None
+        self._came_before = True
+        self.place = self.place or head
 
 
-def _request(text: str) -> pb.ConnectRequest:
-    return pb.ConnectRequest(msg=text, data=data_of(text), id=text.rpartition("/")[2])
+async def dial(address: str) -> socket.socket:
+    """Connect to an address.
+
+    Raises:
+        OSError: nobody is there.
+    """
+    host, _, port = address.rpartition(":")
+    connection = socket.socket()
+    try:
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        async with asyncio.timeout(SILENCE_S):
+            await asyncio.get_running_loop().sock_connect(connection, (host, int(port)))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def id_of(text: str) -> str:
+    """Return the ``id`` that a text is sent with: which of its author's messages it is."""
+    return text.rpartition("/")[2]
 
 
 def data_of(text: str) -> bytes:
@@ -283,9 +242,8 @@ def data_of(text: str) -> bytes:
     return text.encode() * (crc32(text.encode()) % 30) ** 2 if crc32(text.encode()) % 3 == 0 else text.encode()
 
 
-def _text(event: pb.ConnectResponse) -> str:
+def text_of(message: str, sender: str, data: bytes) -> str:
     """Return a message's text, which is its author's own if everything that came along with it is right."""
-    text = event.message.removeprefix(f"{event.sender}: ") if event.sender else event.message
-    author = text.rpartition("/")[0]
-    intact = event.sender in ("", author) and event.data == data_of(text)
+    text = message.removeprefix(f"{sender}: ") if sender else message
+    intact = sender in ("", text.rpartition("/")[0]) and data == data_of(text)
     return text if intact else f"garbled {text}"

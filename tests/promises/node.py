@@ -12,12 +12,18 @@ from contextlib import suppress
 
 from tests.integration.peers import PATIENCE_S, within
 
+from .records import Door
+
+_SCHEMES: dict[Door, str] = {"grpc": "grpc", "ws": "http", "tcp": "tcp"}
+"""The doors in the order in which they are told."""
+
 
 class Node:
-    """``python -m bcast_grpc.server``, always on the same port.
+    """``python -m bcast_grpc.server`` with all doors open, always on the same ports.
 
     Attributes:
-        address: where it listens, once started.
+        addresses: where each door is, once started.
+        ends: how often it was killed or stopped.
         log: what it wrote on stderr, in all its lives.
     """
 
@@ -25,7 +31,8 @@ class Node:
         self._arguments = arguments
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
-        self.address = ""
+        self.addresses: dict[Door, str] = {}
+        self.ends = 0
         self.log: list[str] = []
 
     async def start(self) -> None:
@@ -34,24 +41,30 @@ class Node:
         Raises:
             AssertionError: it does not.
         """
-        port = self.address.rpartition(":")[2] or "0"
-        command = [sys.executable, "-m", "bcast_grpc.server", "--port", port, *self._arguments]
+        command = [sys.executable, "-m", "bcast_grpc.server", *self._ports(), *self._arguments]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
         process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environ)
         self._process = process
         self._reading = asyncio.create_task(self._read_log(process))
         assert process.stdout
-        line = (await within(process.stdout.readline())).decode().strip()
-        assert line.startswith("listening on grpc://"), f"the server does not start: {self.log[-5:]}"
-        self.address = line.removeprefix("listening on grpc://")
+        for door, scheme in _SCHEMES.items():
+            line = (await within(process.stdout.readline())).decode().strip()
+            assert line.startswith(f"listening on {scheme}://"), f"the server does not start: {self.log[-5:]}"
+            self.addresses[door] = line.rpartition("/")[2]
+
+    def _ports(self) -> list[str]:
+        ports = {door: self.addresses.get(door, "").rpartition(":")[2] or "0" for door in _SCHEMES}
+        return ["--port", ports["grpc"], "--http-port", ports["ws"], "--tcp-port", ports["tcp"]]
 
     async def kill(self) -> None:
         """Kill it, without a word."""
+        self.ends += 1
         self._signal(signal.SIGKILL)
         await self._end()
 
     async def drain(self) -> int:
         """Stop it well, and return its exit code; it is killed if it does not end in time."""
+        self.ends += 1
         self._signal(signal.SIGTERM)
         try:
             return await self._end()

@@ -11,7 +11,7 @@ from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.v1 import chat_pb2_grpc
 from tests.integration.peers import SCALE, Ending
 
-from .client import Caller, data_of
+from .client import Caller, data_of, id_of
 from .records import Acked, Place, Refused, Sent, Visit
 
 _PATIENCE_S = 2.0 * SCALE
@@ -23,7 +23,9 @@ _CHANNEL = [
 
 
 class Publisher(Caller):
-    """As ``Caller``, by ``Publish``: it is always here, and gets nothing."""
+    """As ``GrpcCaller``, by ``Publish``: it is always here, and gets nothing."""
+
+    door = "grpc"
 
     def has_come(self, place: Place) -> bool:
         """Say that it misses nothing."""
@@ -38,6 +40,9 @@ class Publisher(Caller):
                 with suppress(TimeoutError):  # the connection may be half open: try another one
                     await self._publish_all(chat_pb2_grpc.ChatStub(channel), visit)  # type: ignore[no-untyped-call]
 
+    async def _visit(self, visit: Visit) -> str:
+        raise NotImplementedError("it holds no stream")
+
     async def _publish_all(self, stub: chat_pb2_grpc.ChatStub, visit: Visit) -> None:
         while not self._leaving:
             if self.unacknowledged:
@@ -49,7 +54,7 @@ class Publisher(Caller):
     async def _publish(self, stub: chat_pb2_grpc.ChatStub, visit: Visit, text: str) -> None:
         await self._thawed.wait()
         visit.steps.append(Sent(text))
-        request = pb.PublishRequest(msg=text, data=data_of(text), id=text.rpartition("/")[2])
+        request = pb.PublishRequest(msg=text, data=data_of(text), id=id_of(text))
         metadata = (("bcast-room", self.room), ("bcast-client", self.record.key))
         try:
             async with asyncio.timeout(_PATIENCE_S):

@@ -6,7 +6,10 @@ A text is ``CLIENT/NUMBER``: it names its author, and which of the author's mess
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
+
+Door: TypeAlias = Literal["grpc", "ws", "tcp"]
+"""Where a client comes in."""
 
 
 class Place(NamedTuple):
@@ -116,6 +119,7 @@ class Client:
         echo: whether it wants its own messages too.
         stayed: whether it was there, and reading, when the last message came.
         gone: whether it has left for good.
+        door: where it comes in. A ``tcp`` client has no way back: it has one visit, and is welcomed by its first ack.
     """
 
     key: str
@@ -123,6 +127,7 @@ class Client:
     echo: bool = False
     stayed: bool = True
     gone: bool = False
+    door: Door = "grpc"
     visits: list[Visit] = field(default_factory=list)
 
     @property

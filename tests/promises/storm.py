@@ -10,16 +10,19 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tests.integration.peers import SCALE
 
 from .cable import Cable
 from .client import Bell, Caller
+from .grpc_client import GrpcCaller, Reader
 from .node import Node
 from .promises import violations
 from .publisher import Publisher
-from .records import Came, Client, Place, Present, Room, Went
+from .records import Came, Client, Door, Place, Present, Room, Went
+from .tcp_client import TcpCaller
+from .websocket_client import WebSocketCaller
 
 _RECOVERY_S = 20 * SCALE
 """How long everything may take, at the longest, to be well again after the last fault."""
@@ -32,6 +35,8 @@ _ROOMS = ("lobby", "dev", "ops")
 _EXPECTED_LOG = ("the store cannot be used", "the store can be written", "the store cannot be trimmed")
 
 _EXPECTED_ENDINGS = ("OK", "SHUTTING_DOWN", "SLOW_CONSUMER", "REPLACED", "BROKER_UNAVAILABLE")
+
+_CALLERS: dict[Door, type[Caller]] = {"grpc": GrpcCaller, "ws": WebSocketCaller, "tcp": TcpCaller}
 
 Fault: TypeAlias = Callable[[], Coroutine[None, None, None]]
 
@@ -47,6 +52,7 @@ class Weather:
         clients: at any time.
         every_s: the time between faults, on average.
         faults: which kinds; all if empty.
+        doors: where clients come in, in turn.
     """
 
     durable: bool
@@ -55,6 +61,7 @@ class Weather:
     clients: int = 8
     every_s: float = 0.5
     faults: tuple[str, ...] = ()
+    doors: tuple[Door, ...] = ("grpc", "ws", "tcp")
 
 
 @dataclass(slots=True)
@@ -123,7 +130,7 @@ class Storm:
             await self._node.start()
             for number in range(self._weather.clients):
                 room = outcome.rooms[number % len(outcome.rooms)]
-                (await self._add(room, reader=number % 8 == 6, publisher=number % 8 == 7)).start()
+                (await self._add(room, self._kind(number))).start()
             await self._rage()
             since = time.monotonic()
             await self._calm()
@@ -153,22 +160,35 @@ class Storm:
 
     # --- the clients
 
-    async def _add(self, room: Room, *, reader: bool = False, publisher: bool = False, named: bool = True) -> Caller:
-        chance = self._chance
-        key = f"c{next(self._numbers)}"
-        named = named and not publisher and chance.random() < 0.8
-        client = Client(key, named=named, echo=not publisher and chance.random() < 0.2)
-        cable = Cable(self._node.address)
+    def _kind(self, number: int) -> type[Caller]:
+        """Choose what the client of this number is; each room gets some of all."""
+        doors = self._weather.doors
+        if number % 8 >= 6 and "grpc" in doors:
+            return Reader if number % 8 == 6 else Publisher
+        return _CALLERS[doors[number // len(self.outcome.rooms) % len(doors)]]
+
+    async def _add(self, room: Room, kind: type[Caller], *, named: bool = True) -> Caller:
+        cable = Cable(self._node.addresses[kind.door])
         await cable.lay()
         self._cables.append(cable)
-        batch = chance.random() < 0.5
-        kind = Publisher if publisher else Caller
-        caller = kind(client, room.name, cable, self._bell, self.outcome.count, reader=reader, batch=batch)
-        room.clients.append(client)
+        options: dict[str, Any] = {"batch": self._chance.random() < 0.5}
+        if kind is TcpCaller:
+            room = self.outcome.rooms[0]  # there is no other at that door
+            options |= {"again": lambda: self._record(room, kind), "ends": lambda: self._node.ends}
+        client = self._record(room, kind, named=named)
+        caller = kind(client, room.name, cable, self._bell, self.outcome.count, **options)
         self._callers.append(caller)
-        if not reader:
+        if caller.speaks:
             self._talking.append(asyncio.create_task(self._talk(caller)))
         return caller
+
+    def _record(self, room: Room, kind: type[Caller], *, named: bool = True) -> Client:
+        """Begin the record of a client."""
+        named = named and kind is not Publisher and self._chance.random() < 0.8
+        echo = kind not in (Publisher, TcpCaller) and self._chance.random() < 0.2
+        client = Client(f"c{next(self._numbers)}", named=named, echo=echo, door=kind.door)
+        room.clients.append(client)
+        return client
 
     async def _talk(self, caller: Caller) -> None:
         chance = random.Random(f"{self._weather.seed} {caller.record.key}")
@@ -273,7 +293,7 @@ class Storm:
 
     async def _replace(self, caller: Caller) -> None:
         room = next(room for room in self.outcome.rooms if room.name == caller.room)
-        (await self._add(room, reader=caller.reader, publisher=isinstance(caller, Publisher))).start()
+        (await self._add(room, type(caller))).start()
 
     async def _freeze_client(self) -> None:
         caller = self._any()
@@ -333,7 +353,7 @@ class Storm:
             ]
 
     async def _say_last_words(self, room: Room) -> None:
-        speakers = [caller for caller in self._present if caller.room == room.name and not caller.reader]
+        speakers = [caller for caller in self._present if caller.room == room.name and caller.speaks]
         speaker = self._chance.choice(speakers)
         text = speaker.say()
         await self._expect("to have its last words acknowledged", lambda c: not c.unacknowledged, room.name)
@@ -343,7 +363,7 @@ class Storm:
 
     async def _audit(self, room: Room, last: Place) -> None:
         """Have one read all that is kept of a room, who was never there before."""
-        auditor = await self._add(room, reader=True, named=False)
+        auditor = await self._add(room, Reader, named=False)
         auditor.place = Place(last.epoch, 0)
         auditor.start()
         await self._expect("to have read what is kept", lambda c: c is not auditor or c.has_come(last), room.name)
