@@ -82,6 +82,7 @@ class Model:
     def _lose(self, client: Client) -> None:
         """Accept a message, and break the stream off before it is acknowledged."""
         if visit := self._here.get(client.key):
+            self._retry(client)
             text = f"{client.key}/{next(self._numbers)}"
             self._unacknowledged[client.key].append(text)
             visit.steps.append(Sent(text))

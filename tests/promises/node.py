@@ -23,7 +23,7 @@ class Node:
 
     Attributes:
         addresses: where each door is, once started.
-        ends: how often it was killed or stopped.
+        turns: how often it went down or came up; odd while it is down.
         log: what it wrote on stderr, in all its lives.
     """
 
@@ -32,7 +32,7 @@ class Node:
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self.addresses: dict[Door, str] = {}
-        self.ends = 0
+        self.turns = 1
         self.log: list[str] = []
 
     async def start(self) -> None:
@@ -51,6 +51,7 @@ class Node:
             line = (await within(process.stdout.readline())).decode().strip()
             assert line.startswith(f"listening on {scheme}://"), f"the server does not start: {self.log[-5:]}"
             self.addresses[door] = line.rpartition("/")[2]
+        self.turns += 1
 
     def _ports(self) -> list[str]:
         ports = {door: self.addresses.get(door, "").rpartition(":")[2] or "0" for door in _SCHEMES}
@@ -58,13 +59,13 @@ class Node:
 
     async def kill(self) -> None:
         """Kill it, without a word."""
-        self.ends += 1
+        self.turns += 1
         self._signal(signal.SIGKILL)
         await self._end()
 
     async def drain(self) -> int:
         """Stop it well, and return its exit code; it is killed if it does not end in time."""
-        self.ends += 1
+        self.turns += 1
         self._signal(signal.SIGTERM)
         try:
             return await self._end()

@@ -174,7 +174,7 @@ class Storm:
         options: dict[str, Any] = {"batch": self._chance.random() < 0.5}
         if kind is TcpCaller:
             room = self.outcome.rooms[0]  # there is no other at that door
-            options |= {"again": lambda: self._record(room, kind), "ends": lambda: self._node.ends}
+            options |= {"again": lambda: self._record(room, kind), "turns": lambda: self._node.turns}
         client = self._record(room, kind, named=named)
         caller = kind(client, room.name, cable, self._bell, self.outcome.count, **options)
         self._callers.append(caller)
@@ -378,7 +378,7 @@ class Storm:
                 await caller.stop()
             else:
                 await self._let_leave(caller)
-        gone = {caller.record.key for caller in self._callers if caller.record.gone and caller.record.named}
+        gone = {one.key for room in self.outcome.rooms for one in room.clients if one.gone and one.named}
         await self._expect("to hear of all who left", lambda c: not _believed(c.record) & gone)
 
     async def _end(self) -> None:

@@ -29,18 +29,18 @@ class TcpCaller(Caller):
 
     Args:
         again: makes the record of its next connection.
-        ends: tells how often the server has ended up to now, which is the one thing that it may not explain in time.
+        turns: how often the server went down or came up; odd while it is down. That is all that may end without a word.
     """
 
     door = "tcp"
 
-    def __init__(self, *args: Any, again: Callable[[], Client], ends: Callable[[], int], **options: Any) -> None:
+    def __init__(self, *args: Any, again: Callable[[], Client], turns: Callable[[], int], **options: Any) -> None:
         super().__init__(*args, **options)
         self._again = again
-        self._ends = ends
+        self._turns = turns
 
     async def _visit(self, visit: Visit) -> str:
-        ends = self._ends()
+        turns = self._turns()
         try:
             reader, writer = await asyncio.open_connection(sock=await dial(self.cable.address), limit=_LINE_BYTES)
         except (OSError, TimeoutError):
@@ -52,9 +52,9 @@ class TcpCaller(Caller):
         try:
             while line := await self._read_line(reader, writer):
                 told = self._take(json.loads(line), visit)
-            return self._ending(told, ended=self._ends() > ends)
+            return self._ending(told, down=self._was_down(turns))
         except asyncio.IncompleteReadError:
-            return "lost" if self._ends() > ends else "torn"
+            return "lost" if self._was_down(turns) else "torn"
         except TimeoutError:
             return "silence"
         except OSError:
@@ -62,6 +62,9 @@ class TcpCaller(Caller):
         finally:
             writing.cancel()
             writer.transport.abort()
+
+    def _was_down(self, turns: int) -> bool:
+        return self._turns() > turns or turns % 2 == 1
 
     def _depart(self) -> None:
         if not self.record.gone:
@@ -126,10 +129,10 @@ class TcpCaller(Caller):
         if saw := [step.seq for step in before if isinstance(step, Saw)]:
             self.place = Place(ack.place.epoch, saw[-1])
 
-    def _ending(self, told: str, *, ended: bool) -> str:
+    def _ending(self, told: str, *, down: bool) -> str:
         if told:
             self._banished = told not in RETRYABLE
             return told
         if self._leaving:
             return "OK"
-        return "lost" if ended else "UNEXPLAINED"
+        return "lost" if down else "UNEXPLAINED"
