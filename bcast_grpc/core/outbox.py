@@ -24,7 +24,7 @@ class Outbox:
     Attributes:
         codec: the client's wire format.
         max_messages: bound of the queue in events.
-        max_bytes: bound of the queue in bytes on the wire.
+        max_bytes: bound of the queue in bytes on the wire; a single message may be larger.
         wake: tells the writer that there is something to take; harmless where there is not.
         seq: the place of the last message that was taken to be written, or dropped.
         dropping: whether messages have been dropped since the queue was last empty.
@@ -140,6 +140,8 @@ class Outbox:
         return b"".join(parts) if len(parts) > 1 else data
 
     def _fits(self, messages: int, size: int, reserve: bool = False) -> bool:
+        if not self._messages and messages == 1:
+            return True  # in whatever format, a queue holds one
         share = _WITH_RESERVE if reserve else 1
         return self._messages + messages <= self.max_messages * share and self._bytes + size <= self.max_bytes * share
 

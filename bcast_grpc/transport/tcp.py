@@ -22,7 +22,7 @@ from bcast_grpc.wire import json
 logger = logging.getLogger(__name__)
 
 _LINES = Codec(json.encode_lines, json.MAX_BATCH_BYTES)
-_SEGMENT_BYTES = 64 * 1024
+_SEGMENT_BYTES = 16 * 1024
 _PROBES = 3
 
 

@@ -129,11 +129,21 @@ def test_an_idle_writer_is_woken_once() -> None:
     assert wakes == [1]
 
 
+def test_a_single_message_always_fits_an_empty_queue() -> None:
+    """What a format makes of a message may be larger than the bound: who keeps up gets it all the same."""
+    outbox, _ = outbox_of(max_bytes=10)
+    assert outbox.offer([(b"x" * 100, 1, 1)])
+    assert not outbox.offer([(b"a", 1, 2)])
+    assert outbox.take() == b"x" * 100
+    assert not outbox.offer([(b"x" * 11, 2, 3)])
+    assert outbox.offer([(b"a", 1, 3)])
+
+
 def test_a_refused_offer_wakes_nobody() -> None:
     """A writer is not woken for nothing."""
-    outbox, wakes = outbox_of(max_messages=0)
+    outbox, wakes = outbox_of(max_messages=1)
     outbox.take()
-    assert not outbox.offer([(b"a", 1, 0)])
+    assert not outbox.offer([(b"ab", 2, 0)])
     assert outbox.idle
     assert wakes == []
 

@@ -297,6 +297,27 @@ async def test_who_stops_reading_is_disconnected(serve: Serve, monkeypatch: pyte
     assert slow.closed[0] == 4011
 
 
+async def test_who_keeps_up_is_not_slow_whatever_it_is_sent(doors: LocalDoor) -> None:
+    """What JSON writes six times as long is counted as such: nobody is put out for what somebody else says."""
+    ana = await doors.browse("?batch=1")
+    bob, eva = await doors.browse("?batch=1"), await doors.plug()
+    await eva.send({"operacion": "who"})
+    await eva.hear()
+    for _ in range(5):
+        await ana.send(*[{"msg": "\x01" * 6000} for _ in range(100)])
+    assert len(await bob.hear_some(500)) == 500
+    assert len(await eva.hear_some(500)) == 500
+
+
+async def test_a_queue_holds_one_message_in_any_format(serve: Serve) -> None:
+    """However small the bound and however long the message is as JSON."""
+    doors = await serve(http_port=0, queue_bytes=70_000)
+    ana, bob = await doors.browse(), await doors.browse()
+    for _ in range(3):
+        await ana.say("\x01" * 60_000)
+        assert len((await bob.hear())["message"]) == 60_000
+
+
 async def test_who_falls_behind_may_be_told_of_a_gap(serve: Serve) -> None:
     """The policies are those of the other doors: ``drop`` tells what is missing."""
     doors = await serve(http_port=0, queue_messages=100, slow_policy="drop")

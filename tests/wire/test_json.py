@@ -30,6 +30,7 @@ from bcast_grpc.events import (
     Reconnecting,
     Request,
     Welcome,
+    wire_bytes,
 )
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.json import (
@@ -48,6 +49,8 @@ from bcast_grpc.wire.json import (
 from bcast_grpc.wire.protobuf import to_message
 
 from .values import EVENTS, REQUESTS
+
+CONTROLS = st.text(st.sampled_from('\x00\x01\x1f\n"\\a'), max_size=300)
 
 
 def mapping(event: Event) -> object:
@@ -585,3 +588,13 @@ def test_brackets_that_never_close_cost_nothing(stream: bytes) -> None:
     with parsed_bytes() as sizes:
         read([stream])
     assert sum(sizes) <= len(stream)
+
+
+@given(st.text(max_size=300) | CONTROLS, st.binary(max_size=200))
+@settings(deadline=None)
+def test_json_is_never_much_larger_than_what_a_flush_counts(text: str, data: bytes) -> None:
+    """A flush is a quarter of a queue at most as the room counts, so it fits a queue in JSON too."""
+    event = Event(Kind.MESSAGE, text, Author("abcdefghijkl", "ana", "key"), 2**60, 1_795_549_660_977_707_123, data)
+    for encode in (encode_singly, encode_arrays, encode_lines):
+        ((piece, _),) = encode([event])
+        assert len(piece) <= 3 * wire_bytes(event)
