@@ -65,8 +65,9 @@ build: install  ## build the sdist and the wheel into dist/
 try-wheel: install  ## build the wheel, install it into a clean environment and send a message through it
 	$(PYTHON) tools/try_wheel.py
 
-picture: install  ## make the picture in the README from a real run
+picture: install  ## make the pictures in the README from real runs
 	$(PYTHON) tools/picture.py
+	$(PYTHON) -m tests.page.picture
 
 clean:  ## delete what was made
 	rm -rf build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -74,7 +74,7 @@ class WebSocketDoor:
         else:
             await socket.close()
         finally:
-            if request.transport:
+            if socket.prepared and request.transport:
                 request.transport.abort()  # what it did not read until now, it never will
         return socket
 

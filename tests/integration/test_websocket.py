@@ -118,7 +118,8 @@ async def test_who_comes_back_goes_on_where_it_was(doors: LocalDoor) -> None:
     """``after``, ``history``, ``client`` and ``echo`` mean what they mean at the other doors."""
     bob = await doors.connect("bob")
     for n in range(5):
-        await bob.say(f"{n}")
+        await bob.say(f"{n}", id=f"{n}")
+    await bob.answer("4")
     late = await doors.browse("?history=2")
     assert await late.hear_some(2) == ["bob: 3", "bob: 4"]
     ana = await doors.browse(f"?client=c&after={bob.epoch}:1")
@@ -491,6 +492,15 @@ async def test_a_handshake_is_bounded(doors: LocalDoor, noise: bytes) -> None:
     answer = await within(reader.read())
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
     writer.close()
+
+
+@pytest.mark.parametrize("query", ["", "?nam=x"])
+async def test_a_handshake_that_is_none_is_answered(doors: LocalDoor, http: aiohttp.ClientSession, query: str) -> None:
+    """What asks for a WebSocket of no version is told so, whatever else is wrong with it."""
+    headers = {"Upgrade": "websocket", "Connection": "upgrade"}
+    async with http.get(f"{doors.http}/ws{query}", headers=headers) as response:
+        assert response.status == 400
+        assert "version" in await response.text()
 
 
 async def test_departures_of_all_doors_are_told_to_all(doors: LocalDoor) -> None:

@@ -126,8 +126,11 @@ async def test_what_comes_too_fast_is_sent_again(visit: Visit, serve: Serve, roo
     ana, bob = await visit(server.url), await visit(server.url)
     await ana.enter(room, "ana")
     await bob.enter(room, "bob")
+    await ana.page.context.set_offline(True)  # so that all go out at once, however slowly this machine types
     for n in range(8):
         await ana.say(f"{n}")
+    await expect(ana.undelivered).to_have_count(8)
+    await ana.page.context.set_offline(False)
     await bob.sees("7")
     await bob.sees(*(f"{n}" for n in range(8)))
     await ana.has_said_all()
