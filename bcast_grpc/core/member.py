@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 MESSAGES_ONLY = frozenset({Kind.MESSAGE})
 
+_IN_ORDER = frozenset({Kind.MESSAGE, Kind.PROGRESS})
+"""What would be wrong ahead of messages that are still to come: a place to resume from would skip them."""
+
 
 @dataclass(slots=True, eq=False)
 class Member:
@@ -50,6 +53,11 @@ class Member:
     round: int = 0
     replay: Replay | None = None
     leaving: Callable[[], None] | None = None
+
+    @property
+    def kinds_while_fed(self) -> frozenset[Kind]:
+        """Which notices it is given beside what it is fed with from the history."""
+        return self.kinds - _IN_ORDER
 
     def answer(self, answers: Sequence[Event]) -> None:
         """Queue answers to this client's own requests."""

@@ -14,7 +14,7 @@ from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
 from bcast_grpc.core.clock import FlushClock, Scheduler
 from bcast_grpc.core.limits import Limits, SlowPolicy
-from bcast_grpc.core.member import MESSAGES_ONLY, Member
+from bcast_grpc.core.member import Member
 from bcast_grpc.core.pending import Pending
 from bcast_grpc.core.replay import Replay, Replays
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
@@ -312,7 +312,7 @@ class Room:
             self._clock.set_off(member.outbox.wake, 0)  # what was flushed, it may read
         if batch.only_messages:
             return None
-        return View(max(0, member.start - first), member.author.key, kinds=member.kinds - MESSAGES_ONLY)
+        return View(max(0, member.start - first), member.author.key, kinds=member.kinds_while_fed)
 
     def _offer(self, batch: Batch, view: View, group: Sequence[Member], round_: int) -> tuple[_Tally, int]:
         frames: dict[Codec, Sequence[Frame]] = {}
@@ -348,7 +348,7 @@ class Room:
         """Feed a client whose queue is full from the history, and give it the notices, which are not in there."""
         member.fall_behind(max(batch.first_seq - 1, member.arrival))
         self._fed.add(member)
-        notices_only = view._replace(own_key=member.author.key, kinds=member.kinds - MESSAGES_ONLY)
+        notices_only = view._replace(own_key=member.author.key, kinds=member.kinds_while_fed)
         if frames := batch.frames(member.outbox.codec, notices_only):
             member.offer(frames, wake=False, reserve=True)
 

@@ -255,6 +255,23 @@ def test_notices_come_meanwhile() -> None:
     assert seqs(bob) == list(range(1, 601))
 
 
+def test_progress_does_not_run_ahead() -> None:
+    """It is a place to resume from: who is fed hears of it when all before it has come."""
+    world = world_of()
+    ana = world.join("ana")
+    for n in range(600):
+        ana.say(f"{n}")
+    world.settle()
+    bob = world.join(history=600, kinds=ALL)
+    bob.write()
+    world.hub.report_progress()
+    world.settle()
+    world.hub.report_progress()
+    world.settle()
+    heard = [(event.kind, event.seq) for event in bob.received if event.kind in (Kind.MESSAGE, Kind.PROGRESS)]
+    assert heard == [*((Kind.MESSAGE, seq) for seq in range(1, 601)), (Kind.PROGRESS, 600)]
+
+
 def test_acks_count_those_who_are_fed(world: World) -> None:
     """They will get it; the author, where it is being fed itself, does not count."""
     ana = world.clients[0]
