@@ -1,0 +1,207 @@
+"""A terminal client of bcast_grpc, with nothing but grpcio and the stubs made from the ``.proto``."""
+
+import argparse
+import asyncio
+import itertools
+import os
+import random
+import re
+import signal
+import sys
+import threading
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import grpc
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
+
+from bcast_grpc.v1 import chat_pb2 as pb
+from bcast_grpc.v1 import chat_pb2_grpc
+
+MAX_LINE_BYTES = 100_000
+MAX_PENDING = 32  # of such lines; together they fit into the 4 MiB that a frame may have
+MAX_BACKOFF_S = 5.0
+CHANNEL_OPTIONS = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+# What would fail in the same way again.
+FINAL = ("ABORTED", "INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED")
+NOT_SHOWN = {pb.EVENT_KIND_WELCOME, pb.EVENT_KIND_ACK, pb.EVENT_KIND_PROGRESS}
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Chat:
+    """A place in a room, kept over any number of connections."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.client = str(uuid.uuid4())
+        self.epoch, self.seq = "", 0  # the place to go on from
+        self.ids = map(str, itertools.count(1))
+        self.pending: dict[str, pb.ConnectRequest] = {}  # not answered yet
+        self.unsent: deque[pb.ConnectRequest] = deque()
+        self.free = threading.Semaphore(MAX_PENDING)
+        self.changed = asyncio.Event()
+        self.input_ended = self.leaving = self.connected = False
+        self.backoff_s = self.reconnect_after_s = 0.0
+
+    @property
+    def done(self) -> bool:
+        return self.leaving or (self.input_ended and not self.pending)
+
+    async def run(self) -> int:
+        """Go from connection to connection; return the exit code."""
+        while True:
+            try:
+                async with grpc.aio.insecure_channel(self.options.target, options=CHANNEL_OPTIONS) as channel:
+                    await self.talk(chat_pb2_grpc.ChatStub(channel))
+                return 0
+            except grpc.aio.AioRpcError as error:
+                if self.done:
+                    return 0
+                code = error.code().name
+                again = code not in FINAL
+                complain(f"{code}: {error.details()}{'; trying again' if again else ''}")
+                if not again:
+                    return 1
+            self.connected = False
+            self.backoff_s = min(2 * self.backoff_s or 0.1, MAX_BACKOFF_S)
+            await asyncio.sleep(random.uniform(0.8, 1.2) * (self.reconnect_after_s or self.backoff_s))
+
+    async def talk(self, stub: chat_pb2_grpc.ChatStub) -> None:
+        metadata = [("bcast-client", self.client), ("bcast-events", "all"), ("bcast-batch", "1")]
+        if self.options.name is not None:
+            metadata.append(("bcast-name", quote(self.options.name, safe="")))
+        if self.options.room is not None:
+            metadata.append(("bcast-room", quote(self.options.room, safe="")))
+        if self.epoch:
+            metadata.append(("bcast-after", f"{self.epoch}:{self.seq}"))
+        self.unsent = deque(self.pending.values())
+        self.reconnect_after_s = 0.0
+        async for frame in stub.Connect(self.requests(), metadata=metadata):
+            for event in frame.batch or [frame]:
+                self.hear(event)
+
+    async def requests(self) -> AsyncIterator[pb.ConnectRequest]:
+        """Yield what is to be sent: one request, or as many as there are; the end of it half-closes the stream."""
+        while not self.done:
+            if not self.unsent:
+                self.changed.clear()
+                await self.changed.wait()
+                continue
+            frame = self.unsent.popleft()
+            if not frame.batch and self.unsent:
+                frame = pb.ConnectRequest(batch=[frame])
+                while self.unsent and not self.unsent[0].batch:
+                    frame.batch.append(self.unsent.popleft())
+            yield frame
+
+    def hear(self, event: pb.ConnectResponse) -> None:
+        if event.kind == pb.EVENT_KIND_WELCOME:
+            self.connected, self.backoff_s = True, 0.0
+            if self.epoch != event.welcome.epoch:  # all that is kept of a new order is going to come
+                self.epoch, self.seq = event.welcome.epoch, 0 if self.epoch else event.seq
+        elif event.kind in (pb.EVENT_KIND_MESSAGE, pb.EVENT_KIND_PROGRESS):
+            self.seq = event.seq
+        elif event.kind == pb.EVENT_KIND_ACK and (event.ack.epoch, event.ack.seq) == (self.epoch, self.seq + 1):
+            self.seq += 1
+        elif event.kind == pb.EVENT_KIND_CLOSING:
+            self.reconnect_after_s = event.closing.reconnect_after.ToTimedelta().total_seconds()
+        retry = event.kind == pb.EVENT_KIND_ERROR and event.error.retryable
+        if retry and event.id in self.pending:
+            after = event.error.retry_after.ToTimedelta().total_seconds() or 1.0
+            asyncio.get_running_loop().call_later(after, self.send, self.pending[event.id])
+        elif self.pending.pop(event.id, None):
+            self.free.release()
+            self.changed.set()
+        if self.options.json:
+            print(MessageToJson(event, preserving_proto_field_name=True, indent=None, ensure_ascii=False), flush=True)
+        elif event.kind == pb.EVENT_KIND_ERROR and not retry:
+            complain(event.message)
+        elif event.kind != pb.EVENT_KIND_ERROR and event.kind not in NOT_SHOWN:
+            print(shown(event.message), flush=True)
+
+    # --- what comes from outside
+
+    def say(self, line: bytes) -> None:
+        """Take a line of input, which has a place among the pending ones."""
+        text = line.decode(errors="replace").rstrip("\r\n")
+        try:
+            if len(line) > MAX_LINE_BYTES:
+                raise ParseError(f"a line is longer than {MAX_LINE_BYTES} bytes")
+            request = Parse(text or "{}", pb.ConnectRequest()) if self.options.json else pb.ConnectRequest(msg=text)
+        except ParseError as error:
+            complain(f"{error}; it is skipped")
+            text = ""
+        if not text:
+            self.free.release()
+            return
+        if not request.batch:
+            request.id = request.id or next(self.ids)
+        if request.batch or request.id in self.pending:
+            self.free.release()
+        if not request.batch:
+            self.pending[request.id] = request
+        self.send(request)
+
+    def send(self, request: pb.ConnectRequest) -> None:
+        self.unsent.append(request)
+        self.changed.set()
+
+    def end_input(self) -> None:
+        self.input_ended = True
+        self.changed.set()
+
+    def leave(self, running: asyncio.Task[int]) -> None:
+        self.leaving = True
+        self.changed.set()
+        asyncio.get_running_loop().call_later(2.0 if self.connected else 0.0, running.cancel)
+
+
+def read_lines(loop: asyncio.AbstractEventLoop, chat: Chat) -> None:
+    """Read the input, as fast as it is answered."""
+    while line := sys.stdin.buffer.readline(MAX_LINE_BYTES + 1):
+        rest = line
+        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = sys.stdin.buffer.readline(MAX_LINE_BYTES + 1)
+        chat.free.acquire()
+        loop.call_soon_threadsafe(chat.say, line)
+    loop.call_soon_threadsafe(chat.end_input)
+
+
+def shown(text: str) -> str:
+    """Make a text of strangers fit for a terminal."""
+    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def complain(text: str) -> None:
+    print(shown(text), file=sys.stderr, flush=True)
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(description="Say lines to all others in a room, and print what they say.")
+    parser.add_argument("--name", help="who you are to the others")
+    parser.add_argument("--room", help="the room to be in; lobby by default")
+    parser.add_argument("--json", action="store_true", help="lines in are requests and lines out events, as JSON")
+    parser.add_argument("target", nargs="?", default="127.0.0.1:50051", help="HOST:PORT; %(default)s by default")
+    chat = Chat(parser.parse_args())
+    running = asyncio.create_task(chat.run())
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, chat.leave, running)
+    threading.Thread(target=read_lines, args=[loop, chat], daemon=True).start()
+    try:
+        return 130 if (code := await running) == 0 and chat.leaving else code
+    except asyncio.CancelledError:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8")
+    os._exit(asyncio.run(main()))  # the thread that reads is not to be waited for
