@@ -347,8 +347,9 @@ async def test_a_restart_neither_loses_nor_repeats_a_line() -> None:
 async def test_a_server_that_does_not_come_back_ends_it_with_69() -> None:
     """With what was not sent; it had waited as long as it should."""
     async with FakeServer() as server:
-        process = await start(server.target, "--max-downtime", "0.2")
-        await server.until_called(1)
+        server.say("before")
+        process = await start(server.target, "--max-downtime", "0.2", "--history", "1")
+        assert await read_line(process) == "bob: before"
         await server.stop()
         code, _, err = await finish(process, b"one\ntwo\n")
     assert code == 69
