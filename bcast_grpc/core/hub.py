@@ -13,7 +13,7 @@ from bcast_grpc.core.member import Member
 from bcast_grpc.core.rate import RateLimits
 from bcast_grpc.core.room import Room
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import Author, Event, Kind, Position
+from bcast_grpc.events import Author, Event, Position
 
 _FULL_RETRY_AFTER_S = 5.0
 
@@ -142,8 +142,7 @@ class Hub:
         """Tell every client that wants to know how far its room has come."""
         with self._lock:
             for room in self._rooms.values():
-                if any(Kind.PROGRESS in member.kinds for member in room.members.values()):
-                    room.tell(notices.progress(room.head))
+                room.report_progress()
 
     def close(self, reason: str, reconnect_after_s: Callable[[], float], when_empty: Callable[[], None]) -> None:
         """Let nobody in any more, and end every client's call once it got what is queued for it.

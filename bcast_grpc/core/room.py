@@ -179,9 +179,18 @@ class Room:
         self._answerers.pop(author.session, None)
 
     def tell(self, notice: Event) -> None:
-        """Put a notice behind what is pending, for everyone else who wants its kind."""
-        self._pending.append(Run.of_notice(notice))
-        self._clock.poke()
+        """Put a notice behind what was published before it, for everyone else who wants its kind."""
+        self._broker.settle(partial(self._append, notice))
+
+    def report_progress(self) -> None:
+        """Tell every client that wants to know how far the order has come."""
+        if any(Kind.PROGRESS in member.kinds for member in self.members.values()):
+            self._append(notices.progress(self.head))  # at once: behind later messages it would be a place gone back
+
+    def _append(self, notice: Event) -> None:
+        with self._lock:
+            self._pending.append(Run.of_notice(notice))
+            self._clock.poke()
 
     def present(self) -> list[events.Member]:
         """Return who is here, in the order of arrival."""

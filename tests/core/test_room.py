@@ -13,7 +13,7 @@ from bcast_grpc.core.limits import Limits
 from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import NOBODY, Ack, Event, Kind, Request, Welcome
 
-from .world import ALL, Client, World
+from .world import ALL, Client, LaterBroker, World
 
 MESSAGES = frozenset({Kind.MESSAGE})
 
@@ -135,6 +135,23 @@ def test_notices_keep_their_place_among_messages(world: World) -> None:
     ana.close()
     world.settle()
     assert bob.texts()[1:] == ["ana joined", "ana: 1", "ana is now eva", "eva: 2", "eva left"]
+
+
+def test_notices_keep_their_place_while_the_broker_thinks() -> None:
+    """Also where messages have no place yet when their author changes its name, and leaves, and comes back."""
+    broker = LaterBroker()
+    world = World(broker=broker)
+    bob = world.join(kinds=ALL)
+    ana = world.join("ana")
+    ana.say("1")
+    ana.ask(Request("join", "eva"), Request(msg="2"))
+    ana.close()
+    world.join("eva").say("3")
+    world.settle()
+    assert bob.texts() == ["welcome to lobby: 1 here", "ana joined"]
+    broker.accept()
+    world.settle()
+    assert bob.texts() == ["ana: 1", "ana is now eva", "eva: 2", "eva left", "eva joined", "eva: 3"]
 
 
 def test_progress_says_how_far_the_room_is(world: World) -> None:

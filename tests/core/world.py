@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bcast_grpc.broker.base import Broker, Receiver
@@ -189,7 +189,7 @@ class LaterBroker(MemoryBroker):
         super().__init__(NOTHING_KEPT)
         self.fault: CallError | None = None
         self._receivers: dict[str, Receiver] = {}
-        self._asked: deque[tuple[str, Sequence[Entry]]] = deque()
+        self._asked: deque[tuple[str, Sequence[Entry]] | Callable[[], None]] = deque()
 
     def open(self, room: str, receiver: Receiver) -> Order:
         """Begin a new order, unless there is a fault."""
@@ -202,16 +202,28 @@ class LaterBroker(MemoryBroker):
         self._fail()
         self._asked.append((room, entries))
 
+    def settle(self, callback: Callable[[], None]) -> None:
+        """Call back when what was asked for before has been answered."""
+        if self._asked:
+            self._asked.append(callback)
+        else:
+            callback()
+
     def accept(self) -> None:
         """Give everything that was asked for its place."""
-        while self._asked:
-            super().publish(*self._asked.popleft())
+        self._answer(super().publish)
 
     def refuse(self, error: CallError) -> None:
         """Take nothing of what was asked for."""
+        self._answer(lambda room, entries: self._receivers[room].refused(entries, error))
+
+    def _answer(self, answer: Callable[[str, Sequence[Entry]], None]) -> None:
         while self._asked:
-            room, entries = self._asked.popleft()
-            self._receivers[room].refused(entries, error)
+            asked = self._asked.popleft()
+            if isinstance(asked, tuple):
+                answer(*asked)
+            else:
+                asked()
 
     def _fail(self) -> None:
         if self.fault:

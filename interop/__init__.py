@@ -1,0 +1,1 @@
+"""The clients of all languages against each other: ``make interop``."""

@@ -1,0 +1,121 @@
+"""What the tests of ``make interop`` share: programs, rooms, and the matrix that is printed at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+import pytest
+
+from tests.page.server import PageServer, serving
+
+from . import languages
+from .languages import Language
+from .matrix import Matrix
+from .program import Program
+
+# Tests start processes. gRPC's fork handlers run in between fork and exec, and crash there now and then.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+LANGUAGES = languages.load()
+ROOM = "salón 100 % 你好"
+_MATRIX = pytest.StashKey[Matrix]()
+
+
+class Serve(Protocol):
+    """Starts servers."""
+
+    def __call__(self, *arguments: str) -> Awaitable[PageServer]:  # noqa: D102
+        ...
+
+
+class Gather(Protocol):
+    """Brings a program of each language into one room."""
+
+    def __call__(self, address: str, role: str = ...) -> Awaitable[list[Program]]:  # noqa: D102
+        ...
+
+
+class Run(Protocol):
+    """Starts programs."""
+
+    def __call__(self, language: Language, address: str, **options: Any) -> Awaitable[Program]:  # noqa: D102
+        ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a matrix."""
+    config.stash[_MATRIX] = Matrix()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print it."""
+    if lines := config.stash[_MATRIX].lines():
+        terminalreporter.section("interop")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def matrix(pytestconfig: pytest.Config) -> Matrix:
+    """What is printed at the end."""
+    return pytestconfig.stash[_MATRIX]
+
+
+def usable(language: Language) -> bool:
+    """Whether it can be built here; in CI, whatever cannot is a fault."""
+    return not language.missing and not language.fault
+
+
+@pytest.fixture(params=LANGUAGES, ids=lambda language: language.name)
+def language(request: pytest.FixtureRequest) -> Language:
+    """Each language, built. Where its tools are missing, the test is skipped; in CI it fails."""
+    chosen: Language = request.param
+    if chosen.missing:
+        text = f"{chosen.name} needs {', '.join(chosen.missing)}"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(text)
+    if chosen.fault:
+        pytest.fail(chosen.fault)
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def built() -> Sequence[Language]:
+    """All languages that can be built here."""
+    return [language for language in LANGUAGES if usable(language)]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Start servers, which end with the test."""
+    async with AsyncExitStack() as stack:
+        yield lambda *arguments: stack.enter_async_context(serving(*arguments))
+
+
+@pytest.fixture
+async def run() -> AsyncIterator[Run]:
+    """Start programs, which end with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(language: Language, address: str, **options: Any) -> Program:
+            program = Program(language, address, **{"name": language.name} | options)
+            await program.start()
+            stack.push_async_callback(program.kill)
+            return program
+
+        yield start
+
+
+@pytest.fixture
+def gather(run: Run, built: Sequence[Language]) -> Gather:
+    """Bring a program of each language into one room."""
+
+    async def start(address: str, role: str = "ñ") -> list[Program]:
+        programs = [await run(language, address, name=f"{language.name} {role}", room=ROOM) for language in built]
+        for program in programs:
+            await program.is_in()
+        return programs
+
+    return start

@@ -1,0 +1,78 @@
+"""The languages, as ``languages.toml`` has them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BUILD_S = 900
+ADDRESS = "127.0.0.1:50051"
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language, and the client that is written in it.
+
+    Attributes:
+        name: also that of its folder.
+        needs: the tools that must be there.
+        build: commands that make the client.
+        run: the command that runs it, without arguments.
+    """
+
+    name: str
+    needs: list[str]
+    build: list[str]
+    run: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return ROOT / "examples" / self.name
+
+    @property
+    def missing(self) -> list[str]:
+        """Which tools are missing."""
+        return [tool for tool in self.needs if not shutil.which(tool)]
+
+    @cached_property
+    def fault(self) -> str:
+        """Build the client, once; what went wrong, if anything did."""
+        for command in self.build:
+            if text := shell(command, self.folder):
+                return f"{self.name}: {command}\n{text}"
+        return ""
+
+    def command(self, address: str) -> str:
+        """Return the one command in its README that builds and runs it, for another address."""
+        readme = (self.folder / "README.md").read_text()
+        commands = re.findall(r"^```sh\n(.+?)^```", readme, re.MULTILINE | re.DOTALL)
+        assert len(commands) == 1, f"{self.name}: its README has {len(commands)} commands to run it"
+        assert ADDRESS in commands[0], f"{self.name}: the command in its README does not connect to {ADDRESS}"
+        return str(commands[0]).replace(ADDRESS, address)
+
+
+def shell(command: str, folder: Path) -> str:
+    """Run a command; return what it said if it failed."""
+    try:
+        done = subprocess.run(
+            shlex.split(command), cwd=folder, capture_output=True, text=True, timeout=BUILD_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"not done after {BUILD_S} s"
+    except OSError as error:
+        return f"{error}"
+    return "" if done.returncode == 0 else f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
+
+
+def load() -> list[Language]:
+    """Return all of them."""
+    table = tomllib.loads((Path(__file__).parent / "languages.toml").read_text())
+    return [Language(name, **entry) for name, entry in table.items()]

@@ -1,0 +1,154 @@
+"""Each client as a person uses it: on a terminal, in a pipe, and as its README says."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from signal import SIGKILL
+
+import pytest
+
+from .conftest import Run, Serve
+from .languages import BUILD_S, Language
+from .program import PATIENCE_S, Program
+
+
+async def test_lines_in_are_messages_out(serve: Serve, run: Run, language: Language) -> None:
+    """Between people; what comes from strangers does nothing to a terminal."""
+    server = await serve()
+    bob = await run(language, server.grpc, name="bob")
+    await bob.is_in()
+    ana = await run(language, server.grpc, name="ana ñ", json=False)
+    await bob.hears("ana ñ joined")
+    await ana.write("hola, ¿qué tal?\n\n  spaces  \r\nlast".encode())
+    await bob.say({"msg": "a\u001b[31mb\r\nc\u0000\u007f\u009b d"}, {"operacion": "gritar"})
+    await ana.until(lambda: any("bob: " in line for line in ana.out), "bob's message")
+    await ana.end_input()
+    assert await ana.end() == 0
+    assert [line for line in ana.out if "bob: " in line] == ["bob: a�[31mb��c��� d"]
+    await bob.hears("ana ñ left")
+    assert [event["message"] for event in bob.of_kind("MESSAGE")] == [
+        "ana ñ: hola, ¿qué tal?",
+        "ana ñ:   spaces  ",
+        "ana ñ: last",
+    ]
+
+
+async def test_a_pipe(serve: Serve, run: Run, language: Language) -> None:
+    """Whatever is piped in has been said when the program ends, and in its order."""
+    server = await serve()
+    bob = await run(language, server.grpc, name="bob")
+    await bob.is_in()
+    ana = await run(language, server.grpc, name="ana", json=False)
+    await ana.write(b"".join(b"%d\n" % n for n in range(5000)))
+    await ana.end_input()
+    assert await ana.end() == 0
+    await bob.hears("ana left")
+    assert [event["message"] for event in bob.of_kind("MESSAGE")] == [f"ana: {n}" for n in range(5000)]
+
+
+async def test_lines_that_do_not_fit(serve: Serve, run: Run, language: Language) -> None:
+    """They are told on stderr, and skipped."""
+    server = await serve()
+    bob = await run(language, server.grpc, name="bob")
+    ana = await run(language, server.grpc, name="ana")
+    await bob.is_in()
+    await ana.is_in()
+    await ana.write(b'{"msg": 5x}\n' + b'{"msg":"' + b"x" * 200_000 + b'"}\n' + b'\n{"msg":"hola"}\n')
+    await ana.end_input()
+    assert await ana.end() == 0
+    await bob.hears("ana left")
+    assert [event["message"] for event in bob.of_kind("MESSAGE")] == ["ana: hola"]
+    assert len(ana.err) >= 2
+
+
+async def test_interrupted(serve: Serve, run: Run, language: Language) -> None:
+    """Ctrl-C is a goodbye, connected or not."""
+    server = await serve()
+    bob = await run(language, server.grpc, name="bob")
+    ana = await run(language, server.grpc, name="ana")
+    await bob.is_in()
+    await ana.is_in()
+    ana.interrupt()
+    assert await ana.end() == 130
+    await bob.hears("ana left")
+    await server.end(SIGKILL)
+    await bob.complains()
+    bob.interrupt()
+    assert await bob.end() == 130
+
+
+async def test_no_server_at_first(serve: Serve, run: Run, language: Language) -> None:
+    """It tries again until there is one, and says so; what it was given meanwhile is not lost."""
+    server = await serve()
+    await server.end(SIGKILL)
+    ana = await run(language, server.grpc, name="ana", json=False)
+    await ana.write(b"hola\n")
+    await ana.end_input()
+    await ana.complains()
+    await server.start()
+    assert await ana.end() == 0
+    bob = Program(language, server.grpc, name="bob")
+    try:
+        await bob.start()
+        await bob.is_in()
+        assert bob.of_kind("WELCOME")[0]["seq"] == "1"
+    finally:
+        await bob.kill()
+
+
+@pytest.mark.parametrize("name", ["x" * 65, " ", "a\tb"])
+async def test_refused(serve: Serve, run: Run, language: Language, name: str) -> None:
+    """A name that does not fit ends it, with the reason."""
+    server = await serve()
+    ana = await run(language, server.grpc, name=name)
+    assert await ana.end() == 1
+    assert "name" in " ".join(ana.err)
+
+
+async def test_replaced_by_nobody(serve: Serve, run: Run, language: Language) -> None:
+    """Two of them, even with the same name, are two clients."""
+    server = await serve()
+    ana, other = [await run(language, server.grpc, name="ana") for _ in range(2)]
+    await ana.is_in()
+    await other.is_in()
+    await other.say({"msg": "hola"})
+    await ana.hears("ana: hola")
+    assert not ana.err
+    assert not other.err
+
+
+async def test_usage(language: Language) -> None:
+    """What is no option is refused, with exit code 2."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*language.run, "--nonsense"],
+        cwd=language.folder,
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr
+
+
+@pytest.mark.timeout(BUILD_S)
+async def test_the_readme(serve: Serve, run: Run, language: Language) -> None:
+    """Its one command builds and runs the client."""
+    server = await serve()
+    bob = await run(language, server.grpc, name="bob")
+    await bob.is_in()
+    done = await asyncio.to_thread(
+        subprocess.run,
+        language.command(server.grpc),
+        shell=True,
+        cwd=language.folder,
+        input=b"hola\n",
+        capture_output=True,
+        timeout=BUILD_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    await bob.hears("ana: hola")
+    sys.stdout.write(done.stderr.decode())
