@@ -5,7 +5,7 @@ ARGS   ?=
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos protos-check run client test soak lint format types cover bench bench-full plots build try-wheel picture clean
+.PHONY: help install protos protos-check run client test interop soak lint format types cover bench bench-full plots build try-wheel picture clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ client: install  ## run the terminal client (make client ARGS="--name ana")
 test: lint types  ## run all checks: lint, types, tests
 	$(PYTHON) -m pytest $(ARGS)
 
+interop: install  ## build the clients in examples/ and let each talk to each (needs their languages' tools)
+	$(PYTHON) -m pytest interop $(ARGS)
+
 soak: install  ## break everything for minutes and look what was kept of the promises (ARGS="--minutes 5 --seed 7")
 	$(PYTHON) -m tests.promises $(ARGS)
 
@@ -35,6 +38,7 @@ lint: protos-check  ## check the style of code and contract, and that the stubs 
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(SCRIPTS)/buf lint protos
+	$(SCRIPTS)/buf breaking protos --against released
 
 format: install  ## format the code
 	$(PYTHON) -m ruff check --fix .
