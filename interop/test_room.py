@@ -54,7 +54,10 @@ async def room(built: Sequence[Language], tmp_path_factory: pytest.TempPathFacto
     """The room of all tests here."""
     store: Path = tmp_path_factory.mktemp("store") / "chat.db"
     async with AsyncExitStack() as stack:
-        room = Room(await stack.enter_async_context(serving("--store", f"sqlite:{store}")), built)
+        room = Room(
+            await stack.enter_async_context(serving("--store", f"sqlite:{store}", "--history-messages", "100000")),
+            built,
+        )
         for program in room.everyone:
             await program.start()
             stack.push_async_callback(program.kill)

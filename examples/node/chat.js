@@ -58,7 +58,7 @@ async function readInput() {
       const request = options.json ? JSON.parse(line) : { msg: line };
       check(request);
       count += 1;
-      if (!request.batch?.length) request.id ||= String(count);
+      if (!request.batch?.length) request.id ||= `#${count}`;
       pending.push({ request, sent: false });
     } catch (error) {
       console.error(clean(`a line is skipped: ${error.message}`));

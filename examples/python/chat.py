@@ -42,7 +42,7 @@ class Chat:
         self.options = options
         self.client = str(uuid.uuid4())
         self.epoch, self.seq = "", 0  # the place to go on from
-        self.ids = map(str, itertools.count(1))
+        self.ids = (f"#{n}" for n in itertools.count(1))
         self.pending: dict[str, pb.ConnectRequest] = {}  # not answered yet
         self.unsent: deque[pb.ConnectRequest] = deque()
         self.free = threading.Semaphore(MAX_PENDING)
@@ -82,6 +82,7 @@ class Chat:
         if self.epoch:
             metadata.append(("bcast-after", f"{self.epoch}:{self.seq}"))
         self.unsent = deque(self.pending.values())
+        self.changed.set()  # whoever sent on the last connection sends no more
         self.reconnect_after_s = 0.0
         async for frame in stub.Connect(self.requests(), metadata=metadata):
             for event in frame.batch or [frame]:
@@ -89,16 +90,17 @@ class Chat:
 
     async def requests(self) -> AsyncIterator[pb.ConnectRequest]:
         """Yield what is to be sent: one request, or as many as there are; the end of it half-closes the stream."""
-        while not self.done:
-            if not self.unsent:
+        unsent = self.unsent
+        while not self.done and unsent is self.unsent:
+            if not unsent:
                 self.changed.clear()
                 await self.changed.wait()
                 continue
-            frame = self.unsent.popleft()
-            if not frame.batch and self.unsent:
+            frame = unsent.popleft()
+            if not frame.batch and unsent:
                 frame = pb.ConnectRequest(batch=[frame])
-                while self.unsent and not self.unsent[0].batch:
-                    frame.batch.append(self.unsent.popleft())
+                while unsent and not unsent[0].batch:
+                    frame.batch.append(unsent.popleft())
             yield frame
 
     def hear(self, event: pb.ConnectResponse) -> None:
@@ -132,7 +134,7 @@ class Chat:
         """Take a line of input, which has a place among the pending ones."""
         text = line.decode(errors="replace").rstrip("\r\n")
         try:
-            if len(line) > MAX_LINE_BYTES:
+            if len(text.encode()) > MAX_LINE_BYTES:
                 raise ParseError(f"a line is longer than {MAX_LINE_BYTES} bytes")
             request = Parse(text or "{}", pb.ConnectRequest()) if self.options.json else pb.ConnectRequest(msg=text)
         except ParseError as error:

@@ -1,0 +1,369 @@
+// A terminal chat over bcast_grpc: lines in are messages, messages are lines out. It comes back by itself, and goes on
+// where it was.
+#include <absl/status/status.h>
+#include <bcast_grpc/v1/chat.grpc.pb.h>
+#include <getopt.h>
+#include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/time_util.h>
+#include <grpcpp/grpcpp.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+namespace v1 = bcast_grpc::v1;
+namespace util = google::protobuf::util;
+using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
+using namespace std::chrono_literals;
+
+constexpr size_t kMaxLineBytes = 100'000;
+constexpr size_t kMaxPending = 32;  // of the longest lines, these fit into a frame's 4 MiB
+constexpr nanoseconds kFirstBackoff = 100ms, kMaxBackoff = 5s;
+
+// The UTF-8 character that `text` begins with; empty if it begins with none.
+std::string_view FirstCharacter(std::string_view text) {
+  static constexpr std::string_view kLeast[] = {{}, "\u0080", "\u0800", "\U00010000"};
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  const auto character = text.substr(0, length);
+  const bool whole = character.size() == length &&
+                     std::all_of(character.begin() + 1, character.end(), [](char c) { return (c & 0xC0) == 0x80; });
+  const bool surrogate = character >= "\xED\xA0" && character < "\xEE";
+  const bool valid = whole && !surrogate && character >= kLeast[length - 1] && character <= "\U0010FFFF";
+  return valid ? character : std::string_view();
+}
+
+// `text` with U+FFFD for what is not UTF-8 and, unless they are kept, for control characters.
+std::string Clean(std::string_view text, bool keep_controls = false) {
+  std::string clean;
+  while (!text.empty()) {
+    const auto character = FirstCharacter(text);
+    const bool control = character < " " || (character >= "\x7F" && character < "\u00A0");
+    clean += character.empty() || (control && !keep_controls) ? "\uFFFD" : character;
+    text.remove_prefix(std::max<size_t>(character.size(), 1));
+  }
+  return clean;
+}
+
+std::string PercentEncode(std::string_view text) {
+  std::string encoded;
+  for (const unsigned char c : text) {
+    char escape[4];
+    std::snprintf(escape, sizeof escape, std::isalnum(c) ? "%c" : "%%%02X", c);
+    encoded += escape;
+  }
+  return encoded;
+}
+
+std::string RandomUuid() {
+  std::random_device random;
+  char uuid[37];
+  std::snprintf(uuid, sizeof uuid, "%08x-%04x-4%03x-%04x-%08x%04x", random(), random() & 0xFFFF, random() & 0xFFF,
+                0x8000 | (random() & 0x3FFF), random(), random() & 0xFFFF);
+  return uuid;
+}
+
+void Complain(std::string_view text) { std::cerr << Clean(text) + "\n"; }
+
+// Whether it would be the same again.
+bool IsFinal(grpc::StatusCode code) {
+  return code == grpc::INVALID_ARGUMENT || code == grpc::UNAUTHENTICATED || code == grpc::PERMISSION_DENIED ||
+         code == grpc::ABORTED || code == grpc::UNIMPLEMENTED;
+}
+
+class Chat {
+ public:
+  Chat(std::string target, std::multimap<std::string, std::string> metadata, bool json)
+      : target_(std::move(target)), metadata_(std::move(metadata)), json_(json) {}
+
+  // Stays connected; returns the exit code.
+  int Run() {
+    std::mt19937 random(std::random_device{}());
+    std::uniform_real_distribution<> jitter(0.8, 1.2);
+    for (;;) {
+      const grpc::Status status = Session();
+      const bool final = IsFinal(status.error_code());
+      std::unique_lock lock(mutex_);
+      if (interrupted_) return 130;
+      if (status.ok() || (Idle() && (welcomed_ || !final))) return 0;
+      lock.unlock();
+      const auto code = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
+      Complain(final ? status.error_message() : code + ": " + status.error_message() + "; trying again");
+      if (final) return 1;
+      auto wait = reconnect_after_;
+      if (wait == 0ns) {
+        wait = std::chrono::duration_cast<nanoseconds>(backoff_ * jitter(random));
+        backoff_ = std::min(backoff_ * 2, kMaxBackoff);
+      }
+      lock.lock();
+      if (changed_.wait_for(lock, wait, [this] { return Idle(); })) return 0;
+    }
+  }
+
+  // Runs in a thread of its own, as it waits where nothing can wake it.
+  void ReadInput() {
+    for (int c = 0; c != EOF;) {
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return pending_.size() < kMaxPending; });
+      }
+      std::string line;
+      while ((c = std::getchar()) != EOF && c != '\n') {
+        if (line.size() <= kMaxLineBytes) line += static_cast<char>(c);
+      }
+      if (!line.empty()) Take(Clean(line, true));
+    }
+    Change([this] { input_ended_ = true; });
+  }
+
+  // Runs in a thread of its own. SIGINT has to be blocked in all threads.
+  void AwaitInterrupt(const sigset_t& signals) {
+    int signal;
+    sigwait(&signals, &signal);
+    Change([this] {
+      if (!connected_) std::_Exit(130);
+      interrupted_ = true;
+    });
+    std::this_thread::sleep_for(2s);
+    std::_Exit(130);
+  }
+
+ private:
+  using Stream = grpc::ClientReaderWriter<v1::ConnectRequest, v1::ConnectResponse>;
+
+  struct Request {
+    v1::ConnectRequest request;
+    Clock::time_point due{};  // when to send it; kSent once it is on its way
+  };
+
+  static constexpr auto kSent = Clock::time_point::max();
+
+  // One connection, to its end.
+  grpc::Status Session() {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+    arguments.SetInt("grpc.http2.ping_timeout_ms", 10'000);  // newer releases have this too
+    arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a new connection, not the last one and its backoff
+    const auto stub =
+        v1::Chat::NewStub(grpc::CreateCustomChannel(target_, grpc::InsecureChannelCredentials(), arguments));
+
+    grpc::ClientContext context;
+    for (const auto& [key, value] : metadata_) context.AddMetadata(key, value);
+    if (!epoch_.empty()) context.AddMetadata("bcast-after", epoch_ + ":" + std::to_string(seq_));
+    const auto stream = stub->Connect(&context);
+
+    welcomed_ = false;
+    reconnect_after_ = 0ns;
+    Change([this] {
+      connected_ = true;
+      for (auto& pending : pending_) pending.due = {};
+    });
+    std::thread writer([&] { WriteRequests(*stream); });
+    v1::ConnectResponse frame;
+    while (stream->Read(&frame)) {
+      if (frame.batch().empty()) Handle(frame);
+      for (const auto& event : frame.batch()) Handle(event);
+      if (!std::cout.flush()) std::_Exit(errno == EPIPE ? 0 : 1);
+    }
+    Change([this] { connected_ = false; });
+    writer.join();
+    return stream->Finish();
+  }
+
+  void WriteRequests(Stream& stream) {
+    std::unique_lock lock(mutex_);
+    while (connected_) {
+      if (interrupted_ || Idle()) {
+        lock.unlock();
+        stream.WritesDone();
+        return;
+      }
+      auto next = Clock::now() + 1h;
+      for (const auto& pending : pending_) next = std::min(next, pending.due);
+      if (next > Clock::now()) {
+        changed_.wait_until(lock, next);
+        continue;
+      }
+      const auto frame = NextFrame();
+      lock.unlock();
+      if (!stream.Write(frame)) return;
+      lock.lock();
+    }
+  }
+
+  // All that is due, in one frame. A batch of the user's own goes alone, and is done with.
+  v1::ConnectRequest NextFrame() {
+    v1::ConnectRequest frame;
+    for (auto it = pending_.begin(); it != pending_.end(); ++it) {
+      if (it->due > Clock::now()) continue;
+      if (!it->request.batch().empty()) {
+        if (!frame.batch().empty()) break;
+        frame = std::move(it->request);
+        pending_.erase(it);
+        changed_.notify_all();
+        return frame;
+      }
+      *frame.add_batch() = it->request;
+      it->due = kSent;
+    }
+    return frame.batch_size() == 1 ? v1::ConnectRequest(frame.batch(0)) : frame;
+  }
+
+  void Take(const std::string& line) {
+    v1::ConnectRequest request;
+    if (line.size() > kMaxLineBytes) return Complain("a line is longer than 100000 bytes, and skipped");
+    if (!json_) {
+      request.set_msg(line);
+    } else if (const auto status = util::JsonStringToMessage(line, &request); !status.ok()) {
+      std::string text = status.ToString();
+      std::replace(text.begin(), text.end(), '\n', ' ');
+      return Complain(text);
+    }
+    ++taken_;
+    if (request.id().empty() && request.batch().empty()) request.set_id("#" + std::to_string(taken_));
+    Change([&] { pending_.push_back({std::move(request)}); });
+  }
+
+  void Handle(const v1::ConnectResponse& event) {
+    switch (event.kind()) {
+      case v1::EVENT_KIND_WELCOME:
+        if (event.welcome().epoch() != epoch_) {
+          seq_ = epoch_.empty() ? event.seq() : 0;  // of a new order, all is still to come
+          epoch_ = event.welcome().epoch();
+        }
+        welcomed_ = true;
+        backoff_ = kFirstBackoff;
+        break;
+      case v1::EVENT_KIND_MESSAGE:
+      case v1::EVENT_KIND_PROGRESS:
+        seq_ = event.seq();
+        break;
+      case v1::EVENT_KIND_ACK:  // one's own messages do not come, but have a place
+        if (event.ack().epoch() == epoch_ && event.ack().seq() == seq_ + 1) ++seq_;
+        Answer(event);
+        break;
+      case v1::EVENT_KIND_MEMBERS:
+      case v1::EVENT_KIND_ERROR:
+        Answer(event);
+        break;
+      case v1::EVENT_KIND_CLOSING:
+        reconnect_after_ = Nanoseconds(event.closing().reconnect_after());
+        break;
+      default:
+        break;
+    }
+    Print(event);
+  }
+
+  void Answer(const v1::ConnectResponse& event) {
+    const auto& error = event.error();
+    Change([&] {
+      const auto it = std::find_if(pending_.begin(), pending_.end(), [&](const Request& pending) {
+        return pending.request.batch().empty() && pending.request.id() == event.id();
+      });
+      if (it == pending_.end()) return;
+      if (error.retryable()) {
+        it->due = Clock::now() + (error.has_retry_after() ? Nanoseconds(error.retry_after()) : 1s);
+      } else {
+        pending_.erase(it);
+      }
+    });
+  }
+
+  void Print(const v1::ConnectResponse& event) const {
+    const auto kind = event.kind();
+    if (json_) {
+      util::JsonPrintOptions options;
+      options.preserve_proto_field_names = true;
+      std::string line;
+      if (util::MessageToJsonString(event, &line, options).ok()) std::cout << line << '\n';
+    } else if (kind == v1::EVENT_KIND_ERROR) {
+      if (!event.error().retryable()) Complain(event.message());
+    } else if (kind != v1::EVENT_KIND_WELCOME && kind != v1::EVENT_KIND_ACK && kind != v1::EVENT_KIND_PROGRESS) {
+      std::cout << Clean(event.message()) << '\n';
+    }
+  }
+
+  static nanoseconds Nanoseconds(const google::protobuf::Duration& duration) {
+    return nanoseconds(util::TimeUtil::DurationToNanoseconds(duration));
+  }
+
+  template <typename Action>
+  void Change(Action action) {
+    std::lock_guard lock(mutex_);
+    action();
+    changed_.notify_all();
+  }
+
+  bool Idle() const { return input_ended_ && pending_.empty(); }
+
+  const std::string target_;
+  const std::multimap<std::string, std::string> metadata_;
+  const bool json_;
+
+  // Of the thread that runs Run().
+  std::string epoch_;
+  uint64_t seq_ = 0;
+  bool welcomed_ = false;
+  nanoseconds backoff_ = kFirstBackoff, reconnect_after_ = 0ns;
+
+  // Of the thread that runs ReadInput().
+  uint64_t taken_ = 0;
+
+  // Of all threads.
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::list<Request> pending_;
+  bool input_ended_ = false, connected_ = false, interrupted_ = false;
+};
+
+int main(int argc, char* argv[]) {
+  std::multimap<std::string, std::string> metadata{
+      {"bcast-client", RandomUuid()}, {"bcast-events", "all"}, {"bcast-batch", "1"}};
+  int json = 0;
+  const option options[] = {{"name", required_argument, nullptr, 'n'},
+                            {"room", required_argument, nullptr, 'r'},
+                            {"json", no_argument, &json, 1},
+                            {}};
+  opterr = 0;
+  bool usage = false;
+  for (int option; (option = getopt_long(argc, argv, "", options, nullptr)) != -1;) {
+    if (option == '?') usage = true;
+    if (option == 'n') metadata.emplace("bcast-name", PercentEncode(optarg));
+    if (option == 'r') metadata.emplace("bcast-room", PercentEncode(optarg));
+  }
+  if (usage || argc - optind > 1) {
+    std::cerr << "usage: chat [--name NAME] [--room ROOM] [--json] [TARGET]\n";
+    return 2;
+  }
+
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  Chat chat(optind < argc ? argv[optind] : "127.0.0.1:50051", std::move(metadata), json != 0);
+  std::thread([&] { chat.ReadInput(); }).detach();
+  std::thread([&] { chat.AwaitInterrupt(signals); }).detach();
+  std::_Exit(chat.Run());  // no destructor, as the threads still run; all output is flushed
+}

@@ -1,0 +1,302 @@
+// Chat is a terminal client of bcast_grpc that comes back by itself: a line in is a message, a message is a line out.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	mathrand "math/rand/v2"
+	"net/url"
+	"os"
+	"os/signal"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	pb "example/chat/bcast_grpc/v1"
+)
+
+//go:generate go build -o bin/ tool
+//go:generate protoc -I ../../protos --plugin=bin/protoc-gen-go --plugin=bin/protoc-gen-go-grpc --go_out=. --go-grpc_out=. bcast_grpc/v1/chat.proto
+
+const (
+	maxLine    = 100_000              // bytes
+	maxPending = 32                   // so many such lines fit into one frame
+	together   = 5 * time.Millisecond // what is due at about the same time goes together, and so in order
+)
+
+var (
+	toJSON  = protojson.MarshalOptions{UseProtoNames: true}
+	control = regexp.MustCompile(`\p{Cc}`)
+	never   = time.Now().AddDate(100, 0, 0)
+)
+
+// client is what outlives a call.
+type client struct {
+	asJSON         bool
+	output         *bufio.Writer
+	input          <-chan *pb.ConnectRequest        // nil after its end
+	pending        []*pb.ConnectRequest             // what is not answered, in order
+	again          map[*pb.ConnectRequest]time.Time // when to send what was sent in this call
+	epoch          string                           // with seq: the place to go on after
+	seq            uint64
+	welcome        atomic.Bool
+	backoff        time.Duration
+	reconnectAfter time.Duration // as the server said
+}
+
+func main() {
+	log.SetFlags(0)
+	who := metadata.Pairs("bcast-client", rand.Text(), "bcast-events", "all", "bcast-batch", "1")
+	set := func(key string) func(string) error {
+		return func(value string) error { who.Set(key, url.PathEscape(value)); return nil }
+	}
+	flag.Usage = func() { log.Print("usage: chat [--name NAME] [--room ROOM] [--json] [TARGET]") }
+	flag.Func("name", "", set("bcast-name"))
+	flag.Func("room", "", set("bcast-room"))
+	asJSON := flag.Bool("json", false, "")
+	flag.Parse()
+	if flag.NArg() > 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
+
+	input := make(chan *pb.ConnectRequest)
+	go read(os.Stdin, *asJSON, input)
+	c := &client{asJSON: *asJSON, input: input, output: bufio.NewWriter(os.Stdout)}
+	interrupt, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(interrupt, func() {
+		stop() // a second Ctrl-C does not wait
+		if c.welcome.Load() {
+			time.Sleep(2 * time.Second)
+		}
+		os.Exit(130)
+	})
+	for {
+		// A connection for each call, since one that failed sits out a backoff of its own.
+		conn, err := grpc.NewClient(cmp.Or(flag.Arg(0), "127.0.0.1:50051"),
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}))
+		if err != nil {
+			log.Print(err)
+			os.Exit(2)
+		}
+		err = c.call(pb.NewChatClient(conn), who.Copy(), interrupt.Done())
+		conn.Close()
+		if interrupt.Err() != nil {
+			os.Exit(130)
+		}
+		switch end := status.Convert(err); end.Code() {
+		case codes.OK:
+			os.Exit(0)
+		case codes.InvalidArgument, codes.Unauthenticated, codes.PermissionDenied, codes.Aborted, codes.Unimplemented:
+			log.Fatal(end.Message())
+		default:
+			log.Printf("%v: %v; trying again", end.Code(), end.Message())
+		}
+		c.backoff = min(max(2*c.backoff, 100*time.Millisecond), 5*time.Second)
+		jitter := 0.8 + 0.4*mathrand.Float64()
+		time.Sleep(cmp.Or(c.reconnectAfter, time.Duration(jitter*float64(c.backoff))))
+	}
+}
+
+// read turns lines into requests.
+func read(in io.Reader, asJSON bool, requests chan<- *pb.ConnectRequest) {
+	defer close(requests)
+	lines := bufio.NewReaderSize(in, maxLine+len("\r\n"))
+	for count := 1; ; {
+		line, more, err := lines.ReadLine()
+		if err != nil {
+			return
+		}
+		req := &pb.ConnectRequest{Msg: strings.ToValidUTF8(string(line), "\uFFFD")}
+		if more || len(req.Msg) > maxLine {
+			err = fmt.Errorf("a line of more than %d bytes", maxLine)
+		} else if req.Msg == "" {
+			continue
+		} else if asJSON {
+			err = protojson.Unmarshal([]byte(req.Msg), req)
+		}
+		for more {
+			_, more, _ = lines.ReadLine()
+		}
+		if err != nil {
+			log.Printf("%v; skipped", err)
+			continue
+		}
+		if req.Id == "" && req.Batch == nil {
+			req.Id = fmt.Sprintf("#%d", count)
+		}
+		count++
+		requests <- req
+	}
+}
+
+// call goes on where the one before ended. It returns nil where there is no reason for another one.
+func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan struct{}) error {
+	c.again, c.reconnectAfter = map[*pb.ConnectRequest]time.Time{}, 0
+	defer c.welcome.Store(false)
+	if c.epoch != "" {
+		who.Set("bcast-after", fmt.Sprintf("%s:%d", c.epoch, c.seq))
+	}
+	stream, err := chat.Connect(metadata.NewOutgoingContext(context.Background(), who))
+	if err != nil {
+		return err
+	}
+
+	// Recv and Send may wait for the other side, so each has a goroutine.
+	received := make(chan *pb.ConnectResponse)
+	go func() {
+		var frame *pb.ConnectResponse
+		for frame, err = stream.Recv(); err == nil; frame, err = stream.Recv() {
+			received <- frame
+		}
+		close(received)
+	}()
+	batches := make(chan []*pb.ConnectRequest)
+	go func() {
+		for batch := range batches {
+			frame := batch[0]
+			if len(batch) > 1 {
+				frame = &pb.ConnectRequest{Batch: batch}
+			}
+			stream.Send(frame) // where it fails, Recv says why
+		}
+		stream.CloseSend()
+	}()
+	left := false
+	leave := sync.OnceFunc(func() { left = true; close(batches) })
+	defer leave()
+
+	for {
+		if c.input == nil && len(c.pending) == 0 && c.welcome.Load() {
+			leave()
+		}
+		batch, wait := c.due()
+		input, output := c.input, batches
+		if len(c.pending) == maxPending {
+			input = nil
+		}
+		if len(batch) == 0 || left {
+			output = nil
+		}
+		select {
+		case <-interrupt:
+			interrupt = nil
+			leave()
+		case req, ok := <-input:
+			if ok {
+				c.pending = append(c.pending, req)
+			} else {
+				c.input = nil
+			}
+		case output <- batch:
+			for _, req := range batch {
+				c.again[req] = never
+				if req.Batch != nil {
+					c.forget(req) // nothing will answer it
+				}
+			}
+		case <-time.After(wait):
+		case frame, ok := <-received:
+			if !ok && (left || err == io.EOF) {
+				return nil
+			} else if !ok {
+				return err
+			}
+			events := frame.Batch
+			if len(events) == 0 {
+				events = []*pb.ConnectResponse{frame}
+			}
+			for _, event := range events {
+				c.note(event)
+				c.show(event)
+			}
+			if c.output.Flush() != nil {
+				os.Exit(1)
+			}
+		}
+	}
+}
+
+// due returns what goes into the next frame, and how long it is until there may be more.
+func (c *client) due() (batch []*pb.ConnectRequest, wait time.Duration) {
+	wait = time.Hour
+	for _, req := range c.pending {
+		if left := time.Until(c.again[req]); left > together {
+			wait = min(wait, left)
+		} else if len(batch) == 0 || req.Batch == nil && batch[0].Batch == nil {
+			batch = append(batch, req)
+		} else {
+			break // a batch is not put into another
+		}
+	}
+	return batch, wait
+}
+
+// note keeps what an event says of the place, of the requests, and of the next call.
+func (c *client) note(event *pb.ConnectResponse) {
+	switch event.Kind {
+	case pb.EventKind_EVENT_KIND_WELCOME:
+		c.welcome.Store(true)
+		c.backoff = 0
+		if epoch := event.GetWelcome().GetEpoch(); c.epoch == "" {
+			c.epoch, c.seq = epoch, event.Seq
+		} else if epoch != c.epoch {
+			c.epoch, c.seq = epoch, 0 // all of the new order is still to come
+		}
+	case pb.EventKind_EVENT_KIND_MESSAGE, pb.EventKind_EVENT_KIND_PROGRESS:
+		c.seq = event.Seq
+	case pb.EventKind_EVENT_KIND_CLOSING:
+		c.reconnectAfter = event.GetClosing().GetReconnectAfter().AsDuration()
+	case pb.EventKind_EVENT_KIND_ACK, pb.EventKind_EVENT_KIND_MEMBERS, pb.EventKind_EVENT_KIND_ERROR:
+		if ack := event.GetAck(); ack.GetEpoch() == c.epoch && ack.GetSeq() == c.seq+1 {
+			c.seq++ // one does not hear one's own
+		}
+		i := slices.IndexFunc(c.pending, func(req *pb.ConnectRequest) bool { return req.Batch == nil && req.Id == event.Id })
+		if refusal := event.GetError(); i >= 0 && refusal.GetRetryable() {
+			c.again[c.pending[i]] = time.Now().Add(cmp.Or(refusal.RetryAfter.AsDuration(), time.Second))
+		} else if i >= 0 {
+			c.forget(c.pending[i])
+		}
+	}
+}
+
+func (c *client) forget(req *pb.ConnectRequest) {
+	delete(c.again, req)
+	c.pending = slices.DeleteFunc(c.pending, func(other *pb.ConnectRequest) bool { return other == req })
+}
+
+func (c *client) show(event *pb.ConnectResponse) {
+	if c.asJSON {
+		line, _ := toJSON.Marshal(event)
+		fmt.Fprintf(c.output, "%s\n", line)
+		return
+	}
+	text := control.ReplaceAllString(event.Message, "\uFFFD") // it comes from strangers
+	switch event.Kind {
+	case pb.EventKind_EVENT_KIND_WELCOME, pb.EventKind_EVENT_KIND_ACK, pb.EventKind_EVENT_KIND_PROGRESS:
+	case pb.EventKind_EVENT_KIND_ERROR:
+		if !event.GetError().GetRetryable() {
+			log.Print(text)
+		}
+	default:
+		fmt.Fprintln(c.output, text)
+	}
+}
