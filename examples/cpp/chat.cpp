@@ -128,6 +128,7 @@ class Chat {
       while ((c = std::getchar()) != EOF && c != '\n') {
         if (line.size() <= kMaxLineBytes) line += static_cast<char>(c);
       }
+      if (!line.empty() && line.back() == '\r') line.pop_back();
       if (!line.empty()) Take(Clean(line, true));
     }
     Change([this] { input_ended_ = true; });
