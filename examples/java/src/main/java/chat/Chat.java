@@ -1,0 +1,395 @@
+package chat;
+
+import static io.grpc.Metadata.ASCII_STRING_MARSHALLER;
+import static java.nio.charset.StandardCharsets.UTF_8;
+import static java.util.concurrent.TimeUnit.SECONDS;
+
+import bcast_grpc.v1.ChatGrpc;
+import bcast_grpc.v1.ConnectRequest;
+import bcast_grpc.v1.ConnectResponse;
+import com.google.protobuf.Duration;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.util.Durations;
+import com.google.protobuf.util.JsonFormat;
+import io.grpc.Grpc;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import io.grpc.StatusException;
+import io.grpc.stub.BlockingClientCall;
+import io.grpc.stub.MetadataUtils;
+import java.io.BufferedOutputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.PrintStream;
+import java.net.URLEncoder;
+import java.util.ArrayDeque;
+import java.util.HashMap;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.NoSuchElementException;
+import java.util.Objects;
+import java.util.Queue;
+import java.util.UUID;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.logging.LogManager;
+import java.util.regex.Pattern;
+
+/** A terminal client of bcast_grpc: a line in is a message, a message is a line out. */
+public final class Chat {
+  private static final int MAX_LINE = 100_000;
+  private static final int MAX_PENDING = 32;
+  private static final long MIN_BACKOFF = 100;
+  private static final long MAX_BACKOFF = 5000;
+  private static final long NEVER = Long.MAX_VALUE;
+  private static final Pattern CONTROL = Pattern.compile("\\p{Cc}");
+  private static final JsonFormat.Parser PARSER = JsonFormat.parser().ignoringUnknownFields();
+  private static final JsonFormat.Printer PRINTER =
+      JsonFormat.printer().preservingProtoFieldNames().omittingInsignificantWhitespace();
+
+  /** A request that is not answered yet, and when to send it: NEVER while it is on its way. */
+  private static final class Pending {
+    final ConnectRequest request;
+    long due = clock();
+
+    Pending(ConnectRequest request) {
+      this.request = request;
+    }
+  }
+
+  // Of the main thread, which connects, reads and prints.
+  private final ManagedChannel channel;
+  private final Map<String, String> headers;
+  private final boolean json;
+  private String epoch;
+  private long place;
+  private long backoff = MIN_BACKOFF;
+  private Duration reconnectAfter;
+
+  // Of the thread that reads the input.
+  private long count;
+
+  // Of all threads, guarded by this.
+  private final Queue<Pending> pending = new ArrayDeque<>();
+  private boolean inputEnded;
+  private boolean connected;
+  private boolean leaving;
+
+  private Chat(String target, Map<String, String> headers, boolean json) {
+    channel =
+        Grpc.newChannelBuilder(target, InsecureChannelCredentials.create())
+            .keepAliveTime(20, SECONDS)
+            .keepAliveTimeout(10, SECONDS)
+            .build();
+    this.headers = headers;
+    this.json = json;
+  }
+
+  public static void main(String[] args) throws IOException, InterruptedException {
+    // The text is UTF-8, whatever the locale says.
+    FileOutputStream out = new FileOutputStream(FileDescriptor.out);
+    System.setOut(new PrintStream(new BufferedOutputStream(out), false, UTF_8));
+    System.setErr(new PrintStream(new FileOutputStream(FileDescriptor.err), true, UTF_8));
+    LogManager.getLogManager().reset(); // what gRPC would log comes as a status, too
+    Chat chat;
+    try {
+      chat = fromArguments(List.of(args).iterator());
+    } catch (IllegalArgumentException | NoSuchElementException e) {
+      System.err.println("usage: chat [--name NAME] [--room ROOM] [--json] [TARGET]");
+      System.exit(2);
+      return;
+    }
+    Runtime.getRuntime().addShutdownHook(new Thread(chat::leave)); // Ctrl-C comes here
+    start(chat::readInput);
+    System.exit(chat.run());
+  }
+
+  private static Chat fromArguments(Iterator<String> arguments) {
+    Map<String, String> headers = new HashMap<>();
+    headers.put("bcast-client", UUID.randomUUID().toString());
+    headers.put("bcast-events", "all");
+    headers.put("bcast-batch", "1");
+    boolean json = false;
+    String target = null;
+    while (arguments.hasNext()) {
+      String argument = arguments.next();
+      if (argument.equals("--json")) {
+        json = true;
+      } else if (argument.equals("--name") || argument.equals("--room")) {
+        String value = URLEncoder.encode(arguments.next(), UTF_8).replace("+", "%20");
+        headers.put(argument.replace("--", "bcast-"), value);
+      } else if (argument.startsWith("-") || target != null) {
+        throw new IllegalArgumentException(argument);
+      } else {
+        target = argument;
+      }
+    }
+    return new Chat(Objects.requireNonNullElse(target, "127.0.0.1:50051"), headers, json);
+  }
+
+  /** Connects again and again, until there is nothing more to do; returns the exit code. */
+  private int run() throws IOException, InterruptedException {
+    while (true) {
+      try {
+        talk();
+        return 0;
+      } catch (StatusException e) {
+        Status status = e.getStatus();
+        switch (status.getCode()) {
+          case INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, ABORTED, UNIMPLEMENTED -> {
+            // It would be the same again.
+            System.err.println(clean(String.valueOf(status.getDescription())));
+            return 1;
+          }
+          default -> {
+            if (isFinished()) {
+              return 0;
+            }
+            System.err.println(clean(e.getMessage()) + "; trying again");
+          }
+        }
+      }
+      long pause = backoff;
+      if (reconnectAfter != null) {
+        pause = Durations.toMillis(reconnectAfter);
+      } else {
+        backoff = Math.min(2 * backoff, MAX_BACKOFF);
+      }
+      Thread.sleep((long) (pause * ThreadLocalRandom.current().nextDouble(0.8, 1.2)));
+      channel.enterIdle(); // ends gRPC's own backoff, which grows to two minutes
+    }
+  }
+
+  /** Makes the call, and prints what comes until it ends. */
+  private void talk() throws IOException, InterruptedException, StatusException {
+    reconnectAfter = null;
+    if (epoch != null) {
+      headers.put("bcast-after", epoch + ":" + place);
+    }
+    Metadata metadata = new Metadata();
+    headers.forEach(
+        (key, value) -> metadata.put(Metadata.Key.of(key, ASCII_STRING_MARSHALLER), value));
+    BlockingClientCall<ConnectRequest, ConnectResponse> call =
+        ChatGrpc.newBlockingV2Stub(channel)
+            .withInterceptors(MetadataUtils.newAttachHeadersInterceptor(metadata))
+            .connect();
+    Thread writer = start(() -> write(call));
+    try {
+      for (ConnectResponse frame; (frame = call.read()) != null; ) {
+        List<ConnectResponse> batch = frame.getBatchList();
+        for (ConnectResponse event : batch.isEmpty() ? List.of(frame) : batch) {
+          handle(event);
+          print(event);
+        }
+        if (System.out.checkError()) { // which flushes, too
+          return;
+        }
+      }
+    } finally {
+      writer.interrupt();
+      writer.join();
+      update(
+          () -> {
+            connected = false;
+            pending.forEach(entry -> entry.due = clock());
+          });
+    }
+  }
+
+  private void handle(ConnectResponse event) {
+    switch (event.getKind()) {
+      case EVENT_KIND_WELCOME -> {
+        String current = event.getWelcome().getEpoch();
+        if (!current.equals(epoch)) {
+          place = epoch == null ? event.getSeq() : 0; // of a new order, all is still to come
+          epoch = current;
+        }
+        backoff = MIN_BACKOFF;
+        update(() -> connected = true);
+      }
+      case EVENT_KIND_MESSAGE, EVENT_KIND_PROGRESS -> place = event.getSeq();
+      case EVENT_KIND_ACK -> {
+        if (event.getAck().getEpoch().equals(epoch) && event.getAck().getSeq() == place + 1) {
+          place++; // one's own messages are not heard, but passed
+        }
+        answered(event);
+      }
+      case EVENT_KIND_MEMBERS, EVENT_KIND_ERROR -> answered(event);
+      case EVENT_KIND_CLOSING -> {
+        if (event.getClosing().hasReconnectAfter()) {
+          reconnectAfter = event.getClosing().getReconnectAfter();
+        }
+      }
+      default -> {}
+    }
+  }
+
+  private void print(ConnectResponse event) throws InvalidProtocolBufferException {
+    if (json) {
+      System.out.println(PRINTER.print(event));
+      return;
+    }
+    switch (event.getKind()) {
+      case EVENT_KIND_WELCOME, EVENT_KIND_ACK, EVENT_KIND_PROGRESS -> {}
+      case EVENT_KIND_ERROR -> {
+        if (!event.getError().getRetryable()) {
+          System.err.println(clean(event.getMessage()));
+        }
+      }
+      default -> System.out.println(clean(event.getMessage()));
+    }
+  }
+
+  /** Takes the request that was answered off the list, or sends it again later. */
+  private synchronized void answered(ConnectResponse event) {
+    for (Pending entry : pending) {
+      if (entry.due == NEVER && entry.request.getId().equals(event.getId())) {
+        if (!event.getError().getRetryable()) {
+          pending.remove(entry);
+        } else if (event.getError().hasRetryAfter()) {
+          entry.due = clock() + Durations.toMillis(event.getError().getRetryAfter());
+        } else {
+          entry.due = clock() + 1000;
+        }
+        notifyAll();
+        return;
+      }
+    }
+  }
+
+  /** Sends what is pending, until it is time to half-close or the call has ended. */
+  private void write(BlockingClientCall<ConnectRequest, ConnectResponse> call) {
+    try {
+      for (ConnectRequest frame; (frame = nextFrame()) != null; ) {
+        if (!call.write(frame)) {
+          return;
+        }
+      }
+      call.halfClose();
+    } catch (InterruptedException | StatusException e) {
+      // The call has ended; whoever reads it is told why.
+    }
+  }
+
+  /** Waits for something to send, and returns all there is; null when it is time to half-close. */
+  private synchronized ConnectRequest nextFrame() throws InterruptedException {
+    while (!isFinished()) {
+      long now = clock();
+      long next = NEVER;
+      ConnectRequest.Builder frame = ConnectRequest.newBuilder();
+      for (Pending entry : pending) {
+        if (entry.due > now) {
+          next = Math.min(next, entry.due);
+        } else if (entry.request.getBatchCount() == 0) {
+          frame.addBatch(entry.request);
+          entry.due = NEVER;
+        } else if (frame.getBatchCount() == 0) {
+          pending.remove(entry); // the user's own batch goes alone, and only once
+          notifyAll();
+          return entry.request;
+        } else {
+          break;
+        }
+      }
+      if (frame.getBatchCount() > 0) {
+        return frame.getBatchCount() == 1 ? frame.getBatch(0) : frame.build();
+      }
+      wait(next == NEVER ? 0 : next - now);
+    }
+    return null;
+  }
+
+  private synchronized boolean isFinished() {
+    return leaving || (inputEnded && pending.isEmpty());
+  }
+
+  private synchronized void update(Runnable change) {
+    change.run();
+    notifyAll();
+  }
+
+  /** Half-closes, and waits for the end of the stream, two seconds at most. */
+  private synchronized void leave() {
+    update(() -> leaving = true);
+    long end = clock() + 2000;
+    try {
+      for (long left; connected && (left = end - clock()) > 0; ) {
+        wait(left);
+      }
+    } catch (InterruptedException e) {
+      // Nobody interrupts this thread.
+    }
+  }
+
+  private void readInput() {
+    try {
+      for (String line; (line = readLine(System.in)) != null; ) {
+        if (line.getBytes(UTF_8).length > MAX_LINE) {
+          System.err.println("skipped: a line longer than " + MAX_LINE + " bytes");
+        } else if (!line.isEmpty()) {
+          enqueue(line);
+        }
+      }
+    } catch (IOException | InterruptedException e) {
+      System.err.println(e);
+    }
+    update(() -> inputEnded = true);
+  }
+
+  /** Puts a request on the list, and waits until there is room for the next one. */
+  private void enqueue(String line) throws InterruptedException {
+    ConnectRequest.Builder request = ConnectRequest.newBuilder().setMsg(line);
+    if (json) {
+      try {
+        PARSER.merge(line, request.clear());
+      } catch (InvalidProtocolBufferException e) {
+        System.err.println("skipped: " + clean(e.getMessage()));
+        return;
+      }
+    }
+    count++;
+    if (request.getId().isEmpty() && request.getBatchCount() == 0) {
+      request.setId("#" + count);
+    }
+    synchronized (this) {
+      pending.add(new Pending(request.build()));
+      notifyAll();
+      while (pending.size() >= MAX_PENDING) {
+        wait();
+      }
+    }
+  }
+
+  /** Returns the next line, cut where it is too long; null at the end. */
+  private static String readLine(InputStream in) throws IOException {
+    ByteArrayOutputStream line = new ByteArrayOutputStream();
+    int next;
+    while ((next = in.read()) >= 0 && next != '\n') {
+      if (line.size() <= MAX_LINE) {
+        line.write(next);
+      }
+    }
+    return next < 0 && line.size() == 0 ? null : line.toString(UTF_8).replaceFirst("\r$", "");
+  }
+
+  /** Shows what comes from strangers without newlines and escape sequences. */
+  private static String clean(String text) {
+    return CONTROL.matcher(text).replaceAll("\uFFFD");
+  }
+
+  private static long clock() {
+    return System.nanoTime() / 1_000_000;
+  }
+
+  private static Thread start(Runnable task) {
+    Thread thread = new Thread(task);
+    thread.setDaemon(true);
+    thread.start();
+    return thread;
+  }
+}

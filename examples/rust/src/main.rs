@@ -1,0 +1,300 @@
+//! A terminal client of bcast_grpc: a line in is a message, a message is a line out.
+
+use std::error::Error;
+use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::process::{ExitCode, exit};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::Duration;
+
+use lexopt::prelude::{Long, Value, ValueExt};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use proto::connect_response::Detail;
+use proto::{ConnectRequest, ConnectResponse, EventKind, chat_client::ChatClient};
+
+mod proto {
+    tonic::include_proto!("bcast_grpc.v1");
+}
+
+const MAX_LINE: usize = 100_000;
+const MAX_PENDING: usize = 32;
+const FULL_FRAME: usize = 1 << 20;
+
+/// A request without an answer yet, and when to send it: `None` once it is sent.
+struct Pending {
+    request: ConnectRequest,
+    due: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Chat {
+    json: bool,
+    metadata: MetadataMap,
+    pending: Vec<Pending>,
+    // The place in the room's order from which to go on after a reconnect.
+    epoch: String,
+    seq: u64,
+    reconnect_after: Option<Duration>,
+    failures: i32,
+}
+
+impl Chat {
+    /// Makes one call, and stays until it ends or there is nothing more to do.
+    async fn connect(
+        &mut self,
+        client: &mut ChatClient<Channel>,
+        input: &mut mpsc::Receiver<ConnectRequest>,
+        interrupted: &mut watch::Receiver<bool>,
+    ) -> Result<(), Status> {
+        let (requests, outgoing) = mpsc::channel(1);
+        let mut call = Request::new(ReceiverStream::new(outgoing));
+        *call.metadata_mut() = self.metadata.clone();
+        if !self.epoch.is_empty()
+            && let Ok(after) = format!("{}:{}", self.epoch, self.seq).parse()
+        {
+            call.metadata_mut().insert("bcast-after", after);
+        }
+        let mut events = tokio::select! {
+            response = client.connect(call) => response?.into_inner(),
+            _ = interrupted.changed() => return Ok(()),
+        };
+        let now = Instant::now();
+        self.pending.iter_mut().for_each(|it| it.due = Some(now));
+        let mut input_ended = false;
+        while !(input_ended && self.pending.is_empty()) {
+            let due = self.pending.iter().filter_map(|it| it.due).min();
+            let may_send = async {
+                sleep_until(due?).await;
+                requests.reserve().await.ok()
+            };
+            tokio::select! {
+                biased; // input before sending, so that frames are large
+                _ = interrupted.changed() => break,
+                request = input.recv(), if !input_ended && self.pending.len() < MAX_PENDING => match request {
+                    Some(request) => self.pending.push(Pending { request, due: Some(now) }),
+                    None => input_ended = true,
+                },
+                Some(permit) = may_send => if let Some(frame) = self.next_frame() {
+                    permit.send(frame);
+                },
+                frame = events.message() => match frame? {
+                    Some(frame) => self.receive(frame),
+                    None => return Ok(()),
+                },
+            }
+        }
+        drop(requests); // the half-close
+        while let Ok(Some(frame)) = events.message().await {
+            self.receive(frame);
+        }
+        Ok(())
+    }
+
+    /// All that is due, as one frame. A batch from the input is one by itself, and not waited for.
+    fn next_frame(&mut self) -> Option<ConnectRequest> {
+        let now = Instant::now();
+        let mut frame = ConnectRequest::default();
+        while frame.encoded_len() < FULL_FRAME
+            && let Some(i) = self.pending.iter().position(|it| it.due.is_some_and(|due| due <= now))
+        {
+            if self.pending[i].request.batch.is_empty() {
+                self.pending[i].due = None;
+                frame.batch.push(self.pending[i].request.clone());
+            } else if frame.batch.is_empty() {
+                return Some(self.pending.remove(i).request);
+            } else {
+                break;
+            }
+        }
+        if frame.batch.len() > 1 { Some(frame) } else { frame.batch.pop() }
+    }
+
+    fn receive(&mut self, frame: ConnectResponse) {
+        let mut out = String::new();
+        for event in if frame.batch.is_empty() { vec![frame] } else { frame.batch } {
+            match event.kind() {
+                _ if self.json => match to_json(&event) {
+                    Ok(json) => out += &(json + "\n"),
+                    Err(error) => complain(&format!("an event that is no JSON: {error}")),
+                },
+                EventKind::Welcome | EventKind::Ack | EventKind::Progress => {}
+                EventKind::Error if matches!(&event.detail, Some(Detail::Error(error)) if error.retryable) => {}
+                EventKind::Error => complain(&event.message),
+                _ => out += &(printable(&event.message) + "\n"),
+            }
+            self.heed(event);
+        }
+        // This may block, as main is none of the runtime's threads. What nobody reads here, we do not read there.
+        if let Err(error) = io::stdout().write_all(out.as_bytes()) {
+            if error.kind() == ErrorKind::BrokenPipe {
+                exit(0);
+            }
+            complain(&format!("stdout: {error}"));
+            exit(1);
+        }
+    }
+
+    fn heed(&mut self, event: ConnectResponse) {
+        if let EventKind::Message | EventKind::Progress = event.kind() {
+            self.seq = event.seq;
+        }
+        let answered = self.pending.iter().position(|it| it.due.is_none() && it.request.id == event.id);
+        match event.detail {
+            Some(Detail::Welcome(welcome)) => {
+                self.failures = 0;
+                if welcome.epoch != self.epoch {
+                    self.seq = if self.epoch.is_empty() { event.seq } else { 0 };
+                    self.epoch = welcome.epoch;
+                }
+            }
+            Some(Detail::Ack(ack)) if ack.epoch == self.epoch && ack.seq == self.seq + 1 => self.seq = ack.seq,
+            Some(Detail::Closing(closing)) => {
+                self.reconnect_after = closing.reconnect_after.and_then(|it| it.try_into().ok())
+            }
+            Some(Detail::Error(error)) if error.retryable => {
+                if let Some(i) = answered {
+                    let wait = error.retry_after.and_then(|it| it.try_into().ok()).unwrap_or(Duration::from_secs(1));
+                    self.pending[i].due = Instant::now().checked_add(wait);
+                }
+                return;
+            }
+            _ => {}
+        }
+        if let Some(i) = answered {
+            self.pending.remove(i);
+        }
+    }
+}
+
+/// Reads one request a line, on a thread of its own: a read from stdin cannot be cancelled.
+fn read_requests(json: bool, requests: &mpsc::Sender<ConnectRequest>) -> io::Result<()> {
+    let (mut stdin, mut line, mut count) = (io::stdin().lock(), Vec::new(), 0);
+    while stdin.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        let text = text.lines().next().unwrap_or_default();
+        if line.len() > MAX_LINE && !line.ends_with(b"\n") {
+            stdin.skip_until(b'\n')?;
+            complain(&format!("a line of more than {MAX_LINE} bytes: skipped"));
+        } else if !text.is_empty() {
+            match parse_request(json, text) {
+                Ok(mut request) => {
+                    count += 1;
+                    if request.id.is_empty() && request.batch.is_empty() {
+                        request.id = format!("#{count}");
+                    }
+                    if requests.blocking_send(request).is_err() {
+                        break;
+                    }
+                }
+                Err(error) => complain(&format!("not a request: {error}")),
+            }
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+fn parse_request(json: bool, text: &str) -> Result<ConnectRequest, Box<dyn Error>> {
+    if !json {
+        return Ok(ConnectRequest { msg: text.into(), ..Default::default() });
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let message = DynamicMessage::deserialize(descriptor("bcast_grpc.v1.ConnectRequest"), &mut json)?;
+    json.end()?;
+    Ok(message.transcode_to()?)
+}
+
+fn to_json(event: &ConnectResponse) -> Result<String, Box<dyn Error>> {
+    let mut message = DynamicMessage::new(descriptor("bcast_grpc.v1.ConnectResponse"));
+    message.transcode_from(event)?;
+    let mut json = serde_json::Serializer::new(Vec::new());
+    message.serialize_with_options(&mut json, &SerializeOptions::new().use_proto_field_name(true))?;
+    Ok(String::from_utf8(json.into_inner())?)
+}
+
+fn descriptor(name: &str) -> MessageDescriptor {
+    const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("chat");
+    static POOL: LazyLock<DescriptorPool> =
+        LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("protoc made it"));
+    POOL.get_message_by_name(name).expect("it is in the .proto")
+}
+
+/// Strangers wrote it, who must not steer our terminal.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{FFFD}")
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable(text)); // `eprintln!` panics where stderr is closed
+}
+
+fn parse_args() -> Result<(Endpoint, MetadataMap, bool), Box<dyn Error>> {
+    let (mut target, mut metadata, mut json) = (None, MetadataMap::new(), false);
+    let percent_encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string().parse();
+    let mut args = lexopt::Parser::from_env();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("name") => _ = metadata.insert("bcast-name", args.value()?.parse_with(percent_encoded)?),
+            Long("room") => _ = metadata.insert("bcast-room", args.value()?.parse_with(percent_encoded)?),
+            Long("json") => json = true,
+            Value(value) if target.is_none() => target = Some(value.string()?),
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    metadata.insert("bcast-client", uuid::Uuid::new_v4().to_string().parse()?);
+    metadata.insert("bcast-events", "all".parse()?);
+    metadata.insert("bcast-batch", "1".parse()?);
+    let target = target.as_deref().unwrap_or("127.0.0.1:50051");
+    let endpoint = Endpoint::from_shared(format!("http://{target}"))?
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    Ok((endpoint, metadata, json))
+}
+
+#[tokio::main(worker_threads = 1)]
+async fn main() -> ExitCode {
+    let (endpoint, metadata, json) = match parse_args() {
+        Ok(args) => args,
+        Err(error) => {
+            complain(&format!("{error}; usage: chat [--name NAME] [--room ROOM] [--json] [TARGET]"));
+            return ExitCode::from(2);
+        }
+    };
+    let (requests, mut input) = mpsc::channel(1);
+    thread::spawn(move || read_requests(json, &requests).unwrap_or_else(|error| complain(&format!("stdin: {error}"))));
+    let (interrupt, mut interrupted) = watch::channel(false);
+    tokio::spawn(async move {
+        let _ = tokio::signal::ctrl_c().await;
+        let _ = interrupt.send(true);
+        sleep(Duration::from_secs(2)).await;
+        exit(130);
+    });
+    let mut client = ChatClient::new(endpoint.connect_lazy());
+    let mut chat = Chat { json, metadata, ..Default::default() };
+    while let Err(status) = chat.connect(&mut client, &mut input, &mut interrupted).await {
+        let (code, message) = (status.code(), status.message());
+        use Code::{Aborted, InvalidArgument, PermissionDenied, Unauthenticated, Unimplemented};
+        if let InvalidArgument | Unauthenticated | PermissionDenied | Aborted | Unimplemented = code {
+            complain(message);
+            return ExitCode::FAILURE;
+        }
+        complain(&format!("{code:?}: {message}; trying again"));
+        let backoff = (0.1 * 2f64.powi(chat.failures)).min(5.0) * (0.8 + 0.4 * fastrand::f64());
+        chat.failures += 1;
+        tokio::select! {
+            _ = sleep(chat.reconnect_after.take().unwrap_or(Duration::from_secs_f64(backoff))) => {}
+            _ = interrupted.changed() => break,
+        }
+    }
+    ExitCode::from(if *interrupted.borrow() { 130 } else { 0 })
+}
