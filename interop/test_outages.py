@@ -76,7 +76,7 @@ async def test_restarts_with_a_store(
 
 async def test_killed_in_full_flow(serve: Serve, gather: Gather, matrix: Matrix, tmp_path: Path) -> None:
     """What was on its way is sent again, with the same ids, in its order."""
-    server = await serve("--store", f"sqlite:{tmp_path / 'chat.db'}")
+    server = await serve("--store", f"sqlite:{tmp_path / 'chat.db'}", "--history-messages", "10000")
     programs = await gather(server.grpc)
     lines = [f"{n}" for n in range(LINES)]
     talking = [asyncio.create_task(program.say(*({"msg": line} for line in lines))) for program in programs]

@@ -55,7 +55,7 @@ async def test_lines_that_do_not_fit(serve: Serve, run: Run, language: Language)
     ana = await run(language, server.grpc, name="ana")
     await bob.is_in()
     await ana.is_in()
-    await ana.write(b'{"msg": 5x}\n' + b'{"msg":"' + b"x" * 200_000 + b'"}\n' + b'\n{"msg":"hola"}\n')
+    await ana.write(b'{"msg": "no end\n' + b'{"msg":"' + b"x" * 200_000 + b'"}\n' + b'\n{"msg":"hola"}\n')
     await ana.end_input()
     assert await ana.end() == 0
     await bob.hears("ana left")

@@ -44,6 +44,13 @@ class Room:
         for program in self.everyone:
             await program.is_in(1 + self.restarts)
             assert program.of_kind("WELCOME")[-1]["welcome"].get("resumed"), f"{program} was not resumed"
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until all have heard of all who came."""
+        await self.everyone[0].say({"msg": f"all here, {self.restarts}"})
+        for program in self.everyone[1:]:
+            await program.hears(f"{self.everyone[0].name}: all here, {self.restarts}")
 
     def _program(self, language: Language, role: str) -> Program:
         return Program(language, self.server.grpc, name=f"{language.name} {role}", room=ROOM)
@@ -63,6 +70,7 @@ async def room(built: Sequence[Language], tmp_path_factory: pytest.TempPathFacto
             stack.push_async_callback(program.kill)
         for program in room.everyone:
             await program.is_in()
+        await room.settle()
         yield room
 
 
