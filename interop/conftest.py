@@ -64,27 +64,26 @@ def matrix(pytestconfig: pytest.Config) -> Matrix:
     return pytestconfig.stash[_MATRIX]
 
 
-def usable(language: Language) -> bool:
-    """Whether it can be built here; in CI, whatever cannot is a fault."""
-    return not language.missing and not language.fault
+def built_or_not(language: Language) -> Language:
+    """Return a language, built; or skip the test where its tools are missing, and fail it in CI."""
+    if language.missing:
+        text = f"{language.name} needs {', '.join(language.missing)}"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(text)
+    if language.fault:
+        pytest.fail(language.fault)
+    return language
 
 
 @pytest.fixture(params=LANGUAGES, ids=lambda language: language.name)
 def language(request: pytest.FixtureRequest) -> Language:
-    """Each language, built. Where its tools are missing, the test is skipped; in CI it fails."""
-    chosen: Language = request.param
-    if chosen.missing:
-        text = f"{chosen.name} needs {', '.join(chosen.missing)}"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(text)
-    if chosen.fault:
-        pytest.fail(chosen.fault)
-    return chosen
+    """Each language, built."""
+    return built_or_not(request.param)
 
 
 @pytest.fixture(scope="session")
 def built() -> Sequence[Language]:
     """All languages that can be built here."""
-    return [language for language in LANGUAGES if usable(language)]
+    return [language for language in LANGUAGES if not language.missing and not language.fault]
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""Calls without stubs, by the tools that people have: ``grpcurl`` and ``grpc_health_probe``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run, Serve
+from .languages import BUILD_S, Language
+from .program import PATIENCE_S
+
+GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
+HEALTH_PROBE = "github.com/grpc-ecosystem/grpc-health-probe@v0.4.62"
+
+pytestmark = pytest.mark.timeout(BUILD_S)
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where they are, built from their modules."""
+    if not shutil.which("go"):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("these need go")
+    folder = tmp_path_factory.mktemp("tools")
+    for module in (GRPCURL, HEALTH_PROBE):
+        command = ["go", "install", module]
+        done = subprocess.run(
+            command,
+            env=os.environ | {"GOBIN": str(folder)},
+            capture_output=True,
+            text=True,
+            timeout=BUILD_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+async def call(*command: str | Path, given: str = "") -> tuple[int, str]:
+    """Run a command; return its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=asyncio.subprocess.STDOUT)
+    async with asyncio.timeout(PATIENCE_S):
+        out, _ = await process.communicate(given.encode())
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+async def test_grpcurl(serve: Serve, run: Run, built: list[Language], tools: Path) -> None:
+    """It lists, describes, publishes, and holds a conversation."""
+    server = await serve()
+    grpcurl = (tools / "grpcurl", "-plaintext")
+    code, text = await call(*grpcurl, server.grpc, "list")
+    assert (code, set(text.split()) >= {"bcast_grpc.v1.Chat", "grpc.health.v1.Health"}) == (0, True)
+    code, text = await call(*grpcurl, server.grpc, "describe", "bcast_grpc.v1.Chat")
+    assert (code, "rpc Connect" in text) == (0, True)
+
+    bob = await run(built[0], server.grpc, name="bob")
+    await bob.is_in()
+    chat = (*grpcurl, "-H", "bcast-name: ana", "-d", "@", server.grpc)
+    code, text = await call(*chat, "bcast_grpc.v1.Chat/Publish", given='{"msg": "deployed"}')
+    assert (code, '"queued": 1' in text) == (0, True)
+    code, text = await call(
+        *chat, "bcast_grpc.v1.Chat/Connect", given='{"msg": "hola", "id": "1"} {"operacion": "who"}'
+    )
+    assert (code, "2 here: bob and ana" in text, "EVENT_KIND_ACK" in text) == (0, True, True)
+    await bob.hears("ana left")
+    assert [event["message"] for event in bob.of_kind("MESSAGE")] == ["ana: deployed", "ana: hola"]
+
+
+async def test_health_probe(serve: Serve, tools: Path) -> None:
+    """It serves, or it is not there."""
+    server = await serve()
+    probe = (tools / "grpc-health-probe", "-addr", server.grpc)
+    for service in ([], ["-service", "bcast_grpc.v1.Chat"]):
+        assert await call(*probe, *service) == (0, "status: SERVING\n")
+    await server.end()
+    code, _ = await call(*probe)
+    assert code != 0
