@@ -54,7 +54,9 @@ def _table(corner: str, counts: dict[tuple[str, str], Count]) -> list[str]:
     if not counts:
         return []
     rows = list(dict.fromkeys(row for row, _ in counts))
-    columns = list(dict.fromkeys(column for _, column in counts))
+    columns = sorted(
+        dict.fromkeys(column for _, column in counts), key=lambda name: rows.index(name) if name in rows else 0
+    )
     cells = [[corner, *columns]]
     cells += [[row, *(_cell(counts.get((row, column))) for column in columns)] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns) + 1)]
