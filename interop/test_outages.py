@@ -103,7 +103,9 @@ async def test_a_new_order(serve: Serve, gather: Gather, matrix: Matrix) -> None
     await restart(server, SIGKILL, programs, ["after"])
 
     async def check(program: Program) -> None:
+        await program.is_in(2)
         await program.until(lambda: len(texts(program)) >= len(programs) - 1 + (program is not programs[0]), "all")
+        await program.until(lambda: program.of_kind("GAP"), "gap")
         assert [event["gap"] for event in program.of_kind("GAP")] == [{"reason": "GAP_REASON_NEW_EPOCH"}]
         after = [text for text in texts(program) if text.endswith("after")]
         assert sorted(after) == sorted(f"{other.name}: after" for other in programs if other is not program)
@@ -174,6 +176,7 @@ async def test_too_fast(serve: Serve, gather: Gather, matrix: Matrix) -> None:
         await program.say(*({"msg": line} for line in lines))
 
     async def check(program: Program) -> None:
+        await program.until(lambda: len(program.of_kind("ACK")) >= len(lines), "all answers")
         wanted = chain.from_iterable([f"{o.name}: {line}" for line in lines] for o in programs if o is not program)
         await program.until(lambda: len(texts(program)) >= (len(programs) - 1) * len(lines), "all lines")
         assert sorted(texts(program)) == sorted(wanted)

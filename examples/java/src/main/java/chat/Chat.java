@@ -7,7 +7,6 @@ import static java.util.concurrent.TimeUnit.SECONDS;
 import bcast_grpc.v1.ChatGrpc;
 import bcast_grpc.v1.ConnectRequest;
 import bcast_grpc.v1.ConnectResponse;
-import com.google.protobuf.Duration;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.util.Durations;
 import com.google.protobuf.util.JsonFormat;
@@ -15,7 +14,6 @@ import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
-import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.stub.BlockingClientCall;
 import io.grpc.stub.MetadataUtils;
@@ -69,7 +67,7 @@ public final class Chat {
   private String epoch;
   private long place;
   private long backoff = MIN_BACKOFF;
-  private Duration reconnectAfter;
+  private long reconnectAfter;
 
   // Of the thread that reads the input.
   private long count;
@@ -139,25 +137,23 @@ public final class Chat {
         talk();
         return 0;
       } catch (StatusException e) {
-        Status status = e.getStatus();
-        switch (status.getCode()) {
+        switch (e.getStatus().getCode()) {
           case INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, ABORTED, UNIMPLEMENTED -> {
-            // It would be the same again.
-            System.err.println(clean(String.valueOf(status.getDescription())));
+            System.err.println(clean(e.getStatus().getDescription())); // it would be the same again
             return 1;
           }
           default -> {
             if (isFinished()) {
               return 0;
             }
-            System.err.println(clean(e.getMessage()) + "; trying again");
+            String cause = e.getCause() == null ? "" : " (" + e.getCause().getMessage() + ")";
+            System.err.println(clean(e.getMessage() + cause) + "; trying again");
           }
         }
       }
-      long pause = backoff;
-      if (reconnectAfter != null) {
-        pause = Durations.toMillis(reconnectAfter);
-      } else {
+      long pause = reconnectAfter;
+      if (pause == 0) {
+        pause = backoff;
         backoff = Math.min(2 * backoff, MAX_BACKOFF);
       }
       Thread.sleep((long) (pause * ThreadLocalRandom.current().nextDouble(0.8, 1.2)));
@@ -167,7 +163,7 @@ public final class Chat {
 
   /** Makes the call, and prints what comes until it ends. */
   private void talk() throws IOException, InterruptedException, StatusException {
-    reconnectAfter = null;
+    reconnectAfter = 0;
     if (epoch != null) {
       headers.put("bcast-after", epoch + ":" + place);
     }
@@ -220,11 +216,8 @@ public final class Chat {
         answered(event);
       }
       case EVENT_KIND_MEMBERS, EVENT_KIND_ERROR -> answered(event);
-      case EVENT_KIND_CLOSING -> {
-        if (event.getClosing().hasReconnectAfter()) {
-          reconnectAfter = event.getClosing().getReconnectAfter();
-        }
-      }
+      case EVENT_KIND_CLOSING ->
+          reconnectAfter = Durations.toMillis(event.getClosing().getReconnectAfter());
       default -> {}
     }
   }
@@ -278,6 +271,9 @@ public final class Chat {
 
   /** Waits for something to send, and returns all there is; null when it is time to half-close. */
   private synchronized ConnectRequest nextFrame() throws InterruptedException {
+    while (!connected) {
+      wait();
+    }
     while (!isFinished()) {
       long now = clock();
       long next = NEVER;
@@ -379,7 +375,7 @@ public final class Chat {
 
   /** Shows what comes from strangers without newlines and escape sequences. */
   private static String clean(String text) {
-    return CONTROL.matcher(text).replaceAll("\uFFFD");
+    return CONTROL.matcher(String.valueOf(text)).replaceAll("\uFFFD");
   }
 
   private static long clock() {
