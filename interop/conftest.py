@@ -12,7 +12,7 @@ import pytest
 from tests.page.server import PageServer, serving
 
 from . import languages
-from .languages import Language
+from .languages import BUILD_S, Language
 from .matrix import Matrix
 from .program import Program
 
@@ -48,6 +48,12 @@ class Run(Protocol):
 def pytest_configure(config: pytest.Config) -> None:
     """Have a matrix."""
     config.stash[_MATRIX] = Matrix()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have patience: whichever test comes first builds the programs."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(2 * BUILD_S))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

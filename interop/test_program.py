@@ -133,7 +133,6 @@ async def test_usage(language: Language) -> None:
     assert done.stderr
 
 
-@pytest.mark.timeout(BUILD_S)
 async def test_the_readme(serve: Serve, run: Run, language: Language) -> None:
     """Its one command builds and runs the client."""
     server = await serve()

@@ -18,8 +18,6 @@ from .program import PATIENCE_S
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 HEALTH_PROBE = "github.com/grpc-ecosystem/grpc-health-probe@v0.4.62"
 
-pytestmark = pytest.mark.timeout(BUILD_S)
-
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:

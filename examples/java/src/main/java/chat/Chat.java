@@ -241,7 +241,8 @@ public final class Chat {
   /** Takes the request that was answered off the list, or sends it again later. */
   private synchronized void answered(ConnectResponse event) {
     for (Pending entry : pending) {
-      if (entry.due == NEVER && entry.request.getId().equals(event.getId())) {
+      // Bytes, since half a surrogate pair is sent as "?".
+      if (entry.due == NEVER && entry.request.getIdBytes().equals(event.getIdBytes())) {
         if (!event.getError().getRetryable()) {
           pending.remove(entry);
         } else if (event.getError().hasRetryAfter()) {
