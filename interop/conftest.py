@@ -58,7 +58,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print it."""
-    if lines := config.stash[_MATRIX].lines():
+    matrix = config.stash[_MATRIX]
+    for language in LANGUAGES:
+        if language.missing:
+            matrix.missing(language.name, f"{language.name} needs {', '.join(language.missing)}")
+    if lines := matrix.lines():
         terminalreporter.section("interop")
         for line in lines:
             terminalreporter.write_line(line)

@@ -100,6 +100,8 @@ async def test_a_new_order(serve: Serve, gather: Gather, matrix: Matrix) -> None
     programs = await gather(server.grpc)
     await programs[0].say({"msg": "before", "id": "before"})
     await programs[0].is_answered("before")
+    for program in programs[1:]:
+        await program.hears(f"{programs[0].name}: before")
     await restart(server, SIGKILL, programs, ["after"])
 
     async def check(program: Program) -> None:

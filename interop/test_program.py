@@ -63,6 +63,33 @@ async def test_lines_that_do_not_fit(serve: Serve, run: Run, language: Language)
     assert len(ana.err) >= 2
 
 
+async def test_leaving(serve: Serve, run: Run, language: Language) -> None:
+    """It says goodbye, and is done when that is answered."""
+    server = await serve()
+    bob = await run(language, server.grpc, name="bob")
+    ana = await run(language, server.grpc, name="ana")
+    await bob.is_in()
+    await ana.is_in()
+    await ana.say({"msg": "hola"}, {"operacion": "leave", "id": "bye"}, {"msg": "not any more"})
+    assert await ana.end() == 0
+    assert [event["kind"] for event in ana.out if event.get("id") == "bye"] == ["EVENT_KIND_ACK"]
+    await bob.hears("ana left")
+    assert [event["message"] for event in bob.of_kind("MESSAGE")] == ["ana: hola"]
+
+
+async def test_batches_of_ones_own(serve: Serve, run: Run, language: Language) -> None:
+    """Also as the first and the last that is said."""
+    server = await serve()
+    bob = await run(language, server.grpc, name="bob")
+    await bob.is_in()
+    ana = await run(language, server.grpc, name="ana")
+    await ana.say({"batch": [{"msg": "1"}, {"msg": "2"}]}, {"batch": [{"msg": "3"}, {"msg": "4"}]})
+    await ana.end_input()
+    assert await ana.end() == 0
+    await bob.hears("ana left")
+    assert [event["message"] for event in bob.of_kind("MESSAGE")] == [f"ana: {n}" for n in range(1, 5)]
+
+
 async def test_interrupted(serve: Serve, run: Run, language: Language) -> None:
     """Ctrl-C is a goodbye, connected or not."""
     server = await serve()
@@ -103,6 +130,8 @@ async def test_refused(serve: Serve, run: Run, language: Language, name: str) ->
     """A name that does not fit ends it, with the reason."""
     server = await serve()
     ana = await run(language, server.grpc, name=name)
+    if name == " ":
+        await ana.end_input()
     assert await ana.end() == 1
     assert "name" in " ".join(ana.err)
 

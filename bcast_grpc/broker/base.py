@@ -35,6 +35,10 @@ class Broker(Protocol):
     later, by its receiver's methods, for many entries together.
     """
 
+    @property
+    def congested(self) -> bool:
+        """Whether so much has not been answered yet that nothing more should be published before it settles."""
+
     def open(self, room: str, receiver: Receiver) -> Order:
         """Begin the room's order, or go on with it.
 

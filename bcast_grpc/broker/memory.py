@@ -26,6 +26,11 @@ class MemoryBroker:
         self._open: dict[str, tuple[Order, Receiver]] = {}
         self._abandoned: OrderedDict[str, Order] = OrderedDict()
 
+    @property
+    def congested(self) -> bool:
+        """Never, as everything is answered at once."""
+        return False
+
     def open(self, room: str, receiver: Receiver) -> Order:
         """Go on with what is still kept, or begin a new order."""
         order = self._abandoned.pop(room, None)

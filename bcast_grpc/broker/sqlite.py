@@ -34,6 +34,8 @@ DELETE FROM room WHERE id = :room
 _HEAD = "SELECT head FROM room WHERE id = ?"
 _SWEEP_NS = 60_000_000_000
 _MAX_CACHED = 1000
+_MAX_WAITING = 16_384  # messages that are not written yet, of all rooms
+_MAX_WAITING_BYTES = 16 * 1024 * 1024
 _NS = 1_000_000_000
 
 
@@ -58,6 +60,8 @@ class _Room:
 class _Publish(NamedTuple):
     room: _Room
     placed: Placed
+    messages: int
+    bytes: int
 
 
 _Job: TypeAlias = _Publish | Callable[[], None]
@@ -98,10 +102,16 @@ class SqliteBroker:
         self._sweep_ns = 0
         self._closing = False
         self._failing = ""
+        self._waiting = self._waiting_bytes = 0
         self._thread = threading.Thread(target=self._write_all, name="sqlite-writer", daemon=True)
         self._thread.start()
 
     # --- what the hub asks, with its lock held
+
+    @property
+    def congested(self) -> bool:
+        """Whether the thread has enough to write for some time."""
+        return self._waiting >= _MAX_WAITING or self._waiting_bytes >= _MAX_WAITING_BYTES
 
     def open(self, room: str, receiver: Receiver) -> Order:
         """Go on with the order in the file, or begin a new one.
@@ -126,8 +136,11 @@ class SqliteBroker:
         """Number the entries; they are told when they are written."""
         known = self._rooms[room]
         placed = known.order.place(entries, self._now_ns())
+        size = sum(len(entry.message) + len(entry.data) for entry in entries)
         known.waiting += 1
-        self._add(_Publish(known, placed))
+        self._waiting += len(entries)
+        self._waiting_bytes += size
+        self._add(_Publish(known, placed, len(entries), size))
 
     def settle(self, callback: Callable[[], None]) -> None:
         """Call back when everything before has been written or refused."""
@@ -193,7 +206,7 @@ class SqliteBroker:
         try:
             if isinstance(job, _Publish):
                 with self._hub:
-                    self._accept(*job)
+                    self._accept(job)
             else:
                 job()
         except Exception:
@@ -209,14 +222,20 @@ class SqliteBroker:
             jobs, self._jobs = self._jobs, []
         return jobs
 
-    def _accept(self, known: _Room, placed: Placed) -> None:
-        known.waiting -= 1
+    def _accept(self, job: _Publish) -> None:
+        known, placed = self._answered(job)
         known.order.history.extend(placed.events)
         if known.receiver:
             if placed.entries:
                 known.receiver.accepted(placed.entries, placed.events)
             for entry, place in placed.again:
                 known.receiver.repeated(entry, place)
+
+    def _answered(self, job: _Publish) -> tuple[_Room, Placed]:
+        job.room.waiting -= 1
+        self._waiting -= job.messages
+        self._waiting_bytes -= job.bytes
+        return job.room, job.placed
 
     def _refuse(self, jobs: Sequence[_Job], error: Exception) -> None:
         """Refuse what could not be written, and what has been numbered after it meanwhile."""
@@ -228,8 +247,7 @@ class SqliteBroker:
             jobs, self._jobs = [*jobs, *self._jobs], []
         for job in jobs:
             if isinstance(job, _Publish):
-                known, placed = job
-                known.waiting -= 1
+                known, placed = self._answered(job)
                 known.order.take_back(placed.entries)
                 if known.receiver:
                     # What is sent again may be what could not be written just now.
@@ -249,7 +267,7 @@ class SqliteBroker:
         ids: list[tuple[Any, ...]] = []
         writer.execute("BEGIN IMMEDIATE")
         try:
-            for known, (entries, events, _) in publishes:
+            for known, (entries, events, _), *_ in publishes:
                 if not entries:
                     continue
                 if known.name not in rows:

@@ -14,7 +14,10 @@ Piece: TypeAlias = tuple[bytes, int]
 """Bytes that a client takes as one message of its wire, and the number of events in them."""
 
 Frame: TypeAlias = tuple[bytes, int, int]
-"""The same, and the place of the last message in them; 0 if there is none."""
+"""The same, and the place of the last message in them; 0 if there is none, or ``IN_ORDER``."""
+
+IN_ORDER = -1
+"""In a frame without messages: something that must not go before messages that were queued before it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +42,10 @@ class Codec:
             return frames
         whole = b"".join([data for data, _, _ in frames])
         if len(whole) <= self.frame_bytes:
-            last_seq = frames[-1][2] or max([seq for _, _, seq in frames])
+            last_seq = frames[-1][2]
+            if last_seq <= 0:
+                places = [seq for _, _, seq in frames]
+                last_seq = max(places) or min(places)
             return [(whole, sum([count for _, count, _ in frames]), last_seq)]
         joined: list[Frame] = []
         parts: list[bytes] = []
@@ -51,7 +57,7 @@ class Codec:
             parts.append(part)
             size += len(part)
             count += events
-            last_seq = seq or last_seq
+            last_seq = seq if seq > 0 else last_seq or seq
         joined.append((b"".join(parts), count, last_seq))
         return joined
 
@@ -186,11 +192,12 @@ class Batch:
     def _encode(self, codec: Codec, place: int) -> Sequence[Frame]:
         events = self.runs[place].events
         is_message = self.runs[place].kind is Kind.MESSAGE
+        in_order = IN_ORDER if self.runs[place].kind is Kind.PROGRESS else 0
         frames: list[Frame] = []
         end = 0
         for data, count in codec.encode(events):
             end += count
-            frames.append((data, count, events[end - 1].seq if is_message else 0))
+            frames.append((data, count, events[end - 1].seq if is_message else in_order))
         self._parts[codec][place] = frames
         return frames
 

@@ -35,6 +35,8 @@ class Member:
         policy: what becomes of it when its queue is full.
         since_ns: since when it is connected, in nanoseconds since 1970.
         start: the number of the first run that it is to get.
+        notices_from: the number of the first run that may be a notice for it, where that is after ``start``: notices
+            from before it came may still be behind messages that the broker has not answered.
         arrival: the room's head when it came.
         round: the flush that set its writer off, until that has written everything; 0: none.
         replay: how far it has been fed from the history, until it is level with the others.
@@ -49,6 +51,7 @@ class Member:
     policy: SlowPolicy = SlowPolicy.DISCONNECT
     since_ns: int = field(default_factory=time.time_ns)
     start: int = 0
+    notices_from: float = 0
     arrival: int = 0
     round: int = 0
     replay: Replay | None = None

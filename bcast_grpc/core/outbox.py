@@ -124,7 +124,7 @@ class Outbox:
             if self._dropped_seq and last_seq:
                 return self._tell_dropped()
             self._frames.popleft()
-            self.seq = last_seq or self.seq
+            self._passed(last_seq)
             parts = [data]
             size = len(data)
             while self._frames and size + len(self._frames[0][0]) <= self.codec.frame_bytes:
@@ -134,10 +134,14 @@ class Outbox:
                 parts.append(data)
                 size += len(data)
                 count += events
-                self.seq = last_seq or self.seq
+                self._passed(last_seq)
             self._messages -= count
             self._bytes -= size
         return b"".join(parts) if len(parts) > 1 else data
+
+    def _passed(self, last_seq: int) -> None:
+        if last_seq > 0:
+            self.seq = last_seq
 
     def _fits(self, messages: int, size: int, reserve: bool = False) -> bool:
         if not self._messages and messages == 1:
@@ -155,7 +159,7 @@ class Outbox:
         while self._frames and not self._fits(messages, size):
             frame = self._frames.popleft()
             data, count, last_seq = frame
-            if last_seq:
+            if last_seq > 0:
                 self._messages -= count
                 self._bytes -= len(data)
                 self._dropped_seq = last_seq

@@ -71,10 +71,10 @@ class Pending:
         self._growing = True
         self._messages += len(entries)
 
-    def take(self) -> list[Run]:
-        """Take the runs of the next flush."""
+    def take(self, at_most: int | None = None) -> list[Run]:
+        """Take the runs of the next flush, a number ``at_most``."""
         count = messages = size = 0
-        for run in self._runs:
+        for run in self._runs[:at_most]:
             if count and (messages + len(run.events) > self._batch_messages or size + run.bytes > self.batch_bytes):
                 break
             count += 1

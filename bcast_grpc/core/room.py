@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from typing import NamedTuple
 
 from bcast_grpc import events
@@ -14,7 +15,7 @@ from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
 from bcast_grpc.core.clock import FlushClock, Scheduler
 from bcast_grpc.core.limits import Limits, SlowPolicy
-from bcast_grpc.core.member import Member
+from bcast_grpc.core.member import MESSAGES_ONLY, Member
 from bcast_grpc.core.pending import Pending
 from bcast_grpc.core.replay import Replay, Replays
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
@@ -51,6 +52,7 @@ class Room:
         self._limits = limits
         self._clock = FlushClock(scheduler, self._flush, self._count_pending, lock)
         self._pending = Pending(limits.batch_messages, limits.batch_bytes(1))
+        self._notice_marks: deque[int] = deque()
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
         self._order = broker.open(name, self)
@@ -103,12 +105,22 @@ class Room:
         self._pending.batch_bytes = self._limits.batch_bytes(len(self.members))
         self._clients[member.author.key, member.reader] = member
         member.start = self._pending.mark()
+        member.notices_from = inf
+        self._broker.settle(partial(self._give_notices, member))
         gap = self._begin_replay(member, after, history)
         if Kind.WELCOME in member.kinds:
             resumed = after is not None and gap is None
             member.answer([notices.welcome(member.author, self.name, self.head, len(self.members), resumed=resumed)])
         if gap:
             member.answer([gap])
+
+    def _give_notices(self, member: Member) -> None:
+        """Give a client notices from now on: it came when the broker was asked what it has answered now."""
+        with self._lock:
+            mark = self._pending.mark()
+            member.notices_from = mark if mark > member.start else 0
+            if member.notices_from:
+                self._notice_marks.append(mark)  # no flush is to hold both what is for it and what is not
 
     def _begin_replay(self, member: Member, after: Position | None, history: int) -> Event | None:
         """Have a client fed from the history, if it wants to; return the ``GAP`` that it is to be told of first."""
@@ -199,11 +211,18 @@ class Room:
 
     @property
     def congested(self) -> bool:
-        """Whether so much is pending that intake should wait for the next flush."""
-        return self._pending.full
+        """Whether so much is pending, or not answered by the broker, that intake should wait for the next flush."""
+        return self._pending.full or self._broker.congested
 
     def when_flushed(self, callback: Callable[[], None]) -> None:
-        """Call back once, from the scheduler's loop, after the next flush."""
+        """Call back once, from the scheduler's loop, after the next flush; or that of what the broker has to answer."""
+        with self._lock:
+            if self._broker.congested:
+                self._broker.settle(partial(self._await_flush, callback))
+            else:
+                self._await_flush(callback)
+
+    def _await_flush(self, callback: Callable[[], None]) -> None:
         with self._lock:
             self._waiting.append(callback)
             self._clock.poke()
@@ -259,7 +278,9 @@ class Room:
     def _flush(self, round_: int) -> int:
         with self._lock:
             first = self._pending.first
-            batch = Batch(self._pending.take())
+            while self._notice_marks and self._notice_marks[0] <= first:
+                self._notice_marks.popleft()
+            batch = Batch(self._pending.take(self._notice_marks[0] - first if self._notice_marks else None))
             self._flushed = batch.last_seq or self._flushed
             members = list(self.members.values())
             waiting, self._waiting = self._waiting, []
@@ -303,7 +324,7 @@ class Room:
                     member.start - first if member.start > first else 0,
                     key if is_author else None,
                     is_author and member.echo,
-                    None if batch.only_messages else member.kinds,
+                    None if batch.only_messages else member.kinds if first >= member.notices_from else MESSAGES_ONLY,
                 )
             if view:
                 views[view].append(member)
@@ -319,7 +340,7 @@ class Room:
         """Return which notices a client is to see that is fed with messages from the history; None: there are none."""
         if member.outbox.idle:
             self._clock.set_off(member.outbox.wake, 0)  # what was flushed, it may read
-        if batch.only_messages:
+        if batch.only_messages or first < member.notices_from:
             return None
         return View(max(0, member.start - first), member.author.key, kinds=member.kinds_while_fed)
 

@@ -107,6 +107,7 @@ class Chat {
       const auto code = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
       Complain(final ? status.error_message() : code + ": " + status.error_message() + "; trying again");
       if (final) return 1;
+      if (welcomed_ && Clock::now() - since_ > kMaxBackoff) backoff_ = kFirstBackoff;  // it was worth something
       auto wait = reconnect_after_;
       if (wait == 0ns) {
         wait = std::chrono::duration_cast<nanoseconds>(backoff_ * jitter(random));
@@ -252,7 +253,7 @@ class Chat {
           epoch_ = event.welcome().epoch();
         }
         welcomed_ = true;
-        backoff_ = kFirstBackoff;
+        since_ = Clock::now();
         break;
       case v1::EVENT_KIND_MESSAGE:
       case v1::EVENT_KIND_PROGRESS:
@@ -265,6 +266,9 @@ class Chat {
       case v1::EVENT_KIND_MEMBERS:
       case v1::EVENT_KIND_ERROR:
         Answer(event);
+        break;
+      case v1::EVENT_KIND_GAP:
+        if (event.gap().last_missed() != 0) seq_ = event.gap().last_missed();
         break;
       case v1::EVENT_KIND_CLOSING:
         reconnect_after_ = Nanoseconds(event.closing().reconnect_after());
@@ -325,6 +329,7 @@ class Chat {
   std::string epoch_;
   uint64_t seq_ = 0;
   bool welcomed_ = false;
+  Clock::time_point since_;  // of the last welcome
   nanoseconds backoff_ = kFirstBackoff, reconnect_after_ = 0ns;
 
   // Of the thread that runs ReadInput().

@@ -36,7 +36,8 @@ import (
 //go:generate protoc -I ../../protos --plugin=bin/protoc-gen-go --plugin=bin/protoc-gen-go-grpc --go_out=. --go-grpc_out=. bcast_grpc/v1/chat.proto
 
 const (
-	maxLine    = 100_000              // bytes
+	maxLine    = 100_000 // bytes
+	maxBackoff = 5 * time.Second
 	maxPending = 32                   // so many such lines fit into one frame
 	together   = 5 * time.Millisecond // what is due at about the same time goes together, and so in order
 )
@@ -57,6 +58,7 @@ type client struct {
 	epoch          string                           // with seq: the place to go on after
 	seq            uint64
 	welcome        atomic.Bool
+	since          time.Time // of the last welcome
 	backoff        time.Duration
 	reconnectAfter time.Duration // as the server said
 }
@@ -110,7 +112,11 @@ func main() {
 		default:
 			log.Printf("%v: %v; trying again", end.Code(), end.Message())
 		}
-		c.backoff = min(max(2*c.backoff, 100*time.Millisecond), 5*time.Second)
+		if !c.since.IsZero() && time.Since(c.since) > maxBackoff {
+			c.backoff = 0 // it was worth something
+		}
+		c.since = time.Time{}
+		c.backoff = min(max(2*c.backoff, 100*time.Millisecond), maxBackoff)
 		jitter := 0.8 + 0.4*mathrand.Float64()
 		time.Sleep(cmp.Or(c.reconnectAfter, time.Duration(jitter*float64(c.backoff))))
 	}
@@ -255,7 +261,7 @@ func (c *client) note(event *pb.ConnectResponse) {
 	switch event.Kind {
 	case pb.EventKind_EVENT_KIND_WELCOME:
 		c.welcome.Store(true)
-		c.backoff = 0
+		c.since = time.Now()
 		if epoch := event.GetWelcome().GetEpoch(); c.epoch == "" {
 			c.epoch, c.seq = epoch, event.Seq
 		} else if epoch != c.epoch {
@@ -263,6 +269,8 @@ func (c *client) note(event *pb.ConnectResponse) {
 		}
 	case pb.EventKind_EVENT_KIND_MESSAGE, pb.EventKind_EVENT_KIND_PROGRESS:
 		c.seq = event.Seq
+	case pb.EventKind_EVENT_KIND_GAP:
+		c.seq = cmp.Or(event.GetGap().GetLastMissed(), c.seq)
 	case pb.EventKind_EVENT_KIND_CLOSING:
 		c.reconnectAfter = event.GetClosing().GetReconnectAfter().AsDuration()
 	case pb.EventKind_EVENT_KIND_ACK, pb.EventKind_EVENT_KIND_MEMBERS, pb.EventKind_EVENT_KIND_ERROR:

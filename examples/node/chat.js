@@ -37,6 +37,7 @@ let call; // the stream, while there is one
 let connected = false;
 let leaving; // the exit code, once this side is done
 let backoff = MIN_BACKOFF_MS;
+let since; // the last welcome
 let reconnectAfter;
 
 async function* lines(input) {
@@ -102,11 +103,13 @@ function hear(event) {
     const { epoch } = event.welcome;
     // All that is kept of a new order is going to come.
     if (epoch !== place.epoch) Object.assign(place, { epoch, seq: place.epoch ? 0n : BigInt(seq) });
-    backoff = MIN_BACKOFF_MS;
+    since = Date.now();
   } else if (kind === "EVENT_KIND_MESSAGE" || kind === "EVENT_KIND_PROGRESS") {
     place.seq = BigInt(seq);
   } else if (ack?.epoch === place.epoch && BigInt(ack.seq ?? 0) === place.seq + 1n) {
     place.seq += 1n; // one's own messages are not heard, but passed
+  } else if (kind === "EVENT_KIND_GAP") {
+    place.seq = BigInt(event.gap.last_missed ?? place.seq);
   } else if (kind === "EVENT_KIND_CLOSING") {
     reconnectAfter = event.closing.reconnect_after;
   }
@@ -189,13 +192,15 @@ async function main() {
   do {
     const { code, details } = await talk();
     const name = grpc.status[code];
-    if (leaving !== undefined || name === "OK") break;
     if (FINAL.includes(name)) {
       console.error(clean(details));
       return 1;
     }
+    if (leaving !== undefined || name === "OK") break;
     console.error(clean(`${name}: ${details}; trying again`));
-    await sleep((reconnectAfter ? milliseconds(reconnectAfter) : backoff) * (0.8 + 0.4 * Math.random()));
+    if (Date.now() - since > MAX_BACKOFF_MS) backoff = MIN_BACKOFF_MS; // the connection was worth something
+    since = undefined;
+    await sleep(reconnectAfter ? milliseconds(reconnectAfter) : backoff * (0.8 + 0.4 * Math.random()));
     backoff = Math.min(2 * backoff, MAX_BACKOFF_MS);
   } while (leaving === undefined);
   return leaving ?? 0;

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator
@@ -44,15 +45,16 @@ class Chat:
         self.epoch, self.seq = "", 0  # the place to go on from
         self.ids = (f"#{n}" for n in itertools.count(1))
         self.pending: dict[str, pb.ConnectRequest] = {}  # not answered yet
+        self.batches: list[pb.ConnectRequest] = []  # of the user's own; sent once, as nothing answers them
         self.unsent: deque[pb.ConnectRequest] = deque()
         self.free = threading.Semaphore(MAX_PENDING)
         self.changed = asyncio.Event()
         self.input_ended = self.leaving = self.connected = False
-        self.backoff_s = self.reconnect_after_s = 0.0
+        self.since = self.backoff_s = self.reconnect_after_s = 0.0
 
     @property
     def done(self) -> bool:
-        return self.leaving or (self.input_ended and not self.pending)
+        return self.leaving or (self.input_ended and not self.pending and not self.batches)
 
     async def run(self) -> int:
         """Go from connection to connection; return the exit code."""
@@ -62,16 +64,18 @@ class Chat:
                     await self.talk(chat_pb2_grpc.ChatStub(channel))
                 return 0
             except grpc.aio.AioRpcError as error:
-                if self.done:
-                    return 0
                 code = error.code().name
                 again = code not in FINAL
+                if self.done and again:
+                    return 0
                 complain(f"{code}: {error.details()}{'; trying again' if again else ''}")
                 if not again:
                     return 1
+            if self.connected and time.monotonic() > self.since + MAX_BACKOFF_S:  # it was worth something
+                self.backoff_s = 0.0
             self.connected = False
             self.backoff_s = min(2 * self.backoff_s or 0.1, MAX_BACKOFF_S)
-            await asyncio.sleep(random.uniform(0.8, 1.2) * (self.reconnect_after_s or self.backoff_s))
+            await asyncio.sleep(self.reconnect_after_s or random.uniform(0.8, 1.2) * self.backoff_s)
 
     async def talk(self, stub: chat_pb2_grpc.ChatStub) -> None:
         metadata = [("bcast-client", self.client), ("bcast-events", "all"), ("bcast-batch", "1")]
@@ -81,7 +85,7 @@ class Chat:
             metadata.append(("bcast-room", quote(self.options.room, safe="")))
         if self.epoch:
             metadata.append(("bcast-after", f"{self.epoch}:{self.seq}"))
-        self.unsent = deque(self.pending.values())
+        self.unsent = deque([*self.pending.values(), *self.batches])
         self.changed.set()  # whoever sent on the last connection sends no more
         self.reconnect_after_s = 0.0
         async for frame in stub.Connect(self.requests(), metadata=metadata):
@@ -97,7 +101,9 @@ class Chat:
                 await self.changed.wait()
                 continue
             frame = unsent.popleft()
-            if not frame.batch and unsent:
+            if frame.batch:
+                self.batches.remove(frame)
+            elif unsent:
                 frame = pb.ConnectRequest(batch=[frame])
                 while unsent and not unsent[0].batch:
                     frame.batch.append(unsent.popleft())
@@ -105,19 +111,21 @@ class Chat:
 
     def hear(self, event: pb.ConnectResponse) -> None:
         if event.kind == pb.EVENT_KIND_WELCOME:
-            self.connected, self.backoff_s = True, 0.0
+            self.connected, self.since = True, time.monotonic()
             if self.epoch != event.welcome.epoch:  # all that is kept of a new order is going to come
                 self.epoch, self.seq = event.welcome.epoch, 0 if self.epoch else event.seq
         elif event.kind in (pb.EVENT_KIND_MESSAGE, pb.EVENT_KIND_PROGRESS):
             self.seq = event.seq
         elif event.kind == pb.EVENT_KIND_ACK and (event.ack.epoch, event.ack.seq) == (self.epoch, self.seq + 1):
             self.seq += 1
+        elif event.kind == pb.EVENT_KIND_GAP:
+            self.seq = event.gap.last_missed or self.seq
         elif event.kind == pb.EVENT_KIND_CLOSING:
             self.reconnect_after_s = event.closing.reconnect_after.ToTimedelta().total_seconds()
         retry = event.kind == pb.EVENT_KIND_ERROR and event.error.retryable
         if retry and event.id in self.pending:
             after = event.error.retry_after.ToTimedelta().total_seconds() or 1.0
-            asyncio.get_running_loop().call_later(after, self.send, self.pending[event.id])
+            asyncio.get_running_loop().call_later(after, self.send_again, self.pending[event.id])
         elif self.pending.pop(event.id, None):
             self.free.release()
             self.changed.set()
@@ -147,7 +155,9 @@ class Chat:
             request.id = request.id or next(self.ids)
         if request.batch or request.id in self.pending:
             self.free.release()
-        if not request.batch:
+        if request.batch:
+            self.batches.append(request)
+        else:
             self.pending[request.id] = request
         self.send(request)
 
@@ -155,14 +165,17 @@ class Chat:
         self.unsent.append(request)
         self.changed.set()
 
+    def send_again(self, request: pb.ConnectRequest) -> None:
+        if self.pending.get(request.id) is request and request not in self.unsent:
+            self.send(request)
+
     def end_input(self) -> None:
         self.input_ended = True
         self.changed.set()
 
-    def leave(self, running: asyncio.Task[int]) -> None:
+    def leave(self) -> None:
         self.leaving = True
         self.changed.set()
-        asyncio.get_running_loop().call_later(2.0 if self.connected else 0.0, running.cancel)
 
 
 def read_lines(loop: asyncio.AbstractEventLoop, chat: Chat) -> None:
@@ -192,16 +205,22 @@ async def main() -> int:
     parser.add_argument("--json", action="store_true", help="lines in are requests and lines out events, as JSON")
     parser.add_argument("target", nargs="?", default="127.0.0.1:50051", help="HOST:PORT; %(default)s by default")
     chat = Chat(parser.parse_args())
-    running = asyncio.create_task(chat.run())
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, chat.leave, running)
+
+    def interrupt(*_: object) -> None:  # comes also where the loop is held up, as nobody reads what it prints
+        threading.Timer(2.0 if chat.connected else 0.0, os._exit, [130]).start()
+        loop.call_soon_threadsafe(chat.leave)
+
+    signal.signal(signal.SIGINT, interrupt)
     threading.Thread(target=read_lines, args=[loop, chat], daemon=True).start()
     try:
-        return 130 if (code := await running) == 0 and chat.leaving else code
-    except asyncio.CancelledError:
-        return 130
+        code = await chat.run()
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        complain(f"cannot print: {error}")
+        return 1
+    return 130 if code == 0 and chat.leaving else code
 
 
 if __name__ == "__main__":

@@ -178,6 +178,26 @@ def test_acceptance_has_a_time(broker: Broker, clock: Clock) -> None:
     assert [event.time_ns for event in room.events] == [clock.now_ns]
 
 
+def test_what_waits_is_bounded_if_it_is_asked(broker: Broker) -> None:
+    """A hub that publishes only while it is not congested waits for it to settle, and then goes on."""
+    room, name = Room(), new_room()
+    broker.open(name, room)
+    published, pauses = 0, 0
+    for size in (0, 60_000):
+        text = "x" * size
+        for _ in range(400 if size else 1000):
+            with room.lock:
+                broker.publish(name, [Entry(Author("session", "ana", "key"), text, b"x", "")] * 100)
+            published += 100
+            if broker.congested:
+                pauses += 1
+                wait(broker)
+            assert not broker.congested
+    wait(broker)
+    assert len(room.accepted_entries) == published
+    assert pauses == 0 or isinstance(broker, SqliteBroker)
+
+
 def test_rooms_have_an_order_each(broker: Broker) -> None:
     """What is said in one room is told to it alone, and takes no place in another."""
     rooms = {new_room(): Room() for _ in range(3)}

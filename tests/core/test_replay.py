@@ -272,6 +272,24 @@ def test_progress_does_not_run_ahead() -> None:
     assert heard == [*((Kind.MESSAGE, seq) for seq in range(1, 601)), (Kind.PROGRESS, 600)]
 
 
+def test_progress_does_not_run_ahead_of_what_is_dropped() -> None:
+    """Who resumes from it has been told what it was not given before."""
+    world = world_of(queue_messages=8, slow_policy=SlowPolicy.DROP)
+    ana, bob = world.join("ana"), world.join(batch=False, kinds=ALL)
+    for n in range(1, 25):
+        ana.say(f"{n}")
+        world.scheduler.advance(1)
+        ana.write_all()
+        if n == 8:
+            world.hub.report_progress()
+    world.settle()
+    told = [event for event in bob.received if event.kind in (Kind.MESSAGE, Kind.GAP, Kind.PROGRESS)]
+    (at,) = (place for place, event in enumerate(told) if event.kind is Kind.PROGRESS)
+    before = told[:at]
+    missed = {seq for gap in gaps(before) for seq in range(gap.first_missed, gap.last_missed + 1)}
+    assert missed | {event.seq for event in before if event.kind is Kind.MESSAGE} >= set(range(1, 9))
+
+
 def test_acks_count_those_who_are_fed(world: World) -> None:
     """They will get it; the author, where it is being fed itself, does not count."""
     ana = world.clients[0]

@@ -154,6 +154,26 @@ def test_notices_keep_their_place_while_the_broker_thinks() -> None:
     assert bob.texts() == ["ana: 1", "ana is now eva", "eva: 2", "eva left", "eva joined", "eva: 3"]
 
 
+def test_who_comes_meanwhile_is_not_told_of_what_was_before() -> None:
+    """Also where the notices of it are still to come: the welcome has counted them."""
+    broker = LaterBroker()
+    world = World(broker=broker)
+    writer, ana = world.join(kinds=MESSAGES), world.join("ana")
+    writer.say("1")
+    ana.close()
+    world.join("cy")
+    bob = world.join("bob", kinds=ALL)
+    writer.say("2")
+    world.join("eva")
+    world.settle()
+    broker.accept()
+    world.settle()
+    late = world.join("late", kinds=ALL)
+    world.settle()
+    assert bob.texts() == ["welcome to lobby: 3 here", "1", "2", "eva joined", "late joined"]
+    assert late.texts() == ["welcome to lobby: 5 here"]
+
+
 def test_progress_says_how_far_the_room_is(world: World) -> None:
     """Also in a room in which nothing ever happened, and to a client that sent the last message itself."""
     ana = world.join(kinds=ALL)

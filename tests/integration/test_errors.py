@@ -83,6 +83,11 @@ class FailingBroker:
         self._broker = broker
         self._receivers: dict[str, Receiver] = {}
 
+    @property
+    def congested(self) -> bool:
+        """Whether the real one is."""
+        return self._broker.congested
+
     def open(self, room: str, receiver: Receiver) -> Order:
         """Begin, or fail."""
         if self.fault:

@@ -27,6 +27,7 @@ mod proto {
 
 const MAX_LINE: usize = 100_000;
 const MAX_PENDING: usize = 32;
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const FULL_FRAME: usize = 1 << 20;
 
 /// A request without an answer yet, and when to send it: `None` once it is sent.
@@ -44,6 +45,7 @@ struct Chat {
     epoch: String,
     seq: u64,
     reconnect_after: Option<Duration>,
+    since: Option<Instant>, // the last welcome
     failures: i32,
 }
 
@@ -150,13 +152,14 @@ impl Chat {
         let answered = self.pending.iter().position(|it| it.due.is_none() && it.request.id == event.id);
         match event.detail {
             Some(Detail::Welcome(welcome)) => {
-                self.failures = 0;
+                self.since = Some(Instant::now());
                 if welcome.epoch != self.epoch {
                     self.seq = if self.epoch.is_empty() { event.seq } else { 0 };
                     self.epoch = welcome.epoch;
                 }
             }
             Some(Detail::Ack(ack)) if ack.epoch == self.epoch && ack.seq == self.seq + 1 => self.seq = ack.seq,
+            Some(Detail::Gap(gap)) if gap.last_missed > 0 => self.seq = gap.last_missed,
             Some(Detail::Closing(closing)) => {
                 self.reconnect_after = closing.reconnect_after.and_then(|it| it.try_into().ok())
             }
@@ -289,7 +292,10 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         complain(&format!("{code:?}: {message}; trying again"));
-        let backoff = (0.1 * 2f64.powi(chat.failures)).min(5.0) * (0.8 + 0.4 * fastrand::f64());
+        if chat.since.take().is_some_and(|since| since.elapsed() > MAX_BACKOFF) {
+            chat.failures = 0; // the connection was worth something
+        }
+        let backoff = (0.1 * 2f64.powi(chat.failures)).min(MAX_BACKOFF.as_secs_f64()) * (0.8 + 0.4 * fastrand::f64());
         chat.failures += 1;
         tokio::select! {
             _ = sleep(chat.reconnect_after.take().unwrap_or(Duration::from_secs_f64(backoff))) => {}

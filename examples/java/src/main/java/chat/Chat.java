@@ -67,6 +67,7 @@ public final class Chat {
   private String epoch;
   private long place;
   private long backoff = MIN_BACKOFF;
+  private long since = NEVER; // the last welcome
   private long reconnectAfter;
 
   // Of the thread that reads the input.
@@ -89,7 +90,7 @@ public final class Chat {
   }
 
   public static void main(String[] args) throws IOException, InterruptedException {
-    // The text is UTF-8, whatever the locale says.
+    // What is read and written is UTF-8, whatever the locale says; Java reads its arguments as that says.
     FileOutputStream out = new FileOutputStream(FileDescriptor.out);
     System.setOut(new PrintStream(new BufferedOutputStream(out), false, UTF_8));
     System.setErr(new PrintStream(new FileOutputStream(FileDescriptor.err), true, UTF_8));
@@ -151,12 +152,16 @@ public final class Chat {
           }
         }
       }
+      if (clock() - since > MAX_BACKOFF) {
+        backoff = MIN_BACKOFF; // the connection was worth something
+      }
+      since = NEVER;
       long pause = reconnectAfter;
       if (pause == 0) {
-        pause = backoff;
+        pause = (long) (backoff * ThreadLocalRandom.current().nextDouble(0.8, 1.2));
         backoff = Math.min(2 * backoff, MAX_BACKOFF);
       }
-      Thread.sleep((long) (pause * ThreadLocalRandom.current().nextDouble(0.8, 1.2)));
+      Thread.sleep(pause);
       channel.enterIdle(); // ends gRPC's own backoff, which grows to two minutes
     }
   }
@@ -205,7 +210,7 @@ public final class Chat {
           place = epoch == null ? event.getSeq() : 0; // of a new order, all is still to come
           epoch = current;
         }
-        backoff = MIN_BACKOFF;
+        since = clock();
         update(() -> connected = true);
       }
       case EVENT_KIND_MESSAGE, EVENT_KIND_PROGRESS -> place = event.getSeq();
@@ -216,6 +221,11 @@ public final class Chat {
         answered(event);
       }
       case EVENT_KIND_MEMBERS, EVENT_KIND_ERROR -> answered(event);
+      case EVENT_KIND_GAP -> {
+        if (event.getGap().getLastMissed() != 0) {
+          place = event.getGap().getLastMissed();
+        }
+      }
       case EVENT_KIND_CLOSING ->
           reconnectAfter = Durations.toMillis(event.getClosing().getReconnectAfter());
       default -> {}
