@@ -182,20 +182,17 @@ def test_what_waits_is_bounded_if_it_is_asked(broker: Broker) -> None:
     """A hub that publishes only while it is not congested waits for it to settle, and then goes on."""
     room, name = Room(), new_room()
     broker.open(name, room)
-    published, pauses = 0, 0
-    for size in (0, 60_000):
-        text = "x" * size
-        for _ in range(400 if size else 1000):
-            with room.lock:
-                broker.publish(name, [Entry(Author("session", "ana", "key"), text, b"x", "")] * 100)
-            published += 100
-            if broker.congested:
-                pauses += 1
-                wait(broker)
-            assert not broker.congested
-    wait(broker)
+    published = 0
+    for text, times in [("x", 200), ("x" * 60_000, 5)]:
+        with room.lock:  # whatever answers later cannot answer now
+            for _ in range(times):
+                if not broker.congested:
+                    broker.publish(name, [Entry(Author("session", "ana", "key"), text, b"x", "")] * 100)
+                    published += 100
+            assert broker.congested != isinstance(broker, MemoryBroker)
+        wait(broker)
+        assert not broker.congested
     assert len(room.accepted_entries) == published
-    assert pauses == 0 or isinstance(broker, SqliteBroker)
 
 
 def test_rooms_have_an_order_each(broker: Broker) -> None:
