@@ -58,14 +58,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print it."""
-    matrix = config.stash[_MATRIX]
-    for language in LANGUAGES:
-        if language.missing:
-            matrix.missing(language.name, f"{language.name} needs {', '.join(language.missing)}")
-    if lines := matrix.lines():
-        terminalreporter.section("interop")
-        for line in lines:
-            terminalreporter.write_line(line)
+    terminalreporter.section("interop")
+    absent = [f"not here: {language.needed}" for language in LANGUAGES if language.missing]
+    for line in [*config.stash[_MATRIX].lines(), *absent]:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture
@@ -77,8 +73,7 @@ def matrix(pytestconfig: pytest.Config) -> Matrix:
 def built_or_not(language: Language) -> Language:
     """Return a language, built; or skip the test where its tools are missing, and fail it in CI."""
     if language.missing:
-        text = f"{language.name} needs {', '.join(language.missing)}"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(text)
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(language.needed)
     if language.fault:
         pytest.fail(language.fault)
     return language

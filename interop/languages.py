@@ -42,6 +42,11 @@ class Language:
         """Which tools are missing."""
         return [tool for tool in self.needs if not shutil.which(tool)]
 
+    @property
+    def needed(self) -> str:
+        """What is missing, as text."""
+        return f"{self.name} needs {', '.join(self.missing)}"
+
     @cached_property
     def fault(self) -> str:
         """Build the client, once; what went wrong, if anything did."""

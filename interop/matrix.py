@@ -17,11 +17,6 @@ class Matrix:
     def __init__(self) -> None:
         self.pairs: defaultdict[tuple[str, str], Count] = defaultdict(lambda: (0, 0))
         self.alone: defaultdict[tuple[str, str], Count] = defaultdict(lambda: (0, 0))
-        self.absent: dict[str, str] = {}
-
-    def missing(self, language: str, why: str) -> None:
-        """Note that a language takes no part."""
-        self.absent[language] = why
 
     def pair(self, speaker: str, listener: str, *, right: bool) -> None:
         """Count a case."""
@@ -52,7 +47,6 @@ class Matrix:
             *_table("speaks \\ hears", self.pairs),
             "",
             *_table("", self.alone),
-            *(f"not here: {why}" for why in self.absent.values()),
         ]
 
 

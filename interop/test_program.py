@@ -9,9 +9,21 @@ from signal import SIGKILL
 
 import pytest
 
+from tests.page.server import PageServer
+
 from .conftest import Run, Serve
 from .languages import BUILD_S, Language
 from .program import PATIENCE_S, Program
+
+
+async def two(serve: Serve, run: Run, language: Language) -> tuple[PageServer, Program, Program]:
+    """Bring two clients to a server."""
+    server = await serve()
+    bob = await run(language, server.grpc, name="bob")
+    ana = await run(language, server.grpc, name="ana")
+    await bob.is_in()
+    await ana.is_in()
+    return server, ana, bob
 
 
 async def test_lines_in_are_messages_out(serve: Serve, run: Run, language: Language) -> None:
@@ -50,11 +62,7 @@ async def test_a_pipe(serve: Serve, run: Run, language: Language) -> None:
 
 async def test_lines_that_do_not_fit(serve: Serve, run: Run, language: Language) -> None:
     """They are told on stderr, and skipped."""
-    server = await serve()
-    bob = await run(language, server.grpc, name="bob")
-    ana = await run(language, server.grpc, name="ana")
-    await bob.is_in()
-    await ana.is_in()
+    _, ana, bob = await two(serve, run, language)
     await ana.write(b'{"msg": "no end\n' + b'{"msg":"' + b"x" * 200_000 + b'"}\n' + b'\n{"msg":"hola"}\n')
     await ana.end_input()
     assert await ana.end() == 0
@@ -65,11 +73,7 @@ async def test_lines_that_do_not_fit(serve: Serve, run: Run, language: Language)
 
 async def test_leaving(serve: Serve, run: Run, language: Language) -> None:
     """It says goodbye, and is done when that is answered."""
-    server = await serve()
-    bob = await run(language, server.grpc, name="bob")
-    ana = await run(language, server.grpc, name="ana")
-    await bob.is_in()
-    await ana.is_in()
+    _, ana, bob = await two(serve, run, language)
     await ana.say({"msg": "hola"}, {"operacion": "leave", "id": "bye"}, {"msg": "not any more"})
     assert await ana.end() == 0
     assert [event["kind"] for event in ana.out if event.get("id") == "bye"] == ["EVENT_KIND_ACK"]
@@ -92,11 +96,7 @@ async def test_batches_of_ones_own(serve: Serve, run: Run, language: Language) -
 
 async def test_interrupted(serve: Serve, run: Run, language: Language) -> None:
     """Ctrl-C is a goodbye, connected or not."""
-    server = await serve()
-    bob = await run(language, server.grpc, name="bob")
-    ana = await run(language, server.grpc, name="ana")
-    await bob.is_in()
-    await ana.is_in()
+    server, ana, bob = await two(serve, run, language)
     ana.interrupt()
     assert await ana.end() == 130
     await bob.hears("ana left")

@@ -24,7 +24,7 @@ from .records import Came, Client, Door, Place, Present, Room, Went
 from .tcp_client import TcpCaller
 from .websocket_client import WebSocketCaller
 
-_RECOVERY_S = 40 * SCALE
+_RECOVERY_S = 20 * SCALE
 """How long everything may take, at the longest, to be well again after the last fault."""
 
 _TALK_PER_S = 20
