@@ -154,9 +154,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Who is here."""
+    """Who is here; ``more`` where the next event goes on with the list."""
 
     members: tuple[Member, ...]
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,10 +183,12 @@ class Gap(_message.Message):
     def __init__(self, first_missed: _Optional[int] = ..., last_missed: _Optional[int] = ..., reason: _Optional[_Union[GapReason, str]] = ...) -> None: ...
 
 class Members(_message.Message):
-    __slots__ = ("members",)
+    __slots__ = ("members", "more")
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     members: _containers.RepeatedCompositeFieldContainer[Member]
-    def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+    more: bool
+    def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., more: bool = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("session", "name", "since")

@@ -114,9 +114,9 @@ def _detail(detail: Detail) -> Object:
             return {"error": error}
         case Welcome(session, room, epoch, resumed, members):
             return {"welcome": _set(session=session, room=room, epoch=epoch, resumed=resumed, members=members)}
-        case Members(members):
+        case Members(members, more):
             shown = [_set(session=one.session, name=one.name, since=_timestamp(one.since_ns)) for one in members]
-            return {"members": _set(members=shown)}
+            return {"members": _set(members=shown, more=more)}
         case Gap(first, last, reason):
             return {"gap": _set(first_missed=_number(first), last_missed=_number(last), reason=_REASONS.get(reason))}
         case Closing(reason, reconnect_after_s):

@@ -189,6 +189,7 @@ def _fill_detail(message: pb.ConnectResponse, detail: Detail) -> None:
             )
         case Members():
             message.members.SetInParent()
+            message.members.more = detail.more
             for member in detail.members:
                 since = _timestamp(member.since_ns)
                 message.members.members.add(session=member.session, name=member.name, since=since)
@@ -232,7 +233,8 @@ def _read_detail(message: pb.ConnectResponse) -> Detail | None:
                 tuple(
                     Member(member.session, member.name, member.since.seconds * _NS + member.since.nanos)
                     for member in message.members.members
-                )
+                ),
+                message.members.more,
             )
         case "gap":
             gap = message.gap

@@ -39,7 +39,7 @@ DETAILS: st.SearchStrategy[Detail] = st.one_of(
     ACKS,
     st.builds(Error, st.sampled_from(ErrorCode), TEXTS, st.booleans(), SECONDS),
     st.builds(Gap, SEQS, SEQS, st.sampled_from(GapReason)),
-    st.builds(Members, st.lists(st.builds(Member, TEXTS, TEXTS, TIMES_NS), max_size=3).map(tuple)),
+    st.builds(Members, st.lists(st.builds(Member, TEXTS, TEXTS, TIMES_NS), max_size=3).map(tuple), st.booleans()),
     st.builds(Closing, TEXTS, SECONDS),
 )
 
