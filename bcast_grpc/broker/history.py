@@ -33,17 +33,20 @@ class Retention:
 class History:
     """The last messages of an order, without a hole, within the bounds of a ``Retention``.
 
+    How old a message is says the steady clock at its arrival. ``Event.time_ns`` is only shown.
+
     Attributes:
         head: the place of the last message that was added, kept or not.
     """
 
-    __slots__ = ("_bytes", "_events", "_gone", "_retention", "_sizes", "head")
+    __slots__ = ("_arrivals", "_bytes", "_events", "_gone", "_retention", "_sizes", "head")
 
     def __init__(self, retention: Retention, head: int = 0) -> None:
         self.head = head
         self._retention = retention
         self._events: list[Event] = []
         self._sizes: list[int] = []
+        self._arrivals: list[int] = []
         self._gone = 0  # how many of the first in the lists are kept no longer
         self._bytes = 0
 
@@ -55,11 +58,19 @@ class History:
         """The place of the oldest message that is kept; the one after ``head`` if none is."""
         return self.head - len(self) + 1
 
-    def extend(self, events: Sequence[Event]) -> None:
-        """Add the next messages of the order, and let go of as many as are too many. Cost: O(len(events))."""
+    def extend(self, events: Sequence[Event], now_ns: int) -> None:
+        """Add the next messages of the order, and drop as many of the oldest as are too many.
+
+        Cost: O(len(events)).
+
+        Args:
+            events: with the places that follow ``head``.
+            now_ns: when they arrived, by the steady clock; not before the ones before them.
+        """
         sizes = [wire_bytes(event) for event in events]
         self._events += events
         self._sizes += sizes
+        self._arrivals += [now_ns] * len(events)
         self._bytes += sum(sizes)
         self.head += len(events)
         retention = self._retention
@@ -87,9 +98,9 @@ class History:
         return self._events[begin:end]
 
     def expire(self, now_ns: int) -> None:
-        """Let go of what is too old."""
+        """Drop what is too old by the steady clock."""
         oldest_ns = now_ns - round(self._retention.age_s * _NS)
-        while len(self) and self._events[self._gone].time_ns < oldest_ns:
+        while len(self) and self._arrivals[self._gone] < oldest_ns:
             self._drop()
         self._compact()
 
@@ -101,39 +112,40 @@ class History:
         if self._gone == len(self._events) or (self._gone >= _COMPACT and 4 * self._gone >= len(self._events)):
             del self._events[: self._gone]
             del self._sizes[: self._gone]
+            del self._arrivals[: self._gone]
             self._gone = 0
 
 
 class Ids:
     """The ids that authors gave their messages, and the places of those: for a while, and not more than so many."""
 
-    __slots__ = ("_places", "_window_ns")
+    __slots__ = ("_known", "_window_ns")
 
     def __init__(self, retention: Retention) -> None:
         self._window_ns = round(retention.dedup_s * _NS)
-        self._places: OrderedDict[tuple[str, str], Place] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], tuple[Place, int]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._known)
 
     def find(self, key: str, id_: str, now_ns: int) -> Place | None:
-        """Return the place of an author's message with this id, if it is remembered."""
-        place = self._places.get((key, id_))
-        return place if place and place.time_ns > now_ns - self._window_ns else None
+        """Return the place of an author's message with this id, if it is remembered at ``now_ns``, a steady time."""
+        place, arrival_ns = self._known.get((key, id_), (None, 0))
+        return place if arrival_ns > now_ns - self._window_ns else None
 
-    def add(self, key: str, id_: str, place: Place) -> None:
-        """Remember an id."""
-        self._places[key, id_] = place
-        self._places.move_to_end((key, id_))
-        if len(self._places) > _MAX_IDS:
-            self._places.popitem(last=False)
+    def add(self, key: str, id_: str, place: Place, now_ns: int) -> None:
+        """Remember an id from ``now_ns`` on, a steady time."""
+        self._known[key, id_] = place, now_ns
+        self._known.move_to_end((key, id_))
+        if len(self._known) > _MAX_IDS:
+            self._known.popitem(last=False)
 
     def forget(self, key: str, id_: str) -> None:
         """Forget an id whose message got no place after all."""
-        self._places.pop((key, id_), None)
+        self._known.pop((key, id_), None)
 
     def expire(self, now_ns: int) -> None:
-        """Forget what is too old."""
+        """Forget what is too old by the steady clock."""
         oldest_ns = now_ns - self._window_ns
-        while self._places and next(iter(self._places.values())).time_ns <= oldest_ns:
-            self._places.popitem(last=False)
+        while self._known and next(iter(self._known.values()))[1] <= oldest_ns:
+            self._known.popitem(last=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from bcast_grpc.broker.base import Receiver
+from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.order import Order
 from bcast_grpc.events import Entry
@@ -20,9 +20,9 @@ class MemoryBroker:
     An order that everyone has left is kept as long as its history, for at most 1000 rooms: those left last.
     """
 
-    def __init__(self, retention: Retention | None = None, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, retention: Retention | None = None, clock: Clock | None = None) -> None:
         self._retention = retention or Retention()
-        self._now_ns = now_ns
+        self._clock = clock or Clock()
         self._open: dict[str, tuple[Order, Receiver]] = {}
         self._abandoned: OrderedDict[str, Order] = OrderedDict()
 
@@ -35,7 +35,7 @@ class MemoryBroker:
         """Go on with what is still kept, or begin a new order."""
         order = self._abandoned.pop(room, None)
         if order:
-            order.expire(self._now_ns())
+            order.expire(self._clock.now_ns())
         if not order or order.empty:
             order = Order.new(self._retention)
         self._open[room] = order, receiver
@@ -44,9 +44,9 @@ class MemoryBroker:
     def publish(self, room: str, entries: Sequence[Entry]) -> None:
         """Number the entries and hand them back before returning."""
         order, receiver = self._open[room]
-        entries, events, again = order.place(entries, self._now_ns())
+        entries, events, again, now_ns = order.place(entries, self._clock)
         if entries:
-            order.history.extend(events)
+            order.history.extend(events, now_ns)
             receiver.accepted(entries, events)
         for entry, place in again:
             receiver.repeated(entry, place)
@@ -58,7 +58,7 @@ class MemoryBroker:
     def forget(self, room: str) -> None:
         """Keep the order for those who come back."""
         order, _ = self._open.pop(room)
-        order.expire(self._now_ns())
+        order.expire(self._clock.now_ns())
         if order.empty:
             return
         self._abandoned[room] = order
@@ -67,7 +67,7 @@ class MemoryBroker:
 
     def expire(self) -> None:
         """Let go of what is too old, and of the orders of which nothing is left."""
-        now_ns = self._now_ns()
+        now_ns = self._clock.now_ns()
         for order, _ in self._open.values():
             order.expire(now_ns)
         for room, order in list(self._abandoned.items()):

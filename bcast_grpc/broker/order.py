@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Ids, Retention
 from bcast_grpc.events import Entry, Event, Kind, Place
 
@@ -18,11 +19,13 @@ class Placed(NamedTuple):
         entries: those that are new.
         events: the same with their places, in the same order.
         again: those that an author sent before, with the place that they have.
+        now_ns: when they arrived, by the steady clock.
     """
 
     entries: Sequence[Entry]
     events: Sequence[Event]
     again: Sequence[tuple[Entry, Place]]
+    now_ns: int
 
 
 @dataclass(slots=True)
@@ -49,8 +52,9 @@ class Order:
         """Begin an order."""
         return cls(secrets.token_hex(4), History(retention), Ids(retention))
 
-    def place(self, entries: Sequence[Entry], now_ns: int) -> Placed:
+    def place(self, entries: Sequence[Entry], clock: Clock) -> Placed:
         """Give each entry that is new the next place. Cost: O(len(entries))."""
+        now_ns, wall_ns = clock.now_ns(), clock.wall_ns()
         fresh: list[Entry] = []
         events: list[Event] = []
         again: list[tuple[Entry, Place]] = []
@@ -62,12 +66,12 @@ class Order:
                 if known:
                     again.append((entry, known))
                     continue
-                self.ids.add(author.key, id_, Place(seq + 1, now_ns))
+                self.ids.add(author.key, id_, Place(seq + 1, wall_ns), now_ns)
             seq += 1
             fresh.append(entry)
-            events.append(Event(Kind.MESSAGE, message, author, seq, now_ns, data))
+            events.append(Event(Kind.MESSAGE, message, author, seq, wall_ns, data))
         self.given = seq
-        return Placed(fresh, events, again)
+        return Placed(fresh, events, again, now_ns)
 
     def take_back(self, entries: Sequence[Entry]) -> None:
         """Undo ``place`` for all entries that were not accepted, the last ones of the order."""
@@ -77,7 +81,7 @@ class Order:
                 self.ids.forget(entry.author.key, entry.id)
 
     def expire(self, now_ns: int) -> None:
-        """Let go of what is too old."""
+        """Drop what is too old by the steady clock."""
         self.history.expire(now_ns)
         self.ids.expire(now_ns)
 

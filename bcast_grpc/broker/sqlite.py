@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from bcast_grpc.broker.base import Receiver
+from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Ids, Retention
 from bcast_grpc.broker.order import Order, Placed
 from bcast_grpc.broker.sqlite_file import connect, explained, own, plainly, prepare
@@ -73,18 +73,18 @@ class SqliteBroker:
     Args:
         path: the file; made if it is not there.
         retention: how much is kept, in memory and in the file.
-        now_ns: the time, in nanoseconds since 1970.
+        clock: ages in memory are measured by it.
 
     Raises:
         CannotOpen: it is no such file, is damaged, cannot be read or written, or another server uses it.
     """
 
-    def __init__(
-        self, path: str | Path, retention: Retention | None = None, now_ns: Callable[[], int] = time.time_ns
-    ) -> None:
+    def __init__(self, path: str | Path, retention: Retention | None = None, clock: Clock | None = None) -> None:
         self._path = Path(path)
         self._retention = retention or Retention()
-        self._now_ns = now_ns
+        self._clock = clock or Clock()
+        # What the file's times are measured by: the wall's time at the start, and from then on the steady clock's.
+        self._file_from_now_ns = self._clock.wall_ns() - self._clock.now_ns()
         self._rooms: dict[str, _Room] = {}
         self._left: OrderedDict[str, _Room] = OrderedDict()
         self._hub: AbstractContextManager[Any] = nullcontext()
@@ -122,7 +122,7 @@ class SqliteBroker:
         self._hub = receiver.lock
         known = self._left.pop(room, None)
         if known:
-            known.order.expire(self._now_ns())
+            known.order.expire(self._clock.now_ns())
         if not known or (known.order.empty and not known.waiting):
             try:
                 known = self._load(room)
@@ -135,7 +135,7 @@ class SqliteBroker:
     def publish(self, room: str, entries: Sequence[Entry]) -> None:
         """Number the entries; they are told when they are written."""
         known = self._rooms[room]
-        placed = known.order.place(entries, self._now_ns())
+        placed = known.order.place(entries, self._clock)
         size = sum(len(entry.message) + len(entry.data) for entry in entries)
         known.waiting += 1
         self._waiting += len(entries)
@@ -157,7 +157,7 @@ class SqliteBroker:
 
     def expire(self) -> None:
         """Let go of what is too old, in memory and in the file."""
-        now_ns = self._now_ns()
+        now_ns = self._clock.now_ns()
         for name, known in [*self._rooms.items(), *self._left.items()]:
             known.order.expire(now_ns)
             if known.order.empty and not known.receiver and not known.waiting:
@@ -200,7 +200,7 @@ class SqliteBroker:
                 self._failing = ""
             for job in jobs:
                 self._answer(job)
-        self._trim(self._now_ns(), self._at_hand())
+        self._trim(self._clock.now_ns(), self._at_hand())
 
     def _answer(self, job: _Job) -> None:
         try:
@@ -224,7 +224,7 @@ class SqliteBroker:
 
     def _accept(self, job: _Publish) -> None:
         known, placed = self._answered(job)
-        known.order.history.extend(placed.events)
+        known.order.history.extend(placed.events, placed.now_ns)
         if known.receiver:
             if placed.entries:
                 known.receiver.accepted(placed.entries, placed.events)
@@ -267,7 +267,7 @@ class SqliteBroker:
         ids: list[tuple[Any, ...]] = []
         writer.execute("BEGIN IMMEDIATE")
         try:
-            for known, (entries, events, _), *_ in publishes:
+            for known, (entries, events, *_), *_ in publishes:
                 if not entries:
                     continue
                 if known.name not in rows:
@@ -324,12 +324,13 @@ class SqliteBroker:
     def _trim(self, now_ns: int, at_hand: Sequence[_Room]) -> None:
         """Delete what is too old, and the rooms of which nothing is left."""
         writer = self._writer
-        ages = {"oldest": now_ns - round(self._retention.age_s * _NS)}
+        file_ns = now_ns + self._file_from_now_ns
+        ages = {"oldest": file_ns - round(self._retention.age_s * _NS)}
         try:
             writer.execute("BEGIN IMMEDIATE")
             for known in at_hand:
                 self._trim_room(known, known.row)
-            writer.execute("DELETE FROM known WHERE time_ns <= ?", (now_ns - round(self._retention.dedup_s * _NS),))
+            writer.execute("DELETE FROM known WHERE time_ns <= ?", (file_ns - round(self._retention.dedup_s * _NS),))
             if now_ns >= self._sweep_ns:  # the rooms that nobody was in lately
                 self._sweep_ns = now_ns + _SWEEP_NS
                 rows = {row for (row,) in writer.execute("SELECT id FROM room")} - {known.row for known in at_hand}
@@ -349,17 +350,19 @@ class SqliteBroker:
         if row is None:
             return _Room(name, Order.new(self._retention))
         id_, epoch, head = row
-        now_ns = self._now_ns()
+        now_ns = self._clock.now_ns()
+        file_ns = now_ns + self._file_from_now_ns
         events = list(self._read_events(id_, head))
         history = History(self._retention, events[0].seq - 1 if events else head)
-        history.extend(events)
+        for event in events:
+            history.extend([event], min(event.time_ns - self._file_from_now_ns, now_ns))
         history.expire(now_ns)
         ids = Ids(self._retention)
         for key, message_id, seq, time_ns in self._reader.execute(
             "SELECT key, id, seq, time_ns FROM known WHERE room = ? AND time_ns > ? ORDER BY time_ns, seq",
-            (id_, now_ns - round(self._retention.dedup_s * _NS)),
+            (id_, file_ns - round(self._retention.dedup_s * _NS)),
         ):
-            ids.add(key, message_id, Place(seq, time_ns))
+            ids.add(key, message_id, Place(seq, time_ns), min(time_ns - self._file_from_now_ns, now_ns))
         order = Order(epoch, history, ids)
         if order.empty:
             return _Room(name, Order.new(self._retention))

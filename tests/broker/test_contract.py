@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.order import Order
@@ -26,24 +27,34 @@ from bcast_grpc.events import Author, Entry, Event, Place
 
 
 @dataclass
-class Clock:
-    """The time, which passes when it is told to."""
+class ManualClock(Clock):
+    """The time, which passes when it is told to; the wall's may step."""
 
-    now_ns: int = field(default_factory=time.time_ns)
+    steady_ns: int = 5_000_000_000_000
+    shown_ns: int = field(default_factory=time.time_ns)
 
-    def __call__(self) -> int:
-        """Return it."""
-        return self.now_ns
+    def now_ns(self) -> int:
+        """Return what all is measured by."""
+        return self.steady_ns
+
+    def wall_ns(self) -> int:
+        """Return what is shown."""
+        return self.shown_ns
 
     def pass_s(self, seconds: float) -> None:
         """Let it pass."""
-        self.now_ns += round(seconds * 1e9)
+        self.steady_ns += round(seconds * 1e9)
+        self.step_s(seconds)
+
+    def step_s(self, seconds: float) -> None:
+        """Set the wall's clock forward, or back."""
+        self.shown_ns += round(seconds * 1e9)
 
 
 class Make(Protocol):
     """Makes a broker; with the same place it has what another one kept there."""
 
-    def __call__(self, place: Path, retention: Retention, clock: Clock) -> Broker:
+    def __call__(self, place: Path, retention: Retention, clock: ManualClock) -> Broker:
         """Make it."""
 
 
@@ -107,13 +118,13 @@ def kind(request: pytest.FixtureRequest) -> BrokerKind:
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> ManualClock:
     """The brokers' time."""
-    return Clock()
+    return ManualClock()
 
 
 @pytest.fixture
-def broker(kind: BrokerKind, tmp_path: Path, clock: Clock) -> Iterator[Broker]:
+def broker(kind: BrokerKind, tmp_path: Path, clock: ManualClock) -> Iterator[Broker]:
     """A broker with nothing in it."""
     broker = kind.make(tmp_path, KEEPING, clock)
     yield broker
@@ -169,13 +180,13 @@ def test_entries_come_back_as_they_were(broker: Broker) -> None:
     assert room.accepted_entries == [(1, entry)]
 
 
-def test_acceptance_has_a_time(broker: Broker, clock: Clock) -> None:
+def test_acceptance_has_a_time(broker: Broker, clock: ManualClock) -> None:
     """In nanoseconds since 1970."""
     room, name = Room(), new_room()
     broker.open(name, room)
     broker.publish(name, entries("a"))
     wait(broker)
-    assert [event.time_ns for event in room.events] == [clock.now_ns]
+    assert [event.time_ns for event in room.events] == [clock.wall_ns()]
 
 
 def test_what_waits_is_bounded_if_it_is_asked(broker: Broker) -> None:
@@ -280,7 +291,7 @@ def test_history_is_there_before_the_room_is_told(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-def test_history_is_bounded_in_messages(kind: BrokerKind, tmp_path: Path, clock: Clock, reopened: bool) -> None:
+def test_history_is_bounded_in_messages(kind: BrokerKind, tmp_path: Path, clock: ManualClock, reopened: bool) -> None:
     """The last ones are kept."""
     with opened(kind, tmp_path, clock, Retention(3, 1 << 20, 60, 10)) as reopen:
         room, broker = Room(), reopen()
@@ -294,7 +305,7 @@ def test_history_is_bounded_in_messages(kind: BrokerKind, tmp_path: Path, clock:
         assert kept(order) == room.events[-3:]
 
 
-def test_history_is_bounded_in_bytes(kind: BrokerKind, tmp_path: Path, clock: Clock) -> None:
+def test_history_is_bounded_in_bytes(kind: BrokerKind, tmp_path: Path, clock: ManualClock) -> None:
     """As many of the last ones as fit."""
     with opened(kind, tmp_path, clock, Retention(1000, 10_000, 60, 10)) as reopen:
         room, broker = Room(), reopen()
@@ -305,7 +316,7 @@ def test_history_is_bounded_in_bytes(kind: BrokerKind, tmp_path: Path, clock: Cl
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-def test_history_is_bounded_in_age(kind: BrokerKind, tmp_path: Path, clock: Clock, reopened: bool) -> None:
+def test_history_is_bounded_in_age(kind: BrokerKind, tmp_path: Path, clock: ManualClock, reopened: bool) -> None:
     """What is too old goes, whether somebody is there or not; when all has gone, the next order has a new epoch."""
     with opened(kind, tmp_path, clock, KEEPING) as reopen:
         room, broker = Room(), reopen()
@@ -333,7 +344,7 @@ def test_history_is_bounded_in_age(kind: BrokerKind, tmp_path: Path, clock: Cloc
         assert (later.history.head, kept(later)) == (0, [])
 
 
-def test_an_order_with_somebody_there_never_ends(broker: Broker, clock: Clock) -> None:
+def test_an_order_with_somebody_there_never_ends(broker: Broker, clock: ManualClock) -> None:
     """When nothing is kept any more, places go on rising."""
     room, name = Room(), new_room()
     order = broker.open(name, room)
@@ -383,7 +394,7 @@ def test_ids_are_each_rooms_own(broker: Broker) -> None:
     assert [len(room.events) for _, room in rooms] == [1, 1]
 
 
-def test_ids_are_remembered_for_a_while(broker: Broker, clock: Clock) -> None:
+def test_ids_are_remembered_for_a_while(broker: Broker, clock: ManualClock) -> None:
     """After ``dedup_s`` an id is as good as new."""
     room, name = Room(), new_room()
     broker.open(name, room)
@@ -410,11 +421,83 @@ def test_ids_are_remembered_when_all_have_left(broker: Broker) -> None:
     assert [place.seq for _, place in room.repeated_entries] == [1]
 
 
+# --- a clock that is set
+
+
+@pytest.mark.parametrize("step_s", [200, -200, 1e9, -1e9])
+def test_a_step_of_the_walls_clock_makes_no_retry_new(broker: Broker, clock: ManualClock, step_s: float) -> None:
+    """An id is remembered for as long as ``dedup-s`` says, whatever the system's clock is set to meanwhile."""
+    room, name = Room(), new_room()
+    broker.open(name, room)
+    broker.publish(name, entries("a"))
+    clock.step_s(step_s)
+    clock.pass_s(9)
+    broker.expire()
+    broker.publish(name, entries("a"))
+    wait(broker)
+    assert ([event.seq for event in room.events], [place.seq for _, place in room.repeated_entries]) == ([1], [1])
+
+
+@pytest.mark.parametrize("step_s", [3700, -3700])
+def test_a_step_of_the_walls_clock_drops_no_history(broker: Broker, clock: ManualClock, step_s: float) -> None:
+    """Messages are kept for as long as ``history-age-s`` says, in a room with somebody in it and in one without."""
+    left, name = new_room(), new_room()
+    for each in (left, name):
+        room = Room()
+        order = broker.open(each, room)
+        broker.publish(each, entries("a"))
+    wait(broker)
+    broker.forget(left)
+    clock.step_s(step_s)
+    broker.expire()
+    wait(broker)
+    assert kept(order) == room.events
+    assert [event.message for event in kept(broker.open(left, Room()))] == ["ana: a"]
+
+
+def test_a_step_back_keeps_nothing_for_longer(broker: Broker, clock: ManualClock) -> None:
+    """After ``dedup-s`` an id is new, after ``history-age-s`` a message is dropped, though the wall clock is behind."""
+    room, name = Room(), new_room()
+    order = broker.open(name, room)
+    broker.publish(name, entries("a"))
+    wait(broker)
+    clock.step_s(-3700)
+    clock.pass_s(11)
+    broker.publish(name, entries("a"))
+    wait(broker)
+    assert ([event.seq for event in room.events], room.repeated_entries) == ([1, 2], [])
+    clock.pass_s(55)
+    broker.expire()
+    assert [event.seq for event in kept(order)] == [2]
+    clock.pass_s(10)
+    broker.expire()
+    assert kept(order) == []
+
+
+@pytest.mark.parametrize("step_s", [3700, -3700])
+def test_what_comes_after_a_step_is_measured_as_well(broker: Broker, clock: ManualClock, step_s: float) -> None:
+    """Messages from before and after a step are each dropped at their own age."""
+    room, name = Room(), new_room()
+    order = broker.open(name, room)
+    broker.publish(name, entries("a"))
+    wait(broker)
+    clock.pass_s(30)
+    clock.step_s(step_s)
+    broker.publish(name, entries("b"))
+    wait(broker)
+    clock.pass_s(31)
+    broker.expire()
+    assert [event.seq for event in kept(order)] == [2]
+    clock.pass_s(30)
+    broker.expire()
+    assert kept(order) == []
+
+
 # --- another process
 
 
 @contextmanager
-def opened(kind: BrokerKind, place: Path, clock: Clock, retention: Retention) -> Iterator[Callable[[], Broker]]:
+def opened(kind: BrokerKind, place: Path, clock: ManualClock, retention: Retention) -> Iterator[Callable[[], Broker]]:
     """Give what makes a broker in place of the last one, which is closed."""
     brokers: list[Broker] = []
 
@@ -429,7 +512,7 @@ def opened(kind: BrokerKind, place: Path, clock: Clock, retention: Retention) ->
         broker.close()
 
 
-def test_a_durable_order_survives(kind: BrokerKind, tmp_path: Path, clock: Clock) -> None:
+def test_a_durable_order_survives(kind: BrokerKind, tmp_path: Path, clock: ManualClock) -> None:
     """Epoch, places, history and ids are there in the next process; without a store the order begins anew."""
     with opened(kind, tmp_path, clock, KEEPING) as reopen:
         room, broker = Room(), reopen()
@@ -458,7 +541,7 @@ def test_a_durable_order_survives(kind: BrokerKind, tmp_path: Path, clock: Clock
 def test_whatever_is_published_every_room_has_it_once_and_in_order(name: str, publishes: list[tuple[int, int]]) -> None:
     """However publishes of several rooms interleave, each room has its own entries, in the places 1, 2, 3."""
     with TemporaryDirectory() as place:
-        broker = BROKERS[name].make(Path(place), KEEPING, Clock())
+        broker = BROKERS[name].make(Path(place), KEEPING, ManualClock())
         rooms = [(new_room(), Room()) for _ in range(3)]
         for room_name, room in rooms:
             broker.open(room_name, room)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 
-from .test_contract import Clock, Room, entries
+from .test_contract import ManualClock, Room, entries
 
 NOTHING = Retention(messages=0, bytes=0, age_s=0, dedup_s=0)
 
@@ -40,7 +40,7 @@ def test_where_nothing_is_kept_a_forgotten_room_begins_a_new_epoch() -> None:
 
 def test_nothing_is_kept_for_ever() -> None:
     """Rooms that everyone has left go when they are too old, and before that when there are too many."""
-    clock = Clock()
+    clock = ManualClock()
     broker = MemoryBroker(Retention(age_s=60, dedup_s=10), clock)
     for number in range(1500):
         broker.open(f"room {number}", Room())

@@ -12,7 +12,7 @@ import pytest
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.errors import ErrorCode
 
-from .test_contract import KEEPING, Clock, Room, entries, wait
+from .test_contract import KEEPING, ManualClock, Room, entries, wait
 
 
 class Faulty:
@@ -40,7 +40,7 @@ class Faulty:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[SqliteBroker]:
     """One in a new file."""
-    broker = SqliteBroker(tmp_path / "store", KEEPING, Clock())
+    broker = SqliteBroker(tmp_path / "store", KEEPING, ManualClock())
     yield broker
     broker.close()
 
