@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.names import check_name, check_room, shortened
 from bcast_grpc.errors import CallError, ErrorCode, RequestError
 from bcast_grpc.events import Kind, Position
 
@@ -20,9 +20,7 @@ _NOTICES = {
     "left": Kind.LEFT,
     "progress": Kind.PROGRESS,
 }
-_SHOWN = 64
 _SEQ = re.compile("[0-9]{1,18}")
-_CONTROLS = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def read_hello(pairs: Iterable[tuple[str, str]], limits: Limits, prefix: str = "
         prefix: what the keys begin with at this door, for the errors' texts.
 
     Raises:
-        CallError: ``METADATA_INVALID``, naming the key and what it takes; ``NAME_INVALID``.
+        CallError: ``METADATA_INVALID`` or ``NAME_INVALID``, naming the key and what it takes.
     """
     given: dict[str, str] = {}
     for key, value in pairs:
@@ -70,14 +68,9 @@ def read_hello(pairs: Iterable[tuple[str, str]], limits: Limits, prefix: str = "
         if key in given:
             raise _invalid(f"{prefix}{key}: given twice; it takes one value")
         given[key] = value
-    if name := given.get("name", ""):
-        try:
-            check_name(name, limits)
-        except RequestError as error:
-            raise CallError(error.code, f"{prefix}name: {error.reason}") from None
     return Hello(
-        name=name,
-        room=_read_room(given.get("room", DEFAULT_ROOM), limits, prefix),
+        name=_read_label("name", given, check_name, limits, prefix) if given.get("name") else "",
+        room=_read_label("room", given, check_room, limits, prefix) if "room" in given else DEFAULT_ROOM,
         client=_read_client(given.get("client", ""), limits, prefix),
         kinds=_read_events(given.get("events", "left"), prefix),
         batch=_read_flag("batch", given, prefix),
@@ -87,37 +80,13 @@ def read_hello(pairs: Iterable[tuple[str, str]], limits: Limits, prefix: str = "
     )
 
 
-def check_name(name: str, limits: Limits) -> None:
-    """Check a client's name.
-
-    Raises:
-        RequestError: ``NAME_INVALID``.
-    """
-    if fault := _label_fault(name, limits.max_name):
-        raise RequestError(ErrorCode.NAME_INVALID, fault)
-
-
-def shortened(text: str) -> str:
-    """Return as much of what a client wrote as an error's text should repeat."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def _label_fault(label: str, max_characters: int) -> str:
-    """Say why ``label`` is no name for a client or a room; nothing if it is one."""
-    if not label.strip():
-        return f"{shortened(label)!r} is blank; it takes 1 to {max_characters} characters"
-    if len(label) > max_characters:
-        return f"{len(label)} characters; it takes 1 to {max_characters}"
-    for character in label:
-        if unicodedata.category(character) in _CONTROLS:
-            return f"holds the control character U+{ord(character):04X}; it takes 1 to {max_characters} others"
-    return ""
-
-
-def _read_room(room: str, limits: Limits, prefix: str) -> str:
-    if fault := _label_fault(room, limits.max_room):
-        raise _invalid(f"{prefix}room: {fault}")
-    return room
+def _read_label(
+    key: str, given: dict[str, str], check: Callable[[str, Limits], str], limits: Limits, prefix: str
+) -> str:
+    try:
+        return check(given[key], limits)
+    except RequestError as error:
+        raise CallError(error.code, f"{prefix}{key}: {error.reason}") from None
 
 
 def _read_client(client: str, limits: Limits, prefix: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec
-from bcast_grpc.core.hello import Hello, check_name, shortened
+from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.member import Member
+from bcast_grpc.core.names import check_name, shortened
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.errors import BcastError, CallError, ErrorCode, RequestError
 from bcast_grpc.events import Author, Entry, Event, Request, relayed, utf8_bytes
@@ -150,10 +151,10 @@ class Session:
             self._answers += [notices.error(error, entry.id) for entry in entries]
 
     def _join(self, request: Request) -> None:
-        check_name(request.msg, self._hub.limits)
-        self._hub.rename(self._room, self._member, request.msg)
+        name = check_name(request.msg, self._hub.limits)
+        self._hub.rename(self._room, self._member, name)
         if request.id:
-            self._answers.append(notices.done(f"your name is {request.msg}", self.epoch, request.id))
+            self._answers.append(notices.done(f"your name is {name}", self.epoch, request.id))
 
     def _leave(self, request: Request) -> None:
         answers, self._answers = self._answers, []

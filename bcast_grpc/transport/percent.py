@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-from bcast_grpc.core.hello import shortened
+from bcast_grpc.core.names import shortened
 from bcast_grpc.errors import CallError, ErrorCode
 
 _BROKEN = re.compile("%(?![0-9A-Fa-f]{2})")

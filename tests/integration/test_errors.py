@@ -32,6 +32,9 @@ EVENT_ERRORS = [
     pytest.param(pb.ConnectRequest(operacion="join", msg="a\nb"), pb.ERROR_CODE_NAME_INVALID, id="line break in name"),
     pytest.param(pb.ConnectRequest(operacion="join", msg="\x1b[2J"), pb.ERROR_CODE_NAME_INVALID, id="escape in name"),
     pytest.param(pb.ConnectRequest(operacion="join", msg="\x85"), pb.ERROR_CODE_NAME_INVALID, id="C1 in name"),
+    pytest.param(pb.ConnectRequest(operacion="join", msg=" "), pb.ERROR_CODE_NAME_INVALID, id="blank name"),
+    pytest.param(pb.ConnectRequest(operacion="join", msg="\ufeff"), pb.ERROR_CODE_NAME_INVALID, id="invisible name"),
+    pytest.param(pb.ConnectRequest(operacion="join", msg="a\u202e"), pb.ERROR_CODE_NAME_INVALID, id="override in name"),
     pytest.param(pb.ConnectRequest(msg="hola", id="x" * 129), pb.ERROR_CODE_MALFORMED, id="long id"),
     pytest.param(pb.ConnectRequest(operacion="who", id="é" * 65), pb.ERROR_CODE_MALFORMED, id="long id in bytes"),
 ]
@@ -66,6 +69,10 @@ BAD_NAMES = [
     pytest.param("a%00b", id="NUL"),
     pytest.param("%1B[2J", id="escape"),
     pytest.param("%C2%85", id="C1"),
+    pytest.param("%20", id="blank"),
+    pytest.param("%E2%80%8B", id="zero width"),
+    pytest.param("%E3%85%A4", id="filler"),
+    pytest.param("%E2%80%AEana", id="right to left"),
 ]
 
 
@@ -281,6 +288,47 @@ async def test_name_invalid(door: LocalDoor, name: str) -> None:
         await door.publish_in_vain("hola", pairs=pairs),
     ):
         check(ending, StatusCode.INVALID_ARGUMENT, "NAME_INVALID")
+
+
+@pytest.mark.parametrize("room", ["%20", "%E2%80%8B", "%E3%85%A4", "%E2%A0%80", "%C2%AD", "%EF%BB%BF", "dev%E2%80%AE"])
+async def test_a_room_that_cannot_be_seen(doors: LocalDoor, room: str) -> None:
+    """Or that directs text: it is refused at every door."""
+    pairs: list[Pair] = [("bcast-room", room)]
+    for ending in (
+        await doors.open(pairs=pairs).end(),
+        await doors.open_reader(pairs=pairs).end(),
+        await doors.publish_in_vain("hola", pairs=pairs),
+    ):
+        check(ending, StatusCode.INVALID_ARGUMENT, "NAME_INVALID")
+        assert "bcast-room: " in ending.text
+    browser = await doors.browse(f"?room={room}")
+    assert [event["error"]["code"] for event in await browser.end()] == ["ERROR_CODE_NAME_INVALID"]
+    assert browser.closed[0] == 4005
+
+
+async def test_names_that_look_the_same_are_the_same(doors: LocalDoor) -> None:
+    """However they were typed: composed or not, with blanks around them or not, at every door, in every answer."""
+    ana = await doors.connect("ana", room="caf\u00e9", events="all")
+    welcome = await ana.hear()
+    bob = await doors.connect("jose\u0301 ", room=" cafe\u0301\u3000", events="welcome")
+    assert welcome.welcome.room == (await bob.hear()).welcome.room == "caf\u00e9"
+    assert dict(await bob.call.initial_metadata())["bcast-room"] == "caf%C3%A9"
+    assert (await ana.hear()).message == "jos\u00e9 joined"
+    browser = await doors.browse("?room=%EF%BB%BFcafe%CC%81&events=none")
+    assert browser.headers["bcast-room"] == "caf%C3%A9"
+    reader = await doors.subscribe(room="cafe\u0301", events="none")
+    await doors.publish("hola", name="eva ", room="caf\u00e9 ")
+    for peer in (ana, bob, reader):
+        assert (await peer.hear()).message == "eva: hola"
+    assert (await browser.hear())["sender"] == "eva"
+    await bob.ask("join", "\u200bnoe\u0308l", id="1")
+    answer = await bob.answer("1")
+    assert answer.message == "your name is no\u00ebl"
+    renamed = await ana.hear()
+    assert (renamed.sender, renamed.message) == ("no\u00ebl", "jos\u00e9 is now no\u00ebl")
+    plain = await doors.plug()
+    await plain.send({"operacion": "join", "msg": "cafe\u0301 ", "id": "1"})
+    assert (await plain.hear())["message"] == "your name is caf\u00e9"
 
 
 async def test_nobody_notices_who_was_not_let_in(door: LocalDoor) -> None:

@@ -1,0 +1,103 @@
+"""What names of clients and rooms are made of: two that look the same should be the same."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.errors import ErrorCode, RequestError
+
+_SHOWN = 64
+_CONTROLS = frozenset({"Cc", "Zl", "Zp", "Cs"})
+_NFC_SHRINKS_BY = 4  # no character decomposes into more than four
+
+# Embedding, overriding and isolating the direction, which reaches into the text around the name.
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+# Blank, though Unicode files them under letters and symbols: fillers of Hangul and Braille, of hieroglyphs and notes,
+# and the place of an object that is not there.
+_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc\U00013441\U00013442\U0001d159")
+
+# Unassigned, and to be ignored where nothing is known of them. Other unassigned characters may be new emoji.
+_IGNORABLE = (range(0x2065, 0x2066), range(0xFDD0, 0xFDF0), range(0xFFF0, 0xFFF9), range(0xE0000, 0xE1000))
+
+# At the end of a name these change nothing that is seen. Joiners, variation selectors and tags do, and stay.
+_SPACES = "".join(map(chr, (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)))
+_BLANK_AT_ENDS = _SPACES + "\u00ad\u061c\u180e\u200b\u200e\u200f\u2060\u2800\u3164\ufeff\uffa0"
+
+
+def check_name(name: str, limits: Limits) -> str:
+    """Return a client's name as it is kept: in NFC, without blanks at its ends.
+
+    Raises:
+        RequestError: ``NAME_INVALID``.
+    """
+    return _check(name, limits.max_name, ErrorCode.NAME_INVALID)
+
+
+def check_room(room: str, limits: Limits) -> str:
+    """Return a room's name as it is kept: in NFC, without blanks at its ends.
+
+    Raises:
+        RequestError: ``NAME_INVALID`` where nothing of it can be seen, or where it directs text; else
+            ``METADATA_INVALID``.
+    """
+    return _check(room, limits.max_room, ErrorCode.METADATA_INVALID)
+
+
+def shortened(text: str) -> str:
+    """Return as much of what a client wrote as an error's text should repeat."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _check(label: str, most: int, unfit: ErrorCode) -> str:
+    kept = label.strip(_BLANK_AT_ENDS)
+    if len(kept) > most * _NFC_SHRINKS_BY:  # so that no long text is normalised only to be refused
+        raise RequestError(unfit, f"{len(kept)} characters; it takes 1 to {most}")
+    for character in kept:
+        if unicodedata.category(character) in _CONTROLS:
+            raise RequestError(
+                unfit, f"holds the control character U+{ord(character):04X}; it takes 1 to {most} others"
+            )
+    kept = unicodedata.normalize("NFC", kept)
+    if fault := _invisibility(label, kept, most) or _direction(kept):
+        raise RequestError(ErrorCode.NAME_INVALID if label else unfit, fault)
+    if len(kept) > most:
+        raise RequestError(unfit, f"{len(kept)} characters; it takes 1 to {most}")
+    return kept
+
+
+def _invisibility(label: str, kept: str, most: int) -> str:
+    """Say that nothing of a label can be seen, where that is so."""
+    if any(map(_is_visible, kept)):
+        return ""
+    takes = f"it takes 1 to {most} characters"
+    if not label.strip():
+        return f"{shortened(label)!r} is blank; {takes}"
+    example = next(character for character in label if not character.isspace())
+    return f"nothing of it can be seen ({_named(example)}); {takes}, at least one of them visible"
+
+
+def _direction(kept: str) -> str:
+    """Say that a label directs the text around it, where that is so."""
+    return next(
+        (
+            f"holds {_named(character)}, which changes the direction of text; leave it out"
+            for character in kept
+            if character in _DIRECTIONS
+        ),
+        "",
+    )
+
+
+def _is_visible(character: str) -> bool:
+    category, code = unicodedata.category(character), ord(character)
+    if character in _FILLERS:
+        return False
+    if category == "Cn":
+        return code & 0xFFFE != 0xFFFE and not any(code in ignorable for ignorable in _IGNORABLE)
+    return category[0] in "LNPS" or category == "Co"
+
+
+def _named(character: str) -> str:
+    return f"U+{ord(character):04X} {unicodedata.name(character, '')}".strip()
