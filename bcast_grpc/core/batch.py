@@ -126,16 +126,20 @@ class View(NamedTuple):
         own_key: its own key, if it is one of the authors.
         own_messages: whether it is to see its own messages.
         kinds: which kinds it is to see; None where it makes no difference.
+        skip_notices: how many runs came before it is to be given notices, where those are more than ``skip``.
     """
 
     skip: int = 0
     own_key: str | None = None
     own_messages: bool = False
     kinds: frozenset[Kind] | None = None
+    skip_notices: int = 0
 
     def shows(self, place: int, run: Run) -> bool:
         """Say whether the run in the ``place`` is to be seen."""
         if place < self.skip or (self.kinds is not None and run.kind not in self.kinds):
+            return False
+        if place < self.skip_notices and run.kind is not Kind.MESSAGE:
             return False
         return run.author.key != self.own_key or (self.own_messages and run.kind is Kind.MESSAGE)
 
@@ -182,7 +186,7 @@ class Batch:
         return codec.join(frames)
 
     def _places(self, view: View) -> Sequence[int]:
-        skip, own_key, own_messages, kinds = view
+        skip, own_key, own_messages, kinds, _ = view
         if kinds is not None or own_messages:
             return [place for place, run in enumerate(self.runs) if view.shows(place, run)]
         if own_key is not None:

@@ -16,8 +16,6 @@ from bcast_grpc.events import Author, Event, Kind
 
 logger = logging.getLogger(__name__)
 
-MESSAGES_ONLY = frozenset({Kind.MESSAGE})
-
 _IN_ORDER = frozenset({Kind.MESSAGE, Kind.PROGRESS})
 """What would be wrong ahead of messages that are still to come: a place to resume from would skip them."""
 
@@ -35,8 +33,8 @@ class Member:
         policy: what becomes of it when its queue is full.
         since_ns: since when it is connected, in nanoseconds since 1970.
         start: the number of the first run that it is to get.
-        notices_from: the number of the first run that may be a notice for it, where that is after ``start``: notices
-            from before it came may still be behind messages that the broker has not answered.
+        notices_from: the number of the first run that may be a notice for it: notices from before it came may still be
+            behind messages that the broker has not answered.
         arrival: the room's head when it came.
         round: the flush that set its writer off, until that has written everything; 0: none.
         replay: how far it has been fed from the history, until it is level with the others.
@@ -45,7 +43,7 @@ class Member:
 
     author: Author
     outbox: Outbox
-    kinds: frozenset[Kind] = MESSAGES_ONLY
+    kinds: frozenset[Kind] = frozenset({Kind.MESSAGE})
     echo: bool = False
     reader: bool = False
     policy: SlowPolicy = SlowPolicy.DISCONNECT

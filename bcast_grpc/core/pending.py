@@ -41,10 +41,15 @@ class Pending:
         """Whether the next flush has enough to take."""
         return self._messages >= self._batch_messages or self._bytes >= self.batch_bytes
 
+    @property
+    def end(self) -> int:
+        """The number of the next run that begins."""
+        return self.first + len(self._runs)
+
     def mark(self) -> int:
         """Draw a line: return the number of the first run that comes after it."""
         self._growing = False
-        return self.first + len(self._runs)
+        return self.end
 
     def append(self, run: Run) -> None:
         """Add a complete run."""
@@ -71,10 +76,10 @@ class Pending:
         self._growing = True
         self._messages += len(entries)
 
-    def take(self, at_most: int | None = None) -> list[Run]:
-        """Take the runs of the next flush, a number ``at_most``."""
+    def take(self) -> list[Run]:
+        """Take the runs of the next flush."""
         count = messages = size = 0
-        for run in self._runs[:at_most]:
+        for run in self._runs:
             if count and (messages + len(run.events) > self._batch_messages or size + run.bytes > self.batch_bytes):
                 break
             count += 1

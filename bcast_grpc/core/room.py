@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import NamedTuple
@@ -15,11 +15,12 @@ from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
 from bcast_grpc.core.clock import FlushClock, Scheduler
 from bcast_grpc.core.limits import Limits, SlowPolicy
-from bcast_grpc.core.member import MESSAGES_ONLY, Member
+from bcast_grpc.core.member import Member
 from bcast_grpc.core.pending import Pending
 from bcast_grpc.core.replay import Replay, Replays
+from bcast_grpc.core.roster import Roster
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
-from bcast_grpc.events import Ack, Author, Entry, Event, GapReason, Kind, Place, Position
+from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, GapReason, Kind, Place, Position
 
 
 class _Tally(NamedTuple):
@@ -43,8 +44,7 @@ class Room:
 
     def __init__(self, name: str, broker: Broker, scheduler: Scheduler, limits: Limits, lock: threading.RLock) -> None:
         self.name = name
-        self.members: dict[str, Member] = {}
-        self._clients: dict[tuple[str, bool], Member] = {}
+        self._roster = Roster()
         self._answerers: dict[str, Callable[[Sequence[Event]], None]] = {}
         self._broker = broker
         self._ended = False
@@ -52,7 +52,6 @@ class Room:
         self._limits = limits
         self._clock = FlushClock(scheduler, self._flush, self._count_pending, lock)
         self._pending = Pending(limits.batch_messages, limits.batch_bytes(1))
-        self._notice_marks: deque[int] = deque()
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
         self._order = broker.open(name, self)
@@ -69,6 +68,11 @@ class Room:
     def lock(self) -> threading.RLock:
         """The hub's."""
         return self._lock
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """Who is here, by public session id."""
+        return self._roster.by_session
 
     @property
     def head(self) -> Position:
@@ -101,9 +105,8 @@ class Room:
             after: where it wants to go on: it gets what came after that, or a ``GAP`` for what is not kept.
             history: otherwise: how many of the last messages it gets.
         """
-        self.members[member.author.session] = member
+        self._roster.add(member)
         self._pending.batch_bytes = self._limits.batch_bytes(len(self.members))
-        self._clients[member.author.key, member.reader] = member
         member.start = self._pending.mark()
         member.notices_from = inf
         self._broker.settle(partial(self._give_notices, member))
@@ -117,10 +120,7 @@ class Room:
     def _give_notices(self, member: Member) -> None:
         """Give a client notices from now on: it came when the broker was asked what it has answered now."""
         with self._lock:
-            mark = self._pending.mark()
-            member.notices_from = mark if mark > member.start else 0
-            if member.notices_from:
-                self._notice_marks.append(mark)  # no flush is to hold both what is for it and what is not
+            member.notices_from = self._pending.end
 
     def _begin_replay(self, member: Member, after: Position | None, history: int) -> Event | None:
         """Have a client fed from the history, if it wants to; return the ``GAP`` that it is to be told of first."""
@@ -170,16 +170,14 @@ class Room:
 
     def replaced_by(self, member: Member) -> Member | None:
         """Return the member with the same ``bcast-client``, whose place ``member`` would take."""
-        return self._clients.get((member.author.key, member.reader))
+        return self._roster.with_client(member.author.key, reader=member.reader)
 
     def remove(self, member: Member) -> bool:
         """Let a client out; return False if it was out already."""
-        if self.members.get(member.author.session) is not member:
+        if not self._roster.remove(member):
             return False
-        del self.members[member.author.session]
         self._pending.batch_bytes = self._limits.batch_bytes(max(1, len(self.members)))
         self._fed_no_more(member)
-        del self._clients[member.author.key, member.reader]
         return True
 
     def attach(self, author: Author, answer: Callable[[Sequence[Event]], None]) -> None:
@@ -192,11 +190,12 @@ class Room:
 
     def tell(self, notice: Event) -> None:
         """Put a notice behind what was published before it, for everyone else who wants its kind."""
-        self._broker.settle(partial(self._append, notice))
+        if self._roster.wants(notice.kind, notice.author):  # who comes later is not told of it
+            self._broker.settle(partial(self._append, notice))
 
     def report_progress(self) -> None:
         """Tell every client that wants to know how far the order has come."""
-        if any(Kind.PROGRESS in member.kinds for member in self.members.values()):
+        if self._roster.wants(Kind.PROGRESS, NOBODY):
             self._append(notices.progress(self.head))  # at once: behind later messages it would be a place gone back
 
     def _append(self, notice: Event) -> None:
@@ -278,14 +277,16 @@ class Room:
     def _flush(self, round_: int) -> int:
         with self._lock:
             first = self._pending.first
-            while self._notice_marks and self._notice_marks[0] <= first:
-                self._notice_marks.popleft()
-            batch = Batch(self._pending.take(self._notice_marks[0] - first if self._notice_marks else None))
+            batch = Batch(self._pending.take())
             self._flushed = batch.last_seq or self._flushed
-            members = list(self.members.values())
+            members = self._roster.audience(run.kind for run in batch.runs)
+            fed = list(self._fed)
             waiting, self._waiting = self._waiting, []
             ready = [leaving for leaving in self._leaving if leaving.mark <= self._pending.first]
             self._leaving = [leaving for leaving in self._leaving if leaving.mark > self._pending.first]
+        for member in fed:
+            if member.outbox.idle:
+                self._clock.set_off(member.outbox.wake, 0)  # what was flushed, it may read
         tallies, writers = self._push(batch, first, members, round_)
         writers += self._acknowledge(batch.runs, tallies, round_)
         for member, answers, error, _ in ready:
@@ -294,14 +295,19 @@ class Room:
             else:
                 member.answer(answers)
                 member.outbox.close(error)
+                self._end_hearing(member)
         for callback in waiting:
             callback()
         return writers or self._await_busy(members, round_)
 
-    def _await_busy(self, members: Sequence[Member], round_: int) -> int:
-        """Where all are still writing, let the round last until the first of them is done: return 1 if there is one.
+    def _end_hearing(self, member: Member) -> None:
+        with self._lock:
+            self._roster.deafen(member)
 
-        Otherwise flush would follow flush at once, until all queues are full.
+    def _await_busy(self, members: Sequence[Member], round_: int) -> int:
+        """Where all who were offered something are still writing, let the round last until the first of them is done.
+
+        Otherwise flush would follow flush at once, until all queues are full. Returns 1 if there is such a one.
         """
         busy = [member for member in members if not member.outbox.idle and not member.outbox.closed]
         for member in busy:
@@ -324,9 +330,10 @@ class Room:
                     member.start - first if member.start > first else 0,
                     key if is_author else None,
                     is_author and member.echo,
-                    None if batch.only_messages else member.kinds if first >= member.notices_from else MESSAGES_ONLY,
+                    None if batch.only_messages else member.kinds,
+                    self._notices_to_skip(batch, member, first),
                 )
-            if view:
+            if view and view.skip < len(batch.runs):
                 views[view].append(member)
         tallies = [_Tally(view, count, 0) for view, count in fed.items()]
         writers = 0
@@ -338,11 +345,19 @@ class Room:
 
     def _view_of_fed(self, batch: Batch, member: Member, first: int) -> View | None:
         """Return which notices a client is to see that is fed with messages from the history; None: there are none."""
-        if member.outbox.idle:
-            self._clock.set_off(member.outbox.wake, 0)  # what was flushed, it may read
-        if batch.only_messages or first < member.notices_from:
+        if batch.only_messages:
             return None
-        return View(max(0, member.start - first), member.author.key, kinds=member.kinds_while_fed)
+        return View(
+            max(0, member.start - first),
+            member.author.key,
+            kinds=member.kinds_while_fed,
+            skip_notices=self._notices_to_skip(batch, member, first),
+        )
+
+    def _notices_to_skip(self, batch: Batch, member: Member, first: int) -> int:
+        if batch.only_messages or member.notices_from <= first:
+            return 0
+        return int(min(member.notices_from - first, len(batch.runs)))
 
     def _offer(self, batch: Batch, view: View, group: Sequence[Member], round_: int) -> tuple[_Tally, int]:
         frames: dict[Codec, Sequence[Frame]] = {}

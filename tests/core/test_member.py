@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from bcast_grpc.core.member import MESSAGES_ONLY, Member, slow_consumer
+from bcast_grpc.core.member import Member, slow_consumer
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import Author, Event, Kind
@@ -24,7 +24,7 @@ def member_of(max_messages: int) -> Member:
 def test_a_member_wants_messages_only_unless_it_says_more() -> None:
     """By default it gets no notices, no echo, and may write."""
     member = member_of(1)
-    assert (member.kinds, member.echo, member.reader) == (MESSAGES_ONLY, False, False)
+    assert (member.kinds, member.echo, member.reader) == (frozenset({Kind.MESSAGE}), False, False)
 
 
 def test_answers_are_queued_in_its_own_format() -> None:

@@ -1,0 +1,67 @@
+"""Who is in a room, found by what a flush or a newcomer asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import chain
+
+from bcast_grpc.core.member import Member
+from bcast_grpc.events import Author, Kind
+
+
+class Roster:
+    """The members of one room, in the order of arrival.
+
+    They are grouped by the kinds of events that they want, so that a notice costs as much as there are members who
+    want it, and nothing where there are none.
+    """
+
+    def __init__(self) -> None:
+        self._by_session: dict[str, Member] = {}
+        self._by_client: dict[tuple[str, bool], Member] = {}
+        self._by_kinds: dict[frozenset[Kind], dict[Member, None]] = {}
+
+    @property
+    def by_session(self) -> Mapping[str, Member]:
+        """All members, by their public session id."""
+        return self._by_session
+
+    def add(self, member: Member) -> None:
+        """Let a client in."""
+        self._by_session[member.author.session] = member
+        self._by_client[member.author.key, member.reader] = member
+        self._by_kinds.setdefault(member.kinds, {})[member] = None
+
+    def remove(self, member: Member) -> bool:
+        """Let a client out; return False if it was out already."""
+        if self._by_session.get(member.author.session) is not member:
+            return False
+        del self._by_session[member.author.session]
+        del self._by_client[member.author.key, member.reader]
+        self.deafen(member)
+        return True
+
+    def deafen(self, member: Member) -> None:
+        """Offer nothing more to a client whose call is ending; it is still listed."""
+        group = self._by_kinds.get(member.kinds, {})
+        group.pop(member, None)
+        if not group:
+            self._by_kinds.pop(member.kinds, None)
+
+    def with_client(self, key: str, *, reader: bool) -> Member | None:
+        """Return the member with this ``bcast-client``."""
+        return self._by_client.get((key, reader))
+
+    def wants(self, kind: Kind, author: Author) -> bool:
+        """Say whether anyone but the author wants events of this kind. Cost: O(1)."""
+        return any(
+            member.author.key != author.key  # one key has two members at the most
+            for kinds, group in self._by_kinds.items()
+            if kind in kinds
+            for member in group
+        )
+
+    def audience(self, kinds: Iterable[Kind]) -> list[Member]:
+        """Return those who want any of these kinds. Cost: O(the number of them)."""
+        asked = frozenset(kinds)
+        return list(chain.from_iterable(group for wanted, group in self._by_kinds.items() if wanted & asked))
