@@ -31,6 +31,16 @@ DENSE_S = 1e-4
 WRITERS_AT_ONCE = 128
 """How many writers with a small frame are set off in one go; then others have their turn."""
 
+PATIENCE_EACH_S = 50e-6
+"""How long notices alone wait for others to join them, for each client that they go to: that leaves half of the time
+for whoever comes and goes, whose number would otherwise be multiplied by that of the writes."""
+
+PATIENT_FROM = 100
+"""In smaller rooms notices are flushed at once."""
+
+MAX_PATIENCE_S = 0.5
+"""The longest such wait."""
+
 SMALL_BYTES = 65_536
 """A writer counts once more towards that for each of these in its frames."""
 
@@ -68,9 +78,13 @@ class FlushClock:
     still busy when the flush came are not part of it. So clients that stop reading do not hold the others up. A loop
     that was too busy to see the writers' answers blames nobody: the round goes on for a while.
 
+    What may wait in an idle room, such as the notices of a flood of joins, is flushed a while later, or with whatever
+    may not wait.
+
     Args:
         flush: pushes what is pending, and returns how many writers that set off.
         pending: how many messages there are to flush; 0 if there is nothing to do.
+        patience_s: how long what is pending may wait for more.
         lock: guards the room; held during ``poke`` by the caller.
     """
 
@@ -79,13 +93,16 @@ class FlushClock:
         scheduler: Scheduler,
         flush: Callable[[int], int],
         pending: Callable[[], int],
+        patience_s: Callable[[], float],
         lock: threading.RLock,
     ) -> None:
         self._scheduler = scheduler
         self._push = flush
         self._pending = pending
+        self._patience_s = patience_s
         self._lock = lock
         self._busy = False
+        self._dozing = False
         self._round = 0
         self._writers = 0
         self._tolerated = 0
@@ -103,8 +120,13 @@ class FlushClock:
     def poke(self, *, full: bool = False) -> None:
         """Say that something is pending; ``full``: as much as a flush can take. Any thread may, with the lock held."""
         if not self._busy:
-            self._busy = True
-            self._scheduler.call_soon(self._flush)
+            wait_s = self._patience_s()
+            if not wait_s:
+                self._busy, self._dozing = True, False
+                self._scheduler.call_soon(self._flush)
+            elif not self._dozing:
+                self._dozing = True
+                self._scheduler.call_soon(lambda: self._doze(wait_s))
         elif full and self._reading:
             self._reading = False
             self._scheduler.call_soon(self._flush)
@@ -119,6 +141,18 @@ class FlushClock:
             self._writers -= 1
             if self._writers <= self._tolerated and not self._sleeping:
                 self._end_round()
+
+    def _doze(self, wait_s: float) -> None:
+        if self._dozing:
+            self._stop_timer()
+            self._timer = self._scheduler.call_later(wait_s, self._end_doze)
+
+    def _end_doze(self) -> None:
+        with self._lock:
+            if not self._dozing:
+                return  # a flush is due already
+            self._busy, self._dozing = True, False
+        self._flush()
 
     def _flush(self) -> None:
         self._stop_timer()
@@ -164,10 +198,13 @@ class FlushClock:
         self._stop_timer()
         with self._lock:
             self._seen = self._pending()
-            if not self._seen:
-                self._busy = False
-                return
-            self._reading = True
+            wait_s = self._patience_s() if self._seen else 0
+            at_once = bool(self._seen and not wait_s)
+            self._busy, self._dozing, self._reading = at_once, wait_s > 0, at_once
+        if wait_s:
+            self._doze(wait_s)
+        if not at_once:
+            return
         self._round_s = self._scheduler.time() - self._began
         self._pauses = 0
         self._pause(min(self._round_s, FIRST_PAUSE_S))

@@ -25,6 +25,7 @@ class Pending:
         self.batch_bytes = batch_bytes
         self._runs: list[Run] = []
         self._messages = 0
+        self._notices = 0
         self._bytes = 0
         self._growing = False
 
@@ -35,6 +36,11 @@ class Pending:
     def messages(self) -> int:
         """How many events are pending."""
         return self._messages
+
+    @property
+    def only_notices(self) -> bool:
+        """Whether no message is pending."""
+        return self._messages == self._notices
 
     @property
     def full(self) -> bool:
@@ -52,9 +58,10 @@ class Pending:
         return self.end
 
     def append(self, run: Run) -> None:
-        """Add a complete run."""
+        """Add a notice's run."""
         self._runs.append(run)
         self._messages += len(run.events)
+        self._notices += len(run.events)
         self._bytes += run.bytes
         self._growing = False
 
@@ -88,5 +95,6 @@ class Pending:
         taken, self._runs = self._runs[:count], self._runs[count:]
         self.first += count
         self._messages -= messages
+        self._notices -= sum(len(run.events) for run in taken if run.kind is not Kind.MESSAGE)
         self._bytes -= size
         return taken

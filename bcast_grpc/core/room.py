@@ -13,7 +13,7 @@ from bcast_grpc import events
 from bcast_grpc.broker.base import Broker
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
-from bcast_grpc.core.clock import FlushClock, Scheduler
+from bcast_grpc.core.clock import MAX_PATIENCE_S, PATIENCE_EACH_S, PATIENT_FROM, FlushClock, Scheduler
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.pending import Pending
@@ -50,7 +50,7 @@ class Room:
         self._ended = False
         self._lock = lock
         self._limits = limits
-        self._clock = FlushClock(scheduler, self._flush, self._count_pending, lock)
+        self._clock = FlushClock(scheduler, self._flush, self._count_pending, self._patience_s, lock)
         self._pending = Pending(limits.batch_messages, limits.batch_bytes(1))
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
@@ -273,6 +273,14 @@ class Room:
 
     def _count_pending(self) -> int:
         return self._pending.messages or len(self._leaving) + len(self._waiting)
+
+    def _patience_s(self) -> float:
+        members = len(self.members)
+        if members < PATIENT_FROM or not self._pending.only_notices or self._pending.full:
+            return 0
+        if self._leaving or self._waiting:
+            return 0
+        return min(members * PATIENCE_EACH_S, MAX_PATIENCE_S)
 
     def _flush(self, round_: int) -> int:
         with self._lock:

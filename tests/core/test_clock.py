@@ -42,9 +42,10 @@ class Flushes:
         self.lock = threading.RLock()
         self.at: list[float] = []
         self.pending = 0
+        self.patience_s = 0.0
         self.writers = 0
         self.during: Callable[[], None] | None = None
-        self.clock = FlushClock(self.scheduler, self.flush, lambda: self.pending, self.lock)
+        self.clock = FlushClock(self.scheduler, self.flush, lambda: self.pending, lambda: self.patience_s, self.lock)
 
     def flush(self, round_: int) -> int:
         """Push what is pending."""
@@ -213,10 +214,48 @@ def test_a_pause_that_is_over_already_ends_once(room: Flushes) -> None:
     assert room.at == [0, pytest.approx(0.004)]
 
 
+def test_what_may_wait_is_flushed_a_while_later_together() -> None:
+    """Several pokes in the meantime are one flush, as late after the first as may be waited."""
+    room = Flushes()
+    room.patience_s = 0.5
+    room.poke()
+    room.scheduler.advance(0.2)
+    room.poke()
+    assert room.at == []
+    room.scheduler.settle()
+    assert room.at == [0.5]
+
+
+def test_what_may_not_wait_takes_along_what_may() -> None:
+    """It is flushed at once, and nothing is left to be flushed later."""
+    room = Flushes()
+    room.patience_s = 0.5
+    room.poke()
+    room.scheduler.advance(0.2)
+    room.patience_s = 0.0
+    room.poke()
+    room.scheduler.settle()
+    assert room.at == [0.2]
+
+
+def test_what_came_during_a_round_and_may_wait_waits() -> None:
+    """It waits from the end of the round on."""
+    room = Flushes()
+    room.writers = 1
+    room.poke()
+    room.scheduler.run_soon()
+    room.patience_s = 0.5
+    room.poke()
+    room.scheduler.advance(0.01)
+    room.clock.written(1)
+    room.scheduler.settle()
+    assert room.at == pytest.approx([0.0, 0.51])
+
+
 def test_a_room_that_is_full_at_the_end_of_a_pause_is_flushed_once() -> None:
     """Another thread may say so at the very moment in which the clock decides to go on reading."""
     room, lock = Flushes(), InterruptedLock()
-    room.clock = FlushClock(room.scheduler, room.flush, lambda: room.pending, cast("threading.RLock", lock))
+    room.clock = FlushClock(room.scheduler, room.flush, lambda: room.pending, lambda: 0, cast("threading.RLock", lock))
     room.start_round(1)
     room.poke()
     room.scheduler.advance(0.004)
@@ -441,7 +480,7 @@ class ClockMachine(RuleBasedStateMachine):
         super().__init__()
         self.scheduler = ManualScheduler()
         self.lock = threading.RLock()
-        self.clock = FlushClock(self.scheduler, self.flush, self.count_pending, self.lock)
+        self.clock = FlushClock(self.scheduler, self.flush, self.count_pending, lambda: 0, self.lock)
         self.pending = 0
         self.rounds = 0
         self.began = 0.0
