@@ -14,6 +14,8 @@ from pathlib import Path
 
 from .storm import Outcome, Storm, Weather
 
+_STORES = ("memory", "sqlite", "restored")
+
 
 def main() -> int:
     """Let storms rage; return 1 if a promise was not kept."""
@@ -27,7 +29,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.promises", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0, help="how long (default: 5)")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("PROMISES_SEED") or random.randrange(10**6)))
-    parser.add_argument("--store", choices=["memory", "sqlite"], help="default: both in turn")
+    parser.add_argument(
+        "--store",
+        choices=_STORES,
+        help="default: all in turn; restored: sqlite, whose file is replaced by older copies",
+    )
     parser.add_argument("--doors", default="grpc,ws,tcp", help="where clients come in (default: grpc,ws,tcp)")
     parser.add_argument("--clients", type=int, default=8, help="at any time (default: 8)")
     parser.add_argument("--storm-s", type=float, default=15.0, help="how long one storm lasts (default: 15)")
@@ -41,10 +47,10 @@ async def _rage(options: argparse.Namespace) -> int:
     total = Outcome()
     seed = options.seed
     while time.monotonic() < until:
-        stores = [options.store] if options.store else ["memory", "sqlite"]
-        for store in stores:
+        for store in [options.store] if options.store else _STORES:
             weather = Weather(
-                durable=store == "sqlite",
+                durable=store != "memory",
+                restores=store == "restored",
                 seed=seed,
                 seconds=options.storm_s,
                 clients=options.clients,
@@ -72,7 +78,7 @@ def _add(total: Outcome, outcome: Outcome) -> None:
 def _report(weather: Weather, outcome: Outcome, left_s: float) -> None:
     count = outcome.count
     print(
-        f"{'sqlite' if weather.durable else 'memory'} --seed {weather.seed}: {count['messages']} messages,"
+        f"{_store(weather)} --seed {weather.seed}: {count['messages']} messages,"
         f" {_deliveries(count)} deliveries, {_faults(count).total()} faults, {count['reconnects']} reconnects,"
         f" {count['gaps']} gaps, well again after {outcome.recovery_s:.1f} s,"
         f" {len(outcome.violations)} violations; {left_s:.0f} s left",
@@ -81,6 +87,10 @@ def _report(weather: Weather, outcome: Outcome, left_s: float) -> None:
     if outcome.violations:
         print(f"  {outcome.settings}")
         print("\n".join(f"  {violation}" for violation in outcome.violations[:20]), flush=True)
+
+
+def _store(weather: Weather) -> str:
+    return "restored" if weather.restores else "sqlite" if weather.durable else "memory"
 
 
 def _deliveries(count: Counter[str]) -> int:

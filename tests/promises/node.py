@@ -1,25 +1,49 @@
-"""The server, in a process of its own, that may be killed, stopped, frozen and given a full disk."""
+"""The server, in a process of its own, that may be killed, stopped, frozen and given a full disk or a wrong clock."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import resource
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
+from pathlib import Path
 
 from tests.integration.peers import PATIENCE_S, within
 
 from .records import Door
+from .stepped import step
 
 _SCHEMES: dict[Door, str] = {"grpc": "grpc", "ws": "http", "tcp": "tcp"}
 """The doors in the order in which they are told."""
 
+_PIPE_BYTES = 4096  # small, so that it is soon full when nobody reads the log
+
+
+class _Log(asyncio.Protocol):
+    """The reading end of the server's stderr."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.ended = asyncio.Event()
+        self._lines = lines
+        self._rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        *complete, self._rest = (self._rest + data).split(b"\n")
+        self._lines += [line.decode().rstrip() for line in complete]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+
 
 class Node:
     """``python -m bcast_grpc.server`` with all doors open, always on the same ports.
+
+    Args:
+        folder: for the file by which its clock is set.
 
     Attributes:
         addresses: where each door is, once started.
@@ -27,10 +51,14 @@ class Node:
         log: what it wrote on stderr, in all its lives.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._clock = folder / "clock"
+        step(self._clock, 0)
         self._arguments = arguments
         self._process: Process | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._log: _Log
+        self._log_pipe: asyncio.ReadTransport
+        self._log_unread = False
         self.addresses: dict[Door, str] = {}
         self.turns = 1
         self.log: list[str] = []
@@ -41,17 +69,31 @@ class Node:
         Raises:
             AssertionError: it does not.
         """
-        command = [sys.executable, "-m", "bcast_grpc.server", *self._ports(), *self._arguments]
+        command = [sys.executable, "-m", "tests.promises.stepped", str(self._clock), *self._ports(), *self._arguments]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
-        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environ)
+        stderr = await self._open_log()
+        try:
+            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=stderr, env=environ)
+        finally:
+            os.close(stderr)
         self._process = process
-        self._reading = asyncio.create_task(self._read_log(process))
         assert process.stdout
         for door, scheme in _SCHEMES.items():
             line = (await within(process.stdout.readline())).decode().strip()
             assert line.startswith(f"listening on {scheme}://"), f"the server does not start: {self.log[-5:]}"
             self.addresses[door] = line.rpartition("/")[2]
         self.turns += 1
+
+    async def _open_log(self) -> int:
+        """Read what comes through a pipe; return the end to write to."""
+        reading, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        loop = asyncio.get_running_loop()
+        self._log_pipe, self._log = await loop.connect_read_pipe(
+            lambda: _Log(self.log), os.fdopen(reading, "rb", buffering=0)
+        )
+        self._log_unread = False
+        return writing
 
     def _ports(self) -> list[str]:
         ports = {door: self.addresses.get(door, "").rpartition(":")[2] or "0" for door in _SCHEMES}
@@ -81,6 +123,22 @@ class Node:
         """Let it run again."""
         self._signal(signal.SIGCONT)
 
+    def step_clock(self, seconds: float) -> None:
+        """Step its wall clock, for this life and the next ones."""
+        step(self._clock, seconds)
+
+    def leave_log_unread(self) -> None:
+        """Read nothing of its log, so that the pipe fills up."""
+        if not self._log_unread:
+            self._log_unread = True
+            self._log_pipe.pause_reading()
+
+    def read_log(self) -> None:
+        """Read its log again."""
+        if self._log_unread:
+            self._log_unread = False
+            self._log_pipe.resume_reading()
+
     def fill_disk(self, max_bytes: int) -> None:
         """Let no file of it grow beyond a size: a write that would fails with ``EFBIG``."""
         self._limit_files(max_bytes)
@@ -101,13 +159,8 @@ class Node:
 
     async def _end(self) -> int:
         assert self._process
-        assert self._reading
         async with asyncio.timeout(PATIENCE_S):
             code = await self._process.wait()
-            await self._reading
+            self.read_log()
+            await self._log.ended.wait()
         return code
-
-    async def _read_log(self, process: Process) -> None:
-        assert process.stderr
-        async for line in process.stderr:
-            self.log.append(line.decode().rstrip())

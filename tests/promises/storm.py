@@ -6,21 +6,24 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from tests.integration.peers import SCALE
 
 from .cable import Cable
 from .client import Bell, Caller
+from .client_faults import client_faults
+from .fault import Fault
 from .grpc_client import GrpcCaller, Reader
 from .node import Node
 from .promises import violations
 from .publisher import Publisher
 from .records import Came, Client, Door, Place, Present, Room, Went
+from .server_faults import server_faults
 from .tcp_client import TcpCaller
 from .websocket_client import WebSocketCaller
 
@@ -36,9 +39,9 @@ _EXPECTED_LOG = ("the store cannot be used", "the store can be written", "the st
 
 _EXPECTED_ENDINGS = ("OK", "SHUTTING_DOWN", "SLOW_CONSUMER", "REPLACED", "BROKER_UNAVAILABLE")
 
-_CALLERS: dict[Door, type[Caller]] = {"grpc": GrpcCaller, "ws": WebSocketCaller, "tcp": TcpCaller}
+_NEVER_MISSING = ("server killed", "backup restored")
 
-Fault: TypeAlias = Callable[[], Coroutine[None, None, None]]
+_CALLERS: dict[Door, type[Caller]] = {"grpc": GrpcCaller, "ws": WebSocketCaller, "tcp": TcpCaller}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Weather:
 
     Attributes:
         durable: whether the server stores in a file.
+        restores: whether that file may be replaced by an older copy.
         seed: of everything that is left to chance.
         seconds: how long faults are injected.
         clients: at any time.
@@ -62,6 +66,7 @@ class Weather:
     every_s: float = 0.5
     faults: tuple[str, ...] = ()
     doors: tuple[Door, ...] = ("grpc", "ws", "tcp")
+    restores: bool = False
 
 
 @dataclass(slots=True)
@@ -91,35 +96,42 @@ class Storm:
     Args:
         weather: how it is to be.
         folder: for the server's store.
+
+    Attributes:
+        chance: decides whatever is left to it.
+        node: the server.
+        restarting: held by whoever wants the server not to be stopped or frozen by others meanwhile.
+        store: the server's file, where it has one.
     """
 
     def __init__(self, weather: Weather, folder: Path) -> None:
-        self._weather = weather
-        self._chance = random.Random(weather.seed)
-        self._store = folder / f"store-{weather.seed}.db"
+        self.weather = weather
+        self.chance = random.Random(weather.seed)
+        self.store = folder / f"store-{weather.seed}.db"
         self._bell = Bell()
         self._callers: list[Caller] = []
         self._cables: list[Cable] = []
-        self._restarting = asyncio.Lock()
+        self.restarting = asyncio.Lock()
         self._numbers = iter(range(1, 1_000_000))
-        kept = self._chance.choice([0, 5, 40, 300, 1000])
+        kept = self.chance.choice([0, 5, 40, 300, 1000])
         settings = self._settings(kept)
-        self._node = Node(*settings)
+        self.node = Node(folder, *settings)
         self._talking: list[asyncio.Task[None]] = []
         self.outcome = Outcome(settings=" ".join(settings))
-        rooms = _ROOMS[: self._chance.randint(1, max(1, min(3, weather.clients // 3)))]
-        self.outcome.rooms = [Room(name, weather.durable, kept) for name in rooms]
+        rooms = _ROOMS[: self.chance.randint(1, max(1, min(3, weather.clients // 3)))]
+        self.outcome.rooms = [Room(name, weather.durable and not weather.restores, kept) for name in rooms]
 
     def _settings(self, kept: int) -> list[str]:
         settings = {
-            "store": f"sqlite:{self._store}" if self._weather.durable else "memory:",
+            "store": f"sqlite:{self.store}" if self.weather.durable else "memory:",
             "history-messages": kept,
-            "queue-messages": self._chance.choice([8, 48, 200, 20_000]),
-            "queue-bytes": self._chance.choice([80_000, 4 * 1024 * 1024]),
-            "slow-policy": self._chance.choice(["disconnect", "drop", "catch-up"]),
+            "queue-messages": self.chance.choice([8, 48, 200, 20_000]),
+            "queue-bytes": self.chance.choice([80_000, 4 * 1024 * 1024]),
+            "slow-policy": self.chance.choice(["disconnect", "drop", "catch-up"]),
             "keepalive-s": _KEEPALIVE_S,
             "drain-s": 1,
             "progress-s": 0.3,
+            "log-level": "debug",  # so that there is something to read
         }
         return [f"--{name}={value}" for name, value in settings.items()]
 
@@ -127,8 +139,8 @@ class Storm:
         """Let it rage, let it end, and look what was kept of the promises."""
         outcome = self.outcome
         try:
-            await self._node.start()
-            for number in range(self._weather.clients):
+            await self.node.start()
+            for number in range(self.weather.clients):
                 room = outcome.rooms[number % len(outcome.rooms)]
                 (await self._add(room, self._kind(number))).start()
             await self._rage()
@@ -154,27 +166,27 @@ class Storm:
             ]
         outcome.violations += [
             f"the log: {line}"
-            for line in self._node.log
-            if ("ERROR" in line or "Traceback" in line) and not any(known in line for known in _EXPECTED_LOG)
+            for line in self.node.log
+            if (" ERROR " in line or "Traceback" in line) and not any(known in line for known in _EXPECTED_LOG)
         ]
 
     # --- the clients
 
     def _kind(self, number: int) -> type[Caller]:
         """Choose what the client of this number is; each room gets some of all."""
-        doors = self._weather.doors
+        doors = self.weather.doors
         if number % 8 >= 6 and "grpc" in doors:
             return Reader if number % 8 == 6 else Publisher
         return _CALLERS[doors[number // len(self.outcome.rooms) % len(doors)]]
 
     async def _add(self, room: Room, kind: type[Caller], *, named: bool = True) -> Caller:
-        cable = Cable(self._node.addresses[kind.door])
+        cable = Cable(self.node.addresses[kind.door])
         await cable.lay()
         self._cables.append(cable)
-        options: dict[str, Any] = {"batch": self._chance.random() < 0.5}
+        options: dict[str, Any] = {"batch": self.chance.random() < 0.5}
         if kind is TcpCaller:
             room = self.outcome.rooms[0]  # there is no other at that door
-            options |= {"again": lambda: self._record(room, kind), "turns": lambda: self._node.turns}
+            options |= {"again": lambda: self._record(room, kind), "turns": lambda: self.node.turns}
         client = self._record(room, kind, named=named)
         caller = kind(client, room.name, cable, self._bell, self.outcome.count, **options)
         self._callers.append(caller)
@@ -184,16 +196,16 @@ class Storm:
 
     def _record(self, room: Room, kind: type[Caller], *, named: bool = True) -> Client:
         """Begin the record of a client."""
-        named = named and kind is not Publisher and self._chance.random() < 0.8
-        echo = kind not in (Publisher, TcpCaller) and self._chance.random() < 0.2
+        named = named and kind is not Publisher and self.chance.random() < 0.8
+        echo = kind not in (Publisher, TcpCaller) and self.chance.random() < 0.2
         client = Client(f"c{next(self._numbers)}", named=named, echo=echo, door=kind.door)
         room.clients.append(client)
         return client
 
     async def _talk(self, caller: Caller) -> None:
-        chance = random.Random(f"{self._weather.seed} {caller.record.key}")
+        chance = random.Random(f"{self.weather.seed} {caller.record.key}")
         while not caller.record.gone:
-            await asyncio.sleep(chance.expovariate(_TALK_PER_S / max(1, self._weather.clients / 8)))
+            await asyncio.sleep(chance.expovariate(_TALK_PER_S / max(1, self.weather.clients / 8)))
             for _ in range(chance.choice([1, 1, 1, 1, 1, 1, 1, 1, 5, 60])):
                 if not caller.congested and not caller.record.gone:
                     caller.say()
@@ -202,81 +214,44 @@ class Storm:
     def _present(self) -> list[Caller]:
         return [caller for caller in self._callers if not caller.record.gone]
 
-    # --- the faults
+    # --- the faults, and what they need
 
     async def _rage(self) -> None:
-        kinds = [kind for kind in self._kinds() if not self._weather.faults or kind[0] in self._weather.faults]
-        names, weights, _ = zip(*kinds, strict=True)
-        faults = {name: fault for name, _, fault in kinds}
-        until = time.monotonic() + self._weather.seconds
+        faults = [*server_faults(self), *client_faults(self)]
+        if self.weather.faults:
+            faults = [fault for fault in faults if fault.name in self.weather.faults]
+        until = time.monotonic() + self.weather.seconds
         async with asyncio.TaskGroup() as raging:
             while time.monotonic() < until:
-                await asyncio.sleep(self._chance.expovariate(1 / self._weather.every_s))
-                (name,) = self._chance.choices(names, weights)
-                self.outcome.count[f"fault: {name}"] += 1
-                raging.create_task(faults[name]())
-        if "server killed" in faults and not self.outcome.count["fault: server killed"]:
-            self.outcome.count["fault: server killed"] += 1  # no storm without one
-            await self._kill()
+                await asyncio.sleep(self.chance.expovariate(1 / self.weather.every_s))
+                (fault,) = self.chance.choices(faults, [fault.weight for fault in faults])
+                raging.create_task(self._let_happen(fault))
+        for fault in faults:  # no storm without these
+            if fault.name in _NEVER_MISSING and not self.outcome.count[f"fault: {fault.name}"]:
+                await self._let_happen(fault)
 
-    def _kinds(self) -> Iterator[tuple[str, int, Fault]]:
-        yield "server killed", 3, self._kill
-        yield "server drained", 2, self._drain
-        yield "server frozen", 1, self._freeze_server
-        yield "client killed", 2, self._kill_client
-        yield "client left", 1, self._leave
-        yield "host vanished", 1, self._vanish
-        yield "client frozen", 4, self._freeze_client
-        yield "connection cut", 4, self._cut
-        yield "connection stalled", 3, self._stall
-        yield "connection slowed", 3, self._slow
-        yield "half open at the server", 2, self._hang_server
-        yield "half open at the client", 2, self._hang_client
-        if self._weather.durable:
-            yield "disk full", 3, self._fill_disk
+    async def _let_happen(self, fault: Fault) -> None:
+        self.outcome.count[f"fault: {fault.name}"] += 1
+        await fault.happen(self)
 
-    async def _kill(self) -> None:
-        async with self._restarting:
-            await self._node.kill()
-            await self._node.start()
+    def any_caller(self) -> Caller:
+        """Choose one of those who are present."""
+        return self.chance.choice(self._present)
 
-    async def _drain(self) -> None:
-        async with self._restarting:
-            if code := await self._node.drain():
-                self.outcome.violations.append(f"the server ended with {code} on SIGTERM")
-            await self._node.start()
+    def condemn(self) -> Caller:
+        """Choose one that is to be gone for good."""
+        caller = self.any_caller()
+        caller.record.gone = True
+        caller.record.stayed = False
+        return caller
 
-    async def _freeze_server(self) -> None:
-        async with self._restarting:
-            self._node.freeze()
-        await self._pass(0.2, 0.8)
-        self._node.thaw()
+    async def replace(self, caller: Caller) -> None:
+        """Let another one of its kind come for one that is gone."""
+        room = next(room for room in self.outcome.rooms if room.name == caller.room)
+        (await self._add(room, type(caller))).start()
 
-    async def _fill_disk(self) -> None:
-        async with self._restarting:
-            wal = self._store.with_name(f"{self._store.name}-wal")
-            self._node.fill_disk(_size(wal) + self._chance.randrange(20_000))
-        await self._pass(0.2, 0.8)
-        self._node.free_disk()
-
-    async def _kill_client(self) -> None:
-        caller = self._condemn()
-        caller.cable.cut()
-        await caller.stop()
-        await self._replace(caller)
-
-    async def _vanish(self) -> None:
-        caller = self._condemn()
-        caller.cable.hang_server()
-        await caller.stop()
-        await self._replace(caller)
-
-    async def _leave(self) -> None:
-        caller = self._condemn()
-        await self._let_leave(caller)
-        await self._replace(caller)
-
-    async def _let_leave(self, caller: Caller) -> None:
+    async def let_leave(self, caller: Caller) -> None:
+        """Let one say goodbye, and cut it off if that takes too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
                 caller.thaw()
@@ -284,50 +259,15 @@ class Storm:
         caller.cable.cut()
         await caller.stop()
 
-    def _condemn(self) -> Caller:
-        """Choose one that is to be gone for good."""
-        caller = self._any()
-        caller.record.gone = True
-        caller.record.stayed = False
-        return caller
+    def record_passer(self, room: Room) -> Client:
+        """Begin the record of one that comes and goes, and of which others may be told."""
+        passer = Client(f"p{next(self._numbers)}", stayed=False, gone=True)
+        room.clients.append(passer)
+        return passer
 
-    async def _replace(self, caller: Caller) -> None:
-        room = next(room for room in self.outcome.rooms if room.name == caller.room)
-        (await self._add(room, type(caller))).start()
-
-    async def _freeze_client(self) -> None:
-        caller = self._any()
-        caller.freeze()
-        await self._pass(0.2, 2.0)
-        caller.thaw()
-
-    async def _cut(self) -> None:
-        self._any().cable.cut()
-
-    async def _stall(self) -> None:
-        cable = self._any().cable
-        cable.stall()
-        await self._pass(0.2, 2.0)
-        cable.mend()
-
-    async def _slow(self) -> None:
-        cable = self._any().cable
-        cable.slow(self._chance.choice([2_000, 20_000]))
-        await self._pass(0.5, 2.0)
-        cable.mend()
-
-    async def _hang_server(self) -> None:
-        self._any().cable.hang_server()
-
-    async def _hang_client(self) -> None:
-        self._any().cable.hang_client()
-
-    def _any(self) -> Caller:
-        return self._chance.choice(self._present)
-
-    async def _pass(self, least_s: float, most_s: float) -> None:
+    async def let_pass(self, least_s: float, most_s: float) -> None:
         """Let a fault last."""
-        await asyncio.sleep(self._chance.uniform(least_s, most_s))
+        await asyncio.sleep(self.chance.uniform(least_s, most_s))
 
     # --- the end
 
@@ -354,7 +294,7 @@ class Storm:
 
     async def _say_last_words(self, room: Room) -> None:
         speakers = [caller for caller in self._present if caller.room == room.name and caller.speaks]
-        speaker = self._chance.choice(speakers)
+        speaker = self.chance.choice(speakers)
         text = speaker.say()
         await self._expect("to have its last words acknowledged", lambda c: not c.unacknowledged, room.name)
         if place := speaker.places.get(text):
@@ -377,7 +317,7 @@ class Storm:
                 caller.cable.cut()
                 await caller.stop()
             else:
-                await self._let_leave(caller)
+                await self.let_leave(caller)
         gone = {one.key for room in self.outcome.rooms for one in room.clients if one.gone and one.named}
         await self._expect("to hear of all who left", lambda c: not _believed(c.record) & gone)
 
@@ -388,11 +328,7 @@ class Storm:
             await caller.stop()
         for cable in self._cables:
             await cable.close()
-        await self._node.kill()
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
+        await self.node.kill()
 
 
 def _believed(client: Client) -> set[str]:

@@ -13,10 +13,11 @@ from .storm import Storm, Weather
 SEED = int(os.environ.get("PROMISES_SEED") or random.randrange(1_000_000))
 
 
-@pytest.mark.parametrize("store", ["memory", "sqlite"])
+@pytest.mark.parametrize("store", ["memory", "sqlite", "restored"])
 async def test_every_promise_holds_in_a_storm(store: str, tmp_path: Path) -> None:
-    """Whatever breaks: the server, its disk, clients, connections."""
+    """Whatever breaks: the server, its disk, clock and log, clients, connections; and whatever copy is put back."""
     print(f"PROMISES_SEED={SEED}")
-    outcome = await Storm(Weather(durable=store == "sqlite", seed=SEED), tmp_path).run()
+    weather = Weather(durable=store != "memory", restores=store == "restored", seed=SEED)
+    outcome = await Storm(weather, tmp_path).run()
     assert not outcome.violations, f"PROMISES_SEED={SEED}\n{outcome.settings}\n" + "\n".join(outcome.violations)
     assert outcome.count["acks"] > 0

@@ -1,0 +1,134 @@
+"""What may happen to clients and to their cables."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import grpc
+
+from bcast_grpc.v1 import chat_pb2_grpc
+from tests.integration.peers import PATIENCE_S
+
+from .fault import Fault
+from .records import Client
+
+if TYPE_CHECKING:
+    from .storm import Storm
+
+_FLOOD = 100
+"""How many clients come at once."""
+
+
+def client_faults(storm: Storm) -> Iterator[Fault]:
+    """Return what may happen in this weather."""
+    yield Fault("client killed", 2, _kill)
+    yield Fault("client left", 1, _leave)
+    yield Fault("host vanished", 1, _vanish)
+    yield Fault("client frozen", 4, _freeze)
+    yield Fault("connection cut", 4, _cut)
+    yield Fault("connection stalled", 3, _stall)
+    yield Fault("connection slowed", 3, _slow)
+    yield Fault("half open at the server", 2, _hang_server)
+    yield Fault("half open at the client", 2, _hang_client)
+    if "grpc" in storm.weather.doors:
+        yield Fault("flood of joins", 1, _flood)
+        yield Fault("client forked", 1, _fork)
+
+
+async def _kill(storm: Storm) -> None:
+    caller = storm.condemn()
+    caller.cable.cut()
+    await caller.stop()
+    await storm.replace(caller)
+
+
+async def _vanish(storm: Storm) -> None:
+    caller = storm.condemn()
+    caller.cable.hang_server()
+    await caller.stop()
+    await storm.replace(caller)
+
+
+async def _leave(storm: Storm) -> None:
+    caller = storm.condemn()
+    await storm.let_leave(caller)
+    await storm.replace(caller)
+
+
+async def _freeze(storm: Storm) -> None:
+    caller = storm.any_caller()
+    caller.freeze()
+    await storm.let_pass(0.2, 2.0)
+    caller.thaw()
+
+
+async def _cut(storm: Storm) -> None:
+    storm.any_caller().cable.cut()
+
+
+async def _stall(storm: Storm) -> None:
+    cable = storm.any_caller().cable
+    cable.stall()
+    await storm.let_pass(0.2, 2.0)
+    cable.mend()
+
+
+async def _slow(storm: Storm) -> None:
+    cable = storm.any_caller().cable
+    cable.slow(storm.chance.choice([2_000, 20_000]))
+    await storm.let_pass(0.5, 2.0)
+    cable.mend()
+
+
+async def _hang_server(storm: Storm) -> None:
+    storm.any_caller().cable.hang_server()
+
+
+async def _hang_client(storm: Storm) -> None:
+    storm.any_caller().cable.hang_client()
+
+
+async def _flood(storm: Storm) -> None:
+    """Let many come in the same moment, each by a connection of its own, and go again."""
+    room = storm.chance.choice(storm.outcome.rooms)
+    passers = [storm.record_passer(room) for _ in range(_FLOOD)]
+    endings = await asyncio.gather(*(_pass_by(storm, room.name, passer) for passer in passers))
+    for ending in set(endings):
+        storm.outcome.count[f"passers: {ending}"] += endings.count(ending)
+
+
+async def _pass_by(storm: Storm, room: str, passer: Client) -> str:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    metadata = (("bcast-room", room), ("bcast-client", passer.key), ("bcast-name", passer.key))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_S):
+            async with grpc.aio.insecure_channel(storm.node.addresses["grpc"], options) as channel:
+                call = chat_pb2_grpc.ChatStub(channel).Connect(metadata=metadata)  # type: ignore[no-untyped-call]
+                if await call.initial_metadata():
+                    return "in"
+                return str((await call.code()).name)
+    return "silence"
+
+
+async def _fork(storm: Storm) -> None:
+    """Let a program that uses the library fork while it is in a room."""
+    room = storm.chance.choice(storm.outcome.rooms)
+    arguments = [storm.node.addresses["grpc"], room.name, storm.record_passer(room).key]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.promises.forker", *arguments, stdout=PIPE, stderr=STDOUT
+    )
+    try:
+        async with asyncio.timeout(4 * PATIENCE_S):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        said, _ = await process.communicate()
+        storm.outcome.violations.append(f"a program that forked hangs: {said.decode()}")
+    else:
+        if process.returncode:
+            storm.outcome.violations.append(f"a program that forked ended with {process.returncode}: {said.decode()}")
