@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, STDOUT
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -97,12 +98,15 @@ async def _flood(storm: Storm) -> None:
     """Let many come in the same moment, each by a connection of its own, and go again."""
     room = storm.chance.choice(storm.outcome.rooms)
     passers = [storm.record_passer(room) for _ in range(_FLOOD)]
-    endings = await asyncio.gather(*(_pass_by(storm, room.name, passer) for passer in passers))
-    for ending in set(endings):
-        storm.outcome.count[f"passers: {ending}"] += endings.count(ending)
+    async with storm.restarting:
+        endings = await asyncio.gather(*(_pass_by(storm, room.name, passer) for passer in passers))
+    refused = Counter(endings)
+    storm.outcome.count["passers"] += refused.pop("", 0)
+    storm.outcome.violations += [f"{count} of {_FLOOD} who came at once: {why}" for why, count in refused.items()]
 
 
 async def _pass_by(storm: Storm, room: str, passer: Client) -> str:
+    """Come in, and go at once; return why that was not possible."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     metadata = (("bcast-room", room), ("bcast-client", passer.key), ("bcast-name", passer.key))
     with suppress(TimeoutError):
@@ -110,8 +114,8 @@ async def _pass_by(storm: Storm, room: str, passer: Client) -> str:
             async with grpc.aio.insecure_channel(storm.node.addresses["grpc"], options) as channel:
                 call = chat_pb2_grpc.ChatStub(channel).Connect(metadata=metadata)  # type: ignore[no-untyped-call]
                 if await call.initial_metadata():
-                    return "in"
-                return str((await call.code()).name)
+                    return ""
+                return f"{await call.code()}: {await call.details()}"
     return "silence"
 
 
