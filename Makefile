@@ -5,7 +5,7 @@ ARGS   ?=
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos protos-check run client test interop soak lint format types cover bench bench-full plots build try-wheel picture clean
+.PHONY: help install protos protos-check run client test lowest interop soak lint format types cover bench bench-full plots build try-wheel picture clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ client: install  ## run the terminal client (make client ARGS="--name ana")
 
 test: lint types  ## run all checks: lint, types, tests
 	$(PYTHON) -m pytest $(ARGS)
+
+lowest: install  ## run the integration tests with the oldest versions that pyproject.toml allows
+	$(PYTHON) tools/lowest.py tests/integration $(ARGS)
 
 interop: install  ## build the clients in examples/ and let each talk to each (needs their languages' tools)
 	$(PYTHON) -m pytest interop $(ARGS)
