@@ -6,7 +6,7 @@ back, the reason says it to a person::
     BcastError             .code .reason .retryable .retry_after_s
     ├── RequestError       one request was not carried out; the stream goes on
     ├── CallError          the call ended, or was never let in
-    ├── ConnectionLost     no server there, or it went away without a word (client only)
+    ├── ConnectionLost     no server there, or what was between us and it broke (client only)
     ├── ChatClosed         used after it was closed (client only)
     └── BacklogFull        posted faster than the server acknowledges (client only)
 """
@@ -98,10 +98,10 @@ class CallError(BcastError):
 
 
 class ConnectionLost(BcastError):
-    """No server there, or it went away without a word."""
+    """No server there, or what was between us and it broke."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(ErrorCode.UNSPECIFIED, reason)
+    def __init__(self, reason: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(ErrorCode.UNSPECIFIED, reason, retry_after_s=retry_after_s)
 
     @property
     def retryable(self) -> bool:

@@ -1,4 +1,4 @@
-"""How a call is made: where to, over what channel, with what metadata; and what its end means."""
+"""How a call is made: where to, over what channel, with what metadata."""
 
 from __future__ import annotations
 
@@ -9,19 +9,14 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from bcast_grpc import __version__
-from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
 from bcast_grpc.events import Position
 from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 
 _CONNECT = "/bcast_grpc.v1.Chat/Connect"
-_DOMAIN = "bcast_grpc"
 
 _DEFAULT_PORT = 50051
 _HOST_PORT = re.compile(r"(?:grpc://)?(?P<host>\[[^\]\s]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
@@ -175,67 +170,3 @@ def _is_loopback(target: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> BcastError:
-    """Say in this project's terms why a call ended.
-
-    Args:
-        status: how gRPC says it.
-        target: whom it was to or with, for the text.
-        connected: whether the server had let the client in.
-    """
-    details = status.details() or status.code().name
-    code, retryable, retry_after_s = _read_details(status)
-    if code is not None:
-        return CallError(code, details, retry_after_s=retry_after_s, retryable=retryable)
-    match status.code():
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED | grpc.StatusCode.DEADLINE_EXCEEDED:
-            what = f"the connection to {target} was lost" if connected else f"cannot connect to {target}"
-            return ConnectionLost(f"{what}: {_cause(details)}")
-        case grpc.StatusCode.UNIMPLEMENTED:
-            return CallError(ErrorCode.UNSPECIFIED, f"no bcast_grpc server at {target}: {details}")
-        case other:
-            nearest = _code_without_details(other, details)
-            # A quota of something on the way, not a frame that will be too large every time.
-            passing = other is grpc.StatusCode.RESOURCE_EXHAUSTED and nearest is ErrorCode.UNSPECIFIED
-            return CallError(nearest, details, retry_after_s=retry_after_s, retryable=passing)
-
-
-def _cause(details: str) -> str:
-    """The one to know of gRPC's chain of causes: the last, or what TLS found fault with."""
-    details = details.removesuffix(": OK").rstrip("]")
-    _, handshake, fault = details.partition("OPENSSL_internal:")
-    return f"the TLS handshake failed: {fault}" if handshake else details.rpartition(": ")[2]
-
-
-def _code_without_details(status: grpc.StatusCode, details: str) -> ErrorCode:
-    """The nearest code to a status that gRPC itself, or something between client and server, made."""
-    if status is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
-        return ErrorCode.MESSAGE_TOO_LARGE
-    return ErrorCode.__members__.get(status.name, ErrorCode.UNSPECIFIED)
-
-
-def _read_details(status: grpc.aio.AioRpcError) -> tuple[ErrorCode | None, bool | None, float]:
-    """Read what a server of this project attaches: the code, whether to come back, and the seconds to wait before that.
-
-    There is no code where it is another's, and no word on coming back where the server left that to the code.
-    """
-    code, retryable, retry_after_s = None, None, 0.0
-    for detail in _rich_status(status).details:
-        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-        if detail.Unpack(info) and info.domain == _DOMAIN:
-            # A newer server may have codes that this version has no name for.
-            code = ErrorCode.__members__.get(info.reason, ErrorCode.UNSPECIFIED)
-            retryable = {"true": True, "false": False}.get(info.metadata.get("retryable", ""))
-        elif detail.Unpack(retry):
-            retry_after_s = retry.retry_delay.ToTimedelta().total_seconds()
-    return code, retryable, retry_after_s
-
-
-def _rich_status(status: grpc.aio.AioRpcError) -> status_pb2.Status:
-    try:
-        found = rpc_status.from_call(status)  # type: ignore[arg-type]  # it has all of a call that is needed
-        return found or status_pb2.Status()
-    except (ValueError, DecodeError):  # something on the way changed it, or made it up
-        return status_pb2.Status()

@@ -39,17 +39,18 @@ class Chat:
             async for event in chat:
                 print(event.message)
 
-    All that others send is received at once, and kept until it is taken by ``async for``. That ends when the server
-    ends the call well, or after ``leave()``; it raises ``CallError`` or ``ConnectionLost`` where the chat ended
-    otherwise; either way only after all that was received before. It can be broken off and begun again without loss.
-    While there are events it goes on without waiting, but lets other tasks have a turn every 5 ms.
+    All that others send is received at once, and kept until it is taken by ``async for``. That ends after ``leave()``;
+    it raises ``CallError`` or ``ConnectionLost`` where the chat ended otherwise; either way only after all that was
+    received before. It can be broken off and begun again without loss. While there are events it goes on without
+    waiting, but lets other tasks have a turn every 5 ms.
 
     A connection that is lost comes back: the chat tries again, later each time, goes on after the last message that it
     received, and sends again, in order, what was not acknowledged; the server knows the ids of what it has already.
     Nobody need care, but the iteration tells: ``RECONNECTING`` when it is lost and with each try that failed,
     ``RESUMED`` when it is back, and ``GAP`` where the server no longer has what was missed. The chat ends where the
-    server says not to come back (``BcastError.retryable``), or after ``max_downtime_s``. Only ``async with`` itself has
-    a single try.
+    server says not to come back (``BcastError.retryable``), where the answer proves that this is no such server or that
+    one is not let in (also by a proxy: HTTP 401 and 403), or after ``max_downtime_s``. Whatever else ends a stream, the
+    chat comes back. Only ``async with`` itself has a single try.
 
     If ``max_buffered`` events (or 64 MiB) wait to be taken, the chat stops reading, so that the server's policy for
     slow clients decides. But where nobody takes events at all, or not while an answer is awaited that comes after them,

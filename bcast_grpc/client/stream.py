@@ -11,7 +11,8 @@ from urllib.parse import unquote
 import grpc
 
 from bcast_grpc.client.backlog import Backlog
-from bcast_grpc.client.calls import Caller, error_of, open_channel, start_call
+from bcast_grpc.client.calls import Caller, open_channel, start_call
+from bcast_grpc.client.endings import error_of, lost
 from bcast_grpc.client.intake import Hello, Intake
 from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
 from bcast_grpc.events import Position
@@ -60,7 +61,7 @@ class Stream:
         """Write what is in the backlog, and read, until the call has ended; it is ended where this is cancelled.
 
         Returns:
-            Why it ended; nothing where the server ended it well.
+            Why it ended; nothing where the server ended it well after our goodbye.
         """
         writing = asyncio.create_task(self._write(backlog))
         try:
@@ -109,11 +110,11 @@ class Stream:
                 async for frame in frames:
                     intake.receive(frame)
                     await intake.make_room()
-            return None
+            return self._ended_well()
         except Status:
             return await self._why_it_ended()
-        except MalformedFrame as fault:
-            return CallError(ErrorCode.MALFORMED, f"{self._target} sent {fault}")
+        except MalformedFrame as fault:  # nothing after it can be trusted, on this stream
+            return CallError(ErrorCode.MALFORMED, f"{self._target} sent {fault}", retryable=True)
 
     # --- how it ended
 
@@ -133,7 +134,15 @@ class Stream:
                 break
             await asyncio.sleep(pause_s)
             status = await _status_of(self._call)
-        return None if status.code() is grpc.StatusCode.OK else error_of(status, self._target, connected=True)
+        return (
+            self._ended_well()
+            if status.code() is grpc.StatusCode.OK
+            else error_of(status, self._target, connected=True)
+        )
+
+    def _ended_well(self) -> BcastError | None:
+        """A server ends a call well only after our goodbye; before that, something on the way did."""
+        return None if self._finishing else lost(self._target, "the stream was ended", connected=True)
 
 
 async def _let_in(call: Call, target: str, timeout_s: float) -> Hello:
@@ -143,12 +152,23 @@ async def _let_in(call: Call, target: str, timeout_s: float) -> Hello:
             metadata = await call.initial_metadata()
             if metadata.get("bcast-session"):
                 return Hello(*(unquote(str(metadata.get(f"bcast-{field}", ""))) for field in Hello._fields))
-            status = await _status_of(call)
+            status = await _status_of_stranger(call)
     except TimeoutError:
         raise ConnectionLost(f"no answer from {target} within {timeout_s:g} s") from None
-    if status.code() is grpc.StatusCode.OK:
-        raise CallError(ErrorCode.UNSPECIFIED, f"no bcast_grpc server at {target}: the call ended at once")
-    raise error_of(status, target, connected=False)
+    if status and status.code() is not grpc.StatusCode.OK:
+        raise error_of(status, target, connected=False)
+    what = "the call ended at once" if status else "it answers in another way"
+    raise CallError(ErrorCode.UNSPECIFIED, f"no bcast_grpc server at {target}: {what}", retryable=True)
+
+
+async def _status_of_stranger(call: Call) -> Status | None:
+    """How a call ends that was answered without our metadata; nothing where it goes on, with whatever."""
+    try:
+        if await call.read() is not grpc.aio.EOF:
+            return None
+    except Status:
+        pass
+    return await _status_of(call)
 
 
 def _is_provisional(status: Status) -> bool:

@@ -24,6 +24,7 @@ import bcast_grpc
 from bcast_grpc import Event, Kind
 
 from .fake import FakeServer
+from .relay import Relay, http, reset
 
 TIMEOUT_S = 60
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
@@ -284,6 +285,26 @@ async def test_it_follows_until_it_is_interrupted(peer: bcast_grpc.Chat, server:
         async with asyncio.timeout(TIMEOUT_S):
             await process.wait()
         assert await finish(process) == (130, [], [])
+
+
+async def test_a_stream_that_something_on_the_way_breaks_comes_back(
+    peer: bcast_grpc.Chat, server: str, room: str
+) -> None:
+    """Also while a proxy answers with pages for people; stderr tells of it in two lines."""
+    async with Relay(server) as relay:
+        process = await start(relay.target, "--room", room, "--follow", stdin=DEVNULL)
+        await until(peer, Kind.JOINED)
+        await peer.send("one")
+        assert await read_line(process) == "peer: one"
+        relay.answers = [http(502), http(404)]
+        relay.say(reset(2))
+        await peer.send("two")
+        assert await read_line(process) == "peer: two"
+        process.send_signal(signal.SIGINT)
+        code, _, err = await finish(process)
+    assert code == 130
+    assert re.fullmatch(r".* was lost: something on the way broke .*; trying again…", err[0])
+    assert re.match(r"\* back", err[1])
 
 
 async def test_it_ends_quietly_when_nobody_reads_on(peer: bcast_grpc.Chat, server: str, room: str) -> None:

@@ -1,0 +1,102 @@
+"""Why a call ended, and whether to come back.
+
+Final is a status of this project's own server that says so, and one which proves that this is no such server, or that
+we are not let in. Everything else may be the fault of something between client and server, and another try may succeed.
+"""
+
+from __future__ import annotations
+
+import re
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
+
+_DOMAIN = "bcast_grpc"
+
+# gRPC's own words for what it was told by HTTP, not by a server of gRPC.
+_HTTP_STATUS = re.compile(r"Received http2 header with status: (\d+)")
+_RESET = "RST_STREAM with error code"
+_NOT_LET_IN = ("401", "403")
+
+
+def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> BcastError:
+    """Say in this project's terms why a call ended; ``retryable`` tells whether to come back.
+
+    Args:
+        status: how gRPC says it.
+        target: the server's address, for the text.
+        connected: whether the server had let the client in.
+    """
+    details = status.details() or status.code().name
+    code, retryable, retry_after_s = _read_details(status)
+    if code is not None:
+        return CallError(code, details, retry_after_s=retry_after_s, retryable=retryable)
+    code = _final_code(status.code(), details)
+    if code is not None:
+        stranger = status.code() is grpc.StatusCode.UNIMPLEMENTED
+        return CallError(code, f"no bcast_grpc server at {target}: {details}" if stranger else _cause(details))
+    return lost(target, _cause(details), connected=connected, retry_after_s=retry_after_s)
+
+
+def lost(target: str, cause: str, *, connected: bool, retry_after_s: float = 0.0) -> ConnectionLost:
+    """Say that there is no connection to ``target``, or no longer."""
+    what = f"the connection to {target} was lost" if connected else f"cannot connect to {target}"
+    return ConnectionLost(f"{what}: {cause}", retry_after_s=retry_after_s)
+
+
+def _final_code(status: grpc.StatusCode, details: str) -> ErrorCode | None:
+    """The nearest code to a final status that has no ``ErrorInfo`` of this project; nothing where it is not final."""
+    http = _HTTP_STATUS.search(details)
+    if _RESET in details or (http and http[1] not in _NOT_LET_IN):
+        return None
+    match status:
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return ErrorCode.UNSPECIFIED
+        case grpc.StatusCode.UNAUTHENTICATED:
+            return ErrorCode.UNAUTHENTICATED
+        case grpc.StatusCode.PERMISSION_DENIED:
+            return ErrorCode.PERMISSION_DENIED
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if "message larger than max" in details:
+            return ErrorCode.MESSAGE_TOO_LARGE  # and would be each time
+        case _:
+            return None
+
+
+def _cause(details: str) -> str:
+    """The one to know of gRPC's chain of causes: the last, or what TLS found fault with."""
+    if http := _HTTP_STATUS.search(details):
+        return f"the answer was HTTP {http[1]}, not gRPC; a proxy's, perhaps"
+    if _RESET in details:
+        return f"something on the way broke the stream off ({details.removesuffix('))').rpartition('(')[2]})"
+    details = details.removesuffix(": OK").rstrip("]")
+    _, handshake, fault = details.partition("OPENSSL_internal:")
+    return f"the TLS handshake failed: {fault}" if handshake else details.rpartition(": ")[2]
+
+
+def _read_details(status: grpc.aio.AioRpcError) -> tuple[ErrorCode | None, bool | None, float]:
+    """Read what a server of this project attaches: the code, whether to come back, and the seconds to wait before that.
+
+    There is no code where it is another's, and no word on coming back where the server left that to the code.
+    """
+    code, retryable, retry_after_s = None, None, 0.0
+    for detail in _rich_status(status).details:
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        if detail.Unpack(info) and info.domain == _DOMAIN:
+            # A newer server may have codes that this version has no name for.
+            code = ErrorCode.__members__.get(info.reason, ErrorCode.UNSPECIFIED)
+            retryable = {"true": True, "false": False}.get(info.metadata.get("retryable", ""))
+        elif detail.Unpack(retry):
+            retry_after_s = retry.retry_delay.ToTimedelta().total_seconds()
+    return code, retryable, retry_after_s
+
+
+def _rich_status(status: grpc.aio.AioRpcError) -> status_pb2.Status:
+    try:
+        found = rpc_status.from_call(status)  # type: ignore[arg-type]  # it has all of a call that is needed
+        return found or status_pb2.Status()
+    except (ValueError, DecodeError):  # something on the way changed it, or made it up
+        return status_pb2.Status()
