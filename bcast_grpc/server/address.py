@@ -7,7 +7,8 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-_BACKLOG = 1024
+_BACKLOG = 65_535
+"""As many as the system allows: it takes less where `net.core.somaxconn` is less."""
 
 
 class CannotStart(Exception):

@@ -33,6 +33,11 @@ _CLIENTS_BACK_PER_S = 1000
 _LAST_WORDS_S = 0.5
 _EXPIRE_S = 5.0
 
+_NO_BOUND = 2**31 - 1
+_LONG_S = 3600
+_STREAMS_BESIDES = 1000
+"""How many calls more than clients a connection may have: those that are refused, publish, or watch the health."""
+
 
 class Server:
     """A broadcast server in the running event loop.
@@ -232,4 +237,11 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", 1000),  # clients may ping too
+        # What has arrived waits for its turn, however many come at once: the core would cancel, in silence, what it
+        # draws by lot of more than 1000, all of more than 3000, and who waits for longer than 30 s.
+        ("grpc.server.max_pending_requests", _NO_BOUND),
+        ("grpc.server.max_pending_requests_hard_limit", _NO_BOUND),
+        ("grpc.server_max_unrequested_time_in_server", _LONG_S),
+        # A connection that opens and resets calls faster than they are seen waits for itself alone.
+        ("grpc.max_concurrent_streams", settings.max_clients + _STREAMS_BESIDES),
     ]

@@ -1,0 +1,124 @@
+"""Very many at the same moment: everyone is let in, or told by us that the server is full."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from grpc import StatusCode
+
+from .conftest import ServerProcess, Spawn
+from .peers import PATIENCE_S, Door, Peer, within
+
+CROWD = 4000
+"""More than the 3000 calls that gRPC lets wait by itself."""
+
+_HEADERS, _RST_STREAM, _SETTINGS = 1, 3, 4
+_END_HEADERS = 4
+_CANCEL = struct.pack(">I", 8)
+
+
+@contextmanager
+def together(server: ServerProcess) -> Iterator[None]:
+    """Have all that is begun in here come to the server in the same moment."""
+    server.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.signal(signal.SIGCONT)
+
+
+async def connect_together(server: ServerProcess, count: int) -> list[Peer]:
+    """Begin named calls over a few connections in the same moment."""
+    channels = [server.channel() for _ in range(4)]
+    for channel in channels:
+        await within(channel.channel_ready())
+    with together(server):
+        peers = [server.open(f"n{n}", on=channels[n % len(channels)], batch="1") for n in range(count)]
+        for _ in range(100):  # the calls are on their way
+            await asyncio.sleep(0.01)
+    return peers
+
+
+async def all_of(peers: list[Peer]) -> tuple[int, list[Peer]]:
+    """Wait for all; return how many are in, and who is not."""
+    async with asyncio.timeout(4 * PATIENCE_S):
+        answers = await asyncio.gather(*(peer.call.initial_metadata() for peer in peers))
+    out = [peer for peer, answer in zip(peers, answers, strict=True) if "bcast-session" not in dict(answer or ())]
+    return len(peers) - len(out), out
+
+
+@pytest.mark.timeout(240)
+async def test_all_who_come_at_once_are_in(spawn: Spawn) -> None:
+    """Thousands of named clients in the same moment: nobody is turned away."""
+    server = await spawn()
+    assert await all_of(await connect_together(server, CROWD)) == (CROWD, [])
+
+
+@pytest.mark.timeout(240)
+async def test_more_than_fit_are_told_so(spawn: Spawn) -> None:
+    """The others get our error, with its code and how long to wait, and nothing else."""
+    server = await spawn("--max-clients", f"{CROWD - 500}")
+    inside, outside = await all_of(await connect_together(server, CROWD))
+    assert inside == CROWD - 500
+    for peer in outside:
+        ending = await peer.end()
+        assert (ending.code, ending.reason) == (StatusCode.RESOURCE_EXHAUSTED, "SERVER_FULL")
+        assert ending.retry_after_s > 0
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    return bytes([0, len(name)]) + name + bytes([len(value)]) + value
+
+
+async def flood(door: Door, count: int) -> asyncio.StreamWriter:
+    """Open and reset so many calls over one connection, as fast as they can be written."""
+    host, _, port = door.address.rpartition(":")
+    _, writer = await within(asyncio.open_connection(host, int(port)))
+    headers = b"".join(
+        _literal(*pair)
+        for pair in [
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", b"/bcast_grpc.v1.Chat/Connect"),
+            (b":authority", b"localhost"),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+        ]
+    )
+    calls = (
+        _frame(_HEADERS, _END_HEADERS, stream, headers) + _frame(_RST_STREAM, 0, stream, _CANCEL)
+        for stream in range(1, 2 * count, 2)
+    )
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS, 0, 0, b"") + b"".join(calls))
+    return writer
+
+
+@pytest.mark.timeout(240)
+async def test_a_flood_of_resets_fails_nobody_elses_calls(spawn: Spawn) -> None:
+    """What others ask for meanwhile is done, if later, and the log has nothing to say."""
+    server = await spawn()
+    await within(server.publish("first"))
+    with together(server):
+        writer = await flood(server, CROWD)
+        calls = [asyncio.create_task(server.publish(f"{n}")) for n in range(20)]
+        peers = [server.open(f"n{n}") for n in range(20)]
+        await asyncio.sleep(0.1)
+    async with asyncio.timeout(4 * PATIENCE_S):
+        acks = await asyncio.gather(*calls)
+        assert await all_of(peers) == (20, [])
+    assert sorted(ack.seq for ack in acks) == list(range(2, 22))
+    writer.transport.abort()
+    server.signal(signal.SIGTERM)
+    code, stderr = await server.exit()
+    assert code == 0
+    assert "Traceback" not in stderr
+    assert not [line for line in stderr.splitlines() if " ERROR " in line or " WARNING " in line]
