@@ -44,12 +44,9 @@ class MemoryBroker:
     def publish(self, room: str, entries: Sequence[Entry]) -> None:
         """Number the entries and hand them back before returning."""
         order, receiver = self._open[room]
-        entries, events, again, now_ns = order.place(entries, self._clock)
-        if entries:
-            order.history.extend(events, now_ns)
-            receiver.accepted(entries, events)
-        for entry, place in again:
-            receiver.repeated(entry, place)
+        placed = order.place(entries, self._clock)
+        order.history.extend(placed.events, placed.now_ns)
+        placed.tell(receiver)
 
     def settle(self, callback: Callable[[], None]) -> None:
         """Call back at once."""

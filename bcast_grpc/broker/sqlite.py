@@ -111,7 +111,11 @@ class SqliteBroker:
     @property
     def congested(self) -> bool:
         """Whether the thread has enough to write for some time."""
-        return self._waiting >= _MAX_WAITING or self._waiting_bytes >= _MAX_WAITING_BYTES
+        return (
+            self._waiting >= _MAX_WAITING
+            or self._waiting_bytes >= _MAX_WAITING_BYTES
+            or len(self._jobs) >= _MAX_WAITING
+        )
 
     def open(self, room: str, receiver: Receiver) -> Order:
         """Go on with the order in the file, or begin a new one.
@@ -226,10 +230,7 @@ class SqliteBroker:
         known, placed = self._answered(job)
         known.order.history.extend(placed.events, placed.now_ns)
         if known.receiver:
-            if placed.entries:
-                known.receiver.accepted(placed.entries, placed.events)
-            for entry, place in placed.again:
-                known.receiver.repeated(entry, place)
+            placed.tell(known.receiver)
 
     def _answered(self, job: _Publish) -> tuple[_Room, Placed]:
         job.room.waiting -= 1
@@ -247,13 +248,14 @@ class SqliteBroker:
             jobs, self._jobs = [*jobs, *self._jobs], []
         for job in jobs:
             if isinstance(job, _Publish):
+                job.room.order.take_back(job.placed.entries)
+        for job in jobs:
+            if isinstance(job, _Publish):
                 known, placed = self._answered(job)
-                known.order.take_back(placed.entries)
                 if known.receiver:
                     # What is sent again may be what could not be written just now.
-                    known.receiver.refused([*placed.entries, *(entry for entry, _ in placed.again)], reason)
-        for job in jobs:
-            if not isinstance(job, _Publish):
+                    known.receiver.refused(placed.asked, reason)
+            else:
                 job()
 
     # --- the file
@@ -267,7 +269,7 @@ class SqliteBroker:
         ids: list[tuple[Any, ...]] = []
         writer.execute("BEGIN IMMEDIATE")
         try:
-            for known, (entries, events, *_), *_ in publishes:
+            for known, (_, entries, events, *_), *_ in publishes:
                 if not entries:
                     continue
                 if known.name not in rows:

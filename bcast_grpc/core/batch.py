@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
@@ -62,12 +62,20 @@ class Codec:
         return joined
 
 
+class Answer(NamedTuple):
+    """An answer, and whose it is."""
+
+    session: str
+    event: Event
+
+
 class Run:
     """Consecutive events of one kind and author, so with one audience.
 
     Attributes:
-        asked: for each event whose author wants an ack, its place in the run and its request's ``id``.
-        bytes: about how large the events are on the wire, and not less than that.
+        asked: what is answered when the run has been flushed, in order: for each event whose author wants an ack, its
+            place in the run and its request's ``id``; in between, other answers that are ready.
+        bytes: about how large the events and those answers are on the wire, and not less than that.
     """
 
     __slots__ = ("asked", "author", "bytes", "events", "kind")
@@ -76,7 +84,7 @@ class Run:
         self.kind = kind
         self.author = author
         self.events: list[Event] = []
-        self.asked: list[tuple[int, str]] = []
+        self.asked: list[tuple[int, str] | Answer] = []
         self.bytes = 0
 
     def add(self, event: Event, size: int, entry: Entry) -> None:
@@ -104,18 +112,22 @@ class Run:
             runs[-1].events.append(event)
         return runs
 
-    def acks(self, epoch: str, queued: int, refused: int) -> list[Event]:
-        """Return the answers that the author asked for.
+    def answers(self, epoch: str, queued: int, refused: int) -> Iterator[Answer]:
+        """Return all answers, in order.
 
         Args:
             epoch: the name of the room's order.
             queued: how many others had the run put into their queue.
             refused: how many others' queues refused it.
         """
-        events = ((self.events[place], id_) for place, id_ in self.asked)
-        return [
-            notices.sent(Ack(event.seq, epoch, False, queued, refused), id_, event.time_ns) for event, id_ in events
-        ]
+        session = self.author.session
+        for asked in self.asked:
+            if isinstance(asked, Answer):
+                yield asked
+            else:
+                event = self.events[asked[0]]
+                ack = Ack(event.seq, epoch, False, queued, refused)
+                yield Answer(session, notices.sent(ack, asked[1], event.time_ns))
 
 
 class View(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bcast_grpc.core.batch import Run
-from bcast_grpc.events import Entry, Event, Kind, wire_bytes
+from bcast_grpc.core.batch import Answer, Run
+from bcast_grpc.events import Entry, Event, Kind, Members, wire_bytes
 
 
 class Pending:
@@ -28,6 +28,7 @@ class Pending:
         self._notices = 0
         self._bytes = 0
         self._growing = False
+        self._asked = -1  # the number of the last run whose author is to be answered
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -80,8 +81,21 @@ class Pending:
                 self._runs.append(run)
             run.add(event, size, entry)
             self._bytes += size
+            if run.asked:
+                self._asked = self.first + len(self._runs) - 1
         self._growing = True
         self._messages += len(entries)
+
+    def attach(self, session: str, answers: Sequence[Event]) -> bool:
+        """Have a session answered behind all acks that are pending; return False if none is."""
+        if self._asked < self.first:
+            return False
+        run = self._runs[self._asked - self.first]
+        size = sum(_answer_bytes(answer) for answer in answers)
+        run.asked += [Answer(session, answer) for answer in answers]
+        run.bytes += size
+        self._bytes += size
+        return True
 
     def take(self) -> list[Run]:
         """Take the runs of the next flush."""
@@ -98,3 +112,10 @@ class Pending:
         self._notices -= sum(len(run.events) for run in taken if run.kind is not Kind.MESSAGE)
         self._bytes -= size
         return taken
+
+
+def _answer_bytes(answer: Event) -> int:
+    size = wire_bytes(answer)
+    if isinstance(answer.detail, Members):
+        size += sum(64 + 4 * len(member.name) for member in answer.detail.members)
+    return size

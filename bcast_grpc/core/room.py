@@ -54,6 +54,8 @@ class Room:
         self._pending = Pending(limits.batch_messages, limits.batch_bytes(1))
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
+        self._flushing = False
+        self._late: list[tuple[str, Sequence[Event]]] = []  # answers that came while a flush was going on
         self._order = broker.open(name, self)
         self._flushed = self._order.history.head  # what the last flush has pushed
         self._replays = Replays(self._order.history)
@@ -246,12 +248,28 @@ class Room:
     def repeated(self, entry: Entry, place: Place) -> None:
         """Acknowledge an entry that has its place already."""
         ack = Ack(place.seq, self._order.epoch, duplicate=True)
-        self._answer(entry.author.session, [notices.sent(ack, entry.id, place.time_ns)])
+        self._answer_in_turn(entry.author.session, lambda: [notices.sent(ack, entry.id, place.time_ns)])
 
     def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
         """Tell the authors of entries that the broker could not take."""
         for entry in entries:
-            self._answer(entry.author.session, [notices.error(error, entry.id)])
+            self._answer_in_turn(entry.author.session, partial(_refusal, error, entry.id))
+
+    def answer(self, session: str, make: Callable[[], Sequence[Event]]) -> None:
+        """Give a client the answers that ``make`` returns, behind those to all that it asked for before."""
+        with self._lock:
+            self._broker.settle(partial(self._answer_in_turn, session, make))
+
+    def _answer_in_turn(self, session: str, make: Callable[[], Sequence[Event]]) -> None:
+        """Answer behind the acks of what is pending, and of what is being flushed."""
+        with self._lock:
+            answers = make()
+            if self._pending.attach(session, answers):
+                return
+            if self._flushing:
+                self._late.append((session, answers))
+            else:
+                self._answer(session, answers)
 
     def leave(self, member: Member, answers: Sequence[Event], error: CallError | None = None) -> None:
         """End a client's call once it was given what is pending and what it is fed, and ``answers`` after that."""
@@ -284,6 +302,7 @@ class Room:
 
     def _flush(self, round_: int) -> int:
         with self._lock:
+            self._flushing = True
             first = self._pending.first
             batch = Batch(self._pending.take())
             self._flushed = batch.last_seq or self._flushed
@@ -295,8 +314,11 @@ class Room:
         for member in fed:
             if member.outbox.idle:
                 self._clock.set_off(member.outbox.wake, 0)  # what was flushed, it may read
-        tallies, writers = self._push(batch, first, members, round_)
-        writers += self._acknowledge(batch.runs, tallies, round_)
+        try:
+            tallies, writers = self._push(batch, first, members, round_)
+            writers += self._acknowledge(batch.runs, tallies, round_)
+        finally:
+            self._answer_late()
         for member, answers, error, _ in ready:
             if member.replay and not error:  # it has fallen behind meanwhile
                 self._leave(member, answers, error)
@@ -406,13 +428,14 @@ class Room:
             member.offer(frames, wake=False, reserve=True)
 
     def _acknowledge(self, runs: Sequence[Run], tallies: Sequence[_Tally], round_: int) -> int:
-        """Give the authors their acks, and return how many further writers that set off."""
+        """Answer what was asked before the end of this flush, and return how many further writers that set off."""
         answers: dict[str, list[Event]] = defaultdict(list)
         for place, run in enumerate(runs):
             if run.asked:
                 others = [t for t in tallies if t.view.skip <= place and t.view.own_key != run.author.key]
                 queued, refused = sum(t.queued for t in others), sum(t.refused for t in others)
-                answers[run.author.session] += run.acks(self._order.epoch, queued, refused)
+                for session, answer in run.answers(self._order.epoch, queued, refused):
+                    answers[session].append(answer)
         writers = 0
         for session, acks in answers.items():
             member = self.members.get(session)
@@ -421,11 +444,23 @@ class Room:
             writers += member.begin_round(round_) if member and idle else 0
         return writers
 
+    def _answer_late(self) -> None:
+        """Answer what came while the flush was going on."""
+        with self._lock:
+            self._flushing = False
+            late, self._late = self._late, []
+            for session, answers in late:
+                self._answer(session, answers)
+
     def _answer(self, session: str, answers: Sequence[Event]) -> None:
         if member := self.members.get(session):
             member.answer(answers)
         elif answer := self._answerers.get(session):
             answer(answers)
+
+
+def _refusal(error: BcastError, request_id: str) -> Sequence[Event]:
+    return [notices.error(error, request_id)]
 
 
 class _Leaving(NamedTuple):

@@ -91,10 +91,7 @@ class Session:
             if request.operacion == "who":  # its answer may be as long as the room is full
                 break
         self._publish()
-        if self._answers:
-            self._asking = True
-            answers, self._answers = self._answers, []
-            self._member.answer(answers)
+        self._answer()
         return stop
 
     def take(self) -> bytes | None:
@@ -127,7 +124,9 @@ class Session:
             if request.fault:
                 raise RequestError(ErrorCode.MALFORMED, request.fault)
             if request.operacion in ("", "broadcast"):
-                self._entries.append(_entry(self._hub, self._member.author, request, self._member.author.key))
+                entry = _entry(self._hub, self._member.author, request, self._member.author.key)
+                self._answer()
+                self._entries.append(entry)
                 return
             _check_id(self._hub, request)
             operation = _OPERATIONS.get(request.operacion)
@@ -137,8 +136,10 @@ class Session:
                     ErrorCode.UNKNOWN_OPERATION, f"{shortened(request.operacion)!r} is no operation; it takes {known}"
                 )
             self._publish()  # what came before it has its place before it
+            self._answer()
             operation(self, request)
         except RequestError as error:
+            self._publish()  # what came before it is answered before it
             self._answers.append(notices.error(error, request.id))
 
     def _publish(self) -> None:
@@ -150,6 +151,13 @@ class Session:
         except BcastError as error:
             self._answers += [notices.error(error, entry.id) for entry in entries]
 
+    def _answer(self) -> None:
+        """Answer what is no message. Either this is needed before the next request, or ``_publish``, or neither."""
+        if self._answers:
+            self._asking = True
+            answers, self._answers = self._answers, []
+            self._room.answer(self.id, lambda: answers)
+
     def _join(self, request: Request) -> None:
         name = check_name(request.msg, self._hub.limits)
         self._hub.rename(self._room, self._member, name)
@@ -157,12 +165,11 @@ class Session:
             self._answers.append(notices.done(f"your name is {name}", self.epoch, request.id))
 
     def _leave(self, request: Request) -> None:
-        answers, self._answers = self._answers, []
-        self._member.answer(answers)
         self.leave(request.id)
 
     def _who(self, request: Request) -> None:
-        self._answers.append(notices.members(self._room.present(), request.id))
+        self._asking = True
+        self._room.answer(self.id, lambda: [notices.members(self._room.present(), request.id)])
 
 
 _OPERATIONS: dict[str, Callable[[Session, Request], None]] = {

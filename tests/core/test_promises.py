@@ -110,6 +110,7 @@ class Player:
         left_at: where in the log it asked to leave.
         acks: the place of the message by the request's id.
         answers: the kind of the other answers by the request's id, in order.
+        lists: who was there when it asked, by the request's id.
         present: whether it is in its room.
     """
 
@@ -126,6 +127,7 @@ class Player:
     present: bool = True
     acks: dict[str, int] = field(default_factory=dict)
     answers: dict[str, Kind] = field(default_factory=dict)
+    lists: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     queued: Counter[int] = field(default_factory=Counter)
     refused: Counter[int] = field(default_factory=Counter)
 
@@ -289,16 +291,11 @@ class Promises(RuleBasedStateMachine):
     def who(self, player: Player, _: None) -> None:
         """A client asks who is here."""
         id_ = self.new_id()
-        wire = self.wires[player.hello.batch]
-        first = len(wire.encoded)
         player.client.ask(Request("who", id=id_))
         if player.left_at is not None:
             return
         player.answers[id_] = Kind.MEMBERS
-        (answer,) = wire.encoded[first:]
-        assert isinstance(answer.detail, Members)
-        listed = [(member.session, member.name) for member in answer.detail.members]
-        assert listed == [(other.client.session.id, other.name) for other in player.room.players]
+        player.lists[id_] = [(other.client.session.id, other.name) for other in player.room.players]
 
     def leave(self, player: Player, with_id: bool) -> None:
         """A client says that it leaves, or ends its side of the stream."""
@@ -488,6 +485,7 @@ class Promises(RuleBasedStateMachine):
         expected_acks, expected_others = list(player.acks), list(player.answers.items())
         if player.dropped:
             expected_acks, expected_others = expected_acks[: len(acks)], expected_others[: len(others)]
+        assert [event.id for event in answers] == sorted([event.id for event in answers], key=_number)
         assert [event.id for event in acks] == expected_acks
         assert [(event.id, event.kind) for event in others] == expected_others
         for event in acks:
@@ -498,6 +496,9 @@ class Promises(RuleBasedStateMachine):
                 assert event.detail.code in (ErrorCode.EMPTY_MESSAGE, ErrorCode.NAME_INVALID)
             elif event.kind is Kind.ACK:
                 assert event.detail == Ack(epoch=player.room.epoch)
+            elif isinstance(event.detail, Members):
+                listed = [(member.session, member.name) for member in event.detail.members]
+                assert listed == player.lists[event.id]
 
     def check_producer(self, producer: Producer) -> None:
         """A producer is answered at most once, by the ack of its message."""
@@ -534,6 +535,11 @@ class Promises(RuleBasedStateMachine):
             for producer in list(room.producers):
                 self.end_producer(producer)
         assert set(self.world.hub.rooms) == set()
+
+
+def _number(id_: str) -> int:
+    """Where among all ids an id was given out."""
+    return int(id_.removeprefix("id "))
 
 
 Promises.TestCase.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)

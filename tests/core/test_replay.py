@@ -314,9 +314,9 @@ def test_what_is_sent_again_is_acknowledged_again() -> None:
     again = world.join("ana", client="c")
     again.ask(Request(msg="y", id="2"), Request(msg="z", id="3"))
     world.settle()
-    assert sorted(ana.answers(), key=lambda answer: answer[1].seq) == [  # type: ignore[union-attr]
-        ("1", Ack(1, bob.session.epoch, True)),
+    assert ana.answers() == [
         ("1", Ack(1, bob.session.epoch, False, 1)),
+        ("1", Ack(1, bob.session.epoch, True)),
         ("2", Ack(2, bob.session.epoch, False, 1)),
     ]
     assert [(id_, ack.seq, ack.duplicate) for id_, ack in again.answers()] == [("2", 2, True), ("3", 3, False)]  # type: ignore[union-attr]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from grpc import StatusCode
@@ -306,3 +307,26 @@ async def test_messages_to_clients_that_leave(door: LocalDoor) -> None:
     assert [ack.seq for ack in acks] == list(range(1, count + 1))
     assert {ack.refused for ack in acks} == {0}
     assert [event.seq for event in await bob.hear_some(count)] == list(range(1, count + 1))
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+@pytest.mark.parametrize("way", ["grpc", "websocket", "socket"])
+async def test_answers_come_in_the_order_of_the_requests(serve: Serve, tmp_path: Path, store: str, way: str) -> None:
+    """At each door, with each store: messages, duplicates, faults, lists and names, all sent at once."""
+    place = "memory:" if store == "memory" else f"sqlite:{tmp_path / 'store'}"
+    door = await serve(store=place, http_port=0, tcp_port=0)
+    texts: list[tuple[str, str, str]] = []
+    for number in range(40):
+        texts += [("", "hola", f"{number} new"), ("", "hola", f"{number} new"), ("", "", f"{number} empty")]
+        texts += [("who", "", f"{number} who"), ("join", f"ana {number}", f"{number} join"), ("x", "", f"{number} x")]
+    if way == "grpc":
+        ana = await door.connect()
+        await ana.send(
+            pb.ConnectRequest(batch=[pb.ConnectRequest(operacion=what, msg=text, id=id_) for what, text, id_ in texts])
+        )
+        heard = [(await ana.hear()).id for _ in texts]
+    else:
+        peer = await (door.browse() if way == "websocket" else door.plug())
+        await peer.send(*({"operacion": what, "msg": text, "id": id_} for what, text, id_ in texts))
+        heard = [(await peer.hear())["id"] for _ in texts]
+    assert heard == [id_ for _, _, id_ in texts]
