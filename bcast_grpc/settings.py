@@ -30,6 +30,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
 from bcast_grpc.errors import BcastError, ErrorCode
+from bcast_grpc.origins import parse_origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -89,10 +90,7 @@ def _split_origins(origins: object) -> object:
 
 
 def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    for origin in origins:
-        if origin != "*" and not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
-            raise ValueError
-    return origins
+    return tuple(origin if origin == "*" else str(parse_origin(origin)) for origin in origins)
 
 
 def _refuse_bool(value: object) -> object:

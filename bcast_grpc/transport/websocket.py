@@ -101,7 +101,10 @@ class _Connection:
         self._in_a_row = 0
 
     async def read(self) -> Sequence[Request]:
-        message = await self._socket.receive()
+        try:
+            message = await self._socket.receive()
+        except OSError as error:  # it could not answer a ping, say
+            raise ConnectionGone(str(error)) from None
         if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
             return json.decode_requests(message.data)
         raise ConnectionGone(message.type.name)  # who has closed a WebSocket reads nothing more

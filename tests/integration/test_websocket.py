@@ -476,24 +476,6 @@ async def test_the_page_is_compressed_for_those_who_can(doors: LocalDoor, http: 
     assert texts[0] == texts[1]
 
 
-@pytest.mark.parametrize(
-    "noise",
-    [
-        pytest.param(b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n\r\n", id="a long line"),
-        pytest.param(b"GET / HTTP/1.1\r\nA: " + b"a" * 10_000 + b"\r\n\r\n", id="a long header"),
-        pytest.param(b"GET / HTTP/1.1\r\n" + b"A: a\r\n" * 1000 + b"\r\n", id="many headers"),
-        pytest.param(b"\x16\x03\x01\x02\x00", id="TLS"),
-    ],
-)
-async def test_a_handshake_is_bounded(doors: LocalDoor, noise: bytes) -> None:
-    """What is too long or no HTTP is refused, and the connection closed; it is no fault of ours in the log."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
-    writer.write(noise)
-    answer = await within(reader.read())
-    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
-    writer.close()
-
-
 @pytest.mark.parametrize("query", ["", "?nam=x"])
 async def test_a_handshake_that_is_none_is_answered(doors: LocalDoor, http: aiohttp.ClientSession, query: str) -> None:
     """What asks for a WebSocket of no version is told so, whatever else is wrong with it."""

@@ -333,6 +333,15 @@ def test_origins_may_be_given_several_times() -> None:
     assert Settings(http_allow_origin=["*"]).http_allow_origin == ("*",)
 
 
+def test_origins_are_kept_as_browsers_send_them() -> None:
+    """Capital letters, default ports and other scripts would match nothing; apps have schemes of their own."""
+    written = "https://Chat.Example.org:443, https://bücher.example, capacitor://localhost"
+    loaded = load(["--http-allow-origin", written], {})
+    kept = ("https://chat.example.org", "https://xn--bcher-kva.example", "capacitor://localhost")
+    assert loaded.settings.http_allow_origin == kept
+    assert f"http_allow_origin = {list(kept)}".replace("'", '"') in format_config(loaded)
+
+
 @pytest.mark.parametrize(
     "origin", ["chat.example", "https://chat.example/", "https://", "ftp://a", "https://*.example", "null"]
 )

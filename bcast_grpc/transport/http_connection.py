@@ -1,0 +1,186 @@
+"""A connection of the HTTP port: whatever comes on it gets an answer of ours, also what is no request."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import TimerHandle
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError, HttpVersion11
+from aiohttp.http_exceptions import LineTooLong
+
+from bcast_grpc.transport.handshake import shown
+
+logger = logging.getLogger(__name__)
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+        " require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Server": "bcast_grpc",
+    "X-Content-Type-Options": "nosniff",
+}
+"""What every answer carries."""
+
+MAX_LINE_BYTES = 8190
+MAX_FIELD_BYTES = 64 * 2**10
+"""Generous: whatever other programs on localhost keep in cookies comes along."""
+
+MAX_HEAD_BYTES = 128 * 2**10
+_MAX_FIELDS = 128
+_HEAD_S = 30.0
+_IDLE_S = 60.0
+_LINGER_S = 2.0
+
+_NO_HTTP2 = "this port speaks HTTP/1.1; gRPC has a port of its own"
+_TOO_LARGE = (
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"a request has at most {_MAX_FIELDS} headers, each of at most {MAX_FIELD_BYTES} bytes, together {MAX_HEAD_BYTES}",
+)
+_TOO_LATE = (HTTPStatus.REQUEST_TIMEOUT, f"the request was not complete after {_HEAD_S:g} s")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class HttpConnection(web.RequestHandler):
+    """Speaks HTTP/1.1 with one client.
+
+    Args:
+        server: what answers its requests.
+    """
+
+    __slots__ = ("_head_bytes", "_head_timer", "_request")
+
+    def __init__(self, server: web.Server, **options: Any) -> None:
+        super().__init__(
+            server,
+            access_log=None,  # type: ignore[arg-type]  # none
+            auto_decompress=False,  # nobody reads what comes with a request
+            keepalive_timeout=_IDLE_S,
+            logger=logger,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=_MAX_FIELDS,
+            max_line_size=MAX_LINE_BYTES,
+            **options,
+        )
+        self._head_bytes = 0
+        self._head_timer: TimerHandle | None = None
+        self._request: web.BaseRequest | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came, and hold it against what the head of a request may be."""
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self._end_head()
+        elif not (self._force_close or self._upgraded or self._reads_body()):
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(*_TOO_LARGE, "too large a head")
+            elif self._head_timer is None:
+                self._head_timer = self._loop.call_later(_HEAD_S, self._refuse, *_TOO_LATE, "half a request")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget what was about to happen."""
+        self._end_head()
+        self._request = None
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no request, or where something went wrong."""
+        if isinstance(exc, HttpProcessingError):
+            self._refuse(*_say_what_is_wrong(exc), shown(str(exc)))
+            raise ConnectionError("it is answered, and no more is read")
+        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
+            raise ConnectionError("there can be no other answer") from exc
+        logger.error("a fault while answering %s", request.remote, exc_info=exc)
+        answer = web.Response(status=status, text="a fault of the server; its log says more\n", headers=HEADERS)
+        answer.force_close()
+        return answer
+
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Log a fault of ours; that what came with a request is broken is none."""
+        is_noise = isinstance(kwargs.get("exc_info"), web.RequestPayloadError | HttpProcessingError | OSError)
+        logger.log(logging.DEBUG if is_noise else logging.ERROR, *args, **kwargs)
+
+    def answering(self, request: web.BaseRequest) -> None:
+        """Note which request is being answered."""
+        self._request = request
+
+    def _reads_body(self) -> bool:
+        return self._request is not None and not self._request.content.is_eof()
+
+    def _end_head(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: HTTPStatus, text: str, why: str) -> None:
+        """Answer what is not a whole request, and end the connection.
+
+        What still comes is dropped for a while: a socket that is closed with something unread is reset, and the answer
+        lost.
+        """
+        self._end_head()
+        if self.transport and not self.transport.is_closing():
+            logger.debug("answered %d to %s: %s", status, self.peername, why)
+            self.transport.write(_raw(status, text))
+            self.transport.write_eof()
+            self._force_close = True
+            self._head_timer = self._loop.call_later(_LINGER_S, self.force_close)
+
+
+@web.middleware
+async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell the connection what it answers."""
+    if isinstance(request.protocol, HttpConnection):
+        request.protocol.answering(request)
+    if request.version > HttpVersion11:
+        raise web.HTTPVersionNotSupported(text=f"{_NO_HTTP2}\n")
+    return await handler(request)
+
+
+async def finish(request: web.Request, response: web.StreamResponse) -> None:
+    """Give an answer what every answer carries, and tell the log of a refusal."""
+    response.headers.update(HEADERS)
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        what, why = shown(request.rel_url.raw_path), shown(getattr(response, "text", None) or "")
+        logger.debug("answered %d to %s: %s %s: %s", response.status, request.remote, request.method, what, why)
+
+
+def _say_what_is_wrong(error: HttpProcessingError) -> tuple[HTTPStatus, str]:
+    reason = shown(str(error.message).partition("\n")[0].rstrip(":. "))
+    if reason.startswith("'Pause on PRI"):
+        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, _NO_HTTP2
+    if isinstance(error, LineTooLong) and error.args[1] == MAX_LINE_BYTES:
+        return HTTPStatus.REQUEST_URI_TOO_LONG, f"at most {MAX_LINE_BYTES} bytes fit into the first line"
+    if isinstance(error, LineTooLong) or reason.startswith("'Too many headers"):
+        return _TOO_LARGE
+    return HTTPStatus.BAD_REQUEST, f"this is no HTTP/1.1 request: {reason[1:-1]}"
+
+
+def _raw(status: HTTPStatus, text: str) -> bytes:
+    body = f"{text}\n".encode()
+    headers = {
+        **HEADERS,
+        "Connection": "close",
+        "Content-Length": str(len(body)),
+        "Content-Type": "text/plain; charset=utf-8",
+    }
+    lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
