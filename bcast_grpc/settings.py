@@ -74,9 +74,30 @@ def _check_host(host: str) -> str:
     return host
 
 
+_NO_FILES = (
+    (r":?memory:?|:.*", "memory: to keep messages in memory; or, for a file of that name, sqlite:./{path}"),
+    (r"file:.*", "a path and no URI: sqlite:chat.db; or, for a file of that name, sqlite:./{path}"),
+    (r"//.*", "a path and no URL: sqlite:chat.db in this directory, or sqlite:/var/lib/chat.db"),
+    (r"(?!\.{0,2}/).*\?\w+=.*", "a path, which has no parameters: sqlite:{bare}"),
+    (r"~.*", "a path in full, as ~ means nothing here: sqlite:/home/…; or, for a file of that name, sqlite:./{path}"),
+    (r"\s.*|.*\s", "a path without blanks around it: sqlite:{stripped}"),
+    (r".*[\x00-\x1f\x7f].*", "a path without control characters"),
+    (r"(.*/)?\.{0,2}", "the path of a file, not of a directory: sqlite:{directory}chat.db"),
+)
+"""Paths that somebody meant to be something else, and what would be right."""
+
+
 def _check_store(store: str) -> str:
-    if store != "memory:" and not re.fullmatch(r"sqlite:.*\S.*", store):
+    scheme, _, path = store.partition("sqlite:")
+    if store == "memory:":
+        return store
+    if scheme or not path.strip():
         raise ValueError
+    for pattern, words in _NO_FILES:
+        if re.fullmatch(pattern, path, re.DOTALL | re.IGNORECASE):
+            directory = path if path.endswith("/") else f"{path}/"
+            shown = {"path": path, "bare": path.partition("?")[0], "stripped": path.strip(), "directory": directory}
+            raise PydanticCustomError("takes", words.format_map(shown))
     return store
 
 

@@ -15,7 +15,7 @@ from bcast_grpc.broker.base import Broker
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.sqlite import SqliteBroker
-from bcast_grpc.broker.sqlite_file import CannotOpen
+from bcast_grpc.broker.sqlite.faults import CannotOpen
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.server.address import CannotStart, is_loopback, join_host_port, listen

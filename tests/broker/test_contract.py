@@ -32,6 +32,7 @@ class ManualClock(Clock):
 
     steady_ns: int = 5_000_000_000_000
     shown_ns: int = field(default_factory=time.time_ns)
+    started: str = "today"
 
     def now_ns(self) -> int:
         """Return what all is measured by."""
@@ -40,6 +41,14 @@ class ManualClock(Clock):
     def wall_ns(self) -> int:
         """Return what is shown."""
         return self.shown_ns
+
+    def boot(self) -> str:
+        """Return the machine's last start."""
+        return self.started
+
+    def boot_ns(self) -> int:
+        """Return what all processes measure by."""
+        return self.steady_ns
 
     def pass_s(self, seconds: float) -> None:
         """Let it pass."""
@@ -530,6 +539,58 @@ def test_a_durable_order_survives(kind: BrokerKind, tmp_path: Path, clock: Manua
         else:
             assert second.epoch != first.epoch
             assert [event.seq for event in kept(second)] == [1, 2]
+
+
+@pytest.mark.parametrize("step_s", [3700, -3700])
+def test_a_step_of_the_walls_clock_between_two_processes(
+    kind: BrokerKind, tmp_path: Path, clock: ManualClock, step_s: float
+) -> None:
+    """It drops no history and makes no retry new, and nothing is kept for longer; what is shown stays as it was."""
+    if not kind.durable:
+        return
+    with opened(kind, tmp_path, clock, KEEPING) as reopen:
+        room, later, broker = Room(), Room(), reopen()
+        first = broker.open("lobby", room)
+        broker.publish("lobby", entries("a"))
+        wait(broker)
+        broker.close()
+        clock.pass_s(9)
+        clock.step_s(step_s)
+        broker = reopen()
+        second = broker.open("lobby", later)
+        broker.publish("lobby", entries("a"))
+        wait(broker)
+        assert (second.epoch, kept(second)) == (first.epoch, room.events)
+        assert [place for _, place in later.repeated_entries] == [Place(1, room.events[0].time_ns)]
+        broker.close()
+        clock.pass_s(2)
+        clock.step_s(-2 * step_s)
+        broker = reopen()
+        broker.open("lobby", Room())
+        broker.publish("lobby", entries("a"))
+        wait(broker)
+        broker.close()
+        clock.pass_s(61)
+        assert reopen().open("lobby", Room()).epoch != first.epoch
+
+
+@pytest.mark.parametrize(("passed_s", "is_kept"), [(50, True), (-3700, True), (70, False)])
+def test_after_a_restart_of_the_machine_the_walls_clock_is_all_there_is(
+    kind: BrokerKind, tmp_path: Path, clock: ManualClock, passed_s: float, is_kept: bool
+) -> None:
+    """The time without a machine is what the wall's clock says, but never less than none."""
+    if not kind.durable:
+        return
+    with opened(kind, tmp_path, clock, KEEPING) as reopen:
+        room, broker = Room(), reopen()
+        first = broker.open("lobby", room)
+        broker.publish("lobby", entries("a"))
+        wait(broker)
+        broker.close()
+        clock.started, clock.steady_ns = "tomorrow", 1
+        clock.step_s(passed_s)
+        second = reopen().open("lobby", Room())
+        assert (second.epoch == first.epoch, kept(second)) == (is_kept, room.events if is_kept else [])
 
 
 # --- properties

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bcast_grpc.broker.sqlite import SqliteBroker
+from bcast_grpc.broker.sqlite import SqliteBroker, tables
 from bcast_grpc.errors import ErrorCode
 
 from .test_contract import KEEPING, ManualClock, Room, entries, wait
@@ -48,8 +48,8 @@ def broker(tmp_path: Path) -> Iterator[SqliteBroker]:
 @pytest.fixture
 def faulty(broker: SqliteBroker) -> Faulty:
     """The broker's connection, which now can be told to fail."""
-    faulty = Faulty(broker._writer)
-    broker._writer = faulty  # type: ignore[assignment]
+    faulty = Faulty(broker._file.writer)
+    broker._file.writer = faulty  # type: ignore[assignment]
     return faulty
 
 
@@ -93,7 +93,7 @@ def test_a_fault_of_the_servers_own_is_not_the_end(
     room = Room()
     broker.open("lobby", room)
     with monkeypatch.context() as patched:
-        patched.setattr(broker, "_row", lambda _: 1 // 0)
+        patched.setattr(tables, "insert", lambda *_: 1 // 0)
         broker.publish("lobby", entries("a"))
         wait(broker)
     with monkeypatch.context() as patched:

@@ -377,6 +377,7 @@ def test_a_rate_that_does_not_fit_is_one_fault() -> None:
         (["--log-level=loud"], "--log-level loud: takes debug or info or warning or error"),
         (["--slow-policy=forget"], "--slow-policy forget: takes disconnect or drop or catch-up"),
         (["--store", "redis:a"], "--store redis:a: takes memory: or sqlite:PATH"),
+        (["--store", "sqlite:"], "--store sqlite:: takes memory: or sqlite:PATH"),
         (["--keepalive-s=off"], "--keepalive-s off: takes more than 0 seconds, at most 2147483"),
         (["--host", "a b"], "--host 'a b': takes an IP address (no brackets) or a host name"),
         (["--host=\x1b[2J"], r"--host '\x1b[2J': takes an IP address (no brackets) or a host name"),
@@ -401,6 +402,37 @@ def test_flag_faults(argv: list[str], said: str) -> None:
     fault, *rest = faults_of(*argv)
     assert not rest
     assert fault == said
+
+
+@pytest.mark.parametrize(
+    ("store", "right"),
+    [
+        (":memory:", "memory: to keep messages in memory; or, for a file of that name, sqlite:./:memory:"),
+        ("memory:", "memory: to keep messages in memory; or, for a file of that name, sqlite:./memory:"),
+        (
+            "file:x?mode=memory",
+            "a path and no URI: sqlite:chat.db; or, for a file of that name, sqlite:./file:x?mode=memory",
+        ),
+        ("//chat.db", "a path and no URL: sqlite:chat.db in this directory, or sqlite:/var/lib/chat.db"),
+        ("chat.db?mode=ro", "a path, which has no parameters: sqlite:chat.db"),
+        ("~/x", "a path in full, as ~ means nothing here: sqlite:/home/…; or, for a file of that name, sqlite:./~/x"),
+        (" x", "a path without blanks around it: sqlite:x"),
+        ("a\0b", "a path without control characters"),
+        ("data/", "the path of a file, not of a directory: sqlite:data/chat.db"),
+        (".", "the path of a file, not of a directory: sqlite:./chat.db"),
+    ],
+)
+def test_stores_that_mean_something_else(store: str, right: str) -> None:
+    """A path that SQLite or a shell would read in its own way is refused, with what would be right."""
+    assert faults_of(f"--store=sqlite:{store}")[0].endswith(f": takes {right}")
+
+
+@pytest.mark.parametrize(
+    "path", ["chat.db", "/x/chat.db", "./:memory:", "./~/x", "./file:x?mode=ro", "a b", "ñ", "a:b"]
+)
+def test_stores_that_are_files(path: str) -> None:
+    """Any other path is taken as it is."""
+    assert load([f"--store=sqlite:{path}"], {}).settings.store == f"sqlite:{path}"
 
 
 @pytest.mark.parametrize(

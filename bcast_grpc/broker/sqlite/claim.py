@@ -1,0 +1,144 @@
+"""One server for a file, whatever name leads to it; and whether that name still leads to the file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import threading
+from pathlib import Path
+from typing import IO, TypeAlias
+
+from bcast_grpc.broker.sqlite.faults import CannotOpen, FileGone
+
+if sys.platform != "win32":
+    import fcntl
+
+_FileId: TypeAlias = tuple[int, int]
+
+BESIDE = ("-wal", "-shm", "-journal", "-owner")
+"""What the names of the files end in that are kept beside a store."""
+
+_IN_USE = "another server uses it"
+_claimed: set[_FileId] = set()
+_claiming = threading.Lock()
+
+
+class Claim:
+    """The right to use a file, against all other servers, until it is closed.
+
+    Two locks: one on ``PATH-owner``, because SQLite's log is found by the file's name, and one on the file itself,
+    which other names may lead to (hard links, bind mounts).
+
+    SQLite's own locks on a file are lost as soon as any descriptor of it is closed in the same process. So the
+    descriptor that holds the lock is opened before SQLite opens the file, and closed after SQLite has closed it.
+
+    Args:
+        path: as it was given. Symbolic links in it are followed.
+
+    Attributes:
+        path: where the file really is.
+
+    Raises:
+        CannotOpen: another server uses the file, or it is not one that can be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._given = path.absolute()
+        self.path = Path(os.path.realpath(path))
+        _check_name(self.path)
+        self._owner = _open_owner(self.path)
+        try:
+            self._descriptor, self._id = _lock_file(self.path)
+        except BaseException:
+            self._owner.close()
+            raise
+        self._files: dict[Path, _FileId] = {}
+
+    def watch(self) -> None:
+        """Take note of the files that are there, now that SQLite has opened them, for ``check``."""
+        logs = [Path(f"{self.path}{end}") for end in ("-wal", "-shm")]
+        self._files = {self._given: self._id, self.path: self._id, **{log: _id_of(log.stat()) for log in logs}}
+
+    def check(self) -> None:
+        """Look whether what is written now would be found at the next start. Cost: some microseconds.
+
+        Raises:
+            FileGone: it would not.
+        """
+        for name, known in self._files.items():
+            try:
+                found = _id_of(name.stat())
+            except OSError:
+                raise FileGone(f"{name} was removed or moved away; put it back, or restart the server") from None
+            if found != known:
+                raise FileGone(f"{name} was replaced; put back what it was, or restart the server to use what is there")
+
+    def close(self) -> None:
+        """Let other servers use the file. To be called when SQLite has closed it."""
+        with _claiming:
+            _claimed.discard(self._id)
+            os.close(self._descriptor)
+        self._owner.close()
+
+
+def _check_name(path: Path) -> None:
+    if path.is_dir():
+        raise CannotOpen(f"it is a directory; name a file in it: sqlite:{path / 'chat.db'}")
+    if path.exists() and not path.is_file():
+        raise CannotOpen("it is a device, a pipe or a socket; name a file")
+    for end in BESIDE:
+        if path.name.endswith(end):
+            raise CannotOpen(f"names that end in {end} are kept for the files beside a store")
+
+
+def _open_owner(path: Path) -> IO[bytes]:
+    try:
+        owner = Path(f"{path}-owner").open("ab")  # noqa: SIM115  # held open
+    except OSError as error:
+        raise CannotOpen(f"{error.strerror}; its directory must be there, and writable") from None
+    if not _lock(owner.fileno()):
+        owner.close()
+        raise CannotOpen(_IN_USE)
+    return owner
+
+
+def _lock_file(path: Path) -> tuple[int, _FileId]:
+    """Open the file, which is made if it is not there, and lock it."""
+    with _claiming:
+        if path.exists() and _id_of(path.stat()) in _claimed:
+            raise CannotOpen(_IN_USE)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        try:
+            # Elsewhere than on Linux this would be the same lock as SQLite's own.
+            if sys.platform == "linux" and not _lock(descriptor):
+                raise CannotOpen(_IN_USE)
+            found = os.fstat(descriptor)
+            _check_links(found)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        _claimed.add(_id_of(found))
+    return descriptor, _id_of(found)
+
+
+def _check_links(found: os.stat_result) -> None:
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        raise CannotOpen(
+            f"it has {found.st_nlink} names (hard links), and what was written last is kept beside one of them;"
+            " keep that name and remove the others"
+        )
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file without waiting; return False if somebody else holds it."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _id_of(found: os.stat_result) -> _FileId:
+    return found.st_dev, found.st_ino

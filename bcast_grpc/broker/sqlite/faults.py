@@ -1,0 +1,54 @@
+"""What can be wrong with a store, in words that do not need SQLite's manual."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bcast_grpc.errors import CallError, ErrorCode
+
+
+class CannotOpen(Exception):
+    """The file cannot be used; the text says why, and what would help."""
+
+
+class FileGone(Exception):
+    """The file that is open is not the one that its name leads to any more."""
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say which file cannot be used.
+
+    Raises:
+        CannotOpen: instead of SQLite's own errors and the system's.
+    """
+    try:
+        yield
+    except CannotOpen as error:
+        raise CannotOpen(f"the store {path} cannot be used: {error}") from None
+    except (sqlite3.Error, OSError) as error:
+        raise CannotOpen(f"the store {path} cannot be used: {plainly(error)}") from None
+
+
+def plainly(error: Exception) -> str:
+    """Say what is wrong, and what would help."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    code = getattr(error, "sqlite_errorname", "") or ""
+    if code.startswith("SQLITE_BUSY"):
+        return "another program holds it locked"
+    if code.startswith("SQLITE_FULL"):
+        return "the disk is full"
+    if code.startswith("SQLITE_NOTADB"):
+        return "it is no SQLite database"
+    if code.startswith("SQLITE_CORRUPT"):
+        return "it is damaged; restore it, or move it away to begin anew"
+    return str(error)
+
+
+def unavailable(error: Exception) -> CallError:
+    """Say the same to a client, which may try again."""
+    return CallError(ErrorCode.BROKER_UNAVAILABLE, f"the store cannot be used: {plainly(error)}")

@@ -1,0 +1,137 @@
+"""A store's file, opened: two connections to it, and transactions that are on the disk when they are done."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bcast_grpc.broker.clock import Clock
+from bcast_grpc.broker.sqlite import schema
+from bcast_grpc.broker.sqlite.claim import Claim
+from bcast_grpc.broker.sqlite.faults import CannotOpen, explained
+from bcast_grpc.broker.sqlite.timeline import Moment, TimeLine
+
+_READ_META = "SELECT commits, wall_ns, line_ns, boot_ns, boot FROM meta"
+_SIGN = "UPDATE meta SET commits = ?, cookie = ?, wall_ns = ?, line_ns = ?, boot_ns = ?, boot = ?"
+
+logger = logging.getLogger(__name__)
+
+_BUSY_S = 1.0
+_CHECK_S = 5.0
+_STEPS = 100_000  # of SQLite's virtual machine, between two looks at the clock
+
+
+class StoreFile:
+    """The one file of a server, with all its tables, until it is closed.
+
+    Attributes:
+        path: where it really is.
+        line: the time line by which the ages of what is in it are measured.
+        reader: for queries, in any thread but the writer's.
+        writer: for one thread, in a ``transaction``.
+
+    Raises:
+        CannotOpen: it is not a store, is damaged, cannot be read or written, or another server uses it.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        with ExitStack() as undo, explained(path):
+            self._claim = Claim(path)
+            undo.callback(self._claim.close)
+            self.path = self._claim.path
+            self.writer = connect(self.path)
+            undo.callback(self.writer.close)
+            schema.prepare(self.writer)
+            _check_whole(self.writer)
+            self.writer.execute("PRAGMA journal_mode = WAL").fetchall()
+            self.reader = connect(self.path)
+            undo.callback(self.reader.close)
+            self._commits, *last = self.writer.execute(_READ_META).fetchone()
+            self.line = TimeLine(clock, Moment(*last))
+            with self.transaction():  # whether it can be written shows now
+                pass
+            self._claim.watch()
+            undo.pop_all()
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Write all that is done with the connection, or nothing.
+
+        Args:
+            durable: whether it is to be on the disk when it is done; else it is there with the next one that is.
+
+        Raises:
+            FileGone: it would not be found at the next start.
+            sqlite3.Error: it cannot be written.
+        """
+        writer = self.writer
+        if not durable:
+            writer.execute("PRAGMA synchronous = NORMAL")
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            yield writer
+            self._sign(writer)
+            self._claim.check()
+            self._commit()
+        except BaseException:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            raise
+        finally:
+            if not durable:
+                writer.execute("PRAGMA synchronous = FULL")
+        self._commits += 1
+
+    def _sign(self, writer: sqlite3.Connection) -> None:
+        ((cookie,),) = writer.execute("PRAGMA schema_version")
+        now = self.line.moment()
+        writer.execute(_SIGN, (self._commits + 1, cookie, now.wall_ns, now.line_ns, now.boot_ns, now.boot))
+
+    def _commit(self) -> None:
+        """Commit. A fault at the very end may come after all has been written: the file decides."""
+        try:
+            self.writer.execute("COMMIT")
+        except sqlite3.Error:
+            if self.writer.in_transaction:
+                raise
+            ((commits,),) = self.writer.execute("SELECT commits FROM meta")
+            if commits != self._commits + 1:
+                raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.reader.close()
+        self.writer.close()
+        self._claim.close()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file, so that a commit is on the disk when it is done."""
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _check_whole(connection: sqlite3.Connection) -> None:
+    """Look for damage, for some seconds at the most: a large file is not to keep the server from starting.
+
+    Raises:
+        CannotOpen: there is some.
+    """
+    until = time.monotonic() + _CHECK_S
+    connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
+    try:
+        ((found,),) = connection.execute("PRAGMA quick_check(1)")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        logger.info("the store is too large to be checked for damage at start; bcast-store check does it at leisure")
+        return
+    finally:
+        connection.set_progress_handler(None, 0)
+    if found != "ok":
+        raise CannotOpen(f"it is damaged ({found}); restore it, or move it away to begin anew")
