@@ -181,7 +181,9 @@ class Settings(BaseModel):
         "info", description="write log lines of this level and above"
     )
     log_format: Literal["text", "json"] = Field("text", description="form of the log on stderr")
-    drain_s: Grace = Field(10, description="on SIGTERM or SIGINT: how long clients get to receive what is queued")
+    drain_s: Grace = Field(
+        10, description="on SIGTERM, SIGINT or SIGHUP: how long clients get to receive what is queued"
+    )
     keepalive_s: Interval = Field(20, description="ping an idle connection; no answer within twice this: gone")
     max_message_bytes: MessageBytes = Field(65536, description="text plus data of a message")
     max_clients: Count = Field(20000, description="clients connected at once")

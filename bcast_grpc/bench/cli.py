@@ -39,7 +39,9 @@ exit codes:
     2  usage
    69  no server there, it let not all clients in, or it was lost for good
    77  not let in
-  130  Ctrl-C: the summary is of the time until then; a second one ends at once
+  129  as Ctrl-C, by SIGHUP: its terminal was closed
+  130  Ctrl-C: the summary is of the time until then; a second one, more than a
+       second later, ends at once
   141  nobody reads the output any more
   143  as Ctrl-C, by SIGTERM
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 
 from bcast_grpc.bench.cli import Options, complain
 from bcast_grpc.bench.plan import Plan
@@ -18,7 +19,9 @@ from bcast_grpc.bench.workers import run as run_workers
 from bcast_grpc.client.cli import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, exit_code
 from bcast_grpc.errors import BcastError
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SAME_S = 1.0
+"""Signals that come within this time of the first are one: a terminal and a supervisor may send one each."""
 
 
 def run(options: Options) -> int:
@@ -53,11 +56,16 @@ class Ending:
     def __init__(self) -> None:
         self.exit_code = EXIT_INTERRUPTED
         self.asked = asyncio.Event()
+        self._first = 0.0
 
     def on_signal(self, number: signal.Signals) -> None:
         """Take note of a signal."""
+        now = time.monotonic()
         if self.asked.is_set():
-            os._exit(self.exit_code)  # the workers find nobody to work for
+            if now - self._first > _SAME_S:
+                os._exit(self.exit_code)  # the workers find nobody to work for
+            return
+        self._first = now
         self.exit_code = 128 + number
         self.asked.set()
 
@@ -65,6 +73,8 @@ class Ending:
 async def _run(plan: Plan, progress: Progress, ending: Ending) -> Outcome:
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN and number is signal.SIGHUP:
+            continue  # as nohup wants it
         loop.add_signal_handler(number, ending.on_signal, number)
     try:
         return await run_workers(plan, ending.asked, progress.show)

@@ -161,8 +161,8 @@ async def _crew(plan: Plan, show: Show) -> AsyncIterator[Crew]:
 
 
 def _start_deaf(process: BaseProcess) -> None:
-    """Start a process that Ctrl-C does not reach: it is the parent's to say when to stop."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Start a process that neither Ctrl-C nor the end of the terminal reaches: the parent says when to stop."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         process.start()
     finally:

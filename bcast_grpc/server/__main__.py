@@ -6,14 +6,16 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
+from bcast_grpc.server import signals
 from bcast_grpc.server.address import CannotStart
 from bcast_grpc.server.arguments import format_config, load
-from bcast_grpc.server.logs import set_up
+from bcast_grpc.server.logs import set_up, take_over_stderr
+from bcast_grpc.server.output import Output, open_missing
 from bcast_grpc.server.server import Server
 from bcast_grpc.settings import Settings, SettingsError
 
@@ -26,38 +28,37 @@ else:
 
 logger = logging.getLogger("bcast_grpc.server")
 
-_DONE, _FAULT, _NOT_STARTED = 0, 1, 2
+_DONE, _NOT_STARTED = 0, 2
+_LAST_LINES_S = 1.0
 
 
 def main() -> int:
     """Run the server until a signal; return the exit code."""
+    open_missing()
+    signals.hold()
     try:
         loaded = load(sys.argv[1:], os.environ)
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        with suppress(OSError):
+            print(error, file=sys.stderr, flush=True)
         return _NOT_STARTED
     if loaded.print_config:
         print(format_config(loaded), end="")
         return _DONE
-    set_up(loaded.settings.log_level, loaded.settings.log_format)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(serve(loaded.settings))
+    settings = loaded.settings
+    take_over_stderr(set_up(settings.log_level, settings.log_format))
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr by itself, and would wait for a reader
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(serve(settings))
+    finally:
+        signals.hold()
 
 
 async def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; return the exit code. A second signal ends at once."""
-    loop = asyncio.get_running_loop()
-    signalled = asyncio.Event()
-
-    def on_signal(number: signal.Signals) -> None:
-        if signalled.is_set():
-            logger.warning("%s again: ending at once", number.name)
-            os._exit(_FAULT)
-        logger.info("%s", number.name)
-        signalled.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
+    """Serve until a signal, then drain; return the exit code. A second signal ends at once."""
+    ending = signals.Ending()
+    signals.release()
     try:
         server = Server(settings)
         await server.start()
@@ -66,10 +67,12 @@ async def serve(settings: Settings) -> int:
         return _NOT_STARTED
     _spare_collections()
     _put_loop_first()
+    stdout = Output(sys.stdout, "{} lines were dropped".format)
     for door in server.doors:
-        print(f"listening on {door}", flush=True)
-    await signalled.wait()
+        stdout.put(f"listening on {door}")
+    await ending.asked.wait()
     await server.drain()
+    stdout.flush(_LAST_LINES_S)
     return _DONE
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
+from types import TracebackType
+
+from bcast_grpc.server.output import LineStream, Output
+
+logger = logging.getLogger(__name__)
+
+_LAST_LINES_S = 1.0
+"""How long the end of the process waits until the last lines have been read."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -24,17 +33,71 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def set_up(level: str, format_: str) -> None:
-    """Send the log to stderr.
+class OutputHandler(logging.Handler):
+    """Words each record at once, and leaves the writing to an ``Output``."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self.output = Output(sys.stderr, self._missing)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Word a record and have it written."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001  # whatever a record holds, a log line fails nobody
+            line = self._say(logging.ERROR, "a log line could not be made of %r", str(record.msg))
+        self.output.put(line)
+
+    def flush(self) -> None:
+        """Wait for what was said until now, but not for long where nobody reads it."""
+        self.output.flush(_LAST_LINES_S)
+
+    def _missing(self, count: int) -> str:
+        return self._say(logging.WARNING, "%d log lines were dropped: nobody read stderr", count)
+
+    def _say(self, level: int, text: str, *values: object) -> str:
+        return self.format(logging.LogRecord(__name__, level, __file__, 0, text, values, None))
+
+
+def set_up(level: str, format_: str) -> OutputHandler:
+    """Send the log to stderr. Whoever logs never waits for a reader.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         format_: ``text`` or ``json``.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    if format_ == "json":
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = OutputHandler(JsonFormatter() if format_ == "json" else text)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("asyncio").setLevel("WARNING")
+    return handler
+
+
+def take_over_stderr(handler: OutputHandler) -> None:
+    """Have all that this process says on stderr go the way of the log: faults that nobody caught, warnings, prints."""
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_fault
+    threading.excepthook = _log_fault_of_thread
+    sys.unraisablehook = _log_unraisable
+    sys.stderr = LineStream(handler.output, 2)
+
+
+def _log_fault(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+    logger.critical("a fault that nobody caught", exc_info=(kind, fault, trace))
+
+
+def _log_fault_of_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None:
+        name = args.thread.name if args.thread else "?"
+        logger.critical(
+            "a fault ended the thread %s", name, exc_info=(args.exc_type, args.exc_value, args.exc_traceback)
+        )
+
+
+def _log_unraisable(args: sys.UnraisableHookArgs) -> None:
+    if args.exc_value is not None:
+        logger.error(
+            "%s: %r", args.err_msg or "a fault in a destructor", args.object,
+            exc_info=(args.exc_type, args.exc_value, args.exc_traceback),
+        )  # fmt: skip

@@ -138,7 +138,12 @@ async def test_refused_messages_are_no_losses() -> None:
 
 @pytest.mark.parametrize(
     ("kill", "number", "expected"),
-    [(os.killpg, signal.SIGINT, 130), (os.kill, signal.SIGINT, 130), (os.kill, signal.SIGTERM, 143)],
+    [
+        (os.killpg, signal.SIGINT, 130),
+        (os.kill, signal.SIGINT, 130),
+        (os.kill, signal.SIGTERM, 143),
+        (os.killpg, signal.SIGHUP, 129),
+    ],
 )
 async def test_a_signal_ends_it_well(kill: Callable[[int, int], None], number: signal.Signals, expected: int) -> None:
     """What was measured until then is told; Ctrl-C goes to all processes of a terminal."""
@@ -155,7 +160,7 @@ async def test_a_signal_ends_it_well(kill: Callable[[int, int], None], number: s
 
 
 async def test_a_second_signal_ends_it_at_once() -> None:
-    """Whatever is still awaited; and no process is left, which would keep its stdout open."""
+    """More than a second after the first, whatever is still awaited; no process is left that keeps stdout open."""
     async with serving(fake := Fake(lambda *_: [])) as target:
         process = await start(target, *size_of(4, 2, 2), "--duration=600", "--grace=600")
         await fake.heard.wait()

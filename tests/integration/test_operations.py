@@ -319,19 +319,6 @@ async def test_a_slow_client_may_take_its_time(spawn: Spawn) -> None:
     assert (await server.exit())[0] == 0
 
 
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal(spawn: Spawn, second: signal.Signals) -> None:
-    """A second signal during the drain ends the server at once, with 1."""
-    server = await spawn("--drain-s", "600", "--queue-bytes", "67108864")
-    await stop_reading(server)
-    other = await server.connect()
-    server.signal(signal.SIGTERM)
-    check_closing(await other.end())
-    server.signal(second)
-    code, _ = await server.exit()
-    assert code == 1
-
-
 async def test_a_server_in_an_application_drains(door: LocalDoor) -> None:
     """``drain`` ends the calls of an embedded server in the same way, and frees its port."""
     ana, bob = await door.connect("ana"), await door.connect()

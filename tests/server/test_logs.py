@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
 
-from bcast_grpc.server.logs import JsonFormatter, set_up
+from bcast_grpc.server.logs import JsonFormatter, set_up, take_over_stderr
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,13 @@ def _own_logging() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     asyncio_logger.setLevel(asyncio_level)
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """What is on stdout and stderr, once all that was logged is there."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    return capsys.readouterr()
 
 
 def record(message: str = "%d clients", *args: object, level: int = logging.WARNING) -> logging.LogRecord:
@@ -67,7 +76,7 @@ def test_text_is_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """On stderr, with time, level and logger; stdout is left alone."""
     set_up("info", "text")
     logging.getLogger("bcast_grpc.core").warning("%d clients", 3)
-    out, err = capsys.readouterr()
+    out, err = written(capsys)
     assert out == ""
     assert err.endswith(" WARNING bcast_grpc.core: 3 clients\n")
     assert err.count("\n") == 1
@@ -78,7 +87,7 @@ def test_json_goes_to_stderr_too(capsys: pytest.CaptureFixture[str]) -> None:
     set_up("info", "json")
     logging.getLogger("a").info("one")
     logging.getLogger("b").error("two")
-    out, err = capsys.readouterr()
+    out, err = written(capsys)
     assert out == ""
     assert [json.loads(line)["message"] for line in err.splitlines()] == ["one", "two"]
 
@@ -90,8 +99,8 @@ def test_lines_below_the_level_are_left_out(level: str, capsys: pytest.CaptureFi
     levels = ["debug", "info", "warning", "error"]
     for one in levels:
         logging.getLogger("x").log(getattr(logging, one.upper()), "it is %s", one)
-    written = [line.rpartition(" ")[2] for line in capsys.readouterr().err.splitlines()]
-    assert written == levels[levels.index(level) :]
+    said = [line.rpartition(" ")[2] for line in written(capsys)[1].splitlines()]
+    assert said == levels[levels.index(level) :]
 
 
 def test_set_up_again_does_not_double_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +108,7 @@ def test_set_up_again_does_not_double_lines(capsys: pytest.CaptureFixture[str]) 
     set_up("info", "text")
     set_up("info", "json")
     logging.getLogger("x").info("one")
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = written(capsys)[1].splitlines()
     assert json.loads(line)["message"] == "one"
 
 
@@ -108,4 +117,43 @@ def test_the_loops_own_chatter_is_left_out(capsys: pytest.CaptureFixture[str]) -
     set_up("debug", "text")
     logging.getLogger("asyncio").debug("Using selector")
     logging.getLogger("asyncio").warning("something wrong")
-    assert [line.rpartition(": ")[2] for line in capsys.readouterr().err.splitlines()] == ["something wrong"]
+    assert [line.rpartition(": ")[2] for line in written(capsys)[1].splitlines()] == ["something wrong"]
+
+
+def test_a_line_that_cannot_be_made_fails_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told of in its place, in one line."""
+    set_up("info", "text")
+    logging.getLogger("x").info("%d of %d", 1)
+    [line] = written(capsys)[1].splitlines()
+    assert line.endswith("a log line could not be made of '%d of %d'")
+
+
+def test_all_that_is_said_on_stderr_goes_into_the_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faults that nobody caught, in threads and destructors too, warnings, and what is printed."""
+    for module, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook"), (sys, "stderr")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    take_over_stderr(set_up("info", "json"))
+    try:
+        thread = threading.Thread(target=lambda: 1 / 0, name="worker")
+        thread.start()
+        thread.join()
+        sys.excepthook(ValueError, ValueError("nobody caught me"), None)
+        sys.unraisablehook(_Unraisable())  # type: ignore[arg-type]
+        warnings.showwarning("old", DeprecationWarning, "file.py", 1)
+        handler = logging.getLogger().handlers[0]
+        handler.flush()
+    finally:
+        logging.captureWarnings(capture=False)
+    lines = [json.loads(line) for line in written(capsys)[1].splitlines()]
+    assert [line["message"].splitlines()[0].partition(":")[0] for line in lines[:3]] == [
+        "a fault ended the thread worker", "a fault that nobody caught", "in a destructor",
+    ]  # fmt: skip
+    assert ["ZeroDivisionError" in lines[0]["exception"], "nobody caught me" in lines[1]["exception"]] == [True, True]
+    assert "DeprecationWarning: old" in lines[3]["message"]
+
+
+class _Unraisable:
+    exc_type, exc_value, exc_traceback = ValueError, ValueError("late"), None
+    err_msg, object = "in a destructor", None

@@ -1,0 +1,140 @@
+"""What ends the server from outside: one wish, however many tell of it; a second one is in earnest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+
+from .conftest import ServerProcess, Spawn
+from .peers import Peer, within
+from .test_operations import check_closing, stop_reading
+
+SAME_S = 1.0
+
+
+async def end_of(server: ServerProcess, peer: Peer) -> tuple[int, str]:
+    """Wait for the server's end, which it told its client of."""
+    check_closing(await peer.end())
+    return await server.exit()
+
+
+async def test_a_terminal_that_is_closed(spawn: Spawn) -> None:
+    """SIGHUP drains: every client gets its last words."""
+    server = await spawn()
+    ana = await server.connect("ana")
+    server.signal(signal.SIGHUP)
+    assert (await end_of(server, ana))[0] == 0
+
+
+async def test_nohup() -> None:
+    """A process that was started to ignore SIGHUP does."""
+    pipe = asyncio.subprocess.PIPE
+    command = 'trap "" HUP; exec "$0" -m bcast_grpc.server --port 0'
+    process = await asyncio.create_subprocess_exec("/bin/sh", "-c", command, sys.executable, stdout=pipe, stderr=pipe)
+    assert process.stdout
+    server = ServerProcess(process, [(await within(process.stdout.readline())).decode().strip()])
+    ana, bob = await server.connect("ana"), await server.connect()
+    server.signal(signal.SIGHUP)
+    await ana.say("hola")
+    assert (await bob.hear()).message == "ana: hola"
+    server.signal(signal.SIGTERM)
+    code, stderr = await end_of(server, ana)
+    await server.close()
+    assert code == 0
+    assert "SIGHUP" not in stderr
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGINT, signal.SIGTERM),
+        (signal.SIGTERM, signal.SIGHUP, signal.SIGINT),
+        (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM),
+    ],
+)
+async def test_a_terminal_and_a_supervisor_at_once(spawn: Spawn, numbers: tuple[signal.Signals, ...]) -> None:
+    """Signals within a second are one wish: the drain is not skipped."""
+    server = await spawn("--drain-s", "600", "--queue-bytes", "67108864")
+    slow, ana = await stop_reading(server), await server.connect("ana")
+    for number in numbers:
+        server.signal(number)
+    check_closing(await ana.end())
+    check_closing(await slow.end())  # it got all that was queued for it
+    code, stderr = await server.exit()
+    assert code == 0
+    assert "again" not in stderr
+
+
+async def test_a_loop_that_was_busy_between_them(spawn: Spawn) -> None:
+    """What counts is when a signal came, not when somebody had the time for it."""
+    server = await spawn()
+    ana = await server.connect("ana")
+    server.signal(signal.SIGSTOP)
+    server.signal(signal.SIGINT)
+    server.signal(signal.SIGTERM)
+    await asyncio.sleep(2 * SAME_S)
+    server.signal(signal.SIGCONT)
+    assert (await end_of(server, ana))[0] == 0
+
+
+async def test_a_second_wish_is_in_earnest(spawn: Spawn) -> None:
+    """More than a second after the first it ends the server at once, with 1, and the log says so."""
+    server = await spawn("--drain-s", "600", "--queue-bytes", "67108864")
+    await stop_reading(server)
+    other = await server.connect()
+    server.signal(signal.SIGHUP)
+    check_closing(await other.end())
+    await asyncio.sleep(1.1 * SAME_S)
+    server.signal(signal.SIGINT)
+    code, stderr = await server.exit()
+    assert code == 1
+    assert stderr.splitlines()[-1].endswith("SIGINT again: ending at once")
+
+
+async def test_a_second_wish_where_the_log_is_stuck() -> None:
+    """Nobody reads the log, and it still ends at once."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    try:
+        while True:
+            os.write(write, b"." * 4096)
+    except BlockingIOError:
+        os.set_blocking(write, True)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--drain-s", "600", "--queue-bytes", "67108864",
+        stdout=asyncio.subprocess.PIPE, stderr=write,
+    )  # fmt: skip
+    assert process.stdout
+    line = (await within(process.stdout.readline())).decode().strip()
+    server = ServerProcess(process, [line])
+    await stop_reading(server)
+    other = await server.connect()
+    server.signal(signal.SIGTERM)
+    check_closing(await other.end())
+    await asyncio.sleep(1.1 * SAME_S)
+    server.signal(signal.SIGTERM)
+    assert await within(process.wait()) == 1
+    await server.close()
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_before_it_is_ready(number: signal.Signals) -> None:
+    """Once the program runs, a signal ends it well, though it has not opened its doors yet; before that, at once."""
+    code = (
+        "import os, signal, sys; from bcast_grpc.server.__main__ import main\n"
+        f"from bcast_grpc.server import signals; signals.hold(); os.kill(os.getpid(), {int(number)})\n"
+        "sys.argv[1:] = ['--port', '0']; sys.exit(main())"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, stderr = await within(process.communicate())
+    assert process.returncode == 0
+    assert b"Traceback" not in stderr

@@ -1,0 +1,190 @@
+"""A log that nobody reads, and the lines on stdout: the server goes on, and ends well."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+import sys
+import termios
+import tty
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from .peers import Door, within
+
+
+class Stage:
+    """Ends of pipes and terminals that nobody reads."""
+
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+
+    def full_pipe(self) -> int:
+        """A pipe with no room in it."""
+        read, write = os.pipe()
+        self._fds += [read, write]
+        os.set_blocking(write, False)
+        try:
+            while True:
+                os.write(write, b"." * 4096)
+        except BlockingIOError:
+            os.set_blocking(write, True)
+        return write
+
+    def stopped_terminal(self) -> int:
+        """A terminal after Ctrl-S."""
+        controller, terminal = pty.openpty()
+        self._fds += [controller, terminal]
+        tty.setraw(terminal)
+        termios.tcflow(terminal, termios.TCOOFF)
+        return terminal
+
+    def closed_pipe(self) -> int:
+        """A pipe whose reader is gone."""
+        read, write = os.pipe()
+        os.close(read)
+        self._fds.append(write)
+        return write
+
+    def full_disk(self) -> int:
+        """A file that takes nothing."""
+        self._fds.append(os.open("/dev/full", os.O_WRONLY))
+        return self._fds[-1]
+
+    def close(self) -> None:
+        """Close them."""
+        for fd in self._fds:
+            os.close(fd)
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """Ends that nobody reads."""
+    stage = Stage()
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[..., Awaitable[Process]]]:
+    """Start servers with whatever stdout and stderr; at the end none is left."""
+    started: list[Process] = []
+
+    async def start(*arguments: str, stdout: int, stderr: int) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bcast_grpc.server", *arguments, stdout=stdout, stderr=stderr
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await within(process.wait())
+
+
+async def free_port() -> int:
+    """Return a port that nobody has."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+ENDS = [
+    "full_pipe",
+    "stopped_terminal",
+    "closed_pipe",
+    pytest.param("full_disk", marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")),
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_log_that_nobody_reads(start: Callable[..., Awaitable[Process]], stage: Stage, end: str) -> None:
+    """Health, messages and the drain go on, whatever there is to log, and the exit code is 0."""
+    stuck = getattr(stage, end)()
+    # Off loopback there is a warning at the start; each client that is too slow is one more line.
+    server = await start(
+        "--port", "0", "--host", "0.0.0.0", "--log-level", "debug", stdout=asyncio.subprocess.PIPE, stderr=stuck
+    )
+    assert server.stdout
+    line = (await within(server.stdout.readline())).decode()
+    door = Door(f"127.0.0.1:{line.rstrip().rpartition(':')[2]}")
+    ana, bob = await door.connect("ana"), await door.connect("bob")
+    for _ in range(50):
+        await door.open(pairs=[("bcast-colour", "red")]).end()
+    await ana.say("hola")
+    assert (await bob.hear()).message == "ana: hola"
+    health: Any = health_pb2_grpc.HealthStub(door.channel())
+    assert (await within(health.Check(health_pb2.HealthCheckRequest()))).status
+    server.send_signal(signal.SIGTERM)
+    assert (await ana.end()).reason == "SHUTTING_DOWN"
+    assert await within(server.wait()) == 0
+    await door.close()
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_stdout_that_nobody_reads(start: Callable[..., Awaitable[Process]], stage: Stage, end: str) -> None:
+    """The server serves and drains, though nobody hears where it listens."""
+    port = await free_port()
+    server = await start("--port", f"{port}", stdout=getattr(stage, end)(), stderr=asyncio.subprocess.DEVNULL)
+    door = Door(f"127.0.0.1:{port}")
+    await within(door.channel().channel_ready())
+    await door.connect("ana")
+    server.send_signal(signal.SIGTERM)
+    assert await within(server.wait()) == 0
+    await door.close()
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "<&- 1>&- 2>&-"])
+async def test_no_stdout_or_stderr_at_all(closed: str) -> None:
+    """What is not there is not written to, least of all a file or socket that has its number now."""
+    port = await free_port()
+    command = f'exec {closed} "$0" -m bcast_grpc.server --port {port} --host 0.0.0.0'
+    server = await asyncio.create_subprocess_exec("/bin/sh", "-c", command, sys.executable)
+    door = Door(f"127.0.0.1:{port}")
+    try:
+        await within(door.channel().channel_ready())
+        await door.connect("ana")
+        server.send_signal(signal.SIGTERM)
+        assert await within(server.wait()) == 0
+    finally:
+        await door.close()
+        if server.returncode is None:
+            server.kill()
+            await server.wait()
+
+
+async def test_what_was_not_read_is_told_later() -> None:
+    """In one line, in its place, once somebody reads again; the last lines are written before the end."""
+    program = (
+        "import logging, sys; from bcast_grpc.server.logs import set_up; handler = set_up('info', 'text')\n"
+        "for n in range(40_000): logging.info('%d', n)\n"
+        "print('said', flush=True); sys.stdin.readline()\n"
+        "while not handler.output.flush(1): pass\n"
+        "logging.info('the end')"
+    )
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdin=pipe, stdout=pipe, stderr=pipe, limit=1024
+    )
+    assert process.stdout
+    assert await within(process.stdout.readline()) == b"said\n"
+    _, stderr = await within(process.communicate(b"\n"))
+    lines = [line.rpartition(": ")[2] for line in stderr.decode().splitlines()]
+    kept = [int(line) for line in lines if line.isdigit()]
+    assert kept == list(range(len(kept)))
+    dropped = [line for line in stderr.decode().splitlines() if "were dropped" in line]
+    assert [line.partition("bcast_grpc")[2] for line in dropped] == [
+        f".server.logs: {40_000 - len(kept)} log lines were dropped: nobody read stderr"
+    ]
+    assert lines[-1] == "the end"
