@@ -24,6 +24,7 @@ from bcast_grpc.events import Ack, Error, Event, Request
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.stream import Stream, fault, resolve
+from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import protobuf
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class ChatService:
         with closing(Stream(self._hub, self._scheduler, hello, codec, reader=reader)) as stream:
             # Not within the stream's time limit: gRPC does not survive an end in the middle of this.
             await context.send_initial_metadata(_metadata(stream.session, hello))
-            await stream.serve(context.write, None if reader else partial(_read, context))
+            await stream.serve(context.write, None if reader else partial(_read, context, self._scheduler.turns))
 
     async def _publish(self, hello: Hello, request: Request, context: Context) -> Ack | Error:
         answered: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
@@ -126,9 +127,13 @@ class ChatService:
             publisher.close()
 
 
-async def _read(context: Context) -> Sequence[Request] | None:
+async def _read(context: Context, turns: Turns) -> Iterator[Sequence[Request]] | None:
     frame = await context.read()
-    return None if frame is grpc.aio.EOF else protobuf.decode_requests(frame)  # type: ignore[comparison-overlap]
+    if frame is grpc.aio.EOF:  # type: ignore[comparison-overlap]
+        return None
+    if len(frame) > LIGHT_BYTES:
+        await turns.take()
+    return protobuf.read_requests(frame)
 
 
 @asynccontextmanager

@@ -6,13 +6,20 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+from bcast_grpc.transport.turns import Turns
+
 
 class LoopScheduler:
-    """A core ``Scheduler`` on the running event loop."""
+    """A core ``Scheduler`` on the running event loop.
+
+    Attributes:
+        turns: for what would hold the loop up for long.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        self.turns = Turns(self._loop)
 
     def time(self) -> float:
         """Return the loop's time in seconds."""

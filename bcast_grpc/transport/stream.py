@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
+from time import perf_counter
 from typing import TypeAlias, TypeVar
 
 from bcast_grpc.core.batch import Codec
@@ -22,10 +23,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Read: TypeAlias = Callable[[], Awaitable[Sequence[Request] | None]]
-"""Returns the next requests, in order; None where the client has said that it will ask for nothing more.
+Read: TypeAlias = Callable[[], Awaitable[Iterator[Sequence[Request]] | None]]
+"""Returns the next requests, in order, in slices, which may be empty.
 
-Raises ``MalformedFrame`` or ``CallError`` where what came cannot be read, and ``ConnectionGone``.
+None where the client has said that it will ask for nothing more.
+
+It, and each slice, raises ``MalformedFrame`` or ``CallError`` where what came cannot be read, and ``ConnectionGone``.
 """
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
@@ -55,13 +58,14 @@ class Stream:
         CallError: it cannot be let in.
     """
 
-    __slots__ = ("_limited", "_loop", "_reading", "_time_limit", "_wakened", "_written", "session")
+    __slots__ = ("_limited", "_loop", "_reading", "_time_limit", "_turns", "_wakened", "_written", "session")
 
     def __init__(self, hub: Hub, scheduler: LoopScheduler, hello: Hello, codec: Codec, *, reader: bool = False) -> None:
         self._limited = False
         self._loop = asyncio.get_running_loop()
         self._reading: asyncio.Task[None] | None = None
         self._time_limit = asyncio.timeout(None)
+        self._turns = scheduler.turns
         self._wakened: asyncio.Future[None] | None = None
         self._written: asyncio.Future[None] | None = None
         self.session = Session(hub, hello, codec, wake=lambda: scheduler.call(self._wake), reader=reader)
@@ -115,8 +119,8 @@ class Stream:
 
     async def _read(self, read: Read) -> None:
         try:
-            while (requests := await read()) is not None:
-                await self._handle(requests)
+            while await self._read_some(read):
+                pass
             self.session.leave()
         except MalformedFrame as error:
             self.session.fail(CallError(ErrorCode.MALFORMED, str(error)))
@@ -127,6 +131,20 @@ class Stream:
         except Exception:
             logger.exception("a fault while reading from session %s", self.session.id)
             self.session.fail(fault())
+
+    async def _read_some(self, read: Read) -> bool:
+        """Read and carry out what comes next; nothing of it is kept afterwards. Return False at the end."""
+        slices = await read()
+        if slices is None:
+            return False
+        while True:
+            began = perf_counter()
+            requests = next(slices, None)
+            self._turns.spent(perf_counter() - began)
+            if requests is None:
+                return True
+            await self._handle(requests)
+            await self._turns.take()
 
     async def _handle(self, requests: Sequence[Request]) -> None:
         session = self.session
@@ -140,7 +158,7 @@ class Stream:
                 self._written = self._loop.create_future()
                 await self._written
             elif done < len(requests):
-                await asyncio.sleep(0)  # the others' turn
+                await self._turns.take()  # the others' turn
                 done = session.handle(requests, done)
             else:
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 
 from bcast_grpc.core import notices
@@ -17,6 +17,7 @@ from bcast_grpc.events import Request
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.serving import Serving
 from bcast_grpc.transport.stream import LINGER_S, ConnectionGone, Stream, fault
+from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class TcpDoor:
         peer = writer.get_extra_info("peername")
         try:
             _set_keepalive(writer.get_extra_info("socket"), self._keepalive_s)
-            connection = _Connection(reader, writer)
+            connection = _Connection(reader, writer, self._scheduler.turns)
             if error := await self._talk(connection, peer):
                 connection.say(error)
             await connection.hang_up()
@@ -87,15 +88,16 @@ class TcpDoor:
 class _Connection:
     """Reads requests from a socket, and writes frames to it."""
 
-    __slots__ = ("_reader", "_reading", "_requests", "_writer")
+    __slots__ = ("_reader", "_reading", "_requests", "_turns", "_writer")
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, turns: Turns) -> None:
+        self._turns = turns
         self._reader = reader
         self._reading: asyncio.Task[None] | None = None
         self._writer = writer
         self._requests = json.RequestReader()
 
-    async def read(self) -> Sequence[Request] | None:
+    async def read(self) -> Iterator[Sequence[Request]] | None:
         self._reading = asyncio.current_task()
         if self._requests.fault:
             raise self._requests.fault
@@ -104,7 +106,9 @@ class _Connection:
         except OSError as error:
             raise ConnectionGone(str(error)) from None
         if segment:
-            return self._requests.feed(segment)
+            if len(segment) > LIGHT_BYTES:
+                await self._turns.take()
+            return self._requests.read(segment)
         self._requests.close()
         if self._requests.fault:
             raise self._requests.fault

@@ -19,6 +19,7 @@ from bcast_grpc.events import Request
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.stream import LINGER_S, ConnectionGone, Stream, fault
+from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ _ARRAYS = Codec(json.encode_arrays, json.PIECE_BYTES)
 _SINGLY = Codec(json.encode_singly, 0)
 _REASON_BYTES = 123
 _WRITES_IN_A_ROW = 64
+_READS_IN_A_ROW = 16
 
 
 class WebSocketDoor:
@@ -59,7 +61,7 @@ class WebSocketDoor:
             timeout=LINGER_S,
         )
         query = request.rel_url.raw_query_string
-        connection = _Connection(socket, batch="batch=1" in query.split("&"))
+        connection = _Connection(socket, self._scheduler.turns, batch="batch=1" in query.split("&"))
         try:
             await self._serve(request, socket, connection)
         except CallError as error:
@@ -92,22 +94,34 @@ class WebSocketDoor:
 class _Connection:
     """Reads requests from a WebSocket, and writes frames to it."""
 
-    __slots__ = ("_batch", "_in_a_row", "_socket", "codec")
+    __slots__ = ("_batch", "_in_a_row", "_reads_in_a_row", "_socket", "_turns", "codec")
 
-    def __init__(self, socket: web.WebSocketResponse, *, batch: bool) -> None:
+    def __init__(self, socket: web.WebSocketResponse, turns: Turns, *, batch: bool) -> None:
+        self._reads_in_a_row = 0
+        self._turns = turns
         self.codec = _ARRAYS if batch else _SINGLY
         self._socket = socket
         self._batch = batch
         self._in_a_row = 0
 
-    async def read(self) -> Sequence[Request]:
+    async def read(self) -> Iterator[Sequence[Request]]:
         try:
             message = await self._socket.receive()
         except OSError as error:  # it could not answer a ping, say
             raise ConnectionGone(str(error)) from None
         if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            return json.decode_requests(message.data)
+            await self._take_turn(len(message.data))
+            return json.read_requests(message.data)
         raise ConnectionGone(message.type.name)  # who has closed a WebSocket reads nothing more
+
+    async def _take_turn(self, size: int) -> None:
+        """Let others have their turn where much is read, or often: what has come is received without waiting."""
+        self._reads_in_a_row += 1
+        if size > LIGHT_BYTES:
+            await self._turns.take()
+        elif self._reads_in_a_row >= _READS_IN_A_ROW:
+            self._reads_in_a_row = 0
+            await asyncio.sleep(0)
 
     async def write(self, frame: bytes) -> None:
         await self._socket.send_frame(json.close_array(frame) if self._batch else frame, WSMsgType.TEXT)

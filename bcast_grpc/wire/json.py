@@ -1,193 +1,107 @@
-r"""The proto3 JSON mapping of the contract's messages, with the field names of the ``.proto``.
-
-What ``google.protobuf.json_format`` makes of them, by hand: it takes a tenth of the time. Three shapes go to a client:
-an object for each event, a line for each event, and an array of events, for a client that asked for batches.
+"""The contract's requests in JSON, and all that a door needs of this format.
 
 A TCP client sends objects with nothing between them that says where one ends, so ``RequestReader`` looks for the ends:
 the brackets that are in no text, found by regular expressions that never step back, so that a byte is looked at a fixed
 number of times however the stream is cut. What stands between the brackets is the parser's business.
+
+The parser makes an object of each value, so the values of a large text are counted before.
 """
 
 from __future__ import annotations
 
 import re
-from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from time import gmtime, strftime
+from binascii import a2b_base64
+from collections.abc import Iterator
 from typing import TypeAlias
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import Ack, Closing, Detail, Error, Event, Gap, GapReason, Kind, Members, Request, Welcome
+from bcast_grpc.events import Request
+from bcast_grpc.wire.fields import MalformedFrame as MalformedFrame
+from bcast_grpc.wire.json_events import PIECE_BYTES as PIECE_BYTES
+from bcast_grpc.wire.json_events import close_array as close_array
+from bcast_grpc.wire.json_events import encode_arrays as encode_arrays
+from bcast_grpc.wire.json_events import encode_event as encode_event
+from bcast_grpc.wire.json_events import encode_lines as encode_lines
+from bcast_grpc.wire.json_events import encode_singly as encode_singly
 from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES as MAX_BATCH_BYTES
-from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES as MAX_REQUEST_BYTES
-from bcast_grpc.wire.protobuf import MalformedFrame as MalformedFrame
+from bcast_grpc.wire.protobuf_requests import MAX_REQUEST_BYTES as MAX_REQUEST_BYTES
+from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS, TOO_MANY
 
 Object: TypeAlias = dict[str, object]
 
-PIECE_BYTES = MAX_BATCH_BYTES - 2
-"""What pieces of events may be joined up to: closed as an array, they are a byte more."""
-
-_NS = 1_000_000_000
+_SLICE = 64
 _NESTED = "batch: a batch within a batch; put all requests into one list"
 
 
-# --- events: the server's way to a client
-
-
-def encode_event(event: Event) -> str:
-    """Encode an event as one line of JSON; unset fields are left out."""
-    return to_json(_event(event)).decode()
-
-
-def encode_singly(events: Sequence[Event]) -> list[tuple[bytes, int]]:
-    """Encode each event as a frame of its own, for a client that did not ask for batches."""
-    return [(to_json(_event(event)), 1) for event in events]
-
-
-def encode_lines(events: Sequence[Event]) -> list[tuple[bytes, int]]:
-    """Encode events as lines, pieces of which can be joined with others.
-
-    Returns:
-        Each piece with the number of events in it. None is larger than ``PIECE_BYTES``, one of a single event apart.
-    """
-    return _pieces(events, lambda events: b"".join([to_json(_event(event)) + b"\n" for event in events]))
-
-
-def encode_arrays(events: Sequence[Event]) -> list[tuple[bytes, int]]:
-    """Encode events as pieces of an array, which are joined end to end and made one by ``close_array``.
-
-    Returns:
-        As for ``encode_lines``.
-    """
-    return _pieces(events, lambda events: b"," + to_json([_event(event) for event in events])[1:-1])
-
-
-def close_array(frame: bytes) -> bytes:
-    """Return joined pieces of ``encode_arrays``, at least one, as the array that a client takes."""
-    return b"".join((b"[", memoryview(frame)[1:], b"]"))
-
-
-def _pieces(events: Sequence[Event], encode: Callable[[Sequence[Event]], bytes]) -> list[tuple[bytes, int]]:
-    if not events:
-        return []
-    piece = encode(events)
-    if len(piece) <= PIECE_BYTES or len(events) == 1:
-        return [(piece, len(events))]
-    middle = len(events) // 2
-    return _pieces(events[:middle], encode) + _pieces(events[middle:], encode)
-
-
-def _event(event: Event) -> Object:
-    kind, text, author, seq, time_ns, data, id_, detail = event
-    fields: Object = {}
-    if text:
-        fields["message"] = text
-    if kind:
-        fields["kind"] = _KINDS.get(kind, kind)
-    if author.name:
-        fields["sender"] = author.name
-    if author.session:
-        fields["session"] = author.session
-    if seq:
-        fields["seq"] = str(seq)
-    if time_ns:
-        fields["time"] = _timestamp(time_ns)
-    if data:
-        fields["data"] = b2a_base64(data, newline=False).decode()
-    if id_:
-        fields["id"] = id_
-    if detail is not None:
-        fields.update(_detail(detail))
-    return fields
-
-
-def _detail(detail: Detail) -> Object:
-    match detail:
-        case Ack(seq, epoch, duplicate, queued, refused):
-            return {"ack": _set(seq=_number(seq), epoch=epoch, duplicate=duplicate, queued=queued, refused=refused)}
-        case Error(code, reason, retryable, retry_after_s):
-            retry_after = _duration(retry_after_s) if retry_after_s else ""
-            error = _set(code=_CODES.get(code), reason=reason, retryable=retryable, retry_after=retry_after)
-            return {"error": error}
-        case Welcome(session, room, epoch, resumed, members):
-            return {"welcome": _set(session=session, room=room, epoch=epoch, resumed=resumed, members=members)}
-        case Members(members, more):
-            shown = [_set(session=one.session, name=one.name, since=_timestamp(one.since_ns)) for one in members]
-            return {"members": _set(members=shown, more=more)}
-        case Gap(first, last, reason):
-            return {"gap": _set(first_missed=_number(first), last_missed=_number(last), reason=_REASONS.get(reason))}
-        case Closing(reason, reconnect_after_s):
-            return {"closing": _set(reason=reason, reconnect_after=_duration(reconnect_after_s))}
-        case _:  # the client library's own
-            return {}
-
-
-def _set(**fields: object) -> Object:
-    return {key: value for key, value in fields.items() if value}
-
-
-_KINDS: dict[int, str] = {kind: f"EVENT_KIND_{kind.name}" for kind in Kind if kind > 0}
-_CODES: dict[int, str] = {code: f"ERROR_CODE_{code.name}" for code in ErrorCode if code}
-_REASONS: dict[int, str] = {reason: f"GAP_REASON_{reason.name}" for reason in GapReason if reason}
-
-
-def _number(number: int) -> str:
-    return str(number) if number else ""
-
-
-@lru_cache(maxsize=256)  # messages that were accepted together have one time
-def _timestamp(time_ns: int) -> str:
-    seconds, nanos = divmod(time_ns, _NS)
-    return f"{_date_and_time(seconds)}{_fraction(nanos)}Z"
-
-
-@lru_cache(maxsize=16)
-def _date_and_time(seconds: int) -> str:
-    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
-
-
-def _duration(seconds: float) -> str:
-    whole, nanos = divmod(round(seconds * _NS), _NS)
-    return f"{whole}{_fraction(nanos)}s"
-
-
-def _fraction(nanos: int) -> str:
-    """Thousandths, millionths or all: as few digits as say it."""
-    if nanos % 1000:
-        return f".{nanos:09}"
-    if nanos % 1_000_000:
-        return f".{nanos // 1000:06}"
-    return f".{nanos // 1_000_000:03}" if nanos else ""
-
-
-# --- requests: a client's way to the server
+class _BrokenJson(MalformedFrame):
+    """What the parser refuses."""
 
 
 def decode_requests(frame: bytes | bytearray | str) -> list[Request]:
     """Decode one JSON value into its requests, in order. What is wrong with one of them is its ``fault``.
 
     Raises:
-        MalformedFrame: it is no JSON, text that is not UTF-8 included.
+        MalformedFrame: it is no JSON, text that is not UTF-8 included; or it holds more than ``MAX_REQUESTS``.
+    """
+    return [request for requests in read_requests(frame) for request in requests]
+
+
+def read_requests(frame: bytes | bytearray | str) -> Iterator[list[Request]]:
+    """Decode one JSON value into its requests, a slice at a time.
+
+    Raises:
+        MalformedFrame: see ``decode_requests``.
     """
     value = _parse(frame)
+    del frame
     if type(value) is list:
-        return [_request(item, within_batch=True) for item in value]
-    if type(value) is dict and type(batch := value.get("batch")) is list and batch:
-        return [_request(item, within_batch=True) for item in batch]
-    return [_request(value)]
+        items, within_batch = value, True
+    elif type(value) is dict and type(batch := value.get("batch")) is list and batch:
+        items, within_batch = batch, True
+    else:
+        items, within_batch = [value], False
+    if len(items) > MAX_REQUESTS:
+        raise MalformedFrame(TOO_MANY)
+    del value
+    for start in range(0, len(items), _SLICE):
+        yield [_request(item, within_batch=within_batch) for item in items[start : start + _SLICE]]
 
 
 def _parse(text: bytes | bytearray | str, *, unfinished: bool = False) -> object:
     """Parse JSON, or what is there of an unfinished value."""
+    if len(text) > _COUNTED:
+        _count_values(text)
     try:
         return from_json(text, allow_inf_nan=False, cache_strings="keys", allow_partial=unfinished)
     except ValueError as error:
-        raise MalformedFrame(f"broken JSON: {error}") from None
+        raise _BrokenJson(f"broken JSON: {error}") from None
     except TypeError:
-        raise MalformedFrame("broken JSON: half of a surrogate pair is no text") from None
+        raise _BrokenJson("broken JSON: half of a surrogate pair is no text") from None
+
+
+def _count_values(text: bytes | bytearray | str) -> None:
+    """Refuse more values than a frame may hold, before there is an object for each of them.
+
+    Raises:
+        MalformedFrame: there are more.
+    """
+    if isinstance(text, str):
+        text = text.encode(errors="surrogatepass")
+    values = at = 0
+    while at < len(text) and values <= _MAX_VALUES:
+        values += sum([text.count(mark, at, at + _WINDOW) for mark in _MARKS])
+        at += _WINDOW
+    if values <= _MAX_VALUES:
+        return
+    values = at = 0  # some of these marks may be within texts
+    while found := _TO_MARK.match(text, at):
+        at = found.end()
+        values += 1
+        if values > _MAX_VALUES:
+            _parse(text[:_COUNTED], unfinished=True)  # it may be broken from the beginning
+            raise MalformedFrame(f"more than {_MAX_VALUES} values in one frame, for at most {MAX_REQUESTS} requests")
 
 
 def _request(value: object, *, within_batch: bool = False) -> Request:
@@ -272,6 +186,11 @@ _LEVELS = 3  # what is nested deeper within a value, or has no end yet, is looke
 _SMALL = 1024  # what a person types, or a client that cannot do it: its faults are told at once
 _SHOWN = 24
 
+_COUNTED = 4096
+_WINDOW = 65_536
+_MARKS = b",[{"
+_MAX_VALUES = 5 * MAX_REQUESTS  # a request is an object with four keys
+
 # A repetition with "+" gives nothing back, so there is one way to match, or none.
 _IN_TEXT = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
 _FILLING = rb'[^"\[\]{}]*+(?:"' + _IN_TEXT + rb'"[^"\[\]{}]*+)*+'  # no bracket, and no text that does not end
@@ -287,6 +206,7 @@ def _filling(levels: int) -> bytes:
 _TO_VALUE = re.compile(rb"[ \t\r\n]*+")
 _VALUE = re.compile(rb"[\[{]" + _filling(_LEVELS) + rb"[\]}]", re.DOTALL)
 _TO_BRACKET = re.compile(_filling(_LEVELS) + rb'(?:(?P<open>[\[{])|(?P<close>[\]}])|(?P<quote>"))?+', re.DOTALL)
+_TO_MARK = re.compile(rb'[^",\[{]*+(?:"' + _IN_TEXT + rb'"[^",\[{]*+)*+[,\[{]', re.DOTALL)
 _TO_QUOTE = re.compile(_IN_TEXT, re.DOTALL)
 
 
@@ -318,15 +238,17 @@ class RequestReader:
         Returns:
             The requests that are complete now, in order; those before a ``fault`` too.
         """
-        requests: list[Request] = []
+        return [request for requests in self.read(data) for request in requests]
+
+    def read(self, data: bytes) -> Iterator[list[Request]]:
+        """Read the next bytes as ``feed`` does, a slice of the requests at a time. All slices are to be taken."""
         if self.fault is None:
             try:
-                self._read(self._without_mark(data), requests)
+                yield from self._read(self._without_mark(data))
             except CallError as fault:
                 self._fail(fault)
             except MalformedFrame as fault:
-                self._fail(_malformed(f"{fault} of the object"))
-        return requests
+                self._fail(_malformed(f"{fault} of the object" if isinstance(fault, _BrokenJson) else str(fault)))
 
     def close(self) -> None:
         """Tell that the stream has ended; in the middle of an object that is a ``fault``."""
@@ -347,18 +269,28 @@ class RequestReader:
         data, self._first = self._first.removeprefix(_MARK), None
         return data
 
-    def _read(self, data: bytes, requests: list[Request]) -> None:
+    def _read(self, data: bytes) -> Iterator[list[Request]]:
         unread: bytes | bytearray = data
         if self._rest:
             self._rest += data
             unread = self._rest
+        requests: list[Request] = []
         start = 0 if self._depth else _past(_TO_VALUE, unread, 0)
-        while start < len(unread) and (end := self._end(unread, start)):
-            self._check_size(end - start)
-            requests += decode_requests(unread[start:end])
-            self._parsed = 0
-            start = _past(_TO_VALUE, unread, end)
-        self._keep(unread, start)
+        try:
+            while start < len(unread) and (end := self._end(unread, start)):
+                self._check_size(end - start)
+                for some in read_requests(unread[start:end]):
+                    requests += some
+                    if len(requests) >= _SLICE:
+                        yield requests
+                        requests = []
+                self._parsed = 0
+                start = _past(_TO_VALUE, unread, end)
+            self._keep(unread, start)
+        except (CallError, MalformedFrame):
+            yield requests
+            raise
+        yield requests
 
     def _keep(self, unread: bytes | bytearray, start: int) -> None:
         """Keep what is unfinished, unless it is broken already.

@@ -1,4 +1,4 @@
-"""The contract's protobuf messages.
+"""The contract's events in protobuf, and all that a door needs of this format.
 
 Serialised messages joined end to end are one valid message whose repeated fields are concatenated. So a run of events
 is encoded once, as a ``ConnectResponse`` that holds nothing but a ``batch``, and any number of such runs become one
@@ -27,74 +27,21 @@ from bcast_grpc.events import (
     Kind,
     Member,
     Members,
-    Request,
     Welcome,
 )
 from bcast_grpc.v1 import chat_pb2 as pb
-
-MAX_REQUEST_BYTES = 4 * 1024 * 1024
-"""The largest frame of requests that a server takes: gRPC's own limit."""
+from bcast_grpc.wire.fields import MalformedFrame as MalformedFrame
+from bcast_grpc.wire.protobuf_requests import MAX_REQUEST_BYTES as MAX_REQUEST_BYTES
+from bcast_grpc.wire.protobuf_requests import check_subscribe as check_subscribe
+from bcast_grpc.wire.protobuf_requests import decode_publish as decode_publish
+from bcast_grpc.wire.protobuf_requests import decode_requests as decode_requests
+from bcast_grpc.wire.protobuf_requests import encode_request as encode_request
+from bcast_grpc.wire.protobuf_requests import read_requests as read_requests
 
 MAX_BATCH_BYTES = 1024 * 1024
 """The largest frame of events that a server makes, a single larger event apart."""
 
 _NS = 1_000_000_000
-_NESTED = "a batch within a batch; put all requests into one list"
-
-
-class MalformedFrame(ValueError):
-    """Bytes that are no message of the contract."""
-
-
-# --- requests: a client's way to the server
-
-
-def encode_request(request: Request) -> bytes:
-    """Encode one request as a piece of a batch frame: pieces are joined with ``b"".join``."""
-    return pb.ConnectRequest(
-        batch=[pb.ConnectRequest(operacion=request.operacion, msg=request.msg, data=request.data, id=request.id)]
-    ).SerializeToString()
-
-
-def decode_requests(frame: bytes) -> list[Request]:
-    """Decode a frame into its requests, in order.
-
-    Raises:
-        MalformedFrame: it does not parse, text that is not UTF-8 included.
-    """
-    try:
-        message = pb.ConnectRequest.FromString(frame)
-    except DecodeError as error:
-        raise MalformedFrame(f"a frame that is no ConnectRequest: {error}") from None
-    batch = message.batch
-    if not batch:
-        return [Request(message.operacion, message.msg, message.data, message.id)]
-    return [Request(item.operacion, item.msg, item.data, item.id, _NESTED if item.batch else "") for item in batch]
-
-
-def check_subscribe(frame: bytes) -> None:
-    """Check a ``SubscribeRequest``, which says nothing.
-
-    Raises:
-        MalformedFrame: it does not parse.
-    """
-    try:
-        pb.SubscribeRequest.FromString(frame)
-    except DecodeError as error:
-        raise MalformedFrame(f"a frame that is no SubscribeRequest: {error}") from None
-
-
-def decode_publish(frame: bytes) -> Request:
-    """Decode a ``PublishRequest`` as the broadcast that it stands for.
-
-    Raises:
-        MalformedFrame: it does not parse.
-    """
-    try:
-        message = pb.PublishRequest.FromString(frame)
-    except DecodeError as error:
-        raise MalformedFrame(f"a frame that is no PublishRequest: {error}") from None
-    return Request(msg=message.msg, data=message.data, id=message.id)
 
 
 # --- events: the server's way to a client
