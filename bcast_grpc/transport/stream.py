@@ -101,7 +101,9 @@ class Stream:
         self._limited = False
         if self._reading:
             self._reading.cancel()
+            self._reading = None
         self.session.close()
+        self.session.outbox.wake = _wake_nobody  # it would keep the stream, which keeps it
 
     async def _write(self, write: Write) -> None:
         outbox = self.session.outbox
@@ -170,6 +172,10 @@ class Stream:
         if outbox.closed and self._limited and not self._time_limit.expired():
             linger_s = 0.0 if outbox.discarded else LINGER_S
             self._time_limit.reschedule(self._loop.time() + linger_s)
+
+
+def _wake_nobody() -> None:
+    """Do nothing: the writer is gone."""
 
 
 def fault() -> CallError:
