@@ -65,16 +65,10 @@ class Hub:
             history: how many earlier messages it wants.
 
         Raises:
-            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN``, ``BROKER_UNAVAILABLE``; ``METADATA_INVALID``, where ``after``
-                does not fit.
+            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN``, ``BROKER_UNAVAILABLE``.
         """
         with self._lock:
             room = self._room(room_name)
-            try:
-                room.check_after(after)
-            except CallError:
-                self._free(room)
-                raise
             replaced = room.replaced_by(member)
             if not replaced and self._clients >= self.limits.max_clients:
                 self._free(room)

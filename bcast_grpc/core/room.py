@@ -86,19 +86,6 @@ class Room:
         """Whether nobody needs this room any more."""
         return not self.members and not self._answerers
 
-    def check_after(self, after: Position | None) -> None:
-        """Check the place where a client wants to go on.
-
-        Raises:
-            CallError: ``METADATA_INVALID``: there is no such place yet.
-        """
-        head = self.head
-        if after and after.epoch == head.epoch and after.seq > head.seq:
-            raise CallError(
-                ErrorCode.METADATA_INVALID,
-                f"after: {after.epoch}:{after.seq} is beyond the head of the room, which is {head.seq}",
-            )
-
     def add(self, member: Member, after: Position | None = None, history: int = 0) -> None:
         """Let a client in: it gets what is accepted from now on, its welcome first.
 
@@ -131,7 +118,7 @@ class Room:
         if after is None:
             cursor = max(head - history, kept - 1) if history else head
             gap = None
-        elif after.epoch != self._order.epoch:
+        elif after.epoch != self._order.epoch or after.seq > head:  # a place that is not there yet: the order went back
             cursor, gap = kept - 1, notices.gap(0, 0, GapReason.NEW_EPOCH)
         elif after.seq + 1 < kept:
             cursor, gap = kept - 1, notices.gap(after.seq + 1, kept - 1, GapReason.TRIMMED)

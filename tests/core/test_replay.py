@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.core.limits import Limits, SlowPolicy
-from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import Ack, Event, Gap, GapReason, Kind, Position, Request
 
 from .world import ALL, Client, World
@@ -166,13 +166,16 @@ def test_a_history_beside_a_place_has_no_effect(world: World) -> None:
     assert seqs(bob) == [3]
 
 
-def test_a_place_beyond_the_head_is_refused(world: World) -> None:
-    """There is no such place; the room is as it was."""
-    with pytest.raises(CallError) as caught:
-        world.join(after=position(world.clients[0], 4))
-    assert caught.value.code is ErrorCode.METADATA_INVALID
-    assert "4" in caught.value.reason
-    assert world.hub.clients == 1
+@pytest.mark.parametrize("seq", [4, 2**64 - 1])
+def test_a_place_beyond_the_head(world: World, seq: int) -> None:
+    """The order went back: that is said as a new epoch is, then comes all that is kept, and what is said next."""
+    bob = world.join(after=position(world.clients[0], seq), kinds=ALL)
+    world.clients[0].say("4")
+    world.settle()
+    assert [event.kind for event in bob.received[:2]] == [Kind.WELCOME, Kind.GAP]
+    assert bob.received[0].detail.resumed is False  # type: ignore[union-attr]
+    assert gaps(bob.received) == [Gap(0, 0, GapReason.NEW_EPOCH)]
+    assert seqs(bob) == [1, 2, 3, 4]
 
 
 def test_a_place_of_another_order(world: World) -> None:

@@ -95,11 +95,13 @@ async def test_gaps(serve: Serve) -> None:
 
 
 async def test_a_place_that_is_not_there_yet(door: LocalDoor) -> None:
-    """It is refused by name."""
+    """The order went back: a new epoch is told, then comes what is kept."""
     ana = await door.connect("ana")
-    ending = await door.open(after=f"{ana.epoch}:1").end()
-    assert (ending.code, ending.reason) == (StatusCode.INVALID_ARGUMENT, "METADATA_INVALID")
-    assert "after" in ending.text
+    await say_all(ana, "1", "2")
+    bob = await door.connect(after=f"{ana.epoch}:3")
+    gap, *kept = await bob.hear_some(3)
+    assert gap.gap == pb.Gap(reason=pb.GAP_REASON_NEW_EPOCH)
+    assert [event.seq for event in kept] == [1, 2]
 
 
 async def test_ten_thousand_at_full_speed(serve: Serve) -> None:

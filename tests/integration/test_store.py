@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -225,3 +227,42 @@ async def refuse(server: Door, peer: Peer, text: str) -> None:
     assert (error.code, error.retryable) == (pb.ERROR_CODE_BROKER_UNAVAILABLE, True)
     ending = await server.publish_in_vain(text)
     assert (ending.code, ending.reason) == (StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE")
+
+
+# --- an older copy that is put in its place
+
+
+@pytest.mark.parametrize("later", [0, 15])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_backup_that_is_put_back(spawn: Spawn, tmp_path: Path, how: signal.Signals, later: int) -> None:
+    """Who has heard more than is in it is told of a new epoch, and gets all that is kept; nobody misses anything."""
+    file, copy = tmp_path / "chat.db", tmp_path / "copy.db"
+    server = await spawn(f"--store=sqlite:{file}")
+    ana = await server.connect("ana", client="a")
+    await say_all(ana, *(f"{n}" for n in range(1, 11)))
+    back_up(file, copy)
+    assert await say_all(ana, *(f"{n}" for n in range(11, 21))) == list(range(11, 21))
+    server.signal(how)
+    await server.exit()
+    put_a_copy(file, copy)
+    restored = await spawn(f"--store=sqlite:{file}")
+    bob = await restored.connect("bob")
+    places = await say_all(bob, *(f"new {n}" for n in range(later)))
+    assert places == list(range(11, 11 + later))
+    back = await restored.connect(after=f"{ana.epoch}:20", events="welcome")
+    welcome, gap, *kept = await back.hear_some(2 + 10 + later)
+    assert (welcome.welcome.resumed, welcome.welcome.epoch == ana.epoch) == (False, False)
+    assert gap.gap == pb.Gap(reason=pb.GAP_REASON_NEW_EPOCH)
+    assert [event.seq for event in kept] == list(range(1, 11 + later))
+    restored.signal(signal.SIGKILL)
+    _, stderr = await restored.exit()
+    assert len([line for line in stderr.splitlines() if "WARNING" in line and "begin new epochs" in line]) == 1
+    door = await spawn(f"--store=sqlite:{file}")
+    resumed = await door.connect(after=f"{back.epoch}:{10 + later}", events="welcome")
+    assert (await resumed.hear()).welcome.resumed
+
+
+def back_up(file: Path, copy: Path) -> None:
+    """Do what ``sqlite3 chat.db ".backup copy.db"`` does."""
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)

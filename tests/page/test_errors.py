@@ -159,7 +159,7 @@ async def test_a_place_that_the_server_does_not_know(
     await ana.sees("qué tal")
     await ana.say("bien")
     await bob.sees("bien")
-    await eventually(lambda: ana.was_told("METADATA_INVALID"))
+    await eventually(lambda: ana.was_told("GAP_REASON_NEW_EPOCH"))
 
 
 # The page's WebSocket, which asks once for what comes after a place that does not exist.

@@ -14,6 +14,7 @@ from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.order import Order
 from bcast_grpc.broker.sqlite import tables
+from bcast_grpc.broker.sqlite.caretaker import Caretaker
 from bcast_grpc.broker.sqlite.faults import unavailable
 from bcast_grpc.broker.sqlite.file import StoreFile
 from bcast_grpc.broker.sqlite.room import Publish, StoredRoom
@@ -45,6 +46,7 @@ class SqliteBroker:
         self._file = StoreFile(Path(path), self._clock)
         self._trimmer = Trimmer(self._file, self._retention)
         self._writer = Writer(self._file, self._trimmer)
+        self._caretaker = Caretaker(self._file, self._writer.add)
 
     @property
     def congested(self) -> bool:
@@ -102,6 +104,7 @@ class SqliteBroker:
     def close(self) -> None:
         """Write what was published, and let go of the file."""
         if self._writer.close():
+            self._caretaker.close()
             self._trim_at_last()
             self._file.close()
 

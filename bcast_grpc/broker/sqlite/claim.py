@@ -7,7 +7,7 @@ import stat
 import sys
 import threading
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 from bcast_grpc.broker.sqlite.faults import CannotOpen, FileGone
 
@@ -16,9 +16,10 @@ if sys.platform != "win32":
 
 _FileId: TypeAlias = tuple[int, int]
 
-BESIDE = ("-wal", "-shm", "-journal", "-owner")
+BESIDE = ("-wal", "-shm", "-journal", "-owner", "-identity")
 """What the names of the files end in that are kept beside a store."""
 
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 _IN_USE = "another server uses it"
 _claimed: set[_FileId] = set()
 _claiming = threading.Lock()
@@ -38,6 +39,7 @@ class Claim:
 
     Attributes:
         path: where the file really is.
+        owner: a descriptor of ``PATH-owner``.
 
     Raises:
         CannotOpen: another server uses the file, or it is not one that can be used.
@@ -47,11 +49,11 @@ class Claim:
         self._given = path.absolute()
         self.path = Path(os.path.realpath(path))
         _check_name(self.path)
-        self._owner = _open_owner(self.path)
+        self.owner = _open_owner(self.path)
         try:
             self._descriptor, self._id = _lock_file(self.path)
         except BaseException:
-            self._owner.close()
+            os.close(self.owner)
             raise
         self._files: dict[Path, _FileId] = {}
 
@@ -79,7 +81,7 @@ class Claim:
         with _claiming:
             _claimed.discard(self._id)
             os.close(self._descriptor)
-        self._owner.close()
+        os.close(self.owner)
 
 
 def _check_name(path: Path) -> None:
@@ -92,13 +94,13 @@ def _check_name(path: Path) -> None:
             raise CannotOpen(f"names that end in {end} are kept for the files beside a store")
 
 
-def _open_owner(path: Path) -> IO[bytes]:
+def _open_owner(path: Path) -> int:
     try:
-        owner = Path(f"{path}-owner").open("ab")  # noqa: SIM115  # held open
+        owner = os.open(f"{path}-owner", _FLAGS, 0o644)
     except OSError as error:
         raise CannotOpen(f"{error.strerror}; its directory must be there, and writable") from None
-    if not _lock(owner.fileno()):
-        owner.close()
+    if not _lock(owner):
+        os.close(owner)
         raise CannotOpen(_IN_USE)
     return owner
 
@@ -108,7 +110,7 @@ def _lock_file(path: Path) -> tuple[int, _FileId]:
     with _claiming:
         if path.exists() and _id_of(path.stat()) in _claimed:
             raise CannotOpen(_IN_USE)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        descriptor = os.open(path, _FLAGS, 0o644)
         try:
             # Elsewhere than on Linux this would be the same lock as SQLite's own.
             if sys.platform == "linux" and not _lock(descriptor):

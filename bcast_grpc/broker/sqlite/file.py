@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bcast_grpc.broker.clock import Clock
-from bcast_grpc.broker.sqlite import schema
+from bcast_grpc.broker.sqlite import log, schema
 from bcast_grpc.broker.sqlite.claim import Claim
 from bcast_grpc.broker.sqlite.faults import CannotOpen, explained
+from bcast_grpc.broker.sqlite.lineage import Lineage
 from bcast_grpc.broker.sqlite.timeline import Moment, TimeLine
 
 _READ_META = "SELECT commits, wall_ns, line_ns, boot_ns, boot FROM meta"
@@ -43,6 +45,7 @@ class StoreFile:
             self._claim = Claim(path)
             undo.callback(self._claim.close)
             self.path = self._claim.path
+            log.set_aside_foreign(self.path)
             self.writer = connect(self.path)
             undo.callback(self.writer.close)
             schema.prepare(self.writer)
@@ -50,12 +53,59 @@ class StoreFile:
             self.writer.execute("PRAGMA journal_mode = WAL").fetchall()
             self.reader = connect(self.path)
             undo.callback(self.reader.close)
+            self._renewed = -1
             self._commits, *last = self.writer.execute(_READ_META).fetchone()
             self.line = TimeLine(clock, Moment(*last))
-            with self.transaction():  # whether it can be written shows now
-                pass
+            self._lineage = Lineage(self.path, self._claim.owner, self.transaction)
+            self._begin()
             self._claim.watch()
             undo.pop_all()
+
+    def _begin(self) -> None:
+        """Look where the file comes from, and let it be this server's from now on."""
+        if doubt := self._lineage.doubt(self.writer):
+            rooms = self._lineage.begin_epochs()
+            logger.warning("the store %s is a copy (%s): its %d rooms begin new epochs", self.path, doubt, rooms)
+        self.renew()
+        if self.cut_log():  # what is in the log next belongs to this file as it is now
+            with self.transaction() as connection:
+                connection.execute("UPDATE meta SET run = ?", (secrets.token_hex(8),))
+            self.cut_log()
+
+    def renew(self) -> None:
+        """Renew the identity, if anything was written since that was done. In the writer's thread.
+
+        Raises:
+            OSError, sqlite3.Error, FileGone: it cannot be done.
+        """
+        if self._commits != self._renewed:
+            self._lineage.renew(self._commits)
+            self._renewed = self._commits
+
+    def log_bytes(self) -> int:
+        """Return the length of the log."""
+        return Path(f"{self.path}-wal").stat().st_size
+
+    def cut_log(self) -> bool:
+        """Empty the log and give its place back, unless somebody reads in it; return whether it was done."""
+        return self._checkpoint("TRUNCATE")
+
+    def restart_log(self) -> bool:
+        """Have the log written from its beginning again, unless somebody reads in it; return whether it was done."""
+        return self._checkpoint("RESTART")
+
+    def _checkpoint(self, how: str) -> bool:
+        """Write the rest of the log into the file. Nobody is waited for. In the writer's thread."""
+        self.writer.execute("PRAGMA busy_timeout = 0")
+        try:
+            ((busy, *_),) = self.writer.execute(f"PRAGMA wal_checkpoint({how})")
+        finally:
+            self.writer.execute(f"PRAGMA busy_timeout = {round(_BUSY_S * 1000)}")
+        return not busy
+
+    def connect(self) -> sqlite3.Connection:
+        """Open the file once more."""
+        return connect(self.path)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
@@ -85,6 +135,8 @@ class StoreFile:
             if not durable:
                 writer.execute("PRAGMA synchronous = FULL")
         self._commits += 1
+        if durable:
+            self._lineage.note(self._commits)
 
     def _sign(self, writer: sqlite3.Connection) -> None:
         ((cookie,),) = writer.execute("PRAGMA schema_version")
@@ -113,6 +165,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open the file, so that a commit is on the disk when it is done."""
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()  # the caretaker does that
     return connection
 
 

@@ -1,0 +1,84 @@
+"""Looks after the files beside a store, while others write and read: the log stays short, the identity stays new."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+
+from bcast_grpc.broker.sqlite.faults import FileGone, plainly
+from bcast_grpc.broker.sqlite.file import StoreFile
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+RENEW_S = 60.0
+LONG_BYTES = 4 * 1024 * 1024
+"""A log that is longer is written into the file, as soon as nobody reads in it."""
+
+MAX_BYTES = 16 * 1024 * 1024
+"""A log that is longer is cut after that; a shorter one is used again, as that makes writing faster."""
+
+_FEW_PAGES = 1000
+_TRIES = 5
+
+
+class Caretaker:
+    """A thread with a connection of its own. It does all that takes long; the writer does the rest between two jobs.
+
+    Args:
+        file: the store.
+        ask_writer: has the writer's thread do something.
+    """
+
+    def __init__(self, file: StoreFile, ask_writer: Callable[[Callable[[], None]], None]) -> None:
+        self._file = file
+        self._ask_writer = ask_writer
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sqlite-caretaker", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        connection = self._file.connect()
+        try:
+            looks = 0
+            while not self._ended.wait(LOOK_S):
+                looks += 1
+                self._look_at_log(connection)
+                if looks * LOOK_S >= RENEW_S:
+                    looks = 0
+                    self._ask_writer(self._carefully(self._file.renew))
+        finally:
+            connection.close()
+
+    def _look_at_log(self, connection: sqlite3.Connection) -> None:
+        """Write a long log into the file without holding anybody up, then have it begun anew."""
+        try:
+            size = self._file.log_bytes()
+            if size < LONG_BYTES:
+                return
+            for _ in range(_TRIES):  # more is written meanwhile
+                ((_, pages, done),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                if pages - done < _FEW_PAGES:
+                    again = self._file.cut_log if size > MAX_BYTES else self._file.restart_log
+                    self._ask_writer(self._carefully(again))
+                    break
+                if self._ended.is_set():
+                    break
+        except (sqlite3.Error, OSError) as error:
+            logger.debug("the log of the store cannot be written into it: %s", plainly(error))
+
+    def _carefully(self, chore: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                chore()
+            except (sqlite3.Error, OSError, FileGone) as error:
+                logger.debug("the store cannot be looked after: %s", plainly(error))
+
+        return run

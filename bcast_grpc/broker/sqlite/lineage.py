@@ -1,0 +1,160 @@
+"""Whether a store is the one that the last server wrote, or an older copy of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import sqlite3
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+from bcast_grpc.broker.sqlite.birth import born
+
+logger = logging.getLogger(__name__)
+
+_NEW_EPOCHS = "UPDATE room SET epoch = lower(hex(randomblob(4)))"
+_PROGRESS = re.compile(r"(?P<said>(?P<token>\w+) (?P<commits>\d+)) (?P<sum>\w+)\n")
+
+
+class Mark(NamedTuple):
+    """What is known of an identity file. Whoever copies it copies the token, but not the rest.
+
+    Attributes:
+        token: what is in it.
+        inode: its number in the file system.
+        born: when it was made, as the file system says. Owner, mode and times may be changed; this stays.
+    """
+
+    token: str = ""
+    inode: str = ""
+    born: str = ""
+
+    @classmethod
+    def read(cls, text: str) -> Mark:
+        """Read back what ``str`` has written."""
+        return cls(*text.split()[:3])
+
+    @classmethod
+    def of(cls, path: Path) -> Mark:
+        """Look at a file; a mark that fits nothing if it is not there."""
+        try:
+            return cls(path.read_text().strip(), str(path.stat().st_ino), born(path))
+        except (OSError, ValueError):
+            return cls()
+
+    def __str__(self) -> str:
+        return " ".join(self)
+
+
+class Lineage:
+    """Two files beside the store have what a copy of it, or of all three, has not.
+
+    ``PATH-identity`` is another file after each start, and the store says which. So a copy from an earlier start has
+    the wrong one, or none, however it was made, even if the identity file was copied too and lies in the old one's
+    place. ``PATH-owner`` holds how many transactions the store has seen: a copy from the same start has seen fewer.
+    It is written after each commit, and not synced: after a loss of power it may be behind the store, never ahead.
+
+    Args:
+        path: of the store.
+        owner: the descriptor of ``PATH-owner``.
+        transaction: begins a transaction in the store.
+    """
+
+    def __init__(
+        self, path: Path, owner: int, transaction: Callable[[], AbstractContextManager[sqlite3.Connection]]
+    ) -> None:
+        self._identity = Path(f"{path}-identity")
+        self._owner_name = f"{path.name}-owner"
+        self._owner = owner
+        self._transaction = transaction
+        self._token = ""
+        self._trouble = ""
+
+    def doubt(self, connection: sqlite3.Connection) -> str:
+        """Return why the store must be a copy; nothing if it is not."""
+        known, coming, commits = connection.execute("SELECT identity, coming, commits FROM meta").fetchone()
+        if not known:
+            return ""  # no server has written it yet
+        marks = [Mark.read(text) for text in (known, coming) if text]
+        found = Mark.of(self._identity)
+        if found != marks[0] and found[:2] not in [mark[:2] for mark in marks[1:]]:
+            return f"{self._identity.name} is not the file that the last server made"
+        token, noted = self._read_progress()
+        if token not in [mark.token for mark in marks]:
+            return f"{self._identity.name.replace('-identity', '-owner')} is not as the last server left it"
+        return f"{noted - commits} of {noted} transactions are not in it" if noted > commits else ""
+
+    def begin_epochs(self) -> int:
+        """Let every room begin a new epoch, with all that it has; return how many there are."""
+        with self._transaction() as connection:
+            return connection.execute(_NEW_EPOCHS).rowcount
+
+    def renew(self, commits: int) -> None:
+        """Put a new identity file in the place of the last one.
+
+        Wherever this is cut off, the store knows the file that is there.
+
+        Args:
+            commits: how many transactions there are on the disk.
+
+        Raises:
+            OSError: it cannot be made.
+            sqlite3.Error: it cannot be noted in the store.
+        """
+        made = Path(f"{self._identity}-new")
+        made.unlink(missing_ok=True)
+        with made.open("x") as file:
+            file.write(f"{secrets.token_hex(8)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with self._transaction() as connection:
+            connection.execute("UPDATE meta SET coming = ?", (str(Mark.of(made)),))
+        made.replace(self._identity)
+        sync_directory(self._identity.parent)
+        mark = Mark.of(self._identity)
+        self._token = mark.token
+        self.note(commits)
+        os.fsync(self._owner)
+        with self._transaction() as connection:
+            connection.execute("UPDATE meta SET identity = ?, coming = ''", (str(mark),))
+
+    def note(self, commits: int) -> None:
+        """Note how many transactions there are on the disk. That it fails is told, and harms nothing by itself."""
+        if not self._token:
+            return
+        said = f"{self._token} {commits:020d}"
+        try:
+            os.pwrite(self._owner, f"{said} {_sum(said)}\n".encode(), 0)
+            self._trouble = ""
+        except OSError as error:
+            if self._trouble != str(error):
+                self._trouble = str(error)
+                logger.warning(
+                    "%s cannot be written (%s): an older copy of the store in its place may not be noticed",
+                    self._owner_name,
+                    error.strerror,
+                )
+
+    def _read_progress(self) -> tuple[str, int]:
+        found = _PROGRESS.fullmatch(os.pread(self._owner, 200, 0).decode(errors="replace"))
+        if not found or found["sum"] != _sum(found["said"]):
+            return "", 0
+        return found["token"], int(found["commits"])
+
+
+def sync_directory(path: Path) -> None:
+    """See to it that a file that was made, moved or deleted in a directory stays so after a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
