@@ -10,6 +10,7 @@ from itertools import count
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
+from bcast_grpc.client.pace import Pace
 from bcast_grpc.errors import BacklogFull, BcastError, ErrorCode, RequestError
 from bcast_grpc.events import Event, Kind, Request
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES, encode_request
@@ -71,6 +72,8 @@ class Backlog:
         self._prefix = secrets.token_urlsafe(6)
         self._numbers = count(1)
         self._lock = Lock()
+        self._pace = Pace(MAX_FRAME_BYTES)
+        self._held_up = False
         self._pieces: deque[bytes] = deque()
         self._asked: dict[str, _Asked] = {}  # in order
         self._asked_bytes = 0
@@ -135,19 +138,23 @@ class Backlog:
             self._posted += 1
 
     def take(self) -> bytes:
-        """Take what is to be written next, as one frame; nothing if there is nothing."""
+        """Take what is to be written next, as one frame; nothing if there is nothing, or enough is under way."""
         with self._lock:
             pieces, size = [], 0
-            while self._pieces and (not size or size + len(self._pieces[0]) <= MAX_FRAME_BYTES):
+            allowed = self._pace.allowance(len(self._pieces[0])) if self._pieces else 0
+            while self._pieces and size + len(self._pieces[0]) <= allowed:
                 piece = self._pieces.popleft()
                 pieces.append(piece)
                 size += len(piece)
+            self._pace.wrote(size)
+            self._held_up = bool(self._pieces) and not size
         return b"".join(pieces)
 
     def rewind(self) -> None:
         """Have all that is not answered written again, in its order and before anything newer."""
         with self._lock:
             self._pieces = deque(each.piece for each in self._asked.values())
+            self._pace.begin()
 
     def settle(self, event: Event) -> bool:
         """Give an event to whoever asked for it.
@@ -162,8 +169,12 @@ class Backlog:
             if asked is None:
                 return False
             self._asked_bytes -= len(asked.piece)
+            self._pace.answered(len(asked.piece))
             if self._waiting:
                 self._admit()
+        if self._held_up:
+            self._held_up = False
+            self.queued.set()
         if asked.name and event.kind is Kind.ACK:
             self.name = asked.name
         if not asked.answer:

@@ -29,12 +29,17 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.primary_user_agent", f"bcast_grpc-python/{__version__}"),
     # A message may be as large as a request; what is added to it (its author, its place) fits into the rest.
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES + MAX_BATCH_BYTES),
-    # A server that froze, or whose cable was pulled, is given up after 30 s. The ping timeout decides, whatever the
-    # keepalive timeout says; and without the last of these gRPC stops pinging after two pings in a silent room.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
+    # Any byte is life: a connection is pinged when none has come for 10 s, and given up when that is not answered within
+    # 20 s. So a server that froze, or whose cable was pulled, is found after 30 s, and a line that is merely slow is not
+    # cut: while data flows there are no pings, whose answers would wait behind it. That takes a fixed window instead of
+    # pings that measure the line. What decides is the ping timeout; gRPC never starts the clock of the keepalive
+    # timeout, but hands it to TCP as TCP_USER_TIMEOUT. Without `max_pings_without_data` pings end in a silent room.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 60_000),
     ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),
     # A connection for each chat. A shared one would make a try to connect no try at all, but the last failure once
     # more, while another chat's connection waits to try again.
     ("grpc.use_local_subchannel_pool", 1),

@@ -515,7 +515,7 @@ async def test_a_chat_that_is_not_entered_says_so() -> None:
 
 
 async def test_many_requests_go_out_in_few_frames() -> None:
-    """The first at once, the rest together, and no frame is larger than 256 KiB."""
+    """Small ones until the line has shown how fast it is, then larger ones, none of more than 256 KiB."""
     frames: list[int] = []
 
     async def count(context: Context) -> None:
@@ -528,7 +528,7 @@ async def test_many_requests_go_out_in_few_frames() -> None:
             chat.post("x" * 64)
         await chat.flush()
     assert max(frames) <= 256 * 1024
-    assert len(frames) <= sum(frames) / (256 * 1024) * 1.1 + 1
+    assert len(frames) <= 100
 
 
 # --- what is received
