@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from bcast_grpc.client.pace import Pace
 from bcast_grpc.errors import BacklogFull, BcastError, ErrorCode, RequestError
-from bcast_grpc.events import Event, Kind, Request
+from bcast_grpc.events import Event, Kind, Member, Members, Request
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES, encode_request
 
 MAX_FRAME_BYTES = 256 * 1024
@@ -58,6 +58,7 @@ class Backlog:
 
     Attributes:
         queued: to be set when something was put into it; whoever writes waits for that.
+        all_answered: set while nothing is without an answer, or no more answers will come.
         name: what the server agreed to call us, if it was asked.
     """
 
@@ -65,6 +66,7 @@ class Backlog:
         if max_requests < 1:
             raise ValueError(f"max_backlog: {max_requests} does not fit; it takes 1 or more")
         self.queued = asyncio.Event()
+        self.all_answered = asyncio.Event()
         self.name: str | None = None
         self._max_requests = max_requests
         self._max_bytes = max_bytes
@@ -77,6 +79,7 @@ class Backlog:
         self._pieces: deque[bytes] = deque()
         self._asked: dict[str, _Asked] = {}  # in order
         self._asked_bytes = 0
+        self._parts: dict[str, list[Member]] = {}  # of answers that come in several events
         self._waiting: dict[str, _Asked] = {}  # for room
         self._posted = 0
         self._flushes: list[_Flush] = []
@@ -85,6 +88,12 @@ class Backlog:
     def unanswered(self) -> int:
         """How many requests have no answer."""
         return len(self._asked) + len(self._waiting)
+
+    @property
+    def awaited(self) -> int:
+        """How many answers somebody waits for, or will ask about: those to posts, and to who did not give up."""
+        waiting = (*self._asked.values(), *self._waiting.values())
+        return sum(not (each.answer and each.answer.done()) for each in waiting)
 
     @property
     def answers(self) -> list[Answer]:
@@ -155,6 +164,7 @@ class Backlog:
         with self._lock:
             self._pieces = deque(each.piece for each in self._asked.values())
             self._pace.begin()
+            self._parts.clear()
 
     def settle(self, event: Event) -> bool:
         """Give an event to whoever asked for it.
@@ -164,6 +174,10 @@ class Backlog:
         """
         if event.kind not in _ANSWERS:
             return False
+        if isinstance(event.detail, Members):
+            if event.detail.more:
+                return self._keep_part(event.id, event.detail)
+            event = self._whole(event, event.detail)
         with self._lock:
             asked = self._asked.pop(event.id, None)
             if asked is None:
@@ -172,9 +186,11 @@ class Backlog:
             self._pace.answered(len(asked.piece))
             if self._waiting:
                 self._admit()
-        if self._held_up:
+        if self._held_up or not self._asked:
             self._held_up = False
             self.queued.set()
+            if not self._asked:
+                self.all_answered.set()
         if asked.name and event.kind is Kind.ACK:
             self.name = asked.name
         if not asked.answer:
@@ -202,6 +218,7 @@ class Backlog:
             self._waiting.clear()
             self._pieces.clear()
         self._flushes.clear()
+        self.all_answered.set()
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
@@ -216,6 +233,7 @@ class Backlog:
         self._pieces.append(asked.piece)  # first: a Ctrl-C between these leaves nothing waiting that is never written
         self._asked_bytes += len(asked.piece)
         self._asked[id_] = asked
+        self.all_answered.clear()
 
     def _admit(self) -> None:
         while self._waiting:
@@ -241,6 +259,16 @@ class Backlog:
             reason = f"a request of {len(piece)} bytes; it takes at most {MAX_REQUEST_BYTES}"
             raise RequestError(ErrorCode.MESSAGE_TOO_LARGE, reason)
         return request.id, piece
+
+    def _keep_part(self, id_: str, part: Members) -> bool:
+        if id_ not in self._asked:
+            return False
+        self._parts.setdefault(id_, []).extend(part.members)
+        return True
+
+    def _whole(self, event: Event, last: Members) -> Event:
+        before = self._parts.pop(event.id, None)
+        return event._replace(detail=Members((*before, *last.members))) if before else event
 
     def _check_id(self, id_: str) -> None:
         if id_ in self._asked or id_ in self._waiting:

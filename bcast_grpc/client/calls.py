@@ -29,11 +29,12 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.primary_user_agent", f"bcast_grpc-python/{__version__}"),
     # A message may be as large as a request; what is added to it (its author, its place) fits into the rest.
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES + MAX_BATCH_BYTES),
-    # Any byte is life: a connection is pinged when none has come for 10 s, and given up when that is not answered within
-    # 20 s. So a server that froze, or whose cable was pulled, is found after 30 s, and a line that is merely slow is not
-    # cut: while data flows there are no pings, whose answers would wait behind it. That takes a fixed window instead of
-    # pings that measure the line. What decides is the ping timeout; gRPC never starts the clock of the keepalive
-    # timeout, but hands it to TCP as TCP_USER_TIMEOUT. Without `max_pings_without_data` pings end in a silent room.
+    # Any byte is life: a connection is pinged when none has come for 10 s, and given up when that ping is not answered
+    # within 20 s. So a server that froze, or whose cable was pulled, is found after 30 s. A line that is merely slow is
+    # not cut: while data flows there are no pings, whose answers would wait behind it. That takes a fixed window in
+    # place of the pings that measure a line. It is the ping timeout that decides: gRPC never starts the clock of the
+    # keepalive timeout, but TCP gets it (TCP_USER_TIMEOUT). Unless `max_pings_without_data` is 0, pings end in a silent
+    # room.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 60_000),

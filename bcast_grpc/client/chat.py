@@ -10,6 +10,7 @@ from typing import Self
 
 import grpc
 
+from bcast_grpc.client import fork
 from bcast_grpc.client.backlog import Backlog
 from bcast_grpc.client.backoff import Backoff
 from bcast_grpc.client.calls import DEFAULT_TARGET, Caller, check_target
@@ -56,7 +57,9 @@ class Chat:
     slow clients decides. But where nobody takes events at all, or not while an answer is awaited that comes after them,
     the oldest events are dropped, and a ``GAP`` event in their place tells which.
 
-    It belongs to the event loop that it was entered in, and is not for other threads: ``connect_sync()`` is.
+    It belongs to the event loop that it was entered in, and is not for other threads: ``connect_sync()`` is. It belongs
+    to its process as well: in one that is forked while it is open, it raises ``ChatClosed``, and a new chat
+    ``CallError``; connect after the fork, or use ``spawn`` or ``forkserver``.
 
     Args:
         target: ``HOST:PORT``, port 50051 where it is left out, or a gRPC name such as ``unix:/run/bcast.sock``.
@@ -79,6 +82,7 @@ class Chat:
         first_retry_s: how long to wait, at most, before the first try; that doubles with each try, and the wait is a
             random part of it.
         max_retry_s: how far it doubles. A server may ask for more.
+        leave_timeout_s: how long leaving waits without an answer, and then for the server to end the call.
 
     Raises:
         ValueError: an argument does not fit.
@@ -105,6 +109,7 @@ class Chat:
         max_downtime_s: float | None = None,
         first_retry_s: float = 0.1,
         max_retry_s: float = 10.0,
+        leave_timeout_s: float = 10.0,
     ) -> None:
         self.client = client or str(uuid.uuid4())
         caller = Caller(
@@ -124,13 +129,16 @@ class Chat:
         self._backlog = Backlog(max_backlog, _MAX_BACKLOG_BYTES)
         self._intake = Intake(self._backlog, inbox, cursor, wants_welcome=caller.wants_welcome)
         backoff = Backoff(first_retry_s, max_retry_s)
-        self._connection = Connection(caller, name, self._backlog, self._intake, backoff, max_downtime_s)
+        self._connection = Connection(
+            caller, name, self._backlog, self._intake, backoff, max_downtime_s, leave_timeout_s
+        )
         self._events = inbox.events
         self._until_look = 0
         self._turn_until = 0.0
         self._is_open = False
         self._leaving = False
         self._loss_told = False
+        self._is_inherited = False
 
     async def __aenter__(self) -> Self:
         """Connect, with a single try.
@@ -139,8 +147,10 @@ class Chat:
             CallError: the server refused.
             ConnectionLost: there is no server, or none that answers in time.
         """
+        fork.check()
         if self._is_open:
             raise RuntimeError("this chat was entered before; connect again for another")
+        fork.own(self)
         await self._connection.open()
         self._is_open = True
         return self
@@ -149,12 +159,19 @@ class Chat:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leave; at once, without waiting for anything, if there was an error."""
+        if self._is_inherited and kind is not None:  # an error of its own ends the child's share
+            return
         try:
             if kind is None:
                 await self.leave()
         finally:
             self._leaving = True
             await self._entered().close()
+
+    def disown(self) -> None:
+        """Say so to whoever uses this chat in a process that was forked: it stays the parent's."""
+        self._is_inherited = True
+        self._until_look = 0
 
     @property
     def session(self) -> str:
@@ -257,7 +274,8 @@ class Chat:
 
         What was received can still be taken afterwards. To leave again does nothing. Without a connection there is
         nothing to wait for, unless something is not answered: then it is tried to get one for ``max_downtime_s``, or
-        10 s where that is ``None``.
+        ``leave_timeout_s`` where that is ``None``. A server that answers nothing for ``leave_timeout_s``, or that long
+        does not end the call, is given up: the call is cancelled, and the iteration ends with ``ConnectionLost``.
 
         Raises:
             CallError: the chat ended before all that was posted was acknowledged, and ``flush()`` has not told so.
@@ -266,10 +284,9 @@ class Chat:
         connection = self._entered()
         self._leaving = True
         connection.leave()
+        await connection.until_answered()
         if not self._loss_told:
             await self.flush()
-        if answers := self._backlog.answers:
-            await asyncio.wait(answers)
         await connection.finish()
 
     # --- what one hears
@@ -315,6 +332,8 @@ class Chat:
         self._connection.wake()
 
     def _entered(self) -> Connection:
+        if self._is_inherited:
+            raise fork.not_ours()
         if not self._is_open:
             raise ChatClosed("this chat is not open; enter it by a `with` statement")
         return self._connection

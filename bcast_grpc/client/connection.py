@@ -10,13 +10,14 @@ from typing import NamedTuple
 from bcast_grpc.client.backlog import Backlog
 from bcast_grpc.client.backoff import Backoff
 from bcast_grpc.client.calls import Caller
+from bcast_grpc.client.endings import lost
 from bcast_grpc.client.intake import Intake
 from bcast_grpc.client.stream import Stream
 from bcast_grpc.errors import BcastError, CallError, ChatClosed, ConnectionLost, ErrorCode
 from bcast_grpc.events import Kind, Reconnecting
 
-_LEAVE_S = 10.0
-"""How long one who leaves waits for a connection, where ``max_downtime_s`` does not say."""
+_LOOKS = 20
+"""How often one who leaves looks whether answers still come, within the time that is waited for one."""
 
 
 class Outage(NamedTuple):
@@ -33,6 +34,7 @@ class Connection:
         caller: whom to call, and as who.
         name: what others see, until the server agrees to another.
         max_downtime_s: how long to try without success; 0 not to try at all, ``None`` for ever.
+        leave_timeout_s: how long one who leaves waits for an answer, and then for the end of the call.
 
     Attributes:
         error: what ended it; none while it lasts, or if it ended well or by ``close()``.
@@ -47,7 +49,10 @@ class Connection:
         intake: Intake,
         backoff: Backoff,
         max_downtime_s: float | None,
+        leave_timeout_s: float,
     ) -> None:
+        if leave_timeout_s <= 0:
+            raise ValueError(f"leave_timeout_s: {leave_timeout_s:g} does not fit; it takes more than 0")
         self.error: BcastError | None = None
         self.over = False
         self._caller = caller
@@ -56,6 +61,9 @@ class Connection:
         self._intake = intake
         self._backoff = backoff
         self._max_downtime_s = max_downtime_s
+        self._leave_timeout_s = leave_timeout_s
+        self._began = 0.0  # the stream
+        self._why_closed: BcastError | None = None
         self._left_at = math.inf
         self._left = asyncio.Event()
         self._ended = asyncio.Event()
@@ -93,19 +101,46 @@ class Connection:
             self._left_at = _now()
             self._left.set()
 
+    async def until_answered(self) -> None:
+        """Wait for the answers to all that was asked; give up where the server answers nothing for ``leave_timeout_s``.
+
+        While there is no connection, ``max_downtime_s`` says how long there may be none.
+        """
+        away_s = max(self._max_downtime_s or 0.0, self._leave_timeout_s)
+        missing, since = self._backlog.awaited, _now()
+        while self._backlog.awaited and not self.over:
+            if self._backlog.awaited < missing:
+                missing, since = self._backlog.awaited, _now()
+            silent_since = max(since, self._began) if self._stream else math.inf
+            if _now() >= min(silent_since, since + away_s) + self._leave_timeout_s:
+                loss = f"{self._backlog.unanswered} requests were not acknowledged"
+                await self.close(self._lost(f"no answer within {self._leave_timeout_s:g} s; {loss}"))
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._leave_timeout_s / _LOOKS):
+                    await self._backlog.all_answered.wait()
+
     async def finish(self) -> None:
-        """Half-close, and wait until the server has ended the call."""
+        """Half-close, and wait until the server has ended the call; no longer than ``leave_timeout_s``."""
         self._intake.leave()
         if self._stream:
             self._stream.finish(self._backlog)
-        await self._ended.wait()
+        try:
+            async with asyncio.timeout(self._leave_timeout_s):
+                await self._ended.wait()
+        except TimeoutError:
+            await self.close(self._lost(f"it did not end within {self._leave_timeout_s:g} s of our leaving"))
 
-    async def close(self) -> None:
+    async def close(self, why: BcastError | None = None) -> None:
         """End at once, if it has not ended."""
+        self._why_closed = why
         self._task.cancel()
         await asyncio.wait({self._task})
         if not self._task.cancelled():
             self._task.result()  # a fault of this library
+
+    def _lost(self, cause: str) -> ConnectionLost:
+        return lost(self._caller.target, cause, connected=True)
 
     # --- the task that keeps it
 
@@ -118,7 +153,7 @@ class Connection:
             if not opened.done():
                 opened.set_exception(final)
         except asyncio.CancelledError:
-            error = None
+            error = self._why_closed
             raise
         finally:
             self._end(error)
@@ -136,7 +171,7 @@ class Connection:
         self._intake.begin(stream.hello)
         opened.set_result(None)
         while True:
-            began = _now()
+            began = self._began = _now()
             error = await self._through(stream)
             if error is None or not error.retryable or self._max_downtime_s == 0 or self._done:
                 return error
@@ -193,7 +228,7 @@ class Connection:
     def _until(self, outage: Outage) -> float:
         if self._max_downtime_s is not None:
             return outage.began + self._max_downtime_s
-        return max(outage.began, self._left_at) + _LEAVE_S
+        return max(outage.began, self._left_at) + self._leave_timeout_s
 
     def _given_up(self, outage: Outage, error: BcastError) -> ConnectionLost:
         away_s, unanswered = _now() - outage.began, self._backlog.unanswered

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import grpc
 
+from bcast_grpc.client import fork
 from bcast_grpc.client.backlog import Backlog
 from bcast_grpc.client.calls import Caller, open_channel, start_call
 from bcast_grpc.client.endings import error_of, lost
@@ -50,11 +51,12 @@ class Stream:
             ConnectionLost: there is none, or it did not answer in time.
         """
         channel = open_channel(caller.target, caller.credentials)
+        fork.opened()
         try:
             call = start_call(channel, caller.metadata(name, after))
             return cls(caller.target, channel, call, await _let_in(call, caller.target, caller.timeout_s))
         except BaseException:
-            await channel.close()
+            await _close(channel)
             raise
 
     async def run(self, backlog: Backlog, intake: Intake) -> BcastError | None:
@@ -73,7 +75,7 @@ class Stream:
             try:
                 await writing
             finally:
-                await self._channel.close()
+                await _close(self._channel)
 
     def finish(self, backlog: Backlog) -> None:
         """Half-close, once what is in the backlog is written."""
@@ -143,6 +145,13 @@ class Stream:
     def _ended_well(self) -> BcastError | None:
         """A server ends a call well only after our goodbye; before that, something on the way did."""
         return None if self._finishing else lost(self._target, "the stream was ended", connected=True)
+
+
+async def _close(channel: grpc.aio.Channel) -> None:
+    try:
+        await channel.close()
+    finally:
+        fork.closed()
 
 
 async def _let_in(call: Call, target: str, timeout_s: float) -> Hello:

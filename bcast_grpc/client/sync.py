@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
+from bcast_grpc.client import fork
 from bcast_grpc.client.background import BackgroundLoop, Work
 from bcast_grpc.client.calls import DEFAULT_TARGET
 from bcast_grpc.client.chat import Chat
@@ -57,6 +58,7 @@ class SyncChat:
         max_downtime_s: float | None = None,
         first_retry_s: float = 0.1,
         max_retry_s: float = 10.0,
+        leave_timeout_s: float = 10.0,
     ) -> None:
         self._chat = _ThreadsChat(
             target,
@@ -74,10 +76,12 @@ class SyncChat:
             max_downtime_s=max_downtime_s,
             first_retry_s=first_retry_s,
             max_retry_s=max_retry_s,
+            leave_timeout_s=leave_timeout_s,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._ready: deque[Event] = deque()
+        self._is_inherited = False
 
     def __enter__(self) -> Self:
         """Connect.
@@ -85,8 +89,10 @@ class SyncChat:
         Raises:
             BcastError: as for ``Chat``.
         """
+        fork.check()
         if self._loop is not None:
             raise RuntimeError("this chat was entered before; connect again for another")
+        fork.own(self)
         self._loop = _background.acquire()
         try:
             self._run(self._chat.__aenter__)
@@ -99,10 +105,19 @@ class SyncChat:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leave; at once, without waiting for anything, if there was an error."""
+        if self._is_inherited:
+            if kind is None:
+                raise fork.not_ours()
+            return
         try:
             self._run(partial(self._chat.__aexit__, kind, error, traceback))
         finally:
             self._release()
+
+    def disown(self) -> None:
+        """Say so to whoever uses this chat in a process that was forked: it stays the parent's."""
+        self._is_inherited = True
+        self._ready.clear()
 
     @property
     def client(self) -> str:
@@ -169,11 +184,15 @@ class SyncChat:
                 raise StopIteration
 
     def _move(self) -> bool:
+        if self._is_inherited:
+            raise fork.not_ours()
         if self._loop is None:
             return self._chat.move(self._ready)
         return self._run(partial(self._chat.wait_and_move, self._ready))
 
     def _run(self, start: Callable[[], Coroutine[Any, Any, T]], timeout_s: float | None = None) -> T:
+        if self._is_inherited:
+            raise fork.not_ours()
         with self._lock:
             if self._loop is None:
                 raise ChatClosed

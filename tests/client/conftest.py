@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
+
 
 def start_server() -> tuple[subprocess.Popen[str], str]:
     """Start ``python -m bcast_grpc.server`` on a free port, and wait until it listens."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
     command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--log-level", "warning"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert process.stdout
     return process, process.stdout.readline().strip().removeprefix("listening on grpc://")
 

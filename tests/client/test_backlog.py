@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bcast_grpc.client.backlog import MAX_FRAME_BYTES, Backlog
 from bcast_grpc.errors import BacklogFull, ConnectionLost, ErrorCode, RequestError
-from bcast_grpc.events import Ack, Error, Event, Kind, Request
+from bcast_grpc.events import Ack, Error, Event, Kind, Member, Members, Request
 from bcast_grpc.wire.protobuf import decode_requests
 
 
@@ -120,6 +120,26 @@ async def test_an_answer_goes_to_who_asked_and_to_nobody_else() -> None:
     assert queue.settle(ack("1"))
     assert (await good, await bad) == (ack("1"), refusal("2"))
     assert not queue.unanswered
+
+
+@given(st.lists(st.lists(st.text(max_size=3), max_size=4), min_size=1, max_size=6))
+async def test_an_answer_that_comes_in_parts_is_put_together(parts: list[list[str]]) -> None:
+    """All but the last say that there is more; after a rewind it begins anew."""
+    queue = backlog()
+    answer = queue.ask(Request("who", id="w"))
+    queue.take()
+    for attempt in range(2):
+        for number, names in enumerate(parts, 1):
+            members = tuple(Member("s", name, 0) for name in names)
+            more = number < len(parts) or not attempt
+            assert not answer.done()
+            assert queue.settle(Event(Kind.MEMBERS, "here", id="w", detail=Members(members, more)))
+        if not attempt:
+            queue.rewind()
+    detail = answer.result().detail
+    assert isinstance(detail, Members)
+    assert [member.name for member in detail.members] == [name for names in parts for name in names]
+    assert not detail.more
 
 
 def test_a_refused_post_is_of_interest_to_others() -> None:

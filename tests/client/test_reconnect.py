@@ -392,13 +392,10 @@ async def test_who_leaves_without_a_connection_sends_first_what_is_to_be_sent(se
     assert server.texts == ["bye"]
 
 
-async def test_who_leaves_for_good_is_told_what_was_not_sent(
-    server: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_leaves_for_good_is_told_what_was_not_sent(server: FakeServer) -> None:
     """After a while that has an end, though it would have tried for ever."""
-    monkeypatch.setattr("bcast_grpc.client.connection._LEAVE_S", 0.05)
     with pytest.raises(ConnectionLost, match="1 requests were not acknowledged"):  # noqa: PT012
-        async with connect(server) as chat:
+        async with connect(server, leave_timeout_s=0.05) as chat:
             await server.stop()
             chat.post("bye")
 
