@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "transport": {"errors", "events", "origins", "core", "wire"},
     "server": {"__init__", "errors", "events", "settings", "broker", "core", "wire", "transport", "v1"},
     "client": {"__init__", "errors", "events", "wire", "v1"},
+    "store": {"__init__", "errors", "broker"},
     "bench": {"__init__", "errors", "events", "wire", "v1", "client"},
 }
 """What each part may import of the others: errors, events ← broker, wire, core ← transport ← server; client ← bench."""

@@ -6,10 +6,11 @@ import os
 import stat
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TypeAlias
 
-from bcast_grpc.broker.sqlite.faults import CannotOpen, FileGone
+from bcast_grpc.broker.sqlite.faults import CannotOpen, FileGone, InUse
 
 if sys.platform != "win32":
     import fcntl
@@ -20,6 +21,7 @@ BESIDE = ("-wal", "-shm", "-journal", "-owner", "-identity")
 """What the names of the files end in that are kept beside a store."""
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+_PATIENCE_S = 0.2
 _IN_USE = "another server uses it"
 _claimed: set[_FileId] = set()
 _claiming = threading.Lock()
@@ -84,6 +86,19 @@ class Claim:
         os.close(self.owner)
 
 
+def is_in_use(path: Path) -> bool:
+    """Whether a server uses a file."""
+    for name in (path, Path(f"{path}-owner")):
+        if name.exists():
+            descriptor = os.open(name, os.O_RDONLY)
+            try:
+                if not _lock(descriptor, patience_s=0):
+                    return True
+            finally:
+                os.close(descriptor)
+    return False
+
+
 def _check_name(path: Path) -> None:
     if path.is_dir():
         raise CannotOpen(f"it is a directory; name a file in it: sqlite:{path / 'chat.db'}")
@@ -97,11 +112,12 @@ def _check_name(path: Path) -> None:
 def _open_owner(path: Path) -> int:
     try:
         owner = os.open(f"{path}-owner", _FLAGS, 0o644)
+        give_away(owner, path)
     except OSError as error:
         raise CannotOpen(f"{error.strerror}; its directory must be there, and writable") from None
     if not _lock(owner):
         os.close(owner)
-        raise CannotOpen(_IN_USE)
+        raise InUse(_IN_USE)
     return owner
 
 
@@ -109,12 +125,12 @@ def _lock_file(path: Path) -> tuple[int, _FileId]:
     """Open the file, which is made if it is not there, and lock it."""
     with _claiming:
         if path.exists() and _id_of(path.stat()) in _claimed:
-            raise CannotOpen(_IN_USE)
+            raise InUse(_IN_USE)
         descriptor = os.open(path, _FLAGS, 0o644)
         try:
             # Elsewhere than on Linux this would be the same lock as SQLite's own.
             if sys.platform == "linux" and not _lock(descriptor):
-                raise CannotOpen(_IN_USE)
+                raise InUse(_IN_USE)
             found = os.fstat(descriptor)
             _check_links(found)
         except BaseException:
@@ -132,13 +148,24 @@ def _check_links(found: os.stat_result) -> None:
         )
 
 
-def _lock(descriptor: int) -> bool:
-    """Lock a file without waiting; return False if somebody else holds it."""
-    if sys.platform != "win32":
+def give_away(descriptor: int, path: Path) -> None:
+    """Let a file beside a store belong to whom the store belongs, where the superuser made it."""
+    if sys.platform != "win32" and os.geteuid() == 0 and path.exists():
+        found = path.stat()
+        os.fchown(descriptor, found.st_uid, found.st_gid)
+
+
+def _lock(descriptor: int, patience_s: float = _PATIENCE_S) -> bool:
+    """Lock a file; return False if somebody else holds it, and not only to look whether it is locked."""
+    until = time.monotonic() + patience_s
+    while sys.platform != "win32":
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
         except BlockingIOError:
-            return False
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_PATIENCE_S / 10)
     return True
 
 

@@ -14,6 +14,10 @@ class CannotOpen(Exception):
     """The file cannot be used; the text says why, and what would help."""
 
 
+class InUse(CannotOpen):
+    """A server uses it."""
+
+
 class FileGone(Exception):
     """The file that is open is not the one that its name leads to any more."""
 
@@ -28,7 +32,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except CannotOpen as error:
-        raise CannotOpen(f"the store {path} cannot be used: {error}") from None
+        raise type(error)(f"the store {path} cannot be used: {error}") from None
     except (sqlite3.Error, OSError) as error:
         raise CannotOpen(f"the store {path} cannot be used: {plainly(error)}") from None
 

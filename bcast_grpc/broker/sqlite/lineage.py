@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bcast_grpc.broker.sqlite.birth import born
+from bcast_grpc.broker.sqlite.claim import give_away
 
 logger = logging.getLogger(__name__)
 
-_NEW_EPOCHS = "UPDATE room SET epoch = lower(hex(randomblob(4)))"
+NEW_EPOCHS = "UPDATE room SET epoch = lower(hex(randomblob(4)))"
+"""Lets every room begin a new epoch, with all that it has."""
+
 _PROGRESS = re.compile(r"(?P<said>(?P<token>\w+) (?P<commits>\d+)) (?P<sum>\w+)\n")
 
 
@@ -68,6 +71,7 @@ class Lineage:
     def __init__(
         self, path: Path, owner: int, transaction: Callable[[], AbstractContextManager[sqlite3.Connection]]
     ) -> None:
+        self._path = path
         self._identity = Path(f"{path}-identity")
         self._owner_name = f"{path.name}-owner"
         self._owner = owner
@@ -92,7 +96,7 @@ class Lineage:
     def begin_epochs(self) -> int:
         """Let every room begin a new epoch, with all that it has; return how many there are."""
         with self._transaction() as connection:
-            return connection.execute(_NEW_EPOCHS).rowcount
+            return connection.execute(NEW_EPOCHS).rowcount
 
     def renew(self, commits: int) -> None:
         """Put a new identity file in the place of the last one.
@@ -111,6 +115,7 @@ class Lineage:
         with made.open("x") as file:
             file.write(f"{secrets.token_hex(8)}\n")
             file.flush()
+            give_away(file.fileno(), self._path)
             os.fsync(file.fileno())
         with self._transaction() as connection:
             connection.execute("UPDATE meta SET coming = ?", (str(Mark.of(made)),))

@@ -7,7 +7,7 @@ import sqlite3
 
 from bcast_grpc.broker.sqlite.faults import CannotOpen
 
-_APPLICATION_ID = 0x62636173
+APPLICATION_ID = 0x62636173
 VERSION = 2
 
 # It is the first table, and no index comes before a table: so it has the same place in all copies that SQLite makes.
@@ -82,7 +82,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
     if not tables and not application:
         _change(connection, _SCHEMA)
-    elif application != _APPLICATION_ID:
+    elif application != APPLICATION_ID:
         raise CannotOpen("it is a database of another program; give a file of its own")
     elif version == 1:
         # Without a log, so that a file whose tables are old never has a log in which they are new.
@@ -101,14 +101,14 @@ def identify(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def is_store(connection: sqlite3.Connection) -> bool:
     """Whether the file has the tables of this version."""
-    return identify(connection) == (_APPLICATION_ID, VERSION)
+    return identify(connection) == (APPLICATION_ID, VERSION)
 
 
 def _change(connection: sqlite3.Connection, sql: str) -> None:
     cookie = secrets.randbelow(1 << 30) + (1 << 16)
     try:
         connection.executescript(
-            f"{sql} PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+            f"{sql} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
             f" PRAGMA schema_version = {cookie}; COMMIT;"
         )
     except sqlite3.Error:

@@ -1,0 +1,1 @@
+"""The program that works on a store's file."""
