@@ -61,11 +61,11 @@ async def test_a_pipe(serve: Serve, run: Run, language: Language) -> None:
 
 
 async def test_lines_that_do_not_fit(serve: Serve, run: Run, language: Language) -> None:
-    """They are told on stderr, and skipped."""
+    """They are told on stderr, and skipped; the exit code says that not all was sent."""
     _, ana, bob = await two(serve, run, language)
     await ana.write(b'{"msg": "no end\n' + b'{"msg":"' + b"x" * 200_000 + b'"}\n' + b'\n{"msg":"hola"}\n')
     await ana.end_input()
-    assert await ana.end() == 0
+    assert await ana.end() == 1
     await bob.hears("ana left")
     assert [event["message"] for event in bob.of_kind("MESSAGE")] == ["ana: hola"]
     assert len(ana.err) >= 2

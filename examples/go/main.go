@@ -19,8 +19,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -38,14 +40,17 @@ import (
 const (
 	maxLine    = 100_000 // bytes
 	maxBackoff = 5 * time.Second
+	maxLeaving = 10 * time.Second
 	maxPending = 32                   // so many such lines fit into one frame
 	together   = 5 * time.Millisecond // what is due at about the same time goes together, and so in order
+	brokenPipe = 128 + 13             // as a shell tells of programs that end by SIGPIPE
 )
 
 var (
-	toJSON  = protojson.MarshalOptions{UseProtoNames: true}
-	control = regexp.MustCompile(`\p{Cc}`)
-	never   = time.Now().AddDate(100, 0, 0)
+	toJSON     = protojson.MarshalOptions{UseProtoNames: true}
+	control    = regexp.MustCompile(`\p{Cc}`)
+	httpStatus = regexp.MustCompile(`(?i)http.* status`) // so gRPC tells of one that a proxy answered with
+	never      = time.Now().Add(100 * 365 * 24 * time.Hour)
 )
 
 // client is what outlives a call.
@@ -58,7 +63,8 @@ type client struct {
 	epoch          string                           // with seq: the place to go on after
 	seq            uint64
 	welcome        atomic.Bool
-	since          time.Time // of the last welcome
+	failed         atomic.Bool // something was not sent
+	since          time.Time   // of the last welcome
 	backoff        time.Duration
 	reconnectAfter time.Duration // as the server said
 }
@@ -80,8 +86,9 @@ func main() {
 	}
 
 	input := make(chan *pb.ConnectRequest)
-	go read(os.Stdin, *asJSON, input)
 	c := &client{asJSON: *asJSON, input: input, output: bufio.NewWriter(os.Stdout)}
+	go c.read(os.Stdin, input)
+	go watchOutput()
 	interrupt, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	context.AfterFunc(interrupt, func() {
 		stop() // a second Ctrl-C does not wait
@@ -104,14 +111,16 @@ func main() {
 		if interrupt.Err() != nil {
 			os.Exit(130)
 		}
-		switch end := status.Convert(err); end.Code() {
-		case codes.OK:
+		end := status.Convert(err)
+		switch {
+		case err == nil && c.failed.Load():
+			os.Exit(1)
+		case err == nil:
 			os.Exit(0)
-		case codes.InvalidArgument, codes.Unauthenticated, codes.PermissionDenied, codes.Aborted, codes.Unimplemented:
+		case c.final(end):
 			log.Fatal(end.Message())
-		default:
-			log.Printf("%v: %v; trying again", end.Code(), end.Message())
 		}
+		log.Printf("%v: %v; trying again", end.Code(), end.Message())
 		if !c.since.IsZero() && time.Since(c.since) > maxBackoff {
 			c.backoff = 0 // it was worth something
 		}
@@ -122,10 +131,35 @@ func main() {
 	}
 }
 
+// final says whether the next call would end in the same way, and keeps what the server says of when to make it.
+func (c *client) final(end *status.Status) bool {
+	var info *errdetails.ErrorInfo
+	for _, detail := range end.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			info = detail
+		case *errdetails.RetryInfo:
+			c.reconnectAfter = detail.RetryDelay.AsDuration()
+		}
+	}
+	if info.GetDomain() == "bcast_grpc" {
+		return info.Metadata["retryable"] == "false"
+	}
+	switch end.Code() {
+	case codes.Unauthenticated, codes.PermissionDenied, codes.Unimplemented:
+		// What a proxy says while the server is away proves nothing.
+		return c.epoch == "" || !httpStatus.MatchString(end.Message())
+	}
+	return false
+}
+
 // read turns lines into requests.
-func read(in io.Reader, asJSON bool, requests chan<- *pb.ConnectRequest) {
+func (c *client) read(in io.Reader, requests chan<- *pb.ConnectRequest) {
 	defer close(requests)
 	lines := bufio.NewReaderSize(in, maxLine+len("\r\n"))
+	if first, _, _ := lines.ReadRune(); first != '\uFEFF' {
+		lines.UnreadRune()
+	}
 	for count := 1; ; {
 		line, more, err := lines.ReadLine()
 		if err != nil {
@@ -136,14 +170,15 @@ func read(in io.Reader, asJSON bool, requests chan<- *pb.ConnectRequest) {
 			err = fmt.Errorf("a line of more than %d bytes", maxLine)
 		} else if req.Msg == "" {
 			continue
-		} else if asJSON {
+		} else if c.asJSON {
 			err = protojson.Unmarshal([]byte(req.Msg), req)
 		}
 		for more {
 			_, more, _ = lines.ReadLine()
 		}
 		if err != nil {
-			log.Printf("%v; skipped", err)
+			log.Printf("not sent: %v", err)
+			c.failed.Store(true)
 			continue
 		}
 		if req.Id == "" && req.Batch == nil {
@@ -154,6 +189,26 @@ func read(in io.Reader, asJSON bool, requests chan<- *pb.ConnectRequest) {
 	}
 }
 
+// watchOutput ends the program where nobody reads its output any more, also while there is nothing to print.
+func watchOutput() {
+	if info, err := os.Stdout.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		return
+	}
+	pipe, err := os.OpenFile("/dev/stdout", os.O_WRONLY|syscall.O_NONBLOCK, 0) // one that Go polls
+	if err != nil {
+		return
+	}
+	conn, err := pipe.SyscallConn()
+	if err != nil {
+		return
+	}
+	// Nothing can be read from this end of a pipe: what wakes up a reader is that the other end was closed.
+	calls := 0
+	if conn.Read(func(uintptr) bool { calls++; return calls > 1 }) == nil {
+		os.Exit(brokenPipe)
+	}
+}
+
 // call goes on where the one before ended. It returns nil where there is no reason for another one.
 func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan struct{}) error {
 	c.again, c.reconnectAfter = map[*pb.ConnectRequest]time.Time{}, 0
@@ -161,7 +216,9 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 	if c.epoch != "" {
 		who.Set("bcast-after", fmt.Sprintf("%s:%d", c.epoch, c.seq))
 	}
-	stream, err := chat.Connect(metadata.NewOutgoingContext(context.Background(), who))
+	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(context.Background(), who))
+	defer cancel()
+	stream, err := chat.Connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -187,7 +244,11 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 		stream.CloseSend()
 	}()
 	left := false
-	leave := sync.OnceFunc(func() { left = true; close(batches) })
+	leave := sync.OnceFunc(func() {
+		left = true
+		close(batches)
+		time.AfterFunc(maxLeaving, cancel)
+	})
 	defer leave()
 
 	for {
@@ -209,7 +270,8 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 		case req, ok := <-input:
 			if ok {
 				c.pending = append(c.pending, req)
-			} else {
+			}
+			if !ok || leaves(req) || slices.ContainsFunc(req.Batch, leaves) {
 				c.input = nil
 			}
 		case output <- batch:
@@ -221,10 +283,10 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 			}
 		case <-time.After(wait):
 		case frame, ok := <-received:
-			if !ok && (left || err == io.EOF) {
+			if !ok && left {
 				return nil
 			} else if !ok {
-				return err
+				return err // also io.EOF, as nobody left
 			}
 			events := frame.Batch
 			if len(events) == 0 {
@@ -234,7 +296,7 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 				c.note(event)
 				c.show(event)
 			}
-			if c.output.Flush() != nil {
+			if c.output.Flush() != nil { // a broken pipe ends the program by itself
 				os.Exit(1)
 			}
 		}
@@ -271,6 +333,9 @@ func (c *client) note(event *pb.ConnectResponse) {
 		c.seq = event.Seq
 	case pb.EventKind_EVENT_KIND_GAP:
 		c.seq = cmp.Or(event.GetGap().GetLastMissed(), c.seq)
+		if event.GetGap().GetReason() == pb.GapReason_GAP_REASON_NEW_EPOCH {
+			c.seq = 0
+		}
 	case pb.EventKind_EVENT_KIND_CLOSING:
 		c.reconnectAfter = event.GetClosing().GetReconnectAfter().AsDuration()
 	case pb.EventKind_EVENT_KIND_ACK, pb.EventKind_EVENT_KIND_MEMBERS, pb.EventKind_EVENT_KIND_ERROR:
@@ -278,13 +343,19 @@ func (c *client) note(event *pb.ConnectResponse) {
 			c.seq++ // one does not hear one's own
 		}
 		i := slices.IndexFunc(c.pending, func(req *pb.ConnectRequest) bool { return req.Batch == nil && req.Id == event.Id })
-		if refusal := event.GetError(); i >= 0 && refusal.GetRetryable() {
+		refusal := event.GetError()
+		if refusal != nil && !refusal.Retryable {
+			c.failed.Store(true)
+		}
+		if i >= 0 && refusal.GetRetryable() {
 			c.again[c.pending[i]] = time.Now().Add(cmp.Or(refusal.RetryAfter.AsDuration(), time.Second))
 		} else if i >= 0 {
 			c.forget(c.pending[i])
 		}
 	}
 }
+
+func leaves(req *pb.ConnectRequest) bool { return req.Operacion == "leave" }
 
 func (c *client) forget(req *pb.ConnectRequest) {
 	delete(c.again, req)

@@ -8,26 +8,41 @@ import { parseArgs } from "node:util";
 
 import grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import protobuf from "protobufjs";
 
 const MAX_LINE_BYTES = 100_000;
 const MAX_PENDING = 32; // of such lines; together they fit into the 4 MiB that a frame may have
 const MIN_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 5_000;
+const MAX_LEAVING_MS = 10_000;
+const BROKEN_PIPE = 128 + 13; // as a shell tells of programs that end by SIGPIPE
 const CHANNEL_OPTIONS = {
   "grpc.keepalive_time_ms": 20_000,
-  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.keepalive_timeout_ms": 20_000, // the answer to a ping waits for what was sent before it, up to 64 KiB
   "grpc.initial_reconnect_backoff_ms": MIN_BACKOFF_MS, // gRPC's own is not to outlast ours
   "grpc.max_reconnect_backoff_ms": 1_000,
   "grpc.dns_min_time_between_resolutions_ms": 1_000,
 };
-// What would fail in the same way again.
-const FINAL = ["ABORTED", "INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"];
+const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\]):\d+$/;
+// Without an ErrorInfo of the server: it is no such server, or does not let us in.
+const REFUSALS = ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"];
+const HTTP_STATUS = /http.* status/i; // so gRPC tells of one that a proxy answered with
 const NOT_SHOWN = ["EVENT_KIND_WELCOME", "EVENT_KIND_ACK", "EVENT_KIND_PROGRESS", "EVENT_KIND_ERROR"];
 
 const includeDirs = [join(import.meta.dirname, "../../protos")];
 const jsonLike = { keepCase: true, longs: String, enums: String, bytes: String };
 const definition = loadSync("bcast_grpc/v1/chat.proto", { includeDirs, ...jsonLike });
 const { Chat } = grpc.loadPackageDefinition(definition).bcast_grpc.v1;
+// What a status carries, as far as it is read here: a google.rpc.Status.
+const rpc = protobuf.parse(
+  `syntax = "proto3";
+  message Status { repeated Any details = 3; }
+  message Any { string type_url = 1; bytes value = 2; }
+  message ErrorInfo { string domain = 2; map<string, string> metadata = 3; }
+  message RetryInfo { Duration retry_delay = 1; }
+  message Duration { int64 seconds = 1; int32 nanos = 2; }`,
+  { keepCase: true },
+).root;
 const metadata = new grpc.Metadata();
 const pending = []; // { request, sent, timer } of what is not answered yet, in order
 const answers = new EventEmitter();
@@ -35,19 +50,22 @@ const place = { epoch: "", seq: 0n }; // where the next connection goes on
 let options, client;
 let call; // the stream, while there is one
 let connected = false;
-let leaving; // the exit code, once this side is done
+let leaving = false; // this side is done
+let failed = false; // something was not sent
+let interrupted = false;
 let backoff = MIN_BACKOFF_MS;
 let since; // the last welcome
 let reconnectAfter;
 
 async function* lines(input) {
+  const decoder = new TextDecoder(); // which also drops a byte order mark
   let rest = "";
-  for await (const chunk of input.setEncoding("utf8")) {
-    const parts = (rest + chunk).split(/\r?\n/);
-    rest = parts.pop().slice(0, MAX_LINE_BYTES + 1); // enough to tell that it is too long
+  for await (const chunk of input) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split(/\r?\n/);
+    rest = parts.pop().slice(0, MAX_LINE_BYTES + 2); // enough to tell that it is too long
     yield* parts;
   }
-  yield rest;
+  yield rest + decoder.decode();
 }
 
 async function readInput() {
@@ -61,14 +79,16 @@ async function readInput() {
       count += 1;
       if (!request.batch?.length) request.id ||= `#${count}`;
       pending.push({ request, sent: false });
+      setImmediate(send); // with whatever else is at hand
+      if ([request, ...(request.batch ?? [])].some(({ operacion }) => operacion === "leave")) break;
     } catch (error) {
-      console.error(clean(`a line is skipped: ${error.message}`));
+      console.error(clean(`not sent: ${error.message}`));
+      failed = true;
     }
-    setImmediate(send); // with whatever else is at hand
     while (pending.length >= MAX_PENDING) await once(answers, "answer");
   }
   while (pending.length) await once(answers, "answer");
-  leave(0);
+  leave();
 }
 
 function check(request) {
@@ -103,13 +123,14 @@ function hear(event) {
     const { epoch } = event.welcome;
     // All that is kept of a new order is going to come.
     if (epoch !== place.epoch) Object.assign(place, { epoch, seq: place.epoch ? 0n : BigInt(seq) });
-    since = Date.now();
+    since = performance.now();
   } else if (kind === "EVENT_KIND_MESSAGE" || kind === "EVENT_KIND_PROGRESS") {
     place.seq = BigInt(seq);
   } else if (ack?.epoch === place.epoch && BigInt(ack.seq ?? 0) === place.seq + 1n) {
     place.seq += 1n; // one's own messages are not heard, but passed
   } else if (kind === "EVENT_KIND_GAP") {
-    place.seq = BigInt(event.gap.last_missed ?? place.seq);
+    const { reason, last_missed } = event.gap;
+    place.seq = reason === "GAP_REASON_NEW_EPOCH" ? 0n : BigInt(last_missed ?? place.seq);
   } else if (kind === "EVENT_KIND_CLOSING") {
     reconnectAfter = event.closing.reconnect_after;
   }
@@ -125,6 +146,7 @@ function hear(event) {
     settle(entry);
   }
 
+  if (error && !error.retryable) failed = true;
   if (options.json) return `${JSON.stringify(event, timesToJson)}\n`;
   if (error && !error.retryable) console.error(clean(message));
   return NOT_SHOWN.includes(kind) ? "" : `${clean(message)}\n`;
@@ -145,7 +167,7 @@ async function talk() {
       const text = (frame.batch ?? [frame]).map(hear).join("");
       if (!process.stdout.write(text)) await once(process.stdout, "drain");
     }
-    return { code: grpc.status.OK };
+    return { code: grpc.status.UNKNOWN, details: "ended, though we did not leave" };
   } catch (error) {
     if (error.details === undefined) throw error; // not a status
     return error;
@@ -153,6 +175,26 @@ async function talk() {
     call = undefined;
     connected = false;
   }
+}
+
+/** Whether the next call would end in the same way; keeps what the server says of when to make it. */
+function isFinal({ code, details, metadata }) {
+  let domain, retryable;
+  try {
+    const [status] = metadata?.get("grpc-status-details-bin") ?? [];
+    for (const { type_url, value } of status ? rpc.lookupType("Status").decode(status).details : []) {
+      if (type_url.endsWith("/google.rpc.ErrorInfo")) {
+        ({ domain, metadata: { retryable } } = rpc.lookupType("ErrorInfo").decode(value));
+      } else if (type_url.endsWith("/google.rpc.RetryInfo")) {
+        reconnectAfter = rpc.lookupType("RetryInfo").decode(value).retry_delay;
+      }
+    }
+  } catch {
+    // Something between made it.
+  }
+  if (domain === "bcast_grpc") return retryable === "false";
+  // What a proxy says while the server is away proves nothing.
+  return REFUSALS.includes(grpc.status[code]) && !(place.epoch && HTTP_STATUS.test(details));
 }
 
 function milliseconds({ seconds = 0, nanos = 0 }) {
@@ -177,33 +219,33 @@ function clean(text) {
   return text.replace(/\p{Cc}/gu, "\uFFFD");
 }
 
-function exit(code) {
+function exit() {
+  const code = interrupted ? 130 : Number(failed);
   process.stdout.write("", () => process.exit(code)); // once all is written
 }
 
-function leave(code) {
-  leaving ||= code;
-  if (call)
-    call.end(); // a half-close is a goodbye: what is queued still arrives
-  else exit(leaving);
+function leave() {
+  leaving = true;
+  if (!call) return exit();
+  call.end(); // a half-close is a goodbye: what is queued still arrives
+  setTimeout(() => call?.cancel(), MAX_LEAVING_MS);
 }
 
 async function main() {
-  do {
-    const { code, details } = await talk();
-    const name = grpc.status[code];
-    if (FINAL.includes(name)) {
-      console.error(clean(details));
-      return 1;
+  for (;;) {
+    const end = await talk();
+    if (isFinal(end)) {
+      console.error(clean(end.details));
+      failed = true;
+      return;
     }
-    if (leaving !== undefined || name === "OK") break;
-    console.error(clean(`${name}: ${details}; trying again`));
-    if (Date.now() - since > MAX_BACKOFF_MS) backoff = MIN_BACKOFF_MS; // the connection was worth something
+    if (leaving) return;
+    console.error(clean(`${grpc.status[end.code]}: ${end.details}; trying again`));
+    if (performance.now() - since > MAX_BACKOFF_MS) backoff = MIN_BACKOFF_MS; // the connection was worth something
     since = undefined;
     await sleep(reconnectAfter ? milliseconds(reconnectAfter) : backoff * (0.8 + 0.4 * Math.random()));
     backoff = Math.min(2 * backoff, MAX_BACKOFF_MS);
-  } while (leaving === undefined);
-  return leaving ?? 0;
+  }
 }
 
 try {
@@ -211,7 +253,9 @@ try {
   const { values, positionals } = parseArgs({ options: flags, allowPositionals: true });
   if (positionals.length > 1) throw new Error("more than one TARGET");
   options = values;
-  client = new Chat(positionals[0] ?? "127.0.0.1:50051", grpc.credentials.createInsecure(), CHANNEL_OPTIONS);
+  const target = positionals[0] ?? "127.0.0.1:50051";
+  if (LOOPBACK.test(target)) CHANNEL_OPTIONS["grpc.enable_http_proxy"] = 0; // a proxy's loopback is another one
+  client = new Chat(target, grpc.credentials.createInsecure(), CHANNEL_OPTIONS);
 } catch (error) {
   console.error(clean(`${error.message}; usage: chat [--name NAME] [--room ROOM] [--json] [TARGET]`));
   process.exit(2);
@@ -222,11 +266,13 @@ metadata.set("bcast-client", randomUUID());
 metadata.set("bcast-events", "all");
 metadata.set("bcast-batch", "1");
 
-process.stdout.on("error", ({ code }) => process.exit(code === "EPIPE" ? 0 : 1)); // nobody reads it any more
-process.stderr.on("error", () => {}); // the same, but no reason to end
+process.stdout.on("error", ({ code }) => process.exit(code === "EPIPE" ? BROKEN_PIPE : 1));
+process.stderr.on("error", () => {}); // no reason to end
 process.once("SIGINT", () => {
+  interrupted = true;
   setTimeout(() => process.exit(130), connected ? 2_000 : 0);
-  leave(130);
+  leave();
 });
 readInput();
-exit(await main());
+await main();
+exit();

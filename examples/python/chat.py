@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import codecs
 import itertools
 import os
 import random
 import re
+import select
 import signal
 import sys
 import threading
@@ -17,6 +19,9 @@ from urllib.parse import quote
 
 import grpc
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from grpc_status import rpc_status
 
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.v1 import chat_pb2_grpc
@@ -24,14 +29,18 @@ from bcast_grpc.v1 import chat_pb2_grpc
 MAX_LINE_BYTES = 100_000
 MAX_PENDING = 32  # of such lines; together they fit into the 4 MiB that a frame may have
 MAX_BACKOFF_S = 5.0
+MAX_LEAVING_S = 10.0
+BROKEN_PIPE = 128 + 13  # as a shell tells of programs that end by SIGPIPE
 CHANNEL_OPTIONS = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
-# What would fail in the same way again.
-FINAL = ("ABORTED", "INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED")
+LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\]):\d+")
+# Without an ErrorInfo of the server: it is no such server, or does not let us in.
+REFUSALS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED")
+HTTP_STATUS = re.compile("http.* status", re.IGNORECASE)  # so gRPC tells of one that a proxy answered with
 NOT_SHOWN = {pb.EVENT_KIND_WELCOME, pb.EVENT_KIND_ACK, pb.EVENT_KIND_PROGRESS}
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -49,7 +58,7 @@ class Chat:
         self.unsent: deque[pb.ConnectRequest] = deque()
         self.free = threading.Semaphore(MAX_PENDING)
         self.changed = asyncio.Event()
-        self.input_ended = self.leaving = self.connected = False
+        self.input_ended = self.leaving = self.connected = self.failed = False
         self.since = self.backoff_s = self.reconnect_after_s = 0.0
 
     @property
@@ -58,24 +67,45 @@ class Chat:
 
     async def run(self) -> int:
         """Go from connection to connection; return the exit code."""
+        options = list(CHANNEL_OPTIONS)
+        if LOOPBACK.fullmatch(self.options.target):
+            options.append(("grpc.enable_http_proxy", 0))  # a proxy's loopback is another one
         while True:
             try:
-                async with grpc.aio.insecure_channel(self.options.target, options=CHANNEL_OPTIONS) as channel:
+                async with grpc.aio.insecure_channel(self.options.target, options=options) as channel:
                     await self.talk(chat_pb2_grpc.ChatStub(channel))
-                return 0
+                end, final = "the stream was ended by something between", False
+            except TimeoutError:
+                end, final = f"the server did not end the call within {MAX_LEAVING_S:g} s", False
             except grpc.aio.AioRpcError as error:
-                code = error.code().name
-                again = code not in FINAL
-                if self.done and again:
-                    return 0
-                complain(f"{code}: {error.details()}{'; trying again' if again else ''}")
-                if not again:
-                    return 1
+                end, final = f"{error.code().name}: {error.details()}", self.is_final(error)
+            if final:
+                complain(end)
+                return 1
+            if self.done:
+                return int(self.failed)
+            complain(f"{end}; trying again")
             if self.connected and time.monotonic() > self.since + MAX_BACKOFF_S:  # it was worth something
                 self.backoff_s = 0.0
             self.connected = False
             self.backoff_s = min(2 * self.backoff_s or 0.1, MAX_BACKOFF_S)
             await asyncio.sleep(self.reconnect_after_s or random.uniform(0.8, 1.2) * self.backoff_s)
+
+    def is_final(self, error: grpc.aio.AioRpcError) -> bool:
+        """Whether the next call would end in the same way."""
+        try:
+            status = rpc_status.from_call(error)
+        except (ValueError, DecodeError):  # something between made it
+            status = None
+        info, retry = ErrorInfo(), RetryInfo()
+        for detail in status.details if status else ():
+            if detail.Unpack(retry):
+                self.reconnect_after_s = retry.retry_delay.ToTimedelta().total_seconds()
+            detail.Unpack(info)
+        if info.domain == "bcast_grpc":
+            return info.metadata["retryable"] == "false"
+        # What a proxy says when the server is away proves nothing.
+        return error.code().name in REFUSALS and not (self.epoch and HTTP_STATUS.search(error.details() or ""))
 
     async def talk(self, stub: chat_pb2_grpc.ChatStub) -> None:
         metadata = [("bcast-client", self.client), ("bcast-events", "all"), ("bcast-batch", "1")]
@@ -86,13 +116,17 @@ class Chat:
         if self.epoch:
             metadata.append(("bcast-after", f"{self.epoch}:{self.seq}"))
         self.unsent = deque([*self.pending.values(), *self.batches])
-        self.changed.set()  # whoever sent on the last connection sends no more
         self.reconnect_after_s = 0.0
-        async for frame in stub.Connect(self.requests(), metadata=metadata):
-            for event in frame.batch or [frame]:
-                self.hear(event)
+        try:
+            async with asyncio.timeout(None) as limit:
+                async for frame in stub.Connect(self.requests(limit), metadata=metadata):
+                    for event in frame.batch or [frame]:
+                        self.hear(event)
+        finally:
+            self.unsent = deque()
+            self.changed.set()  # whoever sent in this call sends no more
 
-    async def requests(self) -> AsyncIterator[pb.ConnectRequest]:
+    async def requests(self, limit: asyncio.Timeout) -> AsyncIterator[pb.ConnectRequest]:
         """Yield what is to be sent: one request, or as many as there are; the end of it half-closes the stream."""
         unsent = self.unsent
         while not self.done and unsent is self.unsent:
@@ -108,6 +142,8 @@ class Chat:
                 while unsent and not unsent[0].batch:
                     frame.batch.append(unsent.popleft())
             yield frame
+        if unsent is self.unsent:
+            limit.reschedule(asyncio.get_running_loop().time() + MAX_LEAVING_S)
 
     def hear(self, event: pb.ConnectResponse) -> None:
         if event.kind == pb.EVENT_KIND_WELCOME:
@@ -119,7 +155,7 @@ class Chat:
         elif event.kind == pb.EVENT_KIND_ACK and (event.ack.epoch, event.ack.seq) == (self.epoch, self.seq + 1):
             self.seq += 1
         elif event.kind == pb.EVENT_KIND_GAP:
-            self.seq = event.gap.last_missed or self.seq
+            self.seq = 0 if event.gap.reason == pb.GAP_REASON_NEW_EPOCH else event.gap.last_missed or self.seq
         elif event.kind == pb.EVENT_KIND_CLOSING:
             self.reconnect_after_s = event.closing.reconnect_after.ToTimedelta().total_seconds()
         retry = event.kind == pb.EVENT_KIND_ERROR and event.error.retryable
@@ -129,6 +165,7 @@ class Chat:
         elif self.pending.pop(event.id, None):
             self.free.release()
             self.changed.set()
+        self.failed |= event.kind == pb.EVENT_KIND_ERROR and not retry
         if self.options.json:
             print(MessageToJson(event, preserving_proto_field_name=True, indent=None, ensure_ascii=False), flush=True)
         elif event.kind == pb.EVENT_KIND_ERROR and not retry:
@@ -140,13 +177,14 @@ class Chat:
 
     def say(self, line: bytes) -> None:
         """Take a line of input, which has a place among the pending ones."""
-        text = line.decode(errors="replace").rstrip("\r\n")
+        text = "" if self.input_ended else line.decode(errors="replace").rstrip("\r\n")
         try:
             if len(text.encode()) > MAX_LINE_BYTES:
                 raise ParseError(f"a line is longer than {MAX_LINE_BYTES} bytes")
             request = Parse(text or "{}", pb.ConnectRequest()) if self.options.json else pb.ConnectRequest(msg=text)
         except ParseError as error:
-            complain(f"{error}; it is skipped")
+            complain(f"not sent: {error}")
+            self.failed = True
             text = ""
         if not text:
             self.free.release()
@@ -159,6 +197,7 @@ class Chat:
             self.batches.append(request)
         else:
             self.pending[request.id] = request
+        self.input_ended = any(each.operacion == "leave" for each in [request, *request.batch])
         self.send(request)
 
     def send(self, request: pb.ConnectRequest) -> None:
@@ -180,13 +219,25 @@ class Chat:
 
 def read_lines(loop: asyncio.AbstractEventLoop, chat: Chat) -> None:
     """Read the input, as fast as it is answered."""
-    while line := sys.stdin.buffer.readline(MAX_LINE_BYTES + 1):
+    limit = len(codecs.BOM_UTF8) + MAX_LINE_BYTES + len("\r\n")
+    bom = codecs.BOM_UTF8
+    while line := sys.stdin.buffer.readline(limit):
         rest = line
-        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
-            rest = sys.stdin.buffer.readline(MAX_LINE_BYTES + 1)
+        while len(rest) == limit and not rest.endswith(b"\n"):
+            rest = sys.stdin.buffer.readline(limit)
         chat.free.acquire()
-        loop.call_soon_threadsafe(chat.say, line)
+        loop.call_soon_threadsafe(chat.say, line.removeprefix(bom))
+        bom = b""
     loop.call_soon_threadsafe(chat.end_input)
+
+
+def watch_output() -> None:
+    """End where nobody reads the output any more, also while there is nothing to print."""
+    poller = select.poll()
+    poller.register(sys.stdout, 0)
+    while not any(happened & select.POLLERR for _, happened in poller.poll()):
+        pass
+    os._exit(BROKEN_PIPE)
 
 
 def shown(text: str) -> str:
@@ -213,10 +264,12 @@ async def main() -> int:
 
     signal.signal(signal.SIGINT, interrupt)
     threading.Thread(target=read_lines, args=[loop, chat], daemon=True).start()
+    if hasattr(select, "poll"):
+        threading.Thread(target=watch_output, daemon=True).start()
     try:
         code = await chat.run()
     except BrokenPipeError:
-        return 0
+        return BROKEN_PIPE
     except OSError as error:
         complain(f"cannot print: {error}")
         return 1

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/url"
 	"os"
+	"strings"
 
 	pb "example/chat/bcast_grpc/v1"
 	"google.golang.org/grpc"
@@ -24,16 +25,24 @@ func main() {
 		log.Fatal(err)
 	}
 	go func() {
-		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-			stream.Send(&pb.ConnectRequest{Msg: lines.Text()})
+		lines := bufio.NewReader(os.Stdin) // a Scanner would end at a long line, without a word
+		for line, _ := lines.ReadString('\n'); line != ""; line, _ = lines.ReadString('\n') {
+			if msg := strings.Trim(line, "\uFEFF\r\n"); msg != "" {
+				stream.Send(&pb.ConnectRequest{Msg: msg})
+			}
 		}
 		stream.CloseSend() // a half-close is a goodbye: what is queued still arrives
 	}()
-	event, err := stream.Recv()
-	for ; err == nil; event, err = stream.Recv() {
+	for {
+		event, err := stream.Recv()
+		switch {
+		case err == io.EOF:
+			return
+		case err != nil:
+			log.Fatal(err)
+		case event.Kind == pb.EventKind_EVENT_KIND_ERROR:
+			log.Fatal(event.Message) // it could not be sent
+		}
 		os.Stdout.WriteString(event.Message + "\n")
-	}
-	if err != io.EOF {
-		log.Fatal(err)
 	}
 }

@@ -6,15 +6,21 @@ import static java.util.concurrent.TimeUnit.SECONDS;
 
 import bcast_grpc.v1.ChatGrpc;
 import bcast_grpc.v1.ConnectRequest;
+import bcast_grpc.v1.ConnectRequestOrBuilder;
 import bcast_grpc.v1.ConnectResponse;
+import bcast_grpc.v1.GapReason;
+import com.google.protobuf.Any;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.util.Durations;
 import com.google.protobuf.util.JsonFormat;
+import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.StatusException;
+import io.grpc.protobuf.StatusProto;
 import io.grpc.stub.BlockingClientCall;
 import io.grpc.stub.MetadataUtils;
 import java.io.BufferedOutputStream;
@@ -41,11 +47,16 @@ import java.util.regex.Pattern;
 /** A terminal client of bcast_grpc: a line in is a message, a message is a line out. */
 public final class Chat {
   private static final int MAX_LINE = 100_000;
+  private static final int MARGIN = "\uFEFF\r".getBytes(UTF_8).length; // of a line, but not of its text
   private static final int MAX_PENDING = 32;
   private static final long MIN_BACKOFF = 100;
   private static final long MAX_BACKOFF = 5000;
+  private static final long MAX_LEAVING = 10_000;
+  private static final int BROKEN_PIPE = 128 + 13; // as a shell tells of programs ended by SIGPIPE
   private static final long NEVER = Long.MAX_VALUE;
   private static final Pattern CONTROL = Pattern.compile("\\p{Cc}");
+  // So gRPC tells of an HTTP status that a proxy answered with.
+  private static final Pattern HTTP_STATUS = Pattern.compile("(?i)http.* status");
   private static final JsonFormat.Parser PARSER = JsonFormat.parser().ignoringUnknownFields();
   private static final JsonFormat.Printer PRINTER =
       JsonFormat.printer().preservingProtoFieldNames().omittingInsignificantWhitespace();
@@ -78,6 +89,8 @@ public final class Chat {
   private boolean inputEnded;
   private boolean connected;
   private boolean leaving;
+
+  private volatile boolean failed; // something was not sent
 
   private Chat(String target, Map<String, String> headers, boolean json) {
     channel =
@@ -134,24 +147,21 @@ public final class Chat {
   /** Connects again and again, until there is nothing more to do; returns the exit code. */
   private int run() throws IOException, InterruptedException {
     while (true) {
+      String end = "ended, though we did not leave";
       try {
         talk();
-        return 0;
       } catch (StatusException e) {
-        switch (e.getStatus().getCode()) {
-          case INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, ABORTED, UNIMPLEMENTED -> {
-            System.err.println(clean(e.getStatus().getDescription())); // it would be the same again
-            return 1;
-          }
-          default -> {
-            if (isFinished()) {
-              return 0;
-            }
-            String cause = e.getCause() == null ? "" : " (" + e.getCause().getMessage() + ")";
-            System.err.println(clean(e.getMessage() + cause) + "; trying again");
-          }
+        if (isFinal(e)) {
+          System.err.println(clean(e.getStatus().getDescription()));
+          return 1;
         }
+        String cause = e.getCause() == null ? "" : " (" + e.getCause().getMessage() + ")";
+        end = e.getMessage() + cause;
       }
+      if (isFinished()) {
+        return failed ? 1 : 0;
+      }
+      System.err.println(clean(end) + "; trying again");
       if (clock() - since > MAX_BACKOFF) {
         backoff = MIN_BACKOFF; // the connection was worth something
       }
@@ -164,6 +174,31 @@ public final class Chat {
       Thread.sleep(pause);
       channel.enterIdle(); // ends gRPC's own backoff, which grows to two minutes
     }
+  }
+
+  /** Whether it would be the same again; keeps what the server says of when to come back. */
+  private boolean isFinal(StatusException e) {
+    ErrorInfo info = ErrorInfo.getDefaultInstance();
+    try {
+      for (Any detail : StatusProto.fromThrowable(e).getDetailsList()) {
+        if (detail.is(ErrorInfo.class)) {
+          info = detail.unpack(ErrorInfo.class);
+        } else if (detail.is(RetryInfo.class)) {
+          reconnectAfter = Durations.toMillis(detail.unpack(RetryInfo.class).getRetryDelay());
+        }
+      }
+    } catch (IllegalArgumentException | InvalidProtocolBufferException madeBySomethingBetween) {
+      // As if there were no details.
+    }
+    if (info.getDomain().equals("bcast_grpc")) {
+      return "false".equals(info.getMetadataMap().get("retryable"));
+    }
+    return switch (e.getStatus().getCode()) {
+      // No such server, or not let in. What a proxy says while the server is away proves nothing.
+      case UNIMPLEMENTED, UNAUTHENTICATED, PERMISSION_DENIED ->
+          epoch == null || !HTTP_STATUS.matcher(String.valueOf(e.getMessage())).find();
+      default -> false;
+    };
   }
 
   /** Makes the call, and prints what comes until it ends. */
@@ -188,7 +223,7 @@ public final class Chat {
           print(event);
         }
         if (System.out.checkError()) { // which flushes, too
-          return;
+          Runtime.getRuntime().halt(BROKEN_PIPE); // nobody reads it
         }
       }
     } finally {
@@ -222,7 +257,9 @@ public final class Chat {
       }
       case EVENT_KIND_MEMBERS, EVENT_KIND_ERROR -> answered(event);
       case EVENT_KIND_GAP -> {
-        if (event.getGap().getLastMissed() != 0) {
+        if (event.getGap().getReason() == GapReason.GAP_REASON_NEW_EPOCH) {
+          place = 0;
+        } else if (event.getGap().getLastMissed() != 0) {
           place = event.getGap().getLastMissed();
         }
       }
@@ -250,6 +287,7 @@ public final class Chat {
 
   /** Takes the request that was answered off the list, or sends it again later. */
   private synchronized void answered(ConnectResponse event) {
+    failed |= event.hasError() && !event.getError().getRetryable();
     for (Pending entry : pending) {
       // Bytes, since half a surrogate pair is sent as "?".
       if (entry.due == NEVER && entry.request.getIdBytes().equals(event.getIdBytes())) {
@@ -275,6 +313,8 @@ public final class Chat {
         }
       }
       call.halfClose();
+      Thread.sleep(MAX_LEAVING);
+      call.cancel("the server did not end the call", null);
     } catch (InterruptedException | StatusException e) {
       // The call has ended; whoever reads it is told why.
     }
@@ -334,10 +374,14 @@ public final class Chat {
   }
 
   private void readInput() {
+    String mark = "\uFEFF"; // a byte order mark, which may come first
     try {
-      for (String line; (line = readLine(System.in)) != null; ) {
+      for (String line; !inputEnded && (line = readLine(System.in)) != null; mark = "") {
+        if (line.startsWith(mark)) {
+          line = line.substring(mark.length());
+        }
         if (line.getBytes(UTF_8).length > MAX_LINE) {
-          System.err.println("skipped: a line longer than " + MAX_LINE + " bytes");
+          notSent("a line longer than " + MAX_LINE + " bytes");
         } else if (!line.isEmpty()) {
           enqueue(line);
         }
@@ -348,6 +392,11 @@ public final class Chat {
     update(() -> inputEnded = true);
   }
 
+  private void notSent(String why) {
+    System.err.println("not sent: " + clean(why));
+    failed = true;
+  }
+
   /** Puts a request on the list, and waits until there is room for the next one. */
   private void enqueue(String line) throws InterruptedException {
     ConnectRequest.Builder request = ConnectRequest.newBuilder().setMsg(line);
@@ -355,7 +404,7 @@ public final class Chat {
       try {
         PARSER.merge(line, request.clear());
       } catch (InvalidProtocolBufferException e) {
-        System.err.println("skipped: " + clean(e.getMessage()));
+        notSent(e.getMessage());
         return;
       }
     }
@@ -365,6 +414,7 @@ public final class Chat {
     }
     synchronized (this) {
       pending.add(new Pending(request.build()));
+      inputEnded = leaves(request) || request.getBatchBuilderList().stream().anyMatch(Chat::leaves);
       notifyAll();
       while (pending.size() >= MAX_PENDING) {
         wait();
@@ -372,12 +422,16 @@ public final class Chat {
     }
   }
 
+  private static boolean leaves(ConnectRequestOrBuilder request) {
+    return request.getOperacion().equals("leave");
+  }
+
   /** Returns the next line, cut where it is too long; null at the end. */
   private static String readLine(InputStream in) throws IOException {
     ByteArrayOutputStream line = new ByteArrayOutputStream();
     int next;
     while ((next = in.read()) >= 0 && next != '\n') {
-      if (line.size() <= MAX_LINE) {
+      if (line.size() <= MAX_LINE + MARGIN) {
         line.write(next);
       }
     }
