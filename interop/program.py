@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from signal import SIGINT, SIGKILL
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ from .languages import Language
 Json: TypeAlias = dict[str, Any]
 
 PATIENCE_S = 45.0
+DEAD_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY", "grpc_proxy", "all_proxy"), "http://127.0.0.1:9")
 _MAX_LINE_BYTES = 2**21
 _NOT_HEARD = {"EVENT_KIND_WELCOME", "EVENT_KIND_PROGRESS", "EVENT_KIND_CLOSING"}
 
@@ -29,7 +30,16 @@ class Program:
         err: its lines on stderr.
     """
 
-    def __init__(self, language: Language, address: str, *, name: str, room: str = "", json: bool = True) -> None:
+    def __init__(
+        self,
+        language: Language,
+        address: str,
+        *,
+        name: str,
+        room: str = "",
+        json: bool = True,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.language = language
         self.name = name
         self.out: list[Any] = []
@@ -37,6 +47,7 @@ class Program:
         options = ["--name", name, *(["--room", room] if room else []), *(["--json"] if json else [])]
         self._command = [*language.run, *options, address]
         self._json = json
+        self._environ = environ or {}
         self._changed = asyncio.Event()
         self._process: Process
         self._readers: asyncio.Future[Any]
@@ -51,7 +62,7 @@ class Program:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             cwd=self.language.folder,
-            env=environ,
+            env=environ | self._environ,
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
@@ -74,6 +85,11 @@ class Program:
         """Have no more for it to say."""
         assert self._process.stdin
         self._process.stdin.close()
+
+    def close_output(self) -> None:
+        """Read no more of what it prints."""
+        transport = self._process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]  # there is no other way
+        transport.close()
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from signal import SIGKILL
+from signal import SIGKILL, SIGPIPE
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.page.server import PageServer
 
 from .conftest import Run, Serve
 from .languages import BUILD_S, Language
-from .program import PATIENCE_S, Program
+from .program import DEAD_PROXY, PATIENCE_S, Program
 
 
 async def two(serve: Serve, run: Run, language: Language) -> tuple[PageServer, Program, Program]:
@@ -180,3 +180,53 @@ async def test_the_readme(serve: Serve, run: Run, language: Language) -> None:
     assert done.returncode == 0, done.stderr.decode()
     await bob.hears("ana: hola")
     sys.stdout.write(done.stderr.decode())
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+async def test_the_longest_lines(serve: Serve, run: Run, language: Language, mark: bytes) -> None:
+    """A line of 100 000 bytes is taken, whatever stands before and after it; the text in it is heard as it is."""
+    _, ana, bob = await two(serve, run, language)
+    line = b'{"msg":"' + b"x" * 65_536 + b'"}'
+    await ana.write(mark + line.ljust(100_000) + b"\r\n" + line.ljust(100_000))
+    await ana.end_input()
+    assert await ana.end() == 0
+    await bob.hears("ana left")
+    assert [event["message"] for event in bob.of_kind("MESSAGE")] == ["ana: " + "x" * 65_536] * 2
+
+
+@pytest.mark.parametrize("line", [b"x" * 65_537, b"x" * 100_001])
+async def test_not_sent(serve: Serve, run: Run, language: Language, line: bytes) -> None:
+    """What the client or the server refuses is told, and the exit code is 1; the rest is heard."""
+    server = await serve()
+    bob = await run(language, server.grpc, name="bob")
+    await bob.is_in()
+    ana = await run(language, server.grpc, name="ana", json=False)
+    await ana.write(b"\xef\xbb\xbfbefore\n" + line + b"\nafter\n")
+    await ana.end_input()
+    assert await ana.end() == 1
+    assert len(ana.err) == 1
+    await bob.hears("ana left")
+    assert [event["message"] for event in bob.of_kind("MESSAGE")] == ["ana: before", "ana: after"]
+
+
+async def test_nobody_reads(serve: Serve, run: Run, language: Language) -> None:
+    """Where its output is closed, it leaves: at once, or in Java and Node with the next line."""
+    server = await serve()
+    bob = await run(language, server.grpc, name="bob")
+    await bob.is_in()
+    ana = await run(language, server.grpc, name="ana")
+    await ana.is_in()
+    ana.close_output()
+    if language.name in {"java", "node"}:
+        await bob.say({"msg": "hola"}, {"msg": "hola"})
+    await bob.hears("ana left")
+    assert await ana.end() in {141, -SIGPIPE}
+
+
+async def test_a_proxy_in_the_environment(serve: Serve, run: Run, language: Language) -> None:
+    """A proxy is of no use on the way to this machine."""
+    server = await serve()
+    for address in (server.grpc, server.grpc.replace("127.0.0.1", "localhost")):
+        ana = await run(language, address, name="ana", environ=DEAD_PROXY)
+        await ana.is_in()
+        assert not ana.err

@@ -6,9 +6,12 @@
 #include <google/protobuf/util/json_util.h>
 #include <google/protobuf/util/time_util.h>
 #include <grpcpp/grpcpp.h>
+#include <poll.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <cerrno>
 #include <chrono>
@@ -22,10 +25,13 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <regex>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
+
+#include "status.pb.h"
 
 namespace v1 = bcast_grpc::v1;
 namespace util = google::protobuf::util;
@@ -35,7 +41,8 @@ using namespace std::chrono_literals;
 
 constexpr size_t kMaxLineBytes = 100'000;
 constexpr size_t kMaxPending = 32;  // of the longest lines, these fit into a frame's 4 MiB
-constexpr nanoseconds kFirstBackoff = 100ms, kMaxBackoff = 5s;
+constexpr nanoseconds kFirstBackoff = 100ms, kMaxBackoff = 5s, kMaxLeaving = 10s;
+constexpr int kBrokenPipe = 128 + SIGPIPE;
 
 // The UTF-8 character that `text` begins with; empty if it begins with none.
 std::string_view FirstCharacter(std::string_view text) {
@@ -82,10 +89,21 @@ std::string RandomUuid() {
 
 void Complain(std::string_view text) { std::cerr << Clean(text) + "\n"; }
 
-// Whether it would be the same again.
-bool IsFinal(grpc::StatusCode code) {
-  return code == grpc::INVALID_ARGUMENT || code == grpc::UNAUTHENTICATED || code == grpc::PERMISSION_DENIED ||
-         code == grpc::ABORTED || code == grpc::UNIMPLEMENTED;
+bool IsLoopback(const std::string& target) {
+  static const std::regex pattern(R"((localhost|127(\.\d+){3}|\[::1\]):\d+)");
+  return std::regex_match(target, pattern);
+}
+
+bool IsLeave(const v1::ConnectRequest& request) {
+  return request.operacion() == "leave" || std::any_of(request.batch().begin(), request.batch().end(), IsLeave);
+}
+
+// Ends the program where nobody reads its output any more, also while there is nothing to print.
+void WatchOutput() {
+  pollfd output{STDOUT_FILENO, 0, 0};
+  while (poll(&output, 1, -1) < 0 && errno == EINTR) {
+  }
+  if (output.revents & POLLERR) std::_Exit(kBrokenPipe);
 }
 
 class Chat {
@@ -99,14 +117,15 @@ class Chat {
     std::uniform_real_distribution<> jitter(0.8, 1.2);
     for (;;) {
       const grpc::Status status = Session();
-      const bool final = IsFinal(status.error_code());
+      const bool final = IsFinal(status);
       std::unique_lock lock(mutex_);
       if (interrupted_) return 130;
-      if (status.ok() || (Idle() && (welcomed_ || !final))) return 0;
+      if (final) Complain(status.error_message());
+      if (final) return 1;
+      if (Idle()) return failed_;
       lock.unlock();
       const auto code = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
-      Complain(final ? status.error_message() : code + ": " + status.error_message() + "; trying again");
-      if (final) return 1;
+      Complain(code + ": " + (status.ok() ? "though we did not leave" : status.error_message()) + "; trying again");
       if (welcomed_ && Clock::now() - since_ > kMaxBackoff) backoff_ = kFirstBackoff;  // it was worth something
       auto wait = reconnect_after_;
       if (wait == 0ns) {
@@ -114,22 +133,24 @@ class Chat {
         backoff_ = std::min(backoff_ * 2, kMaxBackoff);
       }
       lock.lock();
-      if (changed_.wait_for(lock, wait, [this] { return Idle(); })) return 0;
+      if (changed_.wait_for(lock, wait, [this] { return Idle(); })) return failed_;
     }
   }
 
   // Runs in a thread of its own, as it waits where nothing can wake it.
   void ReadInput() {
-    for (int c = 0; c != EOF;) {
+    std::string_view mark = "\uFEFF";  // a byte order mark, which may come first
+    for (int c = 0; c != EOF && !input_ended_; mark = {}) {
       {
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [this] { return pending_.size() < kMaxPending; });
       }
       std::string line;
       while ((c = std::getchar()) != EOF && c != '\n') {
-        if (line.size() <= kMaxLineBytes) line += static_cast<char>(c);
+        if (line.size() <= kMaxLineBytes + mark.size() + 1) line += static_cast<char>(c);
       }
       if (!line.empty() && line.back() == '\r') line.pop_back();
+      if (!mark.empty() && line.rfind(mark, 0) == 0) line.erase(0, mark.size());
       if (!line.empty()) Take(Clean(line, true));
     }
     Change([this] { input_ended_ = true; });
@@ -157,6 +178,32 @@ class Chat {
 
   static constexpr auto kSent = Clock::time_point::max();
 
+  // Whether the next call would end in the same way; keeps what the server says of when to make it.
+  bool IsFinal(const grpc::Status& status) {
+    static const std::regex http_status("http.* status", std::regex::icase);  // so gRPC tells of one that a proxy said
+    google::rpc::Status details;
+    google::rpc::ErrorInfo info;
+    google::rpc::RetryInfo retry;
+    details.ParseFromString(status.error_details());
+    for (const auto& detail : details.details()) {
+      detail.UnpackTo(&info);
+      if (detail.UnpackTo(&retry)) reconnect_after_ = Nanoseconds(retry.retry_delay());
+    }
+    if (info.domain() == "bcast_grpc") {
+      const auto retryable = info.metadata().find("retryable");
+      return retryable != info.metadata().end() && retryable->second == "false";
+    }
+    switch (status.error_code()) {
+      case grpc::UNIMPLEMENTED:
+      case grpc::UNAUTHENTICATED:
+      case grpc::PERMISSION_DENIED:
+        // What a proxy says while the server is away proves nothing.
+        return epoch_.empty() || !std::regex_search(status.error_message(), http_status);
+      default:
+        return false;
+    }
+  }
+
   // One connection, to its end.
   grpc::Status Session() {
     grpc::ChannelArguments arguments;
@@ -164,6 +211,7 @@ class Chat {
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
     arguments.SetInt("grpc.http2.ping_timeout_ms", 10'000);  // newer releases have this too
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+    if (IsLoopback(target_)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy's loopback is another one
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a new connection, not the last one and its backoff
     const auto stub =
         v1::Chat::NewStub(grpc::CreateCustomChannel(target_, grpc::InsecureChannelCredentials(), arguments));
@@ -179,24 +227,26 @@ class Chat {
       connected_ = true;
       for (auto& pending : pending_) pending.due = {};
     });
-    std::thread writer([&] { WriteRequests(*stream); });
+    std::thread writer([&] { WriteRequests(context, *stream); });
     v1::ConnectResponse frame;
     while (stream->Read(&frame)) {
       if (frame.batch().empty()) Handle(frame);
       for (const auto& event : frame.batch()) Handle(event);
-      if (!std::cout.flush()) std::_Exit(errno == EPIPE ? 0 : 1);
+      if (!std::cout.flush()) std::_Exit(errno == EPIPE ? kBrokenPipe : 1);
     }
     Change([this] { connected_ = false; });
     writer.join();
     return stream->Finish();
   }
 
-  void WriteRequests(Stream& stream) {
+  void WriteRequests(grpc::ClientContext& context, Stream& stream) {
     std::unique_lock lock(mutex_);
     while (connected_) {
       if (interrupted_ || Idle()) {
         lock.unlock();
         stream.WritesDone();
+        lock.lock();
+        if (!changed_.wait_for(lock, kMaxLeaving, [this] { return !connected_; })) context.TryCancel();
         return;
       }
       auto next = Clock::now() + 1h;
@@ -232,17 +282,25 @@ class Chat {
 
   void Take(const std::string& line) {
     v1::ConnectRequest request;
-    if (line.size() > kMaxLineBytes) return Complain("a line is longer than 100000 bytes, and skipped");
+    if (line.size() > kMaxLineBytes) return Refuse("a line is longer than 100000 bytes");
     if (!json_) {
       request.set_msg(line);
     } else if (const auto status = util::JsonStringToMessage(line, &request); !status.ok()) {
       std::string text = status.ToString();
       std::replace(text.begin(), text.end(), '\n', ' ');
-      return Complain(text);
+      return Refuse(text);
     }
     ++taken_;
     if (request.id().empty() && request.batch().empty()) request.set_id("#" + std::to_string(taken_));
-    Change([&] { pending_.push_back({std::move(request)}); });
+    Change([&] {
+      input_ended_ = IsLeave(request);
+      pending_.push_back({std::move(request)});
+    });
+  }
+
+  void Refuse(const std::string& why) {
+    Complain("not sent: " + why);
+    failed_ = true;
   }
 
   void Handle(const v1::ConnectResponse& event) {
@@ -269,6 +327,7 @@ class Chat {
         break;
       case v1::EVENT_KIND_GAP:
         if (event.gap().last_missed() != 0) seq_ = event.gap().last_missed();
+        if (event.gap().reason() == v1::GAP_REASON_NEW_EPOCH) seq_ = 0;
         break;
       case v1::EVENT_KIND_CLOSING:
         reconnect_after_ = Nanoseconds(event.closing().reconnect_after());
@@ -281,6 +340,7 @@ class Chat {
 
   void Answer(const v1::ConnectResponse& event) {
     const auto& error = event.error();
+    if (event.has_error() && !error.retryable()) failed_ = true;
     Change([&] {
       const auto it = std::find_if(pending_.begin(), pending_.end(), [&](const Request& pending) {
         return pending.request.batch().empty() && pending.request.id() == event.id();
@@ -340,6 +400,7 @@ class Chat {
   std::condition_variable changed_;
   std::list<Request> pending_;
   bool input_ended_ = false, connected_ = false, interrupted_ = false;
+  std::atomic<bool> failed_ = false;  // something was not sent
 };
 
 int main(int argc, char* argv[]) {
@@ -371,5 +432,6 @@ int main(int argc, char* argv[]) {
   Chat chat(optind < argc ? argv[optind] : "127.0.0.1:50051", std::move(metadata), json != 0);
   std::thread([&] { chat.ReadInput(); }).detach();
   std::thread([&] { chat.AwaitInterrupt(signals); }).detach();
+  std::thread(WatchOutput).detach();
   std::_Exit(chat.Run());  // no destructor, as the threads still run; all output is flushed
 }

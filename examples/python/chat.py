@@ -235,9 +235,9 @@ def watch_output() -> None:
     """End where nobody reads the output any more, also while there is nothing to print."""
     poller = select.poll()
     poller.register(sys.stdout, 0)
-    while not any(happened & select.POLLERR for _, happened in poller.poll()):
-        pass
-    os._exit(BROKEN_PIPE)
+    for _, happened in poller.poll():
+        if happened & select.POLLERR:
+            os._exit(BROKEN_PIPE)
 
 
 def shown(text: str) -> str:

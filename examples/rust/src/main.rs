@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::process::{ExitCode, exit};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -12,14 +13,15 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
 
 use proto::connect_response::Detail;
-use proto::{ConnectRequest, ConnectResponse, EventKind, chat_client::ChatClient};
+use proto::{ConnectRequest, ConnectResponse, EventKind, GapReason, chat_client::ChatClient};
 
 mod proto {
     tonic::include_proto!("bcast_grpc.v1");
@@ -28,7 +30,12 @@ mod proto {
 const MAX_LINE: usize = 100_000;
 const MAX_PENDING: usize = 32;
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+const MAX_LEAVING: Duration = Duration::from_secs(10);
 const FULL_FRAME: usize = 1 << 20;
+const BROKEN_PIPE: i32 = 128 + 13; // as a shell tells of programs that end by SIGPIPE
+
+/// Whether something was not sent.
+static FAILED: AtomicBool = AtomicBool::new(false);
 
 /// A request without an answer yet, and when to send it: `None` once it is sent.
 struct Pending {
@@ -50,7 +57,7 @@ struct Chat {
 }
 
 impl Chat {
-    /// Makes one call, and stays until it ends or there is nothing more to do.
+    /// Makes one call, and stays until it is lost or there is nothing more to do.
     async fn connect(
         &mut self,
         client: &mut ChatClient<Channel>,
@@ -82,7 +89,10 @@ impl Chat {
                 biased; // input before sending, so that frames are large
                 _ = interrupted.changed() => break,
                 request = input.recv(), if !input_ended && self.pending.len() < MAX_PENDING => match request {
-                    Some(request) => self.pending.push(Pending { request, due: Some(now) }),
+                    Some(request) => {
+                        input_ended = leaves(&request);
+                        self.pending.push(Pending { request, due: Some(now) });
+                    }
                     None => input_ended = true,
                 },
                 Some(permit) = may_send => if let Some(frame) = self.next_frame() {
@@ -90,15 +100,36 @@ impl Chat {
                 },
                 frame = events.message() => match frame? {
                     Some(frame) => self.receive(frame),
-                    None => return Ok(()),
+                    None => return Err(Status::unknown("ended, though we did not leave")),
                 },
             }
         }
         drop(requests); // the half-close
-        while let Ok(Some(frame)) = events.message().await {
-            self.receive(frame);
-        }
+        let farewell = async {
+            while let Ok(Some(frame)) = events.message().await {
+                self.receive(frame);
+            }
+        };
+        let _ = timeout(MAX_LEAVING, farewell).await;
         Ok(())
+    }
+
+    /// Whether the next call would end in the same way; keeps what the server says of when to make it.
+    fn is_final(&mut self, status: &Status) -> bool {
+        let details = status.get_error_details();
+        if let Some(retry) = details.retry_info() {
+            self.reconnect_after = retry.retry_delay;
+        }
+        if let Some(info) = details.error_info().filter(|it| it.domain == "bcast_grpc") {
+            return info.metadata.get("retryable").is_some_and(|it| it == "false");
+        }
+        match status.code() {
+            // No such server, or not let in. What a proxy says while the server is away proves nothing.
+            Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied => {
+                self.epoch.is_empty() || !status.message().contains("HTTP status")
+            }
+            _ => false,
+        }
     }
 
     /// All that is due, as one frame. A batch from the input is one by itself, and not waited for.
@@ -138,7 +169,7 @@ impl Chat {
         // This may block, as main is none of the runtime's threads. What nobody reads here, we do not read there.
         if let Err(error) = io::stdout().write_all(out.as_bytes()) {
             if error.kind() == ErrorKind::BrokenPipe {
-                exit(0);
+                exit(BROKEN_PIPE);
             }
             complain(&format!("stdout: {error}"));
             exit(1);
@@ -159,6 +190,7 @@ impl Chat {
                 }
             }
             Some(Detail::Ack(ack)) if ack.epoch == self.epoch && ack.seq == self.seq + 1 => self.seq = ack.seq,
+            Some(Detail::Gap(gap)) if gap.reason() == GapReason::NewEpoch => self.seq = 0,
             Some(Detail::Gap(gap)) if gap.last_missed > 0 => self.seq = gap.last_missed,
             Some(Detail::Closing(closing)) => {
                 self.reconnect_after = closing.reconnect_after.and_then(|it| it.try_into().ok())
@@ -170,6 +202,7 @@ impl Chat {
                 }
                 return;
             }
+            Some(Detail::Error(_)) => FAILED.store(true, Relaxed),
             _ => {}
         }
         if let Some(i) = answered {
@@ -181,39 +214,55 @@ impl Chat {
 /// Reads one request a line, on a thread of its own: a read from stdin cannot be cancelled.
 fn read_requests(json: bool, requests: &mpsc::Sender<ConnectRequest>) -> io::Result<()> {
     let (mut stdin, mut line, mut count) = (io::stdin().lock(), Vec::new(), 0);
-    while stdin.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)? > 0 {
-        let text = String::from_utf8_lossy(&line);
-        let text = text.lines().next().unwrap_or_default();
-        if line.len() > MAX_LINE && !line.ends_with(b"\n") {
+    let mut mark = "\u{FEFF}"; // a byte order mark, which may come first
+    let limit = MAX_LINE + (mark.to_owned() + "\r\n").len();
+    while stdin.by_ref().take(limit as u64).read_until(b'\n', &mut line)? > 0 {
+        if line.len() == limit && !line.ends_with(b"\n") {
             stdin.skip_until(b'\n')?;
-            complain(&format!("a line of more than {MAX_LINE} bytes: skipped"));
-        } else if !text.is_empty() {
-            match parse_request(json, text) {
-                Ok(mut request) => {
-                    count += 1;
-                    if request.id.is_empty() && request.batch.is_empty() {
-                        request.id = format!("#{count}");
-                    }
-                    if requests.blocking_send(request).is_err() {
-                        break;
-                    }
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.strip_prefix(mark).unwrap_or(&text).lines().next().unwrap_or_default();
+        match parse_request(json, text) {
+            Ok(None) => {}
+            Ok(Some(mut request)) => {
+                count += 1;
+                if request.id.is_empty() && request.batch.is_empty() {
+                    request.id = format!("#{count}");
                 }
-                Err(error) => complain(&format!("not a request: {error}")),
+                let last = leaves(&request);
+                if requests.blocking_send(request).is_err() || last {
+                    break;
+                }
+            }
+            Err(error) => {
+                complain(&format!("not sent: {error}"));
+                FAILED.store(true, Relaxed);
             }
         }
+        mark = "";
         line.clear();
     }
     Ok(())
 }
 
-fn parse_request(json: bool, text: &str) -> Result<ConnectRequest, Box<dyn Error>> {
+fn leaves(request: &ConnectRequest) -> bool {
+    request.operacion == "leave" || request.batch.iter().any(leaves)
+}
+
+fn parse_request(json: bool, text: &str) -> Result<Option<ConnectRequest>, Box<dyn Error>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.len() > MAX_LINE {
+        return Err(format!("a line of more than {MAX_LINE} bytes").into());
+    }
     if !json {
-        return Ok(ConnectRequest { msg: text.into(), ..Default::default() });
+        return Ok(Some(ConnectRequest { msg: text.into(), ..Default::default() }));
     }
     let mut json = serde_json::Deserializer::from_str(text);
     let message = DynamicMessage::deserialize(descriptor("bcast_grpc.v1.ConnectRequest"), &mut json)?;
     json.end()?;
-    Ok(message.transcode_to()?)
+    Ok(Some(message.transcode_to()?))
 }
 
 fn to_json(event: &ConnectResponse) -> Result<String, Box<dyn Error>> {
@@ -238,6 +287,17 @@ fn printable(text: &str) -> String {
 
 fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(text)); // `eprintln!` panics where stderr is closed
+}
+
+/// Ends the program where nobody reads its output any more, also while there is nothing to print.
+#[cfg(unix)]
+async fn watch_output() {
+    use tokio::{io::Interest, net::unix::pipe};
+    if let Ok(stdout) = pipe::OpenOptions::new().open_sender("/dev/stdout")
+        && stdout.ready(Interest::ERROR).await.is_ok()
+    {
+        exit(BROKEN_PIPE);
+    }
 }
 
 fn parse_args() -> Result<(Endpoint, MetadataMap, bool), Box<dyn Error>> {
@@ -282,16 +342,16 @@ async fn main() -> ExitCode {
         sleep(Duration::from_secs(2)).await;
         exit(130);
     });
+    #[cfg(unix)]
+    tokio::spawn(watch_output());
     let mut client = ChatClient::new(endpoint.connect_lazy());
     let mut chat = Chat { json, metadata, ..Default::default() };
     while let Err(status) = chat.connect(&mut client, &mut input, &mut interrupted).await {
-        let (code, message) = (status.code(), status.message());
-        use Code::{Aborted, InvalidArgument, PermissionDenied, Unauthenticated, Unimplemented};
-        if let InvalidArgument | Unauthenticated | PermissionDenied | Aborted | Unimplemented = code {
-            complain(message);
+        if chat.is_final(&status) {
+            complain(status.message());
             return ExitCode::FAILURE;
         }
-        complain(&format!("{code:?}: {message}; trying again"));
+        complain(&format!("{:?}: {}; trying again", status.code(), status.message()));
         if chat.since.take().is_some_and(|since| since.elapsed() > MAX_BACKOFF) {
             chat.failures = 0; // the connection was worth something
         }
@@ -302,5 +362,5 @@ async fn main() -> ExitCode {
             _ = interrupted.changed() => break,
         }
     }
-    ExitCode::from(if *interrupted.borrow() { 130 } else { 0 })
+    ExitCode::from(if *interrupted.borrow() { 130 } else { u8::from(FAILED.load(Relaxed)) })
 }
