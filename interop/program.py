@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from signal import SIGINT, SIGKILL
 from typing import Any, TypeAlias
 
@@ -15,7 +15,9 @@ from .languages import Language
 Json: TypeAlias = dict[str, Any]
 
 PATIENCE_S = 45.0
-DEAD_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY", "grpc_proxy", "all_proxy"), "http://127.0.0.1:9")
+DEAD_PROXY = dict.fromkeys(
+    ("http_proxy", "https_proxy", "HTTPS_PROXY", "grpc_proxy", "all_proxy"), "http://127.0.0.1:9"
+)
 _MAX_LINE_BYTES = 2**21
 _NOT_HEARD = {"EVENT_KIND_WELCOME", "EVENT_KIND_PROGRESS", "EVENT_KIND_CLOSING"}
 
@@ -39,13 +41,14 @@ class Program:
         room: str = "",
         json: bool = True,
         environ: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.language = language
         self.name = name
         self.out: list[Any] = []
         self.err: list[str] = []
         options = ["--name", name, *(["--room", room] if room else []), *(["--json"] if json else [])]
-        self._command = [*language.run, *options, address]
+        self._command = [*prefix, *language.run, *options, address]
         self._json = json
         self._environ = environ or {}
         self._changed = asyncio.Event()
@@ -62,7 +65,7 @@ class Program:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             cwd=self.language.folder,
-            env=environ | self._environ,
+            env={**environ, **self._environ},
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
@@ -112,14 +115,14 @@ class Program:
         await self._readers
         await self._process.wait()
 
-    async def until(self, true: Callable[[], object], what: str) -> None:
+    async def until(self, true: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
         """Wait until something is true.
 
         Raises:
             AssertionError: in vain; or it ended.
         """
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s):
                 while not true():
                     assert not self._readers.done(), f"{self} ended instead of {what}: {self.err[-3:]}"
                     self._changed.clear()

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 
 from bcast_grpc.v1 import chat_pb2, chat_pb2_grpc
 
-Context: TypeAlias = "grpc.aio.ServicerContext[chat_pb2.ConnectRequest, chat_pb2.ConnectResponse]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, chat_pb2.ConnectResponse]"
 Act: TypeAlias = Callable[[Context], Awaitable[None]]
 
 EPOCH = "scripted"
@@ -49,7 +49,7 @@ async def playing(*acts: Act) -> AsyncIterator[Scripted]:
     """Run such a server."""
     scripted = Scripted(*acts)
     server = grpc.aio.server()
-    chat_pb2_grpc.add_ChatServicer_to_server(scripted, server)
+    chat_pb2_grpc.add_ChatServicer_to_server(scripted, server)  # type: ignore[no-untyped-call]
     scripted.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
@@ -79,15 +79,42 @@ async def hang(context: Context) -> None:
 
 async def acknowledge(context: Context) -> None:
     """Acknowledge what a client says, until it leaves."""
-    while (frame := await context.read()) is not grpc.aio.EOF:
+    while frame := await context.read():
         for request in frame.batch or [frame]:
             answer = chat_pb2.ConnectResponse(message="ok", kind=chat_pb2.EVENT_KIND_ACK, id=request.id)
             answer.ack.epoch = EPOCH
             await context.write(answer)
 
 
+async def halfway(context: Context) -> None:
+    """Let a client in, answer its request with the first part of a list, and end the call."""
+    await welcome(context)
+    await _tell_part(context, (await context.read()).id, chat_pb2.Members(more=True))
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "halfway")
+
+
+async def in_parts(context: Context) -> None:
+    """Let a client in, answer its request with a list in two parts, and wait until it leaves."""
+    await welcome(context)
+    asked = await context.read()
+    await _tell_part(context, asked.id, chat_pb2.Members(more=True))
+    await _tell_part(context, asked.id, chat_pb2.Members(members=[chat_pb2.Member(session="2")]))
+    assert not await context.read()
+
+
+async def _tell_part(context: Context, id_: str, part: chat_pb2.Members) -> None:
+    await context.write(
+        chat_pb2.ConnectResponse(message="here", kind=chat_pb2.EVENT_KIND_MEMBERS, id=id_, members=part)
+    )
+
+
 def ending(
-    code: grpc.StatusCode, text: str, *, domain: str = "", retryable: bool = False, retry_after_s: float = 0.0,
+    code: grpc.StatusCode,
+    text: str,
+    *,
+    domain: str = "",
+    retryable: bool = False,
+    retry_after_s: float = 0.0,
     let_in: bool = True,
 ) -> Act:
     """An act that ends with a status; with an ErrorInfo where a domain is given."""

@@ -1,4 +1,4 @@
-"""What stands between breaks streams, and answers itself while the server is away: clients of all languages come back."""
+"""What stands between breaks streams, or answers itself while the server is away: all languages come back."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from .matrix import Matrix
 from .program import Program
 
 
-async def a_gathering(
-    serve: Serve, gather: Gather, run: Run
-) -> tuple[Between, list[Program], Program]:
+async def a_gathering(serve: Serve, gather: Gather, run: Run) -> tuple[Between, list[Program], Program]:
     """Bring a program of each language to a server, with something between, and one more to it directly."""
     server = await serve()
     between = Between(server.grpc)

@@ -8,7 +8,7 @@ from grpc import StatusCode
 from .conftest import Gather
 from .matrix import Matrix
 from .program import Program
-from .scripted import Act, ending, hang, playing, stay
+from .scripted import ending, halfway, hang, in_parts, playing, stay
 
 OURS = "bcast_grpc"
 PASSING = [
@@ -16,7 +16,8 @@ PASSING = [
     *(
         ending(code, "something between")
         for code in StatusCode
-        if code not in {StatusCode.OK, StatusCode.UNIMPLEMENTED, StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}
+        if code
+        not in {StatusCode.OK, StatusCode.UNIMPLEMENTED, StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}
     ),
     ending(StatusCode.ABORTED, "another service", domain="example.org"),
     ending(StatusCode.RESOURCE_EXHAUSTED, "server full", domain=OURS, retryable=True),
@@ -85,3 +86,22 @@ async def test_leaving_is_bounded(gather: Gather, matrix: Matrix) -> None:
             assert [event["id"] for event in program.of_kind("ACK")] == ["1"]
 
         await matrix.each("leaves", programs, check)
+
+
+async def test_members_in_parts(gather: Gather, matrix: Matrix) -> None:
+    """A list that ends in the middle is asked for again; it is answered by its last part."""
+    async with playing(halfway, in_parts) as server:
+        programs = await gather(server.address)
+        for program in programs:
+            await program.say({"operacion": "who", "id": "1"})
+            await program.end_input()
+
+        async def check(program: Program) -> None:
+            assert await program.end() == 0
+            assert [event["members"] for event in program.of_kind("MEMBERS")] == [
+                {"more": True},
+                {"more": True},
+                {"members": [{"session": "2"}]},
+            ]
+
+        await matrix.each("members in parts", programs, check)

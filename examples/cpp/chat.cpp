@@ -207,10 +207,15 @@ class Chat {
   // One connection, to its end.
   grpc::Status Session() {
     grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
-    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-    arguments.SetInt("grpc.http2.ping_timeout_ms", 10'000);  // newer releases have this too
-    arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+    // A ping where nothing has come for 10 s, and the end where nothing answers it for 20 s. While something comes there
+    // are no pings, whose answers would wait behind that on a slow line; gRPC's own pings, of which it learns how fast
+    // the line is, are therefore replaced by a window of a fixed size.
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+    arguments.SetInt("grpc.http2.ping_timeout_ms", 20'000);      // it is this one in newer releases
+    arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // there is no bound
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 20);
     if (IsLoopback(target_)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy's loopback is another one
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a new connection, not the last one and its backoff
     const auto stub =
@@ -341,6 +346,7 @@ class Chat {
   void Answer(const v1::ConnectResponse& event) {
     const auto& error = event.error();
     if (event.has_error() && !error.retryable()) failed_ = true;
+    if (event.members().more()) return;
     Change([&] {
       const auto it = std::find_if(pending_.begin(), pending_.end(), [&](const Request& pending) {
         return pending.request.batch().empty() && pending.request.id() == event.id();

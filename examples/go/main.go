@@ -349,7 +349,7 @@ func (c *client) note(event *pb.ConnectResponse) {
 		}
 		if i >= 0 && refusal.GetRetryable() {
 			c.again[c.pending[i]] = time.Now().Add(cmp.Or(refusal.RetryAfter.AsDuration(), time.Second))
-		} else if i >= 0 {
+		} else if i >= 0 && !event.GetMembers().GetMore() {
 			c.forget(c.pending[i])
 		}
 	}

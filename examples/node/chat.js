@@ -142,7 +142,7 @@ function hear(event) {
       setImmediate(send);
     };
     entry.timer = setTimeout(again, milliseconds(error.retry_after ?? { seconds: 1 }));
-  } else if (entry) {
+  } else if (entry && !event.members?.more) {
     settle(entry);
   }
 

@@ -1,4 +1,4 @@
-"""A terminal client of bcast_grpc, with nothing but grpcio and the stubs made from the ``.proto``."""
+"""A terminal client of bcast_grpc, with nothing but gRPC's packages and the stubs made from the ``.proto``."""
 
 import argparse
 import asyncio
@@ -32,10 +32,15 @@ MAX_BACKOFF_S = 5.0
 MAX_LEAVING_S = 10.0
 BROKEN_PIPE = 128 + 13  # as a shell tells of programs that end by SIGPIPE
 CHANNEL_OPTIONS = [
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
+    # A ping where nothing has come for 10 s, and the end where nothing answers it for 20 s. While something comes there
+    # are no pings, whose answers would wait behind that on a slow line; gRPC's own pings, of which it learns how fast
+    # the line is, are therefore replaced by a window of a fixed size.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 60_000),  # for TCP; gRPC waits for the ping
+    ("grpc.http2.max_pings_without_data", 0),  # there is no bound
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 20),
 ]
 LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\]):\d+")
 # Without an ErrorInfo of the server: it is no such server, or does not let us in.
@@ -162,7 +167,7 @@ class Chat:
         if retry and event.id in self.pending:
             after = event.error.retry_after.ToTimedelta().total_seconds() or 1.0
             asyncio.get_running_loop().call_later(after, self.send_again, self.pending[event.id])
-        elif self.pending.pop(event.id, None):
+        elif not event.members.more and self.pending.pop(event.id, None):
             self.free.release()
             self.changed.set()
         self.failed |= event.kind == pb.EVENT_KIND_ERROR and not retry

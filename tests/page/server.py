@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from signal import SIGKILL, Signals
 
@@ -23,8 +23,9 @@ class PageServer:
         http: the address for HTTP.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
         self._arguments = arguments
+        self._prefix = prefix
         self._process: Process | None = None
         self.grpc = ""
         self.http = ""
@@ -39,7 +40,7 @@ class PageServer:
         grpc_port, http_port = (address.rpartition(":")[2] or "0" for address in (self.grpc, self.http))
         environ = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bcast_grpc.server", "--port", grpc_port, "--http-port", http_port),
+            *(*self._prefix, sys.executable, "-m", "bcast_grpc.server", "--port", grpc_port, "--http-port", http_port),
             *("--log-level", "warning", "--drain-s", "1", *self._arguments),
             stdout=PIPE,
             env=environ,
@@ -66,9 +67,9 @@ class PageServer:
 
 
 @asynccontextmanager
-async def serving(*arguments: str) -> AsyncIterator[PageServer]:
-    """Run a server with these arguments."""
-    server = PageServer(*arguments)
+async def serving(*arguments: str, prefix: Sequence[str] = ()) -> AsyncIterator[PageServer]:
+    """Run a server with these arguments, and something before its command."""
+    server = PageServer(*arguments, prefix=prefix)
     try:
         await server.start()
         yield server

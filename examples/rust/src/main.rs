@@ -192,6 +192,7 @@ impl Chat {
             Some(Detail::Ack(ack)) if ack.epoch == self.epoch && ack.seq == self.seq + 1 => self.seq = ack.seq,
             Some(Detail::Gap(gap)) if gap.reason() == GapReason::NewEpoch => self.seq = 0,
             Some(Detail::Gap(gap)) if gap.last_missed > 0 => self.seq = gap.last_missed,
+            Some(Detail::Members(members)) if members.more => return,
             Some(Detail::Closing(closing)) => {
                 self.reconnect_after = closing.reconnect_after.and_then(|it| it.try_into().ok())
             }

@@ -291,7 +291,9 @@ public final class Chat {
     for (Pending entry : pending) {
       // Bytes, since half a surrogate pair is sent as "?".
       if (entry.due == NEVER && entry.request.getIdBytes().equals(event.getIdBytes())) {
-        if (!event.getError().getRetryable()) {
+        if (event.getMembers().getMore()) {
+          return; // the next part is the answer, or the one after that
+        } else if (!event.getError().getRetryable()) {
           pending.remove(entry);
         } else if (event.getError().hasRetryAfter()) {
           entry.due = clock() + Durations.toMillis(event.getError().getRetryAfter());
