@@ -1,6 +1,7 @@
 /** The socket: comes back by itself, goes on where it was, and notices when it is dead. */
 
 import { guarded } from "./frame.js";
+import { Pulse } from "./pulse.js";
 
 /**
  * @typedef {Record<string, any> & {kind: string, message?: string, sender?: string, session?: string, id?: string}} Event
@@ -11,7 +12,6 @@ import { guarded } from "./frame.js";
  * @property {(event: Event, seq: number) => void} onEvent each event once, in order; `seq` of a message or a welcome
  * @property {() => void} onFrame after the events of one frame
  * @property {(state: State, text: string) => void} onState where it stands now, and in words
- * @property {() => void} onRestart what was seen so far has no place in the room's order any more
  * @property {() => void} onTooLarge a frame was too large for the server
  * @property {() => boolean} awaiting whether an answer is due
  */
@@ -19,20 +19,17 @@ import { guarded } from "./frame.js";
 const HISTORY = 200;
 const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 10_000;
+const MAX_ASKED_MS = 3_600_000;
 const OPEN_MS = 10_000;
-const PROBE_MS = 5_000;
-const TICK_MS = 5_000;
-const QUIET_MS = 45_000; // the server tells its progress every 30 s
-const OVERDUE_MS = 10_000;
+const MAX_OPEN_MS = 30_000;
+const WELCOME_MS = 10_000;
 
-const CLOSE_NORMAL = 1000;
 const CLOSE_TOO_BIG = 1009;
 const CLOSE_CODE = 4000;
 const TOO_LARGE = 2;
 const NAME_INVALID = 5;
 const METADATA_INVALID = 6;
 const REPLACED = 12;
-const RETRYABLE = new Set([4, 10, 11, 13, 14]);
 
 /** @param {string | undefined} duration as in "1.5s" @returns {number} milliseconds; 0 where there is none */
 export const milliseconds = (duration) => 1000 * parseFloat(duration ?? "0");
@@ -43,20 +40,22 @@ export class Connection {
   /** @type {Hello} */ #hello = { name: "", room: "", client: "" };
   /** @type {State} */ #state = "form";
   #floor = 0; // the head when we came: what was trimmed before it was never promised
-  #anew = false; // whether a place that the server did not know was dropped
-  /** @type {Event | null} */ #lastWords = null;
+  /** @type {Event | null} */ #lastWords = null; // what the server says that it ends with, and nothing after it
   #bound = FIRST_PAUSE_MS;
-  #since = 0;
-  #heard = 0;
-  #ticked = Date.now();
+  #since = 0; // when we came in, by performance.now(): the clock on the wall may be set
   #timer = 0;
-  #probeTimer = 0;
   #probes = 0;
+  #pulse = new Pulse({
+    ask: () => this.send([{ operacion: "broadcast", id: `probe-${++this.#probes}` }]),
+    unsent: () => this.#socket?.bufferedAmount ?? 0,
+    awaiting: () => this.#hooks.awaiting(),
+    slept: () => this.wake(),
+    dead: () => this.#connect(),
+  });
 
   /** @param {Hooks} hooks */
   constructor(hooks) {
     this.#hooks = hooks;
-    setInterval(() => this.#tick(), TICK_MS);
   }
 
   #hooks;
@@ -98,60 +97,45 @@ export class Connection {
     return true;
   }
 
-  /** Ask who is here; a server that gives no answer is gone. */
-  probe() {
-    if (this.#probeTimer || !this.send([{ operacion: "who", id: `who-${++this.#probes}` }])) return;
-    this.#probeTimer = setTimeout(() => this.#judge(), PROBE_MS);
+  /** Ask who is here. @returns {boolean} whether the question is on its way */
+  ask() {
+    return this.send([{ operacion: "who", id: "who" }]);
   }
 
   /** The network or the page is back: do not wait for a timer, do not trust the socket. */
   wake() {
-    if (this.online) this.probe();
+    if (this.online) this.#pulse.probe();
     else if (this.#state === "offline" && !this.#socket) this.#connect();
-  }
-
-  #judge() {
-    this.#probeTimer = 0;
-    if (Date.now() - this.#heard < PROBE_MS / 2) {
-      this.#probeTimer = setTimeout(() => this.#judge(), PROBE_MS); // its answer waits behind much else
-    } else {
-      this.#connect();
-    }
-  }
-
-  #tick() {
-    const now = Date.now();
-    const slept = now - this.#ticked > 4 * TICK_MS;
-    this.#ticked = now;
-    const quiet = now - this.#heard;
-    if (!this.online) {
-      if (slept) this.wake();
-    } else if (quiet > QUIET_MS || (quiet > OVERDUE_MS && (slept || this.#hooks.awaiting()))) {
-      this.probe();
-    }
   }
 
   #connect() {
     this.#drop();
     if (this.#state !== "connecting") this.#tell("offline", "No connection; trying…");
     const socket = (this.#socket = new WebSocket(this.#address()));
+    const giveUpAfter = (/** @type {number} */ ms) => {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => {
+        this.#pulse.doubt();
+        this.#closed(0, "");
+      }, ms);
+    };
     this.#lastWords = null;
+    socket.onopen = () => socket === this.#socket && giveUpAfter(WELCOME_MS * this.#pulse.patience);
     socket.onmessage = ({ data }) => socket === this.#socket && this.#read(data);
     socket.onclose = (close) => socket === this.#socket && this.#closed(close.code, close.reason);
-    this.#timer = setTimeout(() => this.#closed(0, ""), OPEN_MS);
+    giveUpAfter(Math.min(OPEN_MS * this.#pulse.patience, MAX_OPEN_MS));
   }
 
   #drop() {
     clearTimeout(this.#timer);
-    clearTimeout(this.#probeTimer);
-    this.#probeTimer = 0;
+    this.#pulse.end();
     const socket = this.#socket;
     this.#socket = null; // from here on nobody listens to it
     socket?.close();
   }
 
   #address() {
-    const url = new URL("/ws", location.href);
+    const url = new URL("ws", document.baseURI); // the page may be below a path
     url.protocol = url.protocol.replace("http", "ws");
     const { name, room, client } = this.#hello;
     const place = this.#place;
@@ -171,9 +155,14 @@ export class Connection {
 
   /** @param {string} data */
   #read(data) {
-    this.#heard = Date.now();
+    this.#pulse.heard();
     const socket = this.#socket;
-    for (const event of [JSON.parse(data)].flat()) {
+    const events = parsed(data);
+    if (!events) {
+      this.#closed(0, "what came cannot be read");
+      return;
+    }
+    for (const event of events) {
       guarded(() => this.#take(event));
       if (socket !== this.#socket) return;
     }
@@ -184,6 +173,7 @@ export class Connection {
   #take(event) {
     const { kind } = event;
     const seq = Number(event.seq ?? 0);
+    if (this.#lastWords?.error) this.#lastWords = null; // they were none
     if (kind === "EVENT_KIND_WELCOME") {
       this.#welcome(event, seq);
     } else if (kind === "EVENT_KIND_MESSAGE") {
@@ -193,23 +183,24 @@ export class Connection {
     } else if (kind === "EVENT_KIND_GAP") {
       const gap = event.gap;
       const last = Number(gap.last_missed ?? 0);
+      if (gap.reason === "GAP_REASON_NEW_EPOCH") this.#restart(); // also where an old copy of the same epoch was put back
       gap.first_missed = Math.max(Number(gap.first_missed ?? 0), this.#floor + 1);
       this.place.seq = Math.max(this.place.seq, last);
       if (last && last < gap.first_missed) return;
     } else if (kind === "EVENT_KIND_CLOSING" || (kind === "EVENT_KIND_ERROR" && !event.id)) {
       this.#lastWords = { ...this.#lastWords, ...event };
-    } else if (kind === "EVENT_KIND_MEMBERS" && event.id === `who-${this.#probes}`) {
-      clearTimeout(this.#probeTimer);
-      this.#probeTimer = 0;
+    } else if (event.id === `probe-${this.#probes}`) {
+      this.#pulse.answered();
+      return;
     }
     this.#hooks.onEvent(event, seq);
   }
 
   /** @param {Event} event @param {number} head */
   #welcome(event, head) {
-    clearTimeout(this.#timer);
-    this.#since = Date.now();
     const { epoch } = event.welcome;
+    clearTimeout(this.#timer);
+    this.#since = performance.now();
     if (!this.#place) {
       this.#place = { epoch, seq: Math.max(0, head - HISTORY) };
       this.#floor = head;
@@ -217,41 +208,45 @@ export class Connection {
       this.#place = { epoch, seq: 0 };
       this.#floor = 0;
     }
-    this.#anew = false;
+    this.#pulse.begin();
     this.#tell("online", "Connected");
   }
 
-  /** @param {number} code @param {string} reason */
+  /** The order began anew: all that is kept of it comes. */
+  #restart() {
+    this.place.seq = 0;
+    this.#floor = 0;
+  }
+
+  /**
+   * Final is what the server says is, in its last event and in the code. All else may be the doing of something between.
+   *
+   * @param {number} code @param {string} reason
+   */
   #closed(code, reason) {
-    const words = this.#lastWords;
-    const number = code - CLOSE_CODE;
-    const why = words?.error?.reason || words?.closing?.reason || reason;
-    const place = this.#place;
+    const { error, closing } = this.#lastWords ?? {};
+    const final = error && !error.retryable ? code - CLOSE_CODE : 0;
+    const why = error?.reason || closing?.reason || reason;
     this.#drop();
-    if (number === METADATA_INVALID && place && !this.#anew) {
-      this.#anew = true;
-      this.#place = null;
-      this.#hooks.onRestart();
-      this.#connect();
-    } else if (number === NAME_INVALID || (number === METADATA_INVALID && why.startsWith("room:"))) {
+    if (final === NAME_INVALID || (final === METADATA_INVALID && why.startsWith("room:"))) {
       this.#tell("form", why);
-    } else if (number === TOO_LARGE || code === CLOSE_TOO_BIG) {
+    } else if (final === TOO_LARGE || code === CLOSE_TOO_BIG) {
       this.#hooks.onTooLarge();
       this.#wait(0, "");
-    } else if (number === REPLACED) {
+    } else if (final === REPLACED) {
       this.#tell("ended", "Ended: it goes on in another tab or program");
-    } else if (code === CLOSE_NORMAL || (number > 0 && !(words?.error?.retryable ?? RETRYABLE.has(number)))) {
-      this.#tell("ended", `Ended: ${why || "the server closed the connection"}`);
+    } else if (final > 0) {
+      this.#tell("ended", `Ended: ${why}`);
     } else {
-      this.#wait(milliseconds(words?.closing?.reconnect_after ?? words?.error?.retry_after), why);
+      this.#wait(milliseconds(closing?.reconnect_after ?? error?.retry_after), why);
     }
   }
 
   /** Try again after the time the server asked for, else after a random part of a bound that doubles each time. */
   #wait(/** @type {number} */ askedMs, /** @type {string} */ why) {
-    if (this.#since && Date.now() - this.#since > MAX_PAUSE_MS) this.#bound = FIRST_PAUSE_MS;
+    if (this.#since && performance.now() - this.#since > MAX_PAUSE_MS) this.#bound = FIRST_PAUSE_MS;
     this.#since = 0;
-    const pause = askedMs || Math.random() * this.#bound;
+    const pause = Math.min(askedMs, MAX_ASKED_MS) || Math.random() * this.#bound;
     this.#bound = Math.min(2 * this.#bound, MAX_PAUSE_MS);
     this.#timer = setTimeout(() => this.#connect(), pause);
     this.#tell("offline", `No connection; trying again in ${Math.ceil(pause / 1000)} s${why && ` (${why})`}`);
@@ -261,5 +256,15 @@ export class Connection {
   #tell(state, text) {
     this.#state = state;
     guarded(() => this.#hooks.onState(state, text));
+  }
+}
+
+/** @param {string} data @returns {Event[] | null} the events of a frame; null if it is none */
+function parsed(data) {
+  try {
+    const events = [JSON.parse(data)].flat();
+    return events.every((event) => event && typeof event === "object") ? events : null;
+  } catch {
+    return null;
   }
 }

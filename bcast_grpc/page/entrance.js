@@ -1,6 +1,7 @@
 /** The form at the entrance: which name, which room; both are kept, and the room is in the address. */
 
 import { own, shared } from "./memory.js";
+import { faultOf, tidied } from "./names.js";
 
 const DEFAULT_ROOM = "lobby";
 
@@ -13,17 +14,22 @@ export class Entrance {
   #fault = /** @type {HTMLElement} */ (document.getElementById("entrance-fault"));
   #hint = /** @type {HTMLElement} */ (document.getElementById("entrance-hint"));
   #enter;
+  #refuse;
 
-  /** @param {(choice: Choice) => void} enter */
-  constructor(enter) {
+  /**
+   * @param {(choice: Choice) => void} enter
+   * @param {(fault: string) => void} refuse called where one cannot go in so
+   */
+  constructor(enter, refuse) {
     this.#enter = enter;
+    this.#refuse = refuse;
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#go();
     });
   }
 
-  /** Go in at once where the address names a room and a name is known, else ask. @returns {boolean} whether it went in */
+  /** Go in at once where the address names a room and a name is known, else ask. @returns {boolean} whether it tried */
   open() {
     const address = new URLSearchParams(location.search);
     const name = address.get("name") ?? own.get("name") ?? shared.get("name");
@@ -48,8 +54,15 @@ export class Entrance {
   }
 
   #go() {
-    const name = this.#name.value.trim();
-    const room = this.#room.value.trim() || DEFAULT_ROOM;
+    const name = this.#name.value.trim() && tidied(this.#name.value);
+    const room = this.#room.value.trim() ? tidied(this.#room.value) : DEFAULT_ROOM;
+    const nameFault = this.#name.value.trim() && faultOf(name);
+    const roomFault = faultOf(room);
+    if (nameFault || roomFault) {
+      this.#refuse(nameFault ? `name: ${nameFault}` : `room: ${roomFault}`);
+      return;
+    }
+    this.#name.value = name;
     this.#room.value = room;
     for (const memory of [own, shared]) {
       memory.set("name", name);

@@ -27,8 +27,8 @@ let titleTimer = 0;
 
 const log = new Log(find("log"), find("jump"));
 const announcer = new Announcer(find("announcer"));
-const connection = new Connection({ onEvent, onFrame, onState, onRestart, onTooLarge, awaiting: () => outbox.awaiting });
-const people = new People(() => connection.probe());
+const connection = new Connection({ onEvent, onFrame, onState, onTooLarge, awaiting: () => outbox.awaiting });
+const people = new People(() => connection.ask());
 const pending = new Pending(find("pending"), () => outbox);
 const composer = new Composer(
   (text) => {
@@ -41,7 +41,7 @@ const outbox = new Outbox(connection, () => {
   pending.update();
   composer.update(outbox);
 });
-const entrance = new Entrance(enter);
+const entrance = new Entrance(enter, (fault) => onState("form", fault));
 
 /** @param {{name: string, room: string}} choice */
 function enter({ name, room }) {
@@ -114,17 +114,11 @@ const takers = {
 
 /** @param {Event} event @param {number} seq */
 function onEvent(event, seq) {
-  takers[event.kind.replace("EVENT_KIND_", "")]?.(event, seq);
+  takers[String(event.kind).replace("EVENT_KIND_", "")]?.(event, seq);
 }
 
 function onFrame() {
   outbox.passed(connection.place.seq);
-}
-
-function onRestart() {
-  log.clear();
-  log.add({ kind: "note", text: "The server does not know the place where this page was: it begins anew", ms: Date.now() });
-  outbox.forgetPlaces();
 }
 
 function onTooLarge() {
@@ -164,6 +158,7 @@ function woken() {
   unread = 0;
   showTitle();
   connection.wake();
+  people.refresh();
 }
 
 document.addEventListener("visibilitychange", woken);

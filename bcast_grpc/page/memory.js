@@ -1,12 +1,15 @@
 /** What is kept in the browser: by all tabs (`shared`), or by this tab over a reload (`own`). */
 
+// Below other paths of the same origin there may be other servers.
+const PREFIX = `bcast.${new URL(".", document.baseURI).pathname}.`;
+
 /** @param {() => Storage} area the storage; asking for it throws where the browser refuses it */
 function keep(area) {
   return {
     /** @param {string} key @returns {any} what was kept; null if nothing was */
     get(key) {
       try {
-        return JSON.parse(area().getItem(`bcast.${key}`) ?? "null");
+        return JSON.parse(area().getItem(PREFIX + key) ?? "null");
       } catch {
         return null;
       }
@@ -14,8 +17,8 @@ function keep(area) {
     /** @param {string} key @param {any} value kept if there is room; null or [] forgets */
     set(key, value) {
       try {
-        if (value === null || (Array.isArray(value) && !value.length)) area().removeItem(`bcast.${key}`);
-        else area().setItem(`bcast.${key}`, JSON.stringify(value));
+        if (value === null || (Array.isArray(value) && !value.length)) area().removeItem(PREFIX + key);
+        else area().setItem(PREFIX + key, JSON.stringify(value));
       } catch {
         // Full, or forbidden: then it lives as long as the page.
       }

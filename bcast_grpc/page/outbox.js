@@ -18,9 +18,10 @@ import { own, randomId } from "./memory.js";
 
 export const MAX_ITEMS = 1000;
 const MAX_IN_FLIGHT = 100;
-const MAX_CHARACTERS_IN_FLIGHT = 256 * 1024;
+const MAX_CHARACTERS_IN_FLIGHT = 64 * 1024; // a slow line needs seconds for that, and what is on its way is answered late
 const DEFAULT_RETRY_MS = 1000;
 const SAVE_MS = 100;
+const MAX_TIMER_MS = 60_000; // a timer of more than 24 days would fire at once
 
 export class Outbox {
   /** @type {Item[]} */ items = [];
@@ -29,7 +30,8 @@ export class Outbox {
   #key = "";
   #session = "";
   #limited = false; // the server asked for less: one at a time, so that the order holds
-  #holdUntil = 0;
+  #holdUntil = 0; // by performance.now(): the clock on the wall may be set
+  #holdTimer = 0;
   #saveTimer = 0;
 
   /**
@@ -130,8 +132,7 @@ export class Outbox {
       item.reason = error.reason;
       this.#limited = true;
       const pause = milliseconds(error.retry_after) || DEFAULT_RETRY_MS;
-      this.#holdUntil = Math.max(this.#holdUntil, Date.now() + pause);
-      setTimeout(() => this.#pump(), pause + 1);
+      this.#holdUntil = Math.max(this.#holdUntil, performance.now() + pause);
     } else {
       item.state = "refused";
       item.reason = error?.reason || event.message || "refused";
@@ -150,7 +151,7 @@ export class Outbox {
   }
 
   #pump() {
-    if (!this.#connection.online || Date.now() < this.#holdUntil) return;
+    if (!this.#connection.online || this.#held()) return;
     /** @type {Item[]} */ const batch = [];
     let inFlight = 0;
     let characters = 0;
@@ -168,6 +169,14 @@ export class Outbox {
       item.sessions = [...item.sessions, this.#session].slice(-8);
     }
     this.#changed();
+  }
+
+  /** Whether the server asked for a pause that is not over; at its end there is another try, be the timer early. */
+  #held() {
+    clearTimeout(this.#holdTimer);
+    const rest = this.#holdUntil - performance.now();
+    if (rest > 0) this.#holdTimer = setTimeout(() => this.#pump(), Math.min(rest, MAX_TIMER_MS));
+    return rest > 0;
   }
 
   /** @param {Item} item */

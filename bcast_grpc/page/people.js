@@ -17,35 +17,45 @@ export class People {
   /** @type {Map<string, string>} */ #names = new Map(); // by session; those with a name
   #nameless = 0;
   #self = "";
-  #asked = 0;
+  /** @type {{session: string, name?: string}[]} */ #parts = []; // of a list that comes in several events
+  #told = 0; // when the last list came
+  #asking = false;
   #ask;
   #list = /** @type {HTMLElement} */ (document.getElementById("people"));
   #more = /** @type {HTMLElement} */ (document.getElementById("people-more"));
   #doubtTimer = 0;
   #paintTimer = 0;
 
-  /** @param {() => void} ask asks who is here */
+  /** @param {() => boolean} ask asks who is here, if that can be asked now */
   constructor(ask) {
-    this.#ask = ask;
-    setInterval(() => this.#refresh(), REFRESH_MS);
+    this.#ask = () => {
+      this.#asking ||= ask(); // once at a time: the answer may be long, and the line slow
+    };
+    setInterval(() => this.refresh(), REFRESH_MS);
   }
 
   /** @param {string} session one's own */
   entered(session) {
     this.#self = session;
-    this.#asked = 0;
-    this.#refresh();
+    this.#parts = [];
+    this.#asking = false;
+    this.#told = -Infinity;
+    this.refresh();
   }
 
   /** @param {Event} event */
   told(event) {
     const { kind, session = "", sender = "" } = event;
     if (kind === "EVENT_KIND_MEMBERS") {
-      /** @type {{session: string, name?: string}[]} */ const members = event.members?.members ?? [];
+      this.#parts.push(...(event.members?.members ?? []));
+      if (event.members?.more) return;
+      const members = this.#parts;
+      this.#parts = [];
+      this.#asking = false;
       const named = members.filter(({ name }) => name);
       this.#names = new Map(named.map(({ session, name }) => [session, name ?? ""]));
       this.#nameless = members.length - named.length;
-      this.#asked = Date.now();
+      this.#told = performance.now();
     } else if (kind === "EVENT_KIND_JOINED") {
       this.#names.set(session, sender);
       if (!event.message?.endsWith(" joined")) this.#doubt(); // one who had no name before, perhaps
@@ -66,9 +76,10 @@ export class People {
     }, DOUBT_MS);
   }
 
-  #refresh() {
+  /** Ask, if that was long ago and somebody looks. */
+  refresh() {
     const pause = this.#names.size > MAX_SORTED ? REFRESH_MANY_MS : REFRESH_MS;
-    if (!document.hidden && Date.now() - this.#asked >= pause - 1000) this.#ask();
+    if (!document.hidden && performance.now() - this.#told >= pause - 1000) this.#ask();
   }
 
   #paint = () => {

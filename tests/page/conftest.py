@@ -18,6 +18,7 @@ from tests.promises.cable import Cable
 
 from .chromium import PROGRAMS, chromium, find_chromium
 from .person import Person
+from .proxy import Proxy
 from .server import PageServer, serving
 from .watch import Watch
 
@@ -27,6 +28,7 @@ TALL: ViewportSize = {"width": 1000, "height": 2000}
 Visit = Callable[..., Awaitable[Person]]
 Serve = Callable[..., Awaitable[PageServer]]
 LayCable = Callable[[PageServer], Awaitable[Cable]]
+LayProxy = Callable[[PageServer], Awaitable[Proxy]]
 OpenTerminal = Callable[..., Awaitable[Terminal]]
 
 
@@ -96,6 +98,20 @@ async def lay_cable() -> AsyncIterator[LayCable]:
             await cable.lay()
             stack.push_async_callback(cable.close)
             return cable
+
+        yield lay
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def lay_proxy() -> AsyncIterator[LayProxy]:
+    """Put proxies before servers' HTTP ports."""
+    async with AsyncExitStack() as stack:
+
+        async def lay(server: PageServer) -> Proxy:
+            proxy = Proxy(server.url)
+            await proxy.start()
+            stack.push_async_callback(proxy.stop)
+            return proxy
 
         yield lay
 

@@ -37,6 +37,7 @@ class Person:
         heard: the events that came over the tab's WebSockets, as JSON.
         sockets: how many WebSockets were opened.
         client: the stable id by which the server knows the tab.
+        listens: whether to keep what comes over the tab's next WebSockets.
     """
 
     def __init__(self, page: Page, url: str) -> None:
@@ -57,6 +58,7 @@ class Person:
         self.heard: list[dict[str, Any]] = []
         self.sockets = 0
         self.client = ""
+        self.listens = True
         page.on("websocket", self._listen)
 
     async def open(self, room: str, name: str = "") -> None:
@@ -128,4 +130,5 @@ class Person:
     def _listen(self, socket: WebSocket) -> None:
         self.sockets += 1
         self.client = parse_qs(urlsplit(socket.url).query)["client"][0]
-        socket.on("framereceived", lambda frame: self.heard.extend(json.loads(frame)))
+        if self.listens:
+            socket.on("framereceived", lambda frame: self.heard.extend(json.loads(frame)))

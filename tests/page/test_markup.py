@@ -91,7 +91,7 @@ async def test_bidi_and_control_characters_stay_in_their_line(
     visit: Visit, server: PageServer, door: Door, room: str
 ) -> None:
     """No text turns round what stands beside it, and every line is isolated from the next."""
-    await door.publish(f"{BIDI}{CONTROLS}", name=f"eva{BIDI}", room=room)
+    await door.publish(f"{BIDI}{CONTROLS}", name="eva \u05d0\u05d1\u05d2 \u0645\u061c1", room=room)
     await door.publish("abc", name="bob", room=room)
     ana = await visit(server.url)
     await ana.enter(room, "ana")
