@@ -26,11 +26,13 @@ class Hub:
     Attributes:
         limits: the bounds that are kept here and in the sessions.
         rates: how often each client may send; None: as often as it likes.
+        why_full: says why so many clients are enough, though they are fewer than ``max_clients``; nothing if not.
     """
 
     def __init__(self, broker: Broker, scheduler: Scheduler, limits: Limits) -> None:
         self.limits = limits
         self.rates = RateLimits(limits.rate, limits.burst, scheduler.time) if limits.rate else None
+        self.why_full: Callable[[int], str] = lambda _: ""
         self._broker = broker
         self._scheduler = scheduler
         self._lock = threading.RLock()
@@ -77,6 +79,9 @@ class Hub:
                     f"{self._clients} clients are connected, as many as this server takes; try again later",
                     retry_after_s=_FULL_RETRY_AFTER_S,
                 )
+            if not replaced and (reason := self.why_full(self._clients)):
+                self._free(room)
+                raise CallError(ErrorCode.SERVER_FULL, reason, retry_after_s=_FULL_RETRY_AFTER_S)
             if replaced:
                 room.remove(replaced)
                 replaced.outbox.close(

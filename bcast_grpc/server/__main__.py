@@ -14,6 +14,7 @@ from contextlib import suppress
 from bcast_grpc.server import signals
 from bcast_grpc.server.address import CannotStart
 from bcast_grpc.server.arguments import format_config, load
+from bcast_grpc.server.descriptors import raise_limit
 from bcast_grpc.server.logs import set_up, take_over_stderr
 from bcast_grpc.server.output import Output, open_missing
 from bcast_grpc.server.server import Server
@@ -47,6 +48,7 @@ def main() -> int:
         return _DONE
     settings = loaded.settings
     take_over_stderr(set_up(settings.log_level, settings.log_format))
+    raise_limit()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr by itself, and would wait for a reader
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -19,7 +20,9 @@ from bcast_grpc.broker.sqlite.faults import CannotOpen
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.server.address import CannotStart, is_loopback, join_host_port, listen
+from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.settings import Settings
+from bcast_grpc.transport.connections import Connections, port_of
 from bcast_grpc.transport.grpc import SERVICE, ChatService
 from bcast_grpc.transport.http import HttpService
 from bcast_grpc.transport.scheduler import LoopScheduler
@@ -32,8 +35,10 @@ logger = logging.getLogger(__name__)
 _CLIENTS_BACK_PER_S = 1000
 _LAST_WORDS_S = 0.5
 _EXPIRE_S = 5.0
+_SWEEP_S = 0.05
 
 _NO_BOUND = 2**31 - 1
+_HANDSHAKE_MS = 10_000
 _LONG_S = 3600
 _STREAMS_BESIDES = 1000
 """How many calls more than clients a connection may have: those that are refused, publish, or watch the health."""
@@ -64,8 +69,11 @@ class Server:
         self._scheduler = LoopScheduler()
         self._broker = _broker(settings)
         self.hub = Hub(self._broker, self._scheduler, _limits(settings))
-        self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(options=_options(settings))
+        self._descriptors = Descriptors()
+        self.hub.why_full = self._descriptors.why_full
+        self._connections = Connections(lambda: self._descriptors.crowded)
+        self._health = _Health(self._connections)
+        self._grpc = grpc.aio.server(options=_options(settings, self._descriptors))
         self._others: list[HttpService | TcpDoor] = []
         self._chores: list[asyncio.Task[None]] = []
         self.port = 0
@@ -102,7 +110,9 @@ class Server:
         self._chores = [
             asyncio.create_task(_repeat(settings.progress_s, self.hub.report_progress)),
             asyncio.create_task(_repeat(_EXPIRE_S, self.hub.expire)),
+            asyncio.create_task(_repeat(_SWEEP_S, self._hang_up_idle)),
         ]
+        self._descriptors.warn(settings.max_clients)
         if not is_loopback(settings.host):
             logger.warning(
                 "anyone who reaches %s can read and write: there is no TLS and there are no tokens",
@@ -111,7 +121,7 @@ class Server:
 
     async def _open_grpc(self) -> None:
         settings = self._settings
-        chat = ChatService(self.hub, self._scheduler)
+        chat = ChatService(self.hub, self._scheduler, self._connections)
         self._grpc.add_generic_rpc_handlers((chat.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -136,6 +146,7 @@ class Server:
             keepalive_s=settings.keepalive_s,
             origins=settings.http_allow_origin,
             on_loopback=is_loopback(settings.host),
+            connections=self._connections,
         )
         self._others.append(service)
         await service.start(sockets)
@@ -146,7 +157,7 @@ class Server:
             return
         sockets = listen(settings.host, settings.tcp_port, "tcp-port")
         self.tcp_port = sockets[0].getsockname()[1]
-        door = TcpDoor(self.hub, self._scheduler, settings.keepalive_s)
+        door = TcpDoor(self.hub, self._scheduler, settings.keepalive_s, connections=self._connections)
         self._others.append(door)
         await door.start(sockets)
 
@@ -180,9 +191,28 @@ class Server:
         await asyncio.gather(self._grpc.stop(_LAST_WORDS_S), *(door.stop(_LAST_WORDS_S) for door in self._others))
         self._broker.close()
 
+    def _hang_up_idle(self) -> None:
+        if self._descriptors.short:
+            self._connections.hang_up_idle({self.port, self.http_port, self.tcp_port})
+        else:
+            self._connections.forget()
+
     def _end_chores(self) -> None:
         for chore in self._chores:
             chore.cancel()
+
+
+class _Health(health.aio.HealthServicer):
+    """The standard service; a connection that watches it is in use."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__()
+        self._connections = connections
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
+        """Tell how it is, whenever that changes."""
+        with self._connections.carrying(port_of(context.peer())):
+            await super().Watch(request, context)
 
 
 async def _repeat(interval_s: float, chore: Callable[[], None]) -> None:
@@ -222,7 +252,7 @@ def _retention(settings: Settings) -> Retention:
     )
 
 
-def _options(settings: Settings) -> list[tuple[str, int]]:
+def _options(settings: Settings, descriptors: Descriptors) -> list[tuple[str, int]]:
     ping_ms = max(1, round(settings.keepalive_s * 1000))
     # The ping timeout decides how soon a frozen peer is given up, whatever the keepalive timeout says.
     answer_ms = max(1, round(settings.keepalive_s * 900))
@@ -242,6 +272,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests", _NO_BOUND),
         ("grpc.server.max_pending_requests_hard_limit", _NO_BOUND),
         ("grpc.server_max_unrequested_time_in_server", _LONG_S),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        # Past its bound the core would not accept, and everyone, health checks too, would wait.
+        ("grpc.max_allowed_incoming_connections", descriptors.connections),
         # A connection that opens and resets calls faster than they are seen waits for itself alone.
         ("grpc.max_concurrent_streams", settings.max_clients + _STREAMS_BESIDES),
     ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import grpc
@@ -21,6 +21,7 @@ from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.session import Publisher, Session
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.events import Ack, Error, Event, Request
+from bcast_grpc.transport.connections import Connections, port_of
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.stream import Stream, fault, resolve
@@ -64,10 +65,12 @@ class ChatService:
     Args:
         hub: where the clients go.
         scheduler: the loop that the hub flushes in.
+        connections: counts those that carry a call.
     """
 
-    def __init__(self, hub: Hub, scheduler: LoopScheduler) -> None:
+    def __init__(self, hub: Hub, scheduler: LoopScheduler, connections: Connections) -> None:
         self._hub = hub
+        self._connections = connections
         self._scheduler = scheduler
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -75,9 +78,9 @@ class ChatService:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Connect": grpc.stream_stream_rpc_method_handler(self.connect),
-                "Publish": grpc.unary_unary_rpc_method_handler(self.publish),
-                "Subscribe": grpc.unary_stream_rpc_method_handler(self.subscribe),
+                "Connect": grpc.stream_stream_rpc_method_handler(counted(self._connections, self.connect)),
+                "Publish": grpc.unary_unary_rpc_method_handler(counted(self._connections, self.publish)),
+                "Subscribe": grpc.unary_stream_rpc_method_handler(counted(self._connections, self.subscribe)),
             },
         )
 
@@ -125,6 +128,18 @@ class ChatService:
             return (await answered).detail  # type: ignore[return-value]  # an ACK or an ERROR
         finally:
             publisher.close()
+
+
+def counted(
+    connections: Connections, call: Callable[[Any, Context], Awaitable[Any]]
+) -> Callable[[Any, Context], Awaitable[Any]]:
+    """Have each call count for its connection while it lasts."""
+
+    async def serve(request: Any, context: Context) -> Any:
+        with connections.carrying(port_of(context.peer())):
+            return await call(request, context)
+
+    return serve
 
 
 async def _read(context: Context, turns: Turns) -> Iterator[Sequence[Request]] | None:

@@ -8,23 +8,22 @@ import hashlib
 import logging
 import socket
 from collections.abc import Collection, Iterable
-from functools import partial
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
 from bcast_grpc.core.hub import Hub
+from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.handshake import Gate, check_handshake, check_upgrade
 from bcast_grpc.transport.http_connection import HttpConnection, finish, watch
 from bcast_grpc.transport.scheduler import LoopScheduler
-from bcast_grpc.transport.serving import Serving
+from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
 from bcast_grpc.transport.websocket import WebSocketDoor
 
 # It warns of every client that asks for a protocol on top of the WebSocket; there is none, and that is no fault.
 logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 _ANSWER_S = 0.1
-_BACKLOG = 1024
 
 _PAGE = Path(__file__).parent.parent / "page"
 _TYPES = {
@@ -44,6 +43,7 @@ class HttpService:
         keepalive_s: how long a WebSocket is silent before it is pinged.
         origins: whose pages may open the WebSocket, besides our own; ``*``: all.
         on_loopback: whether only this machine reaches it.
+        connections: counts those that carry a client.
     """
 
     def __init__(
@@ -54,10 +54,12 @@ class HttpService:
         keepalive_s: float,
         origins: Collection[str] = (),
         on_loopback: bool = True,
+        connections: Connections,
     ) -> None:
         self._hub = hub
         self._door = WebSocketDoor(hub, scheduler, keepalive_s)
         self._serving = Serving()
+        self._connections = connections
         self._gate = Gate(origins, on_loopback=on_loopback)
         self._runner: web.AppRunner | None = None
         self._listeners: list[asyncio.Server] = []
@@ -68,8 +70,12 @@ class HttpService:
         self._runner = web.AppRunner(self.app(), shutdown_timeout=_ANSWER_S)
         await self._runner.setup()
         assert self._runner.server
-        accept = partial(HttpConnection, self._runner.server, loop=loop)
-        self._listeners = [await loop.create_server(accept, sock=one, backlog=_BACKLOG) for one in sockets]
+        server = self._runner.server
+
+        def accept() -> asyncio.Protocol:
+            return Refused() if self._connections.crowded() else HttpConnection(server, loop=loop)
+
+        self._listeners = [await loop.create_server(accept, sock=one, backlog=BACKLOG) for one in sockets]
 
     async def stop(self, grace_s: float) -> None:
         """Take in nobody more, and cut off who is still there after ``grace_s``."""
@@ -94,7 +100,8 @@ class HttpService:
         check_upgrade(request)
         self._gate.check(request)
         check_handshake(request)
-        with self._serving.here():
+        peer = request.get_extra_info("peername") or ("", 0)
+        with self._serving.here(), self._connections.carrying(peer[1]):
             return await self._door.serve(request)
 
     async def _ready(self, _: web.Request) -> web.Response:

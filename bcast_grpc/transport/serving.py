@@ -7,6 +7,18 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+BACKLOG = 65_535
+"""How many connections may wait to be accepted: as many as the system allows (`net.core.somaxconn`)."""
+
+
+class Refused(asyncio.Protocol):
+    """A connection that there is no room for."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hang up."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
 
 class Serving:
     """The tasks that serve a door's clients."""

@@ -14,8 +14,9 @@ from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
+from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.scheduler import LoopScheduler
-from bcast_grpc.transport.serving import Serving
+from bcast_grpc.transport.serving import BACKLOG, Serving
 from bcast_grpc.transport.stream import LINGER_S, ConnectionGone, Stream, fault
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json
@@ -34,18 +35,27 @@ class TcpDoor:
         hub: where the clients go.
         scheduler: the loop that the hub flushes in.
         keepalive_s: how long a connection is silent before it is probed.
+        connections: counts those that carry a client.
     """
 
-    def __init__(self, hub: Hub, scheduler: LoopScheduler, keepalive_s: float) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        scheduler: LoopScheduler,
+        keepalive_s: float,
+        *,
+        connections: Connections,
+    ) -> None:
         self._hub = hub
         self._scheduler = scheduler
         self._keepalive_s = keepalive_s
+        self._connections = connections
         self._servers: list[asyncio.Server] = []
         self._serving = Serving()
 
     async def start(self, sockets: Iterable[socket.socket]) -> None:
         """Take in clients from sockets that listen."""
-        self._servers = [await asyncio.start_server(self._accept, sock=one) for one in sockets]
+        self._servers = [await asyncio.start_server(self._accept, sock=one, backlog=BACKLOG) for one in sockets]
 
     async def stop(self, grace_s: float) -> None:
         """Take in nobody more, and cut off who is still there after ``grace_s``."""
@@ -54,6 +64,9 @@ class TcpDoor:
         await self._serving.end(grace_s)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._connections.crowded():
+            writer.transport.abort()
+            return
         # A task that asyncio makes is reported as a fault when it is cancelled.
         self._serving.start(self._serve(reader, writer))
 
@@ -62,7 +75,9 @@ class TcpDoor:
         try:
             _set_keepalive(writer.get_extra_info("socket"), self._keepalive_s)
             connection = _Connection(reader, writer, self._scheduler.turns)
-            if error := await self._talk(connection, peer):
+            with self._connections.carrying(peer[1]):
+                error = await self._talk(connection, peer)
+            if error:
                 connection.say(error)
             await connection.hang_up()
         except (ConnectionGone, OSError, TimeoutError) as lost:

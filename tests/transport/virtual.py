@@ -19,6 +19,7 @@ from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.events import Event, Kind, Request
+from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.grpc import ChatService, Context
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.wire import protobuf
@@ -216,7 +217,7 @@ class Door:
         self.hub = Hub(
             MemoryBroker(Retention(messages=0, bytes=0, age_s=0, dedup_s=0)), self.scheduler, limits or Limits()
         )
-        self.service = ChatService(self.hub, self.scheduler)
+        self.service = ChatService(self.hub, self.scheduler, Connections())
 
     async def connect(self, *, raw: Mapping[str, str | bytes] | None = None, **said: str) -> Call:
         """Begin a ``Connect``, with these keys, or with ``raw`` metadata."""

@@ -1,0 +1,107 @@
+"""File descriptors: as many as the system allows, and a reserve that newcomers may not have."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+
+logger = logging.getLogger(__name__)
+
+BESIDES = 64
+"""How many files and sockets there are besides those of clients."""
+
+_DOORS = 16
+"""How many of those are opened after the start of the process."""
+
+_LEAST_RESERVE, _MOST_RESERVE = 16, 64
+
+
+def raise_limit() -> None:
+    """Raise the soft limit of this process to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:  # macOS has another bound beneath
+        logger.debug("the limit of open files stays %d: %s", soft, error)
+    else:
+        logger.debug("the limit of open files is %d; it was %d", hard, soft)
+
+
+class Descriptors:
+    """Knows how many descriptors are free, and keeps a reserve, so that health checks and refusals get through.
+
+    Attributes:
+        limit: how many this process may have.
+    """
+
+    def __init__(self) -> None:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.limit = 2**31 - 1 if soft == resource.RLIM_INFINITY else soft
+        self._reserve = min(_MOST_RESERVE, max(_LEAST_RESERVE, self.limit // 6))
+        self._clients = max(1, self.limit - _lowest_free() - _DOORS - self._reserve)
+        self._short = False
+
+    @property
+    def connections(self) -> int:
+        """How many connections a door may have: all clients, and those who use the reserve for a moment."""
+        return self._clients + self._reserve * 3 // 4
+
+    @property
+    def short(self) -> bool:
+        """Whether the reserve is touched."""
+        return not _are_free(self._reserve)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether not even a connection should be taken in."""
+        return not _are_free(self._reserve // 4)
+
+    def why_full(self, clients: int) -> str:
+        """Say why so many clients are enough; nothing if they are not. The log tells once when that begins.
+
+        Where several share a connection more of them fit, and where connections carry no call nobody is to suffer.
+        """
+        short = clients >= self._clients and self.short
+        if short is not self._short:
+            self._short = short
+            if short:
+                logger.warning("newcomers are refused: almost all of the %d files that may be open are", self.limit)
+            else:
+                logger.info("files can be opened again: newcomers are let in")
+        return "almost all files that this server may open are open; try again later" if short else ""
+
+    def warn(self, max_clients: int) -> None:
+        """Warn where so many clients do not fit, with the line that mends it."""
+        if self.limit >= max_clients:  # those who come last and do not fit are told so
+            return
+        needed = max_clients + BESIDES
+        logger.warning(
+            "max-clients is %d, but this process may have %d files open, and each connection is one: "
+            "start it after `ulimit -n %d`, or with LimitNOFILE=%d in its systemd unit; or set a lower --max-clients",
+            max_clients, self.limit, needed, needed,
+        )  # fmt: skip
+
+
+def _lowest_free() -> int:
+    """Return how many descriptors are open, where none before the last has been closed."""
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    return lowest
+
+
+def _are_free(count: int) -> bool:
+    """Say whether so many can be opened, by trying. Cost: O(count), half a microsecond each."""
+    opened: list[int] = []
+    try:
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+        while len(opened) < count:
+            opened.append(os.dup(opened[0]))
+    except OSError:
+        return False
+    finally:
+        for one in opened:
+            os.close(one)
+    return True

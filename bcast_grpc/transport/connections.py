@@ -1,0 +1,98 @@
+"""Which connections carry a call, so that those that do not can be hung up on where descriptors are short."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from math import inf
+from pathlib import Path
+
+_IDLE_S = 1.0
+"""How long a connection may be without a call before it is hung up on."""
+
+_LAST_WORDS_S = 0.05
+"""The same where it had one, such as a call that was refused: until the status is on its way."""
+
+
+class Connections:
+    """The connections of all doors, by the port that they come from.
+
+    Two that come from the same port of different hosts count as one: then one of them is spared without need.
+
+    Args:
+        crowded: says whether the system has no room for another connection.
+    """
+
+    def __init__(self, crowded: Callable[[], bool] = lambda: False) -> None:
+        self.crowded = crowded
+        self._busy: Counter[int] = Counter()
+        self._ended: dict[int, float] = {}
+        self._idle_since: dict[int, float] = {}
+
+    @contextmanager
+    def carrying(self, port: int) -> Iterator[None]:
+        """Count a call of a connection while it lasts."""
+        self._busy[port] += 1
+        try:
+            yield
+        finally:
+            self._busy[port] -= 1
+            if not self._busy[port]:
+                del self._busy[port]
+                self._ended[port] = time.monotonic()
+
+    def forget(self) -> None:
+        """Forget who is idle: there is room for them."""
+        self._ended.clear()
+        self._idle_since.clear()
+
+    def hang_up_idle(self, ports: Collection[int]) -> int:
+        """Hang up on those that have come to one of our ports and carry no call; return how many those were.
+
+        To be called again and again while descriptors are short. Cost: O(open descriptors).
+        """
+        now = time.monotonic()
+        before, self._idle_since = self._idle_since, {}
+        count = 0
+        for connection, port in _connected_to(ports):
+            with connection:
+                if port in self._busy:
+                    continue
+                since = self._idle_since[port] = before.get(port, now)
+                if now >= min(since + _IDLE_S, self._ended.get(port, inf) + _LAST_WORDS_S):
+                    with suppress(OSError):  # it was quicker
+                        connection.shutdown(socket.SHUT_RDWR)
+                    count += 1
+        self._ended = {port: ended for port, ended in self._ended.items() if port in self._idle_since}
+        return count
+
+
+def port_of(peer: str) -> int:
+    """Return the port in what gRPC calls a peer; 0 if there is none."""
+    port = peer.rpartition(":")[2]
+    return int(port) if port.isdecimal() else 0
+
+
+def _connected_to(ports: Collection[int]) -> Iterator[tuple[socket.socket, int]]:
+    """Find this process's connections, whoever made them, each as a socket of its own that is to be closed."""
+    for file in list(Path("/dev/fd").iterdir()):
+        try:
+            own = os.dup(int(file.name))  # its owner may close it in this moment, and another get its number
+        except OSError:
+            continue
+        try:
+            connection = socket.socket(fileno=own)
+        except OSError:  # it is none
+            os.close(own)
+            continue
+        try:
+            if connection.getsockname()[1] in ports:
+                yield connection, connection.getpeername()[1]
+        except (OSError, IndexError, TypeError):  # it listens, or is of another kind
+            pass
+        finally:
+            connection.close()
