@@ -66,4 +66,4 @@ def _connect(address: str, room: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main() or 0)
