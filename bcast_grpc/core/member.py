@@ -39,6 +39,7 @@ class Member:
         round: the flush that set its writer off, until that has written everything; 0: none.
         replay: how far it has been fed from the history, until it is level with the others.
         leaving: what to do when it is level.
+        owed: how many answers to its own requests are still to be queued.
     """
 
     author: Author
@@ -54,6 +55,13 @@ class Member:
     round: int = 0
     replay: Replay | None = None
     leaving: Callable[[], None] | None = None
+    owed: int = 0
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether more than half of its queue is taken by what is queued and by the answers that are still to come."""
+        outbox = self.outbox
+        return outbox.half_full or outbox.queued_messages + self.owed > outbox.max_messages // 2
 
     @property
     def kinds_while_fed(self) -> frozenset[Kind]:
@@ -64,6 +72,7 @@ class Member:
         """Queue answers to this client's own requests."""
         if not answers:
             return
+        self.owed = max(0, self.owed - sum(1 for answer in answers if answer.id))
         self.offer(self.outbox.codec.frames(answers), reserve=self.policy is not SlowPolicy.DISCONNECT)
 
     def begin_round(self, round_: int) -> int:

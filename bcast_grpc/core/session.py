@@ -69,7 +69,7 @@ class Session:
 
         That is so where it asks for answers faster than it reads them.
         """
-        return self._asking and not self.outbox.closed and self.outbox.half_full
+        return self._asking and not self.outbox.closed and self._member.backlogged
 
     def when_flushed(self, callback: Callable[[], None]) -> None:
         """Call back once, from the scheduler's loop, after the room's next flush."""
@@ -86,7 +86,9 @@ class Session:
             if self._leaving:
                 return len(requests)
             stop += 1
-            self._asking = self._asking or bool(request.id)
+            if request.id:
+                self._asking = True
+                self._member.owed += 1
             self._carry_out(request)
             if request.operacion == "who":  # its answer may be as long as the room is full
                 break

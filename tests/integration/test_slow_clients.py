@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from grpc import StatusCode
@@ -323,3 +324,27 @@ def kept() -> list[object]:
     """Find what the server keeps for each client."""
     gc.collect()
     return [thing for thing in gc.get_objects() if isinstance(thing, Session | Member | Outbox)]
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+@pytest.mark.parametrize("door", ["grpc", "ws", "tcp"])
+async def test_who_is_owed_more_answers_than_its_queue_holds(
+    serve: Serve, store: str, door: str, tmp_path: Path
+) -> None:
+    """Two hundred retries at once, with a queue of eight: each is answered, and nobody is taken for slow."""
+    at = await serve(
+        store="memory:" if store == "memory" else f"sqlite:{tmp_path}/chat.db",
+        queue_messages=8,
+        http_port=0,
+        tcp_port=0,
+    )
+    ids = [f"{n}" for n in range(200)]
+    ana = await at.connect(client="ana") if door == "grpc" else await at.browse() if door == "ws" else await at.plug()
+    for _ in range(2):
+        for id_ in ids:
+            await ana.say("hola", id=id_)
+        answered: list[str] = []
+        while len(answered) < len(ids):
+            event = await ana.hear()
+            answered.append(event["id"] if isinstance(event, dict) else event.id)
+        assert answered == ids
