@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -63,7 +64,15 @@ def check_target(target: str) -> str:
     port = int(found["port"] or _DEFAULT_PORT) if found else 0
     if not found or not 0 < port < 65536:
         raise ValueError(f"target: {target!r} does not fit; it takes HOST:PORT, such as {DEFAULT_TARGET}")
-    return f"{found['host']}:{port}"
+    return f"{_dotted(found['host'])}:{port}"
+
+
+def _dotted(host: str) -> str:
+    """Write an address such as 127.1 in full: other programs take it, gRPC does not."""
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except OSError:
+        return host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +163,7 @@ def _percent_encode(text: str) -> str:
 def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
     """Make a channel to ``target``; nothing is sent yet."""
     options = list(_OPTIONS)
-    if _is_loopback(target):
+    if is_local(target):
         # gRPC would send even this through the proxy that http_proxy names, where it is another machine's loopback.
         options.append(("grpc.enable_http_proxy", 0))
     if credentials is None:
@@ -170,9 +179,24 @@ def start_call(
     return connect(metadata=metadata)
 
 
-def _is_loopback(target: str) -> bool:
-    host = target.rpartition(":")[0].strip("[]")
+def is_local(target: str) -> bool:
+    """Whether a target as gRPC takes it, from ``check_target``, is on this machine, however it is spelled."""
+    scheme, _, rest = target.partition(":")
+    if _HOST_PORT.fullmatch(target):
+        return _is_loopback(target)
+    if scheme in ("unix", "unix-abstract", "vsock"):
+        return True
+    return all(_is_loopback(address) for address in rest.rpartition("/")[2].split(","))
+
+
+def _is_loopback(address: str) -> bool:
+    found = _HOST_PORT.fullmatch(address)
+    host = found["host"].strip("[]").partition("%")[0].rstrip(".").lower() if found else ""
+    if host in ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback") or host.endswith(".localhost"):
+        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        ip = ipaddress.ip_address(host if ":" in host else socket.inet_aton(host))  # that also takes 127.1
+    except (OSError, ValueError):
+        return False
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.is_loopback or ip.is_unspecified

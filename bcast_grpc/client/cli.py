@@ -24,6 +24,7 @@ EXIT_NOT_ALL = 1
 EXIT_USAGE = 2
 EXIT_LOST = 69
 EXIT_NOT_LET_IN = 77
+EXIT_HUNG_UP = 129
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 EXIT_TERMINATED = 143
@@ -65,6 +66,7 @@ exit codes:
     2  usage, or a name or room that does not fit
    69  no server there at first, or lost for good
    77  not let in
+  129  the terminal was closed
   130  Ctrl-C
   141  nobody reads the output any more
 

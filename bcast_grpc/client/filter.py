@@ -10,7 +10,7 @@ from typing import TextIO
 import bcast_grpc
 from bcast_grpc.client.cli import EXIT_DONE, EXIT_NOT_ALL, Options, complain
 from bcast_grpc.client.display import is_news, json_line, line, notice, reason
-from bcast_grpc.client.pipes import BlockingCalls, Line, read_lines, write_all
+from bcast_grpc.client.pipes import BlockingCalls, Line, read_lines, until_unread, write_all
 from bcast_grpc.errors import BacklogFull, BcastError, RequestError
 from bcast_grpc.events import Event, Kind
 
@@ -35,6 +35,8 @@ async def run(chat: bcast_grpc.Chat, options: Options) -> int:
     try:
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(filter_.write())
+            watching = group.create_task(filter_.watch())
+            writing.add_done_callback(lambda _: watching.cancel())
             group.create_task(filter_.receive(writing))
             group.create_task(filter_.send())
     except BaseExceptionGroup as failed:
@@ -87,6 +89,11 @@ class _Filter:
             self._something.clear()
             self._room.set()
             await calls.call(write_all, stdout, block.encode())
+
+    async def watch(self) -> None:
+        """Raise ``BrokenPipeError`` as soon as nobody reads the output any more, though there be nothing to write."""
+        await until_unread(_descriptor(sys.stdout))
+        raise BrokenPipeError
 
     def _end(self) -> None:
         self._is_over = True

@@ -7,7 +7,10 @@ program's end: so each end has a daemon thread that does nothing but read or wri
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
+import select
+import stat
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -53,31 +56,44 @@ class BlockingCalls:
 
 
 class Splitter:
-    r"""Cuts blocks of bytes into lines: ``\n`` or ``\r\n`` ends one, and the last may lack it."""
+    r"""Cuts blocks of bytes into lines: ``\n`` or ``\r\n`` ends one, and the last may lack it.
+
+    A byte order mark before the first one is none of its text; that of UTF-16 spoils them all.
+    """
 
     def __init__(self, max_line_bytes: int = _MAX_LINE_BYTES) -> None:
         self._max_line_bytes = max_line_bytes
         self._rest = b""
         self._overlong = False
+        self._spoiled = False
         self._count = 0
 
     def feed(self, block: bytes) -> list[Line]:
         """The lines that ``block`` completes."""
+        if self._spoiled:
+            return []
         *complete, self._rest = (self._rest + block).split(b"\n")
         lines = [self._line(each) for each in complete]
+        if self._spoiled:
+            return lines[:1]
         if len(self._rest) > self._max_line_bytes:
             self._rest, self._overlong = b"", True
         return lines
 
     def end(self) -> list[Line]:
         """What is left when there are no more blocks."""
-        return [self._line(self._rest)] if self._rest or self._overlong else []
+        return [self._line(self._rest)] if (self._rest or self._overlong) and not self._spoiled else []
 
     def _line(self, content: bytes) -> Line:
         self._count += 1
         overlong, self._overlong = self._overlong or len(content) > self._max_line_bytes, False
         if overlong:
             return Line(self._count, "", f"longer than {self._max_line_bytes} bytes")
+        if self._count == 1:
+            content = content.removeprefix(codecs.BOM_UTF8)
+            if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                self._spoiled = True
+                return Line(1, "", "nor was any after it: the input is UTF-16, and it takes UTF-8")
         try:
             return Line(self._count, content.removesuffix(b"\r").decode())
         except UnicodeDecodeError as error:
@@ -98,3 +114,13 @@ def write_all(fd: int, block: bytes) -> None:
     view = memoryview(block)
     while view:
         view = view[os.write(fd, view) :]
+
+
+async def until_unread(fd: int) -> None:
+    """Wait until nobody reads any more what is written to a pipe or a socket; for ever where it is something else."""
+    kind = os.fstat(fd).st_mode
+    if not (hasattr(select, "poll") and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind))):
+        await asyncio.Event().wait()
+    poll = select.poll()
+    poll.register(fd, 0)  # the errors come unasked
+    await BlockingCalls().call(poll.poll)

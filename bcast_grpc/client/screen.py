@@ -12,7 +12,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from prompt_toolkit import ANSI, PromptSession
 from prompt_toolkit.application.current import set_app
@@ -165,7 +165,8 @@ class _OneWrite(Vt100_Output):
 
     def flush(self) -> None:
         if not self._is_held:
-            super().flush()
+            with suppress(OSError):  # the terminal is gone, which ends the typing; what was said is still to be heard
+                super().flush()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -179,7 +180,10 @@ class _OneWrite(Vt100_Output):
 
 
 def _size() -> Size:
-    size = os.get_terminal_size(sys.stdout.fileno())
+    try:
+        size = os.get_terminal_size(sys.stdout.fileno())
+    except OSError:  # it is gone
+        return Size(rows=24, columns=80)
     return Size(rows=size.lines or 24, columns=size.columns or 80)
 
 

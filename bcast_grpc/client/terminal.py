@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 import bcast_grpc
-from bcast_grpc.client.cli import EXIT_DONE, EXIT_TERMINATED
+from bcast_grpc.client.cli import EXIT_DONE, EXIT_HUNG_UP, EXIT_TERMINATED
 from bcast_grpc.client.display import is_news, notice, reason, shown, shown_name, who
 from bcast_grpc.client.grid import Grid
 from bcast_grpc.client.screen import Screen
@@ -41,11 +41,16 @@ async def run(chat: bcast_grpc.Chat, name: str, *, colour: bool) -> int:
     """
     conversation = _Conversation(chat, name, colour=colour)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, conversation.end, EXIT_TERMINATED)  # the terminal is to be put in order
+    endings = {signal.SIGTERM: EXIT_TERMINATED}  # the terminal is to be put in order
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        endings[signal.SIGHUP] = EXIT_HUNG_UP
+    for number, code in endings.items():
+        loop.add_signal_handler(number, conversation.end, code)
     try:
         return await conversation.run()
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+        for number in endings:
+            loop.remove_signal_handler(number)
 
 
 class _Conversation:

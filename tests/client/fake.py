@@ -92,6 +92,7 @@ class FakeServer:
         drop_before: how many requests from now on are not taken, and end their call.
         kept_from: the place of the first message that is kept.
         drop_after: how many are taken, and end their call before the answer.
+        is_deaf: no request is answered.
     """
 
     def __init__(self) -> None:
@@ -101,7 +102,7 @@ class FakeServer:
         self.logs: dict[str, list[Entry]] = {}
         self.refusals: deque[Refusal] = deque()
         self.drop_before = self.drop_after = 0
-        self.is_mute = False
+        self.is_mute = self.is_deaf = False
         self.kept_from = 1
         self._known: dict[tuple[str, str], int] = {}
         self._members: list[Member] = []
@@ -256,6 +257,8 @@ class FakeServer:
         if self.drop_before:
             self.drop_before -= 1
             self.drop()
+            return
+        if self.is_deaf:
             return
         answer = self._answer(member, request)
         if self.drop_after:

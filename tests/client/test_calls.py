@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bcast_grpc
-from bcast_grpc.client.calls import call_metadata, check_target
+from bcast_grpc.client.calls import call_metadata, check_target, is_local
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from bcast_grpc.client.calls import call_metadata, check_target
     [
         ("127.0.0.1:4000", "127.0.0.1:4000"),
         ("grpc://127.0.0.1:4000", "127.0.0.1:4000"),
+        ("127.1:4000", "127.0.0.1:4000"),
         ("chat.example", "chat.example:50051"),
         ("[::1]:4000", "[::1]:4000"),
         ("[::1]", "[::1]:50051"),
@@ -39,6 +40,48 @@ def test_what_is_no_address_is_refused_before_anything_is_tried(target: str) -> 
     """Else gRPC takes the port modulo 65536, and looks for names that cannot be."""
     with pytest.raises(ValueError, match="takes HOST:PORT, such as 127"):
         bcast_grpc.connect(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "local"),
+    [
+        ("127.0.0.1:4000", True),
+        ("127.1:4000", True),
+        ("2130706433:4000", True),
+        ("0x7f.1", True),
+        ("0.0.0.0:4000", True),
+        ("127.8.9.10", True),
+        ("localhost", True),
+        ("grpc://LocalHost:4000", True),
+        ("localhost.:4000", True),
+        ("chat.localhost", True),
+        ("ip6-localhost", True),
+        ("[::1]:4000", True),
+        ("[::]", True),
+        ("[::ffff:127.0.0.1]:4000", True),
+        ("[0:0::1]", True),
+        ("dns:///localhost:4000", True),
+        ("dns:localhost", True),
+        ("dns://8.8.8.8/localhost:4000", True),
+        ("ipv4:127.0.0.1:4000", True),
+        ("ipv4:127.0.0.1:4000,127.0.0.2:4000", True),
+        ("ipv6:[::1]:4000", True),
+        ("unix:/run/bcast.sock", True),
+        ("unix:///run/bcast.sock", True),
+        ("unix-abstract:bcast", True),
+        ("10.0.0.1:4000", False),
+        ("128.1", False),
+        ("chat.example", False),
+        ("localhost.example", False),
+        ("mylocalhost", False),
+        ("[2001:db8::1]:4000", False),
+        ("dns:///chat.example:4000", False),
+        ("ipv4:127.0.0.1:4000,10.0.0.1:4000", False),
+    ],
+)
+def test_what_is_on_this_machine_is_known_however_it_is_spelled(target: str, local: bool) -> None:
+    """No proxy of the environment is asked for it; for anything else gRPC's rules hold."""
+    assert is_local(check_target(target)) is local
 
 
 def metadata_of(name: str = "", token: str = "") -> dict[str, str]:

@@ -252,11 +252,29 @@ async def test_a_server_without_the_tls_that_is_asked_for_is_not_connected_to(se
 async def test_no_proxy_stands_between_two_programs_of_one_machine(
     server: str, room: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What http_proxy names would look for the server on its own."""
+    """What http_proxy names would look for the server on its own machine."""
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    async with bcast_grpc.connect(server, room=room) as chat:
-        assert (await chat.send("x")).seq == 1
+    port = server.rpartition(":")[2]
+    for host in ("127.0.0.1", "localhost", "LOCALHOST", "127.1", "dns:///localhost", "ipv4:127.0.0.1"):
+        async with bcast_grpc.connect(f"{host}:{port}", room=room) as chat:
+            assert (await chat.send("x")).seq
+
+
+async def test_the_proxy_of_the_environment_is_asked_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by all programs of gRPC."""
+    asked: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.put_nowait(await reader.readline())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        monkeypatch.setenv("http_proxy", "http://{}:{}".format(*proxy.sockets[0].getsockname()))
+        with pytest.raises(ConnectionLost):
+            await bcast_grpc.connect("chat.example:50051").__aenter__()
+        assert asked.get_nowait() == b"CONNECT chat.example:50051 HTTP/1.1\r\n"
 
 
 async def test_a_server_that_is_killed_is_lost_after_all_that_came_before(

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -176,6 +177,33 @@ async def test_a_line_that_cannot_be_sent_is_told_by_its_number(peer: bcast_grpc
     assert "UTF-8" in told[6]
 
 
+async def test_a_byte_order_mark_is_no_text(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """As programs of Windows write it; in the middle it is a character as any."""
+    process = await start(server, "--room", room)
+    assert await finish(process, "\ufeffhola\r\n\ufeffz".encode()) == (0, [], [])
+    assert await messages(peer) == ["hola", "\ufeffz"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+async def test_utf_16_is_told_and_not_sent(peer: bcast_grpc.Chat, server: str, room: str, encoding: str) -> None:
+    """In one line, not in one for each."""
+    process = await start(server, "--room", room)
+    code, out, err = await finish(process, "\ufeffhola\nqué tal\n".encode(encoding))
+    assert await messages(peer) == []
+    assert (code, out, len(err)) == (1, [], 1)
+    assert "the input is UTF-16, and it takes UTF-8" in err[0]
+
+
+async def test_a_server_that_never_answers_ends_it_with_69(tmp_path: Path) -> None:
+    """After a while, and it says what was not sent."""
+    async with FakeServer() as server:
+        server.is_deaf = True
+        process = await start(server.target)
+        code, _, err = await finish(process, b"one\ntwo\n")
+    assert code == 69
+    assert "no answer within 10 s; 2 requests were not acknowledged" in err[-1]
+
+
 async def test_a_line_goes_out_when_it_comes_in(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """It does not wait for a block to fill, nor for the input's end."""
     process = await start(server, "--room", room)
@@ -318,6 +346,35 @@ async def test_it_ends_quietly_when_nobody_reads_on(peer: bcast_grpc.Chat, serve
         assert await asyncio.to_thread(output.readline) == "peer: one\n"
     await peer.send("two")
     assert await finish(process) == (141, [], [])
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+async def test_it_is_gone_when_its_reader_has_gone(
+    peer: bcast_grpc.Chat, server: str, room: str, more: list[str]
+) -> None:
+    """Without anything to write, which would tell it."""
+    reading, writing = os.pipe()
+    process = await start(server, "--room", room, "--follow", *more, stdin=DEVNULL, stdout=writing)
+    os.close(writing)
+    await until(peer, Kind.JOINED)
+    os.close(reading)
+    assert await finish(process) == (141, [], [])
+    assert (await until(peer, Kind.LEFT)).sender == "log"
+
+
+async def test_a_socket_that_nobody_reads_ends_it_too(peer: bcast_grpc.Chat, server: str, room: str) -> None:
+    """As another program may start it; a file or a device has no readers to lose."""
+    ours, theirs = socket.socketpair()
+    process = await start(server, "--room", room, "--follow", stdin=DEVNULL, stdout=theirs.fileno())
+    theirs.close()
+    await until(peer, Kind.JOINED)
+    ours.close()
+    assert await finish(process) == (141, [], [])
+    process = await start(server, "--room", room, "--follow", stdin=DEVNULL, stdout=DEVNULL)
+    await until(peer, Kind.JOINED)
+    await peer.send("x")
+    process.send_signal(signal.SIGINT)
+    assert await finish(process) == (130, [], [])
 
 
 @pytest.mark.parametrize(("number", "told"), [(signal.SIGTERM, "SHUTTING_DOWN"), (signal.SIGKILL, "the connection to")])

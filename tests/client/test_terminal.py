@@ -132,9 +132,15 @@ class Terminal:
         """Leave nothing behind."""
         self.process.kill()
         self.process.wait()
+        if self._end >= 0:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Be closed, as the window of a terminal is."""
         asyncio.get_running_loop().remove_reader(self._end)
-        os.close(self._end)
         os.close(self._child_end)
+        os.close(self._end)
+        self._end = -1
 
     def _pending(self) -> int:
         return int(struct.unpack("i", fcntl.ioctl(self._end, termios.FIONREAD, b"\0\0\0\0"))[0])
@@ -403,7 +409,20 @@ async def test_one_can_leave(open_terminal: Open, peer: bcast_grpc.Chat, typed: 
     assert terminal.lines[-1].endswith("ana ┃ adiós")
 
 
-@pytest.mark.parametrize(("number", "code"), [(None, 130), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_terminal_that_is_closed_leaves_well(open_terminal: Open, peer: bcast_grpc.Chat) -> None:
+    """What was said before is sent, though nobody can see it any more."""
+    terminal = await open_terminal()
+    terminal.type("adiós\r")
+    await terminal.until_shows("┃ adiós")
+    terminal.hang_up()
+    assert (await hear(peer)).text == "adiós"
+    assert (await hear(peer, Kind.LEFT)).sender == "ana"
+    assert await asyncio.to_thread(terminal.process.wait, TIMEOUT_S) == 129
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(None, 130), (signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 async def test_it_can_be_interrupted(open_terminal: Open, number: signal.Signals | None, code: int) -> None:
     """By Ctrl-C or a signal, while something is being typed; the terminal is as it was."""
     terminal = await open_terminal()
