@@ -279,11 +279,11 @@ async def test_what_others_write_does_nothing_to_the_terminal(open_terminal: Ope
     async with bcast_grpc.connect(server) as nameless, bcast_grpc.connect(server, name="bob> ") as bob:
         await nameless.send("bob: \x1b[2J\x1b]0;title\x07 \x9b31m \u202eright\u2028 to\r left\x08\n00:00 bob │ hi")
         await bob.send("hi")
-        await terminal.until_shows("bob>␣ │ hi")
+        await terminal.until_shows("bob> │ hi")
         author = f"«{nameless.session[:6]}» │ "
         assert author in line_with(terminal.lines, "bob: ␛[2J␛]0;title␇ <U+009B>31m <U+202E>right")
         assert re.fullmatch(r" +│ 00:00 bob │ hi", line_with(terminal.lines, "00:00 bob"))
-    await terminal.until_shows("* bob>␣ left")
+    await terminal.until_shows("* bob> left")
     for obeyed in ("\x1b[2J", "\x07", "\x9b", "\u202e", "\u2028"):
         assert obeyed.encode() not in terminal.written
 
