@@ -75,6 +75,13 @@ class HttpConnection(web.RequestHandler):
         self._head_timer: TimerHandle | None = None
         self._request: web.BaseRequest | None = None
 
+    async def start(self) -> None:
+        """Answer requests until there are no more; ``CONNECT`` without an address is one that aiohttp can't make."""
+        try:
+            await super().start()
+        except AttributeError as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request", shown(str(error)))
+
     def data_received(self, data: bytes) -> None:
         """Take in what came, and hold it against what the head of a request may be."""
         before = self._request_count
@@ -104,6 +111,9 @@ class HttpConnection(web.RequestHandler):
         """Answer what is no request, or where something went wrong."""
         if isinstance(exc, HttpProcessingError):
             self._refuse(*_say_what_is_wrong(exc), shown(str(exc)))
+            raise ConnectionError("it is answered, and no more is read")
+        if isinstance(exc, UnicodeEncodeError):  # aiohttp repeats what it refuses, and can't where that is no text
+            self._refuse(HTTPStatus.BAD_REQUEST, "a header is no UTF-8", shown(str(exc)))
             raise ConnectionError("it is answered, and no more is read")
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
             raise ConnectionError("there can be no other answer") from exc

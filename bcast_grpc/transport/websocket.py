@@ -53,6 +53,7 @@ class WebSocketDoor:
 
         Raises:
             HTTPException: it is no WebSocket.
+            ConnectionResetError: it left before it was let in.
         """
         socket = web.WebSocketResponse(
             heartbeat=self._keepalive_s,
@@ -78,6 +79,8 @@ class WebSocketDoor:
         finally:
             if socket.prepared and request.transport:
                 request.transport.abort()  # what it did not read until now, it never will
+        if not socket.prepared:
+            raise ConnectionResetError("it left before it was let in")
         return socket
 
     async def _serve(self, request: web.Request, socket: web.WebSocketResponse, connection: _Connection) -> None:

@@ -93,6 +93,7 @@ REFUSED = {
     "a way up": (404, request(b"GET /..%2f..%2fsettings.py HTTP/1.1")),
     "a path that looks like a host": (404, request(b"GET //[ HTTP/1.1")),
     "a tunnel": (404, request(b"CONNECT a:443 HTTP/1.1")),
+    "a tunnel to nowhere": (400, b"CONNECT \r\na:443 HTTP/1.1\r\nHost: a\r\n\r\n"),
     "PUT": (405, request(b"PUT / HTTP/1.1", b"Content-Length: 3\r\n") + b"abc"),
     "POST": (405, request(b"POST / HTTP/1.1", b"Content-Length: 0\r\n")),
     "POST to the WebSocket": (405, request(b"POST /ws HTTP/1.1", HANDSHAKE)),
@@ -107,6 +108,7 @@ REFUSED = {
     "a negative length": (400, request(b"POST / HTTP/1.1", b"Content-Length: -3\r\n")),
     "an unknown method": (400, request(b"BREW / HTTP/1.1")),
     "an unknown expectation": (417, request(headers=b"Expect: nonsense\r\n")),
+    "an expectation that is no UTF-8": (400, request(headers=b"Expect: \xff\r\n")),
     "HTTP/2 in the first line": (505, request(b"GET / HTTP/2.0")),
     "HTTP/2": (505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"),
     "TLS": (400, bytes.fromhex("1603010200010001fc0303")),
@@ -248,6 +250,17 @@ async def test_who_pings_and_vanishes(doors: LocalDoor) -> None:
             getattr(ana.socket.transport, end)()
             await bob.hear_until(f"ana{count}{end} left")
     await eventually(lambda: doors.server.hub.clients == 1)
+
+
+async def test_who_vanishes_in_the_handshake(doors: LocalDoor) -> None:
+    """It was never in, and that is no fault: the fixture finds no error in the log."""
+    for query in (b"", b"?name=%zz", b"?name=ana"):
+        for _ in range(20):
+            _, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
+            writer.write(request(b"GET /ws" + query + b" HTTP/1.1", HANDSHAKE))
+            writer.transport.abort()
+    assert (await answer_to(doors, request(b"GET /healthz HTTP/1.1"))).status == 200
+    await eventually(lambda: not doors.server.hub.clients)
 
 
 @pytest.mark.parametrize(
