@@ -146,6 +146,12 @@ MessageBytes = Annotated[
     _Number,
     Kind(f"a whole number of bytes from 1 to {_MAX_MESSAGE_BYTES} (4 MiB of a gRPC request less 64 KiB)", "BYTES"),
 ]
+OptionalBytes = Annotated[
+    int | None,
+    Field(ge=1),
+    _Number,
+    Kind("a whole number of bytes, at least 1, or off (half of what there is)", "BYTES"),
+]
 Grace = Annotated[
     float, Field(ge=0, le=_MAX_TIME_S, allow_inf_nan=False), _Number, Kind(f"0 or more {_TIME}", "SECONDS")
 ]
@@ -196,6 +202,11 @@ class Settings(BaseModel):
     history_bytes: AmountOfBytes = Field(8388608, description="bytes of messages kept for each room")
     history_age_s: Grace = Field(3600, description="how long messages are kept")
     dedup_s: Grace = Field(120, description="how long an id is remembered, so that a retry is not sent again")
+    max_memory: OptionalBytes = Field(
+        None,
+        description="bytes that histories, ids, queues and what waits for the store may take;"
+        " off: half of what the machine or the cgroup has",
+    )
     progress_s: Interval = Field(30, description="interval of PROGRESS events")
     store: Store = Field("memory:", description="where messages are kept: memory:, or sqlite:PATH")
     rate: Rate = Field(None, description="messages a second for one client")

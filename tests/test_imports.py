@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "v1": set(),
     "broker": {"errors", "events"},
     "wire": {"errors", "events", "v1"},
-    "core": {"errors", "events", "broker.base", "broker.history"},
+    "core": {"errors", "events", "broker.base", "broker.budget", "broker.history"},
     "transport": {"errors", "events", "origins", "core", "wire"},
     "server": {"__init__", "errors", "events", "settings", "broker", "core", "wire", "transport", "v1"},
     "client": {"__init__", "errors", "events", "wire", "v1"},

@@ -64,5 +64,8 @@ class Broker(Protocol):
     def expire(self) -> None:
         """Let go of what is too old. To be called now and then."""
 
+    def relieve(self) -> None:
+        """Drop histories from memory where the retention's budget is short. To be called often."""
+
     def close(self) -> None:
         """Let go of what is held. What was published before is stored first, where there is a store."""

@@ -1,33 +1,40 @@
-"""The messages of a room's order that are still kept, and the ids that are still remembered."""
+"""The messages of a room's order that are still kept."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from bcast_grpc.events import Event, Place, wire_bytes
+from bcast_grpc.broker.budget import Budget
+from bcast_grpc.events import Event, wire_bytes
+
+MESSAGE_BYTES = 512
+"""What a kept message takes beside its text and data, where each has another author."""
+
+ROOM_BYTES = 1024
+"""What a room's order takes with nothing in it."""
 
 _NS = 1_000_000_000
-_MAX_IDS = 100_000
 _COMPACT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much is kept of each room's order.
+    """How much is kept of each room's order, and of all together.
 
     Attributes:
         messages: at the most.
         bytes: text, data and what comes along with them.
         age_s: of the oldest message.
         dedup_s: how long an ``id`` is remembered.
+        budget: what all rooms share.
     """
 
     messages: int = 1000
     bytes: int = 8 * 1024 * 1024
     age_s: float = 3600.0
     dedup_s: float = 120.0
+    budget: Budget = field(default_factory=Budget)
 
 
 class History:
@@ -37,18 +44,26 @@ class History:
 
     Attributes:
         head: the place of the last message that was added, kept or not.
+        held: how many bytes of memory the messages take, about.
     """
 
-    __slots__ = ("_arrivals", "_bytes", "_events", "_gone", "_retention", "_sizes", "head")
+    __slots__ = ("_arrivals", "_budget", "_bytes", "_events", "_gone", "_retention", "_sizes", "head", "held")
 
     def __init__(self, retention: Retention, head: int = 0) -> None:
         self.head = head
+        self.held = 0
+        self._budget = retention.budget
+        self._budget.rooms += ROOM_BYTES
         self._retention = retention
         self._events: list[Event] = []
         self._sizes: list[int] = []
         self._arrivals: list[int] = []
         self._gone = 0  # how many of the first in the lists are kept no longer
         self._bytes = 0
+
+    def __del__(self) -> None:  # whoever lets go of a history need not know that it was counted
+        self._budget.rooms -= ROOM_BYTES
+        self._budget.histories -= self.held
 
     def __len__(self) -> int:
         return len(self._events) - self._gone
@@ -72,6 +87,7 @@ class History:
         self._sizes += sizes
         self._arrivals += [now_ns] * len(events)
         self._bytes += sum(sizes)
+        self._hold(sum(map(_held_bytes, events)))
         self.head += len(events)
         retention = self._retention
         while len(self) > retention.messages or self._bytes > retention.bytes:
@@ -104,9 +120,27 @@ class History:
             self._drop()
         self._compact()
 
+    def shrink(self, held: int) -> None:
+        """Drop the oldest messages, until the others take at most ``held`` bytes of memory."""
+        while self.held > held and len(self):
+            self._drop()
+        self._compact()
+
+    def release(self) -> None:
+        """Let go of all messages, which are in a store as well: ``first`` stays, and so does what the store holds."""
+        self.head = self.first - 1
+        self._events, self._sizes, self._arrivals = [], [], []
+        self._gone = self._bytes = 0
+        self._hold(-self.held)
+
     def _drop(self) -> None:
         self._bytes -= self._sizes[self._gone]
+        self._hold(-_held_bytes(self._events[self._gone]))
         self._gone += 1
+
+    def _hold(self, more: int) -> None:
+        self.held += more
+        self._budget.histories += more
 
     def _compact(self) -> None:
         if self._gone == len(self._events) or (self._gone >= _COMPACT and 4 * self._gone >= len(self._events)):
@@ -116,36 +150,7 @@ class History:
             self._gone = 0
 
 
-class Ids:
-    """The ids that authors gave their messages, and the places of those: for a while, and not more than so many."""
-
-    __slots__ = ("_known", "_window_ns")
-
-    def __init__(self, retention: Retention) -> None:
-        self._window_ns = round(retention.dedup_s * _NS)
-        self._known: OrderedDict[tuple[str, str], tuple[Place, int]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def find(self, key: str, id_: str, now_ns: int) -> Place | None:
-        """Return the place of an author's message with this id, if it is remembered at ``now_ns``, a steady time."""
-        place, arrival_ns = self._known.get((key, id_), (None, 0))
-        return place if arrival_ns > now_ns - self._window_ns else None
-
-    def add(self, key: str, id_: str, place: Place, now_ns: int) -> None:
-        """Remember an id from ``now_ns`` on, a steady time."""
-        self._known[key, id_] = place, now_ns
-        self._known.move_to_end((key, id_))
-        if len(self._known) > _MAX_IDS:
-            self._known.popitem(last=False)
-
-    def forget(self, key: str, id_: str) -> None:
-        """Forget an id whose message got no place after all."""
-        self._known.pop((key, id_), None)
-
-    def expire(self, now_ns: int) -> None:
-        """Forget what is too old by the steady clock."""
-        oldest_ns = now_ns - self._window_ns
-        while self._known and next(iter(self._known.values()))[1] <= oldest_ns:
-            self._known.popitem(last=False)
+def _held_bytes(event: Event) -> int:
+    """Return about what a message takes in memory; not less, in whatever script it is written."""
+    text = event.message
+    return MESSAGE_BYTES + len(event.data) + (len(text) if text.isascii() else 4 * len(text))

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bcast_grpc.broker.clock import Clock
-from bcast_grpc.broker.history import History, Ids, Retention
+from bcast_grpc.broker.history import History, Retention
+from bcast_grpc.broker.ids import Ids
+from bcast_grpc.errors import RequestError
 from bcast_grpc.events import Entry, Event, Kind, Place
 
 if TYPE_CHECKING:
@@ -22,24 +24,28 @@ class Placed(NamedTuple):
         asked: all of them, in the order of publishing.
         entries: those that are new.
         events: the same with their places, in the same order.
-        again: those that an author sent before: how many new ones come before it, the entry, and the place that it has.
+        others: those that are not new, or not taken: how many new ones come before it, the entry, and the place that it
+            has, or why it has none.
         now_ns: when they arrived, by the steady clock.
     """
 
     asked: Sequence[Entry]
     entries: Sequence[Entry]
     events: Sequence[Event]
-    again: Sequence[tuple[int, Entry, Place]]
+    others: Sequence[tuple[int, Entry, Place | RequestError]]
     now_ns: int
 
     def tell(self, receiver: Receiver) -> None:
         """Tell the room, in the order of publishing."""
         told = 0
-        for before, entry, place in self.again:
+        for before, entry, place in self.others:
             if before > told:
                 receiver.accepted(self.entries[told:before], self.events[told:before])
                 told = before
-            receiver.repeated(entry, place)
+            if isinstance(place, Place):
+                receiver.repeated(entry, place)
+            else:
+                receiver.refused([entry], place)
         if told < len(self.entries):
             receiver.accepted(self.entries[told:], self.events[told:])
 
@@ -73,21 +79,26 @@ class Order:
         now_ns, wall_ns = clock.now_ns(), clock.wall_ns()
         fresh: list[Entry] = []
         events: list[Event] = []
-        again: list[tuple[int, Entry, Place]] = []
+        others: list[tuple[int, Entry, Place | RequestError]] = []
         seq = self.given
         for entry in entries:
             author, message, data, id_, _ = entry
             if id_:
-                known = self.ids.find(author.key, id_, now_ns)
+                known = self._recall(author.key, id_, Place(seq + 1, wall_ns), now_ns)
                 if known:
-                    again.append((len(fresh), entry, known))
+                    others.append((len(fresh), entry, known))
                     continue
-                self.ids.add(author.key, id_, Place(seq + 1, wall_ns), now_ns)
             seq += 1
             fresh.append(entry)
             events.append(Event(Kind.MESSAGE, message, author, seq, wall_ns, data))
         self.given = seq
-        return Placed(entries, fresh, events, again, now_ns)
+        return Placed(entries, fresh, events, others, now_ns)
+
+    def _recall(self, key: str, id_: str, place: Place, now_ns: int) -> Place | RequestError | None:
+        try:
+            return self.ids.recall(key, id_, place, now_ns)
+        except RequestError as error:
+            return error
 
     def take_back(self, entries: Sequence[Entry]) -> None:
         """Undo ``place`` for all entries that were not accepted, the last ones of the order."""
@@ -100,6 +111,11 @@ class Order:
         """Drop what is too old by the steady clock."""
         self.history.expire(now_ns)
         self.ids.expire(now_ns)
+
+    def release(self) -> None:
+        """Let go of all that is kept, as this order will be read from a store when it is needed again."""
+        self.history.release()
+        self.ids.clear()
 
     @property
     def empty(self) -> bool:

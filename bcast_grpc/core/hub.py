@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 
 from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core import notices
 from bcast_grpc.core.clock import Scheduler
+from bcast_grpc.core.held import distinct_bytes
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.rate import RateLimits
 from bcast_grpc.core.room import Room
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Author, Event, Position
+
+logger = logging.getLogger(__name__)
 
 _FULL_RETRY_AFTER_S = 5.0
 
@@ -27,10 +32,12 @@ class Hub:
         limits: the bounds that are kept here and in the sessions.
         rates: how often each client may send; None: as often as it likes.
         why_full: says why so many clients are enough, though they are fewer than ``max_clients``; nothing if not.
+        budget: what the process may hold, of the queues and of the broker's part.
     """
 
-    def __init__(self, broker: Broker, scheduler: Scheduler, limits: Limits) -> None:
+    def __init__(self, broker: Broker, scheduler: Scheduler, limits: Limits, budget: Budget | None = None) -> None:
         self.limits = limits
+        self.budget = budget or Budget()
         self.rates = RateLimits(limits.rate, limits.burst, scheduler.time) if limits.rate else None
         self.why_full: Callable[[int], str] = lambda _: ""
         self._broker = broker
@@ -39,6 +46,7 @@ class Hub:
         self._rooms: dict[str, Room] = {}
         self._clients = 0
         self._closed = ""
+        self._full = False
         self._when_empty: Callable[[], None] | None = None
 
     @property
@@ -72,16 +80,13 @@ class Hub:
         with self._lock:
             room = self._room(room_name)
             replaced = room.replaced_by(member)
-            if not replaced and self._clients >= self.limits.max_clients:
-                self._free(room)
-                raise CallError(
-                    ErrorCode.SERVER_FULL,
-                    f"{self._clients} clients are connected, as many as this server takes; try again later",
-                    retry_after_s=_FULL_RETRY_AFTER_S,
-                )
-            if not replaced and (reason := self.why_full(self._clients)):
-                self._free(room)
-                raise CallError(ErrorCode.SERVER_FULL, reason, retry_after_s=_FULL_RETRY_AFTER_S)
+            if not replaced:
+                try:
+                    self._check_clients()
+                    self._check_memory()
+                except CallError:
+                    self._free(room)
+                    raise
             if replaced:
                 room.remove(replaced)
                 replaced.outbox.close(
@@ -119,7 +124,7 @@ class Hub:
         """Let an author that holds no stream publish; its answers go to ``answer``, until ``detach``.
 
         Raises:
-            CallError: ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
         """
         with self._lock:
             room = self._room(room_name)
@@ -131,6 +136,26 @@ class Hub:
         with self._lock:
             room.detach(author)
             self._free(room)
+
+    def time(self) -> float:
+        """Return seconds on a clock that never goes back."""
+        return self._scheduler.time()
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        """Call back from the loop after ``delay_s``."""
+        self._scheduler.call_later(delay_s, callback)
+
+    def relieve(self) -> None:
+        """Count what is queued, and have histories dropped where memory is short. To be called often, from the loop."""
+        with self._lock:
+            outboxes = [member.outbox for room in self._rooms.values() for member in room.members.values()]
+            replays = sum(room.replay_bytes for room in self._rooms.values())
+            self.budget.queues = replays + sum(outbox.queued_bytes + outbox.writing_bytes for outbox in outboxes)
+            if self.budget.excess > 0:  # that was the most it can be
+                self.budget.queues = replays + distinct_bytes(outboxes)
+            self._broker.relieve()
+            if not self.budget.full:
+                self._full = False
 
     def expire(self) -> None:
         """Let go of what is kept for longer than it is to be. To be called now and then."""
@@ -174,8 +199,32 @@ class Hub:
             raise CallError(ErrorCode.SHUTTING_DOWN, self._closed)
         room = self._rooms.get(name)
         if room is None:
+            self._check_memory()
             room = self._rooms[name] = Room(name, self._broker, self._scheduler, self.limits, self._lock)
         return room
+
+    def _check_clients(self) -> None:
+        if self._clients >= self.limits.max_clients:
+            raise CallError(
+                ErrorCode.SERVER_FULL,
+                f"{self._clients} clients are connected, as many as this server takes; try again later",
+                retry_after_s=_FULL_RETRY_AFTER_S,
+            )
+        if reason := self.why_full(self._clients):
+            raise CallError(ErrorCode.SERVER_FULL, reason, retry_after_s=_FULL_RETRY_AFTER_S)
+
+    def _check_memory(self) -> None:
+        """Refuse a newcomer where memory is short, though all histories were dropped."""
+        if not self.budget.full:
+            return
+        if not self._full:
+            self._full = True
+            logger.warning("memory is full, so nobody is let in: %s", self.budget)
+        raise CallError(
+            ErrorCode.SERVER_FULL,
+            f"the server's memory is full ({self.budget}); try again later",
+            retry_after_s=_FULL_RETRY_AFTER_S,
+        )
 
     def _free(self, room: Room) -> None:
         if room.empty and self._rooms.get(room.name) is room:

@@ -30,6 +30,7 @@ class Outbox:
         dropping: whether messages have been dropped since the queue was last empty.
         idle: whether the writer found the queue empty and waits to be woken.
         error: why the client's call is to end, once closed; None for a good end.
+        writing_bytes: the size of the frame that was taken last, until the next one is.
         discarded: whether what was queued has been dropped, so that there is no use in waiting for a write.
     """
 
@@ -39,6 +40,7 @@ class Outbox:
         self.max_bytes = max_bytes
         self.idle = False
         self.error: CallError | None = None
+        self.writing_bytes = 0
         self.discarded = False
         self.wake = wake
         self.seq = 0
@@ -59,6 +61,11 @@ class Outbox:
     def queued_bytes(self) -> int:
         """How many bytes are queued."""
         return self._bytes
+
+    @property
+    def frames(self) -> Sequence[Frame]:
+        """What is queued; to be looked at with the hub's lock held, in the thread of its loop."""
+        return self._frames
 
     @property
     def closed(self) -> bool:
@@ -114,6 +121,7 @@ class Outbox:
         next ``offer`` or ``close``.
         """
         with self._lock:
+            self.writing_bytes = 0
             if not self._frames:
                 if self._dropped_seq:
                     return self._tell_dropped()
@@ -137,6 +145,7 @@ class Outbox:
                 self._passed(last_seq)
             self._messages -= count
             self._bytes -= size
+            self.writing_bytes = size
         return b"".join(parts) if len(parts) > 1 else data
 
     def _passed(self, last_seq: int) -> None:

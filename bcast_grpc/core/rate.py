@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from operator import itemgetter
+
+_MAX_KEYS = 131_072
 
 
 class RateLimits:
     """A token bucket for each client: ``burst`` messages at once, refilled with ``rate`` a second.
 
-    A bucket that is full again is as good as none, so those are forgotten when there are many.
+    A bucket that is full again is as good as none, so those are forgotten when there are many. Where there are too many
+    that are not full, those are forgotten of which least is missing.
 
     Args:
         time: returns seconds on a clock that never goes back.
@@ -40,4 +44,6 @@ class RateLimits:
 
     def _prune(self, full: float) -> None:
         self._empty_at = {key: empty_at for key, empty_at in self._empty_at.items() if empty_at > full}
-        self._prune_at = max(1024, 2 * len(self._empty_at))
+        if len(self._empty_at) > _MAX_KEYS // 2:
+            self._empty_at = dict(sorted(self._empty_at.items(), key=itemgetter(1))[-_MAX_KEYS // 2 :])
+        self._prune_at = min(max(1024, 2 * len(self._empty_at)), _MAX_KEYS)

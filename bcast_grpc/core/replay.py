@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bcast_grpc.broker.history import History
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
-from bcast_grpc.events import Author, GapReason
+from bcast_grpc.events import Author, Event, GapReason, wire_bytes
 
 _MESSAGES = 256
 _BYTES = 256 * 1024
-_BATCHES = 64
+_KEPT_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -27,17 +28,27 @@ class Replay:
     cursor: int
     frames: deque[Frame] = field(default_factory=deque)
 
+    @property
+    def frames_bytes(self) -> int:
+        """How much ``frames`` are."""
+        return sum(len(data) for data, _, _ in self.frames)
+
     def take(self) -> bytes | None:
         """Take the next frame to write, if there is one."""
         return self.frames.popleft()[0] if self.frames else None
 
 
 class Replays:
-    """Reads a room's history for all who are fed from it, in pieces that are encoded once for all of them."""
+    """Reads a room's history for all who are fed from it, in pieces that are encoded once for all of them.
+
+    Attributes:
+        bytes: about how much the pieces are that are kept for the next client, in one wire format.
+    """
 
     def __init__(self, history: History) -> None:
+        self.bytes = 0
         self._history = history
-        self._batches: OrderedDict[tuple[int, int], Batch] = OrderedDict()
+        self._batches: OrderedDict[tuple[int, int], tuple[Batch, int]] = OrderedDict()
 
     def read(self, replay: Replay, upto: int, codec: Codec, author: Author, *, echo: bool) -> None:
         """Read the next piece for a client, at most up to the place ``upto``, or what it cannot have any more."""
@@ -51,15 +62,24 @@ class Replays:
         count = min(_MESSAGES - replay.cursor % _MESSAGES, upto - replay.cursor)
         events = self._history.after(replay.cursor, count, _BYTES)
         place = events[0].seq, events[-1].seq
-        batch = self._batches.get(place)
-        if batch is None:
-            batch = self._batches[place] = Batch(Run.of_messages(events))
-            if len(self._batches) > _BATCHES:
-                self._batches.popitem(last=False)
+        batch = self._batch(place, events)
         replay.cursor = place[1]
         own_key = author.key if author.key in batch.keys else None
         replay.frames.extend(batch.frames(codec, View(own_key=own_key, own_messages=echo and own_key is not None)))
 
+    def _batch(self, place: tuple[int, int], events: Sequence[Event]) -> Batch:
+        if place in self._batches:
+            return self._batches[place][0]
+        batch = Batch(Run.of_messages(events))
+        size = sum(map(wire_bytes, events))
+        self._batches[place] = batch, size
+        self.bytes += size
+        while self.bytes > _KEPT_BYTES and len(self._batches) > 1:
+            _, (_, size) = self._batches.popitem(last=False)
+            self.bytes -= size
+        return batch
+
     def forget(self) -> None:
         """Let go of what is kept for the next client: nobody is being fed."""
         self._batches.clear()
+        self.bytes = 0

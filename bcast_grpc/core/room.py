@@ -82,6 +82,11 @@ class Room:
         return Position(self._order.epoch, self._order.history.head)
 
     @property
+    def replay_bytes(self) -> int:
+        """About how much is held for those who are fed from the history, in one wire format."""
+        return self._replays.bytes + sum(member.replay.frames_bytes for member in self._fed if member.replay)
+
+    @property
     def empty(self) -> bool:
         """Whether nobody needs this room any more."""
         return not self.members and not self._answerers

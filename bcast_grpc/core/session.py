@@ -9,6 +9,7 @@ from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.intake import Intake
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.names import check_name, shortened
 from bcast_grpc.core.outbox import Outbox
@@ -34,7 +35,18 @@ class Session:
         CallError: it cannot be let in: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
     """
 
-    __slots__ = ("_answers", "_asking", "_entries", "_hub", "_leaving", "_member", "_room", "_slice", "outbox")
+    __slots__ = (
+        "_answers",
+        "_asking",
+        "_entries",
+        "_hub",
+        "_intake",
+        "_leaving",
+        "_member",
+        "_room",
+        "_slice",
+        "outbox",
+    )
 
     def __init__(self, hub: Hub, hello: Hello, codec: Codec, *, wake: Callable[[], None], reader: bool = False) -> None:
         limits = hub.limits
@@ -47,6 +59,7 @@ class Session:
         self._entries: list[Entry] = []
         self._answers: list[Event] = []
         self._room = hub.join(hello.room, self._member, hello.after, hello.history)
+        self._intake = Intake(hub, self._room)
 
     @property
     def id(self) -> str:
@@ -60,8 +73,8 @@ class Session:
 
     @property
     def congested(self) -> bool:
-        """Whether the next slice of requests should wait for the room's next flush."""
-        return self._room.congested
+        """Whether the next slice of requests should wait for the room's next flush, or until ids are forgotten."""
+        return self._intake.congested
 
     @property
     def backlogged(self) -> bool:
@@ -72,8 +85,8 @@ class Session:
         return self._asking and not self.outbox.closed and self._member.backlogged
 
     def when_flushed(self, callback: Callable[[], None]) -> None:
-        """Call back once, from the scheduler's loop, after the room's next flush."""
-        self._room.when_flushed(callback)
+        """Call back once, from the scheduler's loop, when it is to be looked again whether this is congested."""
+        self._intake.when_clear(callback)
 
     def handle(self, requests: Sequence[Request], start: int = 0) -> int:
         """Carry out a slice of ``requests`` from ``start`` on, without waiting.
@@ -148,6 +161,8 @@ class Session:
         if not self._entries:
             return
         entries, self._entries = self._entries, []
+        if any(entry.id for entry in entries):
+            self._intake.hold()
         try:
             self._room.publish(entries)
         except BcastError as error:
@@ -196,7 +211,10 @@ class Publisher:
         self._hub = hub
         self._author = _author(hello)
         self._rate_key = self._author.key if hello.client else peer
-        self._room = hub.attach(hello.room, self._author, lambda events: answer(events[0]))
+        self._retries = bool(hello.client)
+        self._id = ""
+        self._room = hub.attach(hello.room, self._author, lambda events: answer(events[0]._replace(id=self._id)))
+        self._intake = Intake(hub, self._room)
 
     @property
     def id(self) -> str:
@@ -208,6 +226,20 @@ class Publisher:
         """The name of the room's order."""
         return self._room.head.epoch
 
+    def hold(self, request: Request) -> None:
+        """Have the message wait where next to no more ids can be remembered."""
+        if request.id and self._retries:
+            self._intake.hold()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the message should wait, as those of a stream do."""
+        return self._intake.congested
+
+    def when_clear(self, callback: Callable[[], None]) -> None:
+        """Call back once, from the scheduler's loop, when it is to be looked again whether this is congested."""
+        self._intake.when_clear(callback)
+
     def publish(self, request: Request) -> None:
         """Send one message.
 
@@ -215,7 +247,9 @@ class Publisher:
             BcastError: the message is not accepted.
         """
         entry = _entry(self._hub, self._author, request, self._rate_key)
-        self._room.publish([entry._replace(asks=True)])
+        self._id = entry.id
+        # Without a stable id of the client's own nobody can send the same again, so there is nothing to remember.
+        self._room.publish([entry._replace(asks=True, id=entry.id if self._retries else "")])
 
     def close(self) -> None:
         """Let go of the room. To be called whatever happened."""

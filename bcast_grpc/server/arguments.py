@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from bcast_grpc import __version__
+from bcast_grpc.server.machine import default_max_memory
 from bcast_grpc.settings import PREFIX, Kind, Settings, SettingsError, explain_unknown, say_what_fits, show
 
 _CONFIG = "BCAST_CONFIG"
@@ -91,7 +92,12 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
 
 def format_config(loaded: Loaded) -> str:
     """Show what is in force as TOML that ``--config`` reads back, each line with its origin; secrets are hidden."""
-    return "".join(f"{name} = {_as_toml(value)}  # {loaded.origins[name]}\n" for name, value in loaded.settings)
+    origins = dict(loaded.origins)
+    settings = loaded.settings
+    if settings.max_memory is None:
+        settings = settings.model_copy(update={"max_memory": default_max_memory()})
+        origins["max_memory"] += ", half of what the machine or the cgroup has"
+    return "".join(f"{name} = {_as_toml(value)}  # {origins[name]}\n" for name, value in settings)
 
 
 def _make_parser() -> tuple[ArgumentParser, CliSettingsSource[ArgumentParser]]:

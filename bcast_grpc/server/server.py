@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.budget import Budget
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.sqlite import SqliteBroker
@@ -21,6 +22,7 @@ from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.server.address import CannotStart, is_loopback, join_host_port, listen
 from bcast_grpc.server.descriptors import Descriptors
+from bcast_grpc.server.machine import default_max_memory
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.connections import Connections, port_of
 from bcast_grpc.transport.grpc import SERVICE, ChatService
@@ -36,6 +38,7 @@ _CLIENTS_BACK_PER_S = 1000
 _LAST_WORDS_S = 0.5
 _EXPIRE_S = 5.0
 _SWEEP_S = 0.05
+_RELIEVE_S = 1.0
 
 _NO_BOUND = 2**31 - 1
 _HANDSHAKE_MS = 10_000
@@ -67,8 +70,9 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._scheduler = LoopScheduler()
-        self._broker = _broker(settings)
-        self.hub = Hub(self._broker, self._scheduler, _limits(settings))
+        budget = Budget(settings.max_memory or default_max_memory())
+        self._broker = _broker(settings, budget)
+        self.hub = Hub(self._broker, self._scheduler, _limits(settings), budget)
         self._descriptors = Descriptors()
         self.hub.why_full = self._descriptors.why_full
         self._connections = Connections(lambda: self._descriptors.crowded)
@@ -111,6 +115,7 @@ class Server:
             asyncio.create_task(_repeat(settings.progress_s, self.hub.report_progress)),
             asyncio.create_task(_repeat(_EXPIRE_S, self.hub.expire)),
             asyncio.create_task(_repeat(_SWEEP_S, self._hang_up_idle)),
+            asyncio.create_task(_repeat(_RELIEVE_S, self.hub.relieve)),
         ]
         self._descriptors.warn(settings.max_clients)
         if not is_loopback(settings.host):
@@ -233,8 +238,8 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _broker(settings: Settings) -> Broker:
-    retention = _retention(settings)
+def _broker(settings: Settings, budget: Budget) -> Broker:
+    retention = _retention(settings, budget)
     if settings.store == "memory:":
         return MemoryBroker(retention)
     try:
@@ -243,12 +248,13 @@ def _broker(settings: Settings) -> Broker:
         raise CannotStart(str(error)) from None
 
 
-def _retention(settings: Settings) -> Retention:
+def _retention(settings: Settings, budget: Budget) -> Retention:
     return Retention(
         messages=settings.history_messages,
         bytes=settings.history_bytes,
         age_s=settings.history_age_s,
         dedup_s=settings.dedup_s,
+        budget=budget,
     )
 
 

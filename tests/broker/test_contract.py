@@ -17,12 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.budget import Budget
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
+from bcast_grpc.broker.ids import ID_BYTES
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.order import Order
 from bcast_grpc.broker.sqlite import SqliteBroker
-from bcast_grpc.errors import BcastError
+from bcast_grpc.errors import BcastError, ErrorCode
 from bcast_grpc.events import Author, Entry, Event, Place
 
 
@@ -428,6 +430,26 @@ def test_ids_are_remembered_when_all_have_left(broker: Broker) -> None:
     wait(broker)
     assert [(event.seq, event.message) for event in room.events] == [(2, "ana: b")]
     assert [place.seq for _, place in room.repeated_entries] == [1]
+
+
+def test_ids_that_cannot_be_remembered_are_refused(kind: BrokerKind, tmp_path: Path, clock: ManualClock) -> None:
+    """Known ones are found, and messages without an id go on; when the oldest are forgotten there is room again."""
+    budget = Budget(4 * ID_BYTES * 3)
+    with opened(kind, tmp_path, clock, Retention(bytes=0, dedup_s=10, budget=budget)) as reopen:
+        room, broker = Room(), reopen()
+        broker.open("lobby", room)
+        broker.publish("lobby", entries("a", "b", "c"))
+        clock.pass_s(4)
+        broker.publish("lobby", [*entries("d", "a"), Entry(Author("session", "", "key"), "x"), *entries("e")])
+        wait(broker)
+        assert [event.seq for event in room.events] == [1, 2, 3, 4]
+        assert [(entry.id, place.seq) for entry, place in room.repeated_entries] == [("id a", 1)]
+        assert [entry.id for entry, _ in room.refused_entries] == ["id d", "id e"]
+        assert {(error.code, error.retry_after_s) for _, error in room.refused_entries} == {(ErrorCode.RATE_LIMITED, 6)}
+        clock.pass_s(6)
+        broker.publish("lobby", entries("d"))
+        wait(broker)
+        assert [event.message for event in room.events[4:]] == ["ana: d"]
 
 
 # --- a clock that is set

@@ -119,6 +119,10 @@ class FailingBroker:
         """Expire."""
         self._broker.expire()
 
+    def relieve(self) -> None:
+        """Relieve."""
+        self._broker.relieve()
+
     def forget(self, room: str) -> None:
         """Forget."""
         self._broker.forget(room)

@@ -330,3 +330,21 @@ async def test_answers_come_in_the_order_of_the_requests(serve: Serve, tmp_path:
         await peer.send(*({"operacion": what, "msg": text, "id": id_} for what, text, id_ in texts))
         heard = [(await peer.hear())["id"] for _ in texts]
     assert heard == [id_ for _, _, id_ in texts]
+
+
+async def test_ids_that_do_not_fit_are_refused_and_none_is_forgotten(serve: Serve) -> None:
+    """In a small memory: what was accepted stays known for ``dedup-s``, and the rest is told when to come again."""
+    door = await serve(max_memory=1_000_000, history_messages=10)
+    ana, bob = await door.connect("ana"), await door.connect("bob")
+    batch = [pb.ConnectRequest(msg="x", id=str(number)) for number in range(2000)]
+    await ana.send(pb.ConnectRequest(batch=batch))
+    answers = [await ana.hear() for _ in batch]
+    assert [answer.id for answer in answers] == [request.id for request in batch]
+    refused = [answer for answer in answers if answer.kind == pb.EVENT_KIND_ERROR]
+    assert 100 < len(refused) < 1000
+    assert {(answer.error.code, answer.error.retryable) for answer in refused} == {(pb.ERROR_CODE_RATE_LIMITED, True)}
+    assert all(0 < answer.error.retry_after.seconds <= 120 for answer in refused)
+    await ana.say("x", id="0")
+    assert (await ana.hear()).ack.duplicate
+    await ana.say("without an id")
+    assert len(await bob.hear_until("ana: without an id")) == 2000 - len(refused)

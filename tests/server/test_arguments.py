@@ -17,6 +17,7 @@ from pydantic import SecretStr, ValidationError
 from bcast_grpc import __version__
 from bcast_grpc.errors import BcastError
 from bcast_grpc.server.arguments import Loaded, format_config, load
+from bcast_grpc.server.machine import default_max_memory
 from bcast_grpc.settings import Kind, Settings, SettingsError
 
 NAMES = list(Settings.model_fields)
@@ -174,6 +175,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "history_bytes": 8388608,
         "history_age_s": 3600.0,
         "dedup_s": 120.0,
+        "max_memory": None,
         "progress_s": 30,
         "store": "memory:",
         "rate": None,
@@ -514,7 +516,8 @@ def test_what_is_printed_can_be_read_back(
     path = tmp_path_factory.getbasetemp() / "printed.toml"
     path.write_text(format_config(Loaded(settings, dict.fromkeys(NAMES, "default"))))
     again = load(["--config", str(path)], {})
-    assert again.settings == settings
+    shown = {} if settings.max_memory else {"max_memory": default_max_memory()}
+    assert again.settings == settings.model_copy(update=shown)
     assert set(again.origins.values()) == {f"file {path}"}
 
 
@@ -532,6 +535,8 @@ def test_print_config_says_where_each_value_came_from(sources: Sources) -> None:
     assert "port = 0  # flag --port" in lines
     assert 'log_level = "debug"  # environment BCAST_LOG_LEVEL' in lines
     assert f"rate = 2.5  # file {sources.path}" in lines
+    half = f"max_memory = {default_max_memory()}  # default, half of what the machine or the cgroup has"
+    assert half in lines
     assert 'rate = "off"  # default' in format_config(load([], {})).splitlines()
 
 

@@ -13,6 +13,7 @@ from bcast_grpc.broker.base import Receiver
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.order import Order
+from bcast_grpc.broker.relief import Relief
 from bcast_grpc.broker.sqlite import tables
 from bcast_grpc.broker.sqlite.caretaker import Caretaker
 from bcast_grpc.broker.sqlite.faults import unavailable
@@ -45,8 +46,9 @@ class SqliteBroker:
         self._left: OrderedDict[str, StoredRoom] = OrderedDict()
         self._file = StoreFile(Path(path), self._clock)
         self._trimmer = Trimmer(self._file, self._retention)
-        self._writer = Writer(self._file, self._trimmer)
+        self._writer = Writer(self._file, self._trimmer, self._retention.budget)
         self._caretaker = Caretaker(self._file, self._writer.add)
+        self._relief = Relief(self._retention.budget)
 
     @property
     def congested(self) -> bool:
@@ -78,6 +80,8 @@ class SqliteBroker:
         placed = known.order.place(entries, self._clock)
         size = sum(len(entry.message) + len(entry.data) for entry in entries)
         self._writer.publish(Publish(known, placed, len(entries), size))
+        if self._relief.urgent:
+            self.relieve()
 
     def settle(self, callback: Callable[[], None]) -> None:
         """Call back when everything before has been written or refused."""
@@ -90,7 +94,7 @@ class SqliteBroker:
         self._left[room] = known
         for name in list(self._left)[: max(0, len(self._left) - _MAX_CACHED)]:
             if not self._left[name].waiting:
-                del self._left[name]
+                self._drop(name)
 
     def expire(self) -> None:
         """Let go of what is too old, in memory and in the file."""
@@ -100,6 +104,16 @@ class SqliteBroker:
             if known.order.empty and not known.receiver and not known.waiting:
                 del self._left[name]
         self._writer.add(partial(self._trimmer.begin, self._at_hand()))
+
+    def relieve(self) -> None:
+        """Drop histories where the budget is short: first from memory alone, those of rooms that nobody is in."""
+        if self._relief.needed:
+            idle = {name: known.order.history for name, known in self._left.items() if not known.waiting}
+            self._relief.relieve(idle, self._drop, [known.order.history for known in self._rooms.values()])
+
+    def _drop(self, name: str) -> None:
+        """Let go of an order that is in the file as well."""
+        self._left.pop(name).order.release()
 
     def close(self) -> None:
         """Write what was published, and let go of the file."""

@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bcast_grpc.broker.history import History, Ids, Retention
+from bcast_grpc.broker.history import History, Retention
+from bcast_grpc.broker.ids import Ids
 from bcast_grpc.broker.order import Order
 from bcast_grpc.broker.sqlite.room import Publish, StoredRoom
 from bcast_grpc.broker.sqlite.timeline import TimeLine

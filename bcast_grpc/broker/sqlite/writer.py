@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
+from bcast_grpc.broker.budget import Budget
 from bcast_grpc.broker.order import Placed
 from bcast_grpc.broker.sqlite import tables
 from bcast_grpc.broker.sqlite.faults import FileGone, unavailable
@@ -33,10 +34,11 @@ class Writer:
         hub: the hub's lock, held while a room is told.
     """
 
-    def __init__(self, file: StoreFile, trimmer: Trimmer) -> None:
+    def __init__(self, file: StoreFile, trimmer: Trimmer, budget: Budget) -> None:
         self.hub: AbstractContextManager[Any] = nullcontext()
         self._file = file
         self._trimmer = trimmer
+        self._budget = budget
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._closing = False
@@ -59,6 +61,7 @@ class Writer:
         publish.room.waiting += 1
         self._waiting += publish.messages
         self._waiting_bytes += publish.bytes
+        self._budget.waiting += publish.bytes
         self.add(publish)
 
     def add(self, job: Job) -> None:
@@ -146,6 +149,7 @@ class Writer:
         job.room.waiting -= 1
         self._waiting -= job.messages
         self._waiting_bytes -= job.bytes
+        self._budget.waiting -= job.bytes
         return job.room, job.placed
 
     def _refuse(self, jobs: Sequence[Job], error: Exception) -> None:

@@ -1,0 +1,143 @@
+"""The ids that authors gave their messages: a retry is found by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+
+from bcast_grpc.broker.history import Retention
+from bcast_grpc.errors import ErrorCode, RequestError
+from bcast_grpc.events import Place
+
+ID_BYTES = 160
+"""What one takes: a digest, its place in an integer, and their share of a dictionary that has just grown."""
+
+_DIGEST_BYTES = 15  # no two ids share one by chance, and Python rounds up what is longer
+_SHARDS = 256
+_SPLIT = 4096  # a dictionary of so many grows in less than a millisecond
+_NS = 1_000_000_000
+_64_BITS = (1 << 64) - 1
+
+
+class Ids:
+    """The ids of a room's messages and the places of those, for as long as the retention says.
+
+    Of an id only a digest is kept. Its place, and both times of that, are packed into one integer: no more objects than
+    that, and none that a garbage collection has to look at. Where there are many, they are in many dictionaries, as a
+    large one takes long to grow.
+    """
+
+    __slots__ = ("_budget", "_retention", "_shards", "_window_ns")
+
+    def __init__(self, retention: Retention) -> None:
+        self._retention = retention
+        self._budget = retention.budget
+        self._window_ns = round(retention.dedup_s * _NS)
+        self._shards: list[dict[bytes, int]] = [{}]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._shards))
+
+    def recall(self, key: str, id_: str, place: Place, now_ns: int) -> Place | None:
+        """Return the place of an author's message with this id; or remember that it is ``place``, and return None.
+
+        Args:
+            key: the author's.
+            id_: given by the author.
+            place: what the message is to get, if it is new.
+            now_ns: the steady time.
+
+        Raises:
+            RequestError: ``RATE_LIMITED``: it is new, and no more can be remembered.
+        """
+        digest = _digest(key, id_)
+        shard = self._shard(digest)
+        packed = shard.get(digest)
+        if packed is not None:
+            if _arrival_ns(packed) > now_ns - self._window_ns:
+                return Place(packed >> 128, packed & _64_BITS)
+            self._drop(shard, [digest])
+        if self._budget.ids_full:
+            self._expire(shard, now_ns)
+            if self._budget.ids_full:
+                raise self._refusal(now_ns)
+        self._put(shard, digest, place, now_ns)
+        return None
+
+    def add(self, key: str, id_: str, place: Place, now_ns: int) -> None:
+        """Remember an id from ``now_ns`` on, a steady time, whether there is room or not."""
+        digest = _digest(key, id_)
+        shard = self._shard(digest)
+        self._drop(shard, [digest] if digest in shard else [])
+        self._put(shard, digest, place, now_ns)
+
+    def forget(self, key: str, id_: str) -> None:
+        """Forget an id whose message got no place after all."""
+        digest = _digest(key, id_)
+        shard = self._shard(digest)
+        if digest in shard:
+            self._drop(shard, [digest])
+
+    def expire(self, now_ns: int) -> None:
+        """Forget what is too old by the steady clock."""
+        for shard in self._shards:
+            if shard:
+                self._expire(shard, now_ns)
+        if len(self._shards) > 1 and not any(self._shards):
+            self._shards = [{}]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._budget.ids -= ID_BYTES * len(self)
+        self._shards = [{}]
+
+    def __del__(self) -> None:  # whoever lets go of these need not know that they were counted
+        self._budget.ids -= ID_BYTES * len(self)
+
+    def _shard(self, digest: bytes) -> dict[bytes, int]:
+        shards = self._shards
+        return shards[digest[0]] if len(shards) > 1 else shards[0]
+
+    def _put(self, shard: dict[bytes, int], digest: bytes, place: Place, now_ns: int) -> None:
+        shard[digest] = (place.seq << 64 | max(0, now_ns)) << 64 | max(0, place.time_ns)
+        self._budget.note_id(ID_BYTES, now_ns)
+        if len(self._shards) == 1 and len(shard) > _SPLIT:
+            self._split(shard)
+
+    def _split(self, whole: dict[bytes, int]) -> None:
+        self._shards = [{} for _ in range(_SHARDS)]
+        for digest, packed in whole.items():
+            self._shards[digest[0]][digest] = packed
+
+    def _expire(self, shard: dict[bytes, int], now_ns: int) -> None:
+        self._drop(shard, list(_expired(shard, now_ns - self._window_ns)))
+
+    def _drop(self, shard: dict[bytes, int], digests: list[bytes]) -> None:
+        for digest in digests:
+            del shard[digest]
+        self._budget.ids -= ID_BYTES * len(digests)
+
+    def _refusal(self, now_ns: int) -> RequestError:
+        wait_s = self._budget.ids_expire_in_ns(now_ns, self._window_ns) / _NS
+        return RequestError(
+            ErrorCode.RATE_LIMITED,
+            f"no more ids can be remembered: each is for {self._retention.dedup_s:g} s (dedup-s), and they fill their"
+            f" share of max-memory; try again in {wait_s:.3f} s, or send without an id",
+            retry_after_s=wait_s,
+        )
+
+
+def _digest(key: str, id_: str) -> bytes:
+    return blake2b(f"{len(key)}:{key}{id_}".encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+def _arrival_ns(packed: int) -> int:
+    return packed >> 64 & _64_BITS
+
+
+def _expired(shard: dict[bytes, int], oldest_ns: int) -> Iterator[bytes]:
+    """Yield what arrived at ``oldest_ns`` or before: the first ones, as a dictionary keeps the order of arrival."""
+    for digest, packed in shard.items():
+        if _arrival_ns(packed) > oldest_ns:
+            return
+        yield digest

@@ -1,0 +1,164 @@
+"""The process has one bound: what is queued counts, newcomers are refused in time, and those inside go on."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bcast_grpc.broker.budget import Budget
+from bcast_grpc.broker.history import Retention
+from bcast_grpc.broker.ids import ID_BYTES
+from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.core import held
+from bcast_grpc.core.batch import Codec, Frame
+from bcast_grpc.core.held import distinct_bytes
+from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.outbox import Outbox
+from bcast_grpc.core.session import Publisher
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import Error, Request
+
+from .world import World
+
+
+def world_of(budget: Budget, **retention: int) -> World:
+    """A world with a bound."""
+    world = World(Limits(queue_messages=100_000, queue_bytes=1 << 30))
+    broker = MemoryBroker(Retention(budget=budget, **retention))
+    world.hub = Hub(broker, world.scheduler, world.hub.limits, budget)
+    return world
+
+
+def outbox_of(frames: list[Frame]) -> Outbox:
+    """A queue with these frames."""
+    outbox = Outbox(Codec(lambda _: [], 0), max_messages=1 << 30, max_bytes=1 << 40, wake=lambda: None)
+    outbox.offer(frames)
+    return outbox
+
+
+@pytest.mark.parametrize("looks", [1 << 30, 0])
+def test_the_ends_of_other_queues_are_recognized(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there are too many to look at all; and what is nobody else's counts in full."""
+    monkeypatch.setattr(held, "_LOOKS", looks)
+    shared: list[Frame] = [(bytes(100 + place), 1, place) for place in range(100)]
+    queues = [shared, shared[50:], shared[99:], [(bytes(bytearray(77)), 1, 0)] * 2]
+    expected = sum(len(frame[0]) for frame in shared) + (77 if looks else 154)
+    assert distinct_bytes([outbox_of(frames) for frames in queues]) == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), max_size=4)),
+        max_size=12,
+    )
+)
+@settings(deadline=None)
+def test_shared_frames_count_once(queues: list[tuple[int, list[tuple[int, int]]]]) -> None:
+    """Queues are ends of what a room has pushed, with frames of their own in between: that is what is counted."""
+    shared: list[Frame] = [(bytes([place]) * (place + 10), 1, place) for place in range(30)]
+    outboxes: list[Outbox] = []
+    distinct: dict[int, int] = {}
+    for begin, own in queues:
+        frames = shared[begin:]
+        for place, size in own:
+            frames.insert(place, (bytes(bytearray(size * 1000)), 1, 0))
+        outboxes.append(outbox_of(frames))
+        distinct |= {id(frame[0]): len(frame[0]) for frame in frames}
+    assert distinct_bytes(outboxes) == sum(distinct.values())
+
+
+def test_who_shares_what_is_queued_is_no_reason_to_refuse_others() -> None:
+    """Fifty clients that do not read have the same queued."""
+    budget = Budget(1_000_000)
+    world = world_of(budget, messages=0)
+    ana = world.join("ana")
+    readers = [world.join() for _ in range(50)]
+    for _ in range(10):
+        ana.say("x" * 10_000)
+        world.scheduler.settle()
+        ana.write_all()
+    assert sum(reader.session.outbox.queued_bytes for reader in readers) > 5_000_000
+    world.hub.relieve()
+    assert 100_000 <= budget.queues < 110_000
+    world.join()
+
+
+def test_newcomers_are_refused_before_memory_is_full(caplog: pytest.LogCaptureFixture) -> None:
+    """The error names the setting; those inside go on, and when there is room again others are let in."""
+    budget = Budget(1_000_000)
+    world = world_of(budget, messages=1000)
+    ana, bob = world.join("ana", client="a"), world.join("bob")
+    for _ in range(100):
+        ana.say("x" * 10_000)
+        world.scheduler.settle()
+        ana.write_all()
+    world.hub.relieve()
+    assert budget.histories == 0
+    for refused in (lambda: world.join("eva"), lambda: world.join(room="new"), lambda: publish(world)):
+        with pytest.raises(CallError, match="max-memory") as refusal:
+            refused()
+        assert refusal.value.code is ErrorCode.SERVER_FULL
+    assert list(world.hub.rooms) == ["lobby"]
+    again = world.join("ana", client="a")
+    again.ask(Request(msg="hola", id="1"))
+    world.scheduler.settle()
+    again.write_all()
+    assert [id_ for id_, _ in again.answers()] == ["1"]
+    bob.write_all()
+    world.hub.relieve()
+    world.join("eva")
+    messages = [record.message.split(":")[0] for record in caplog.records]
+    assert messages == [
+        "memory runs short, so the largest histories are dropped",
+        "memory is full, so nobody is let in",
+    ]
+
+
+def publish(world: World) -> None:
+    """Publish into a room that is not there."""
+    Publisher(world.hub, Hello(room="another"), peer="p", answer=lambda _: None)
+
+
+def test_who_sends_ids_is_held_up_when_they_run_out_and_then_refused() -> None:
+    """Others go on, and so does whoever sends without an id; what was sent before is still known."""
+    budget = Budget(4 * ID_BYTES * 100)
+    world = world_of(budget, messages=0)
+    budget.max_bytes = 1 << 40
+    ana, bob = world.join("ana"), world.join("bob")
+    ana.ask(*[Request(msg="x", id=str(number)) for number in range(99)])
+    world.settle()
+    assert not ana.session.congested
+    ana.ask(*[Request(msg="x", id=str(number)) for number in range(99, 102)])
+    bob.ask(Request(msg="y"))
+    assert ana.session.congested
+    woken: list[bool] = []
+    ana.session.when_flushed(lambda: woken.append(True))
+    world.settle()
+    assert (woken, ana.session.congested, bob.session.congested) == ([True], False, False)
+    *_, accepted, first, second = [detail for _, detail in ana.answers()]
+    assert not isinstance(accepted, Error)
+    for refusal in (first, second):
+        assert isinstance(refusal, Error)
+        assert (refusal.code, refusal.retryable) == (ErrorCode.RATE_LIMITED, True)
+        assert 0 < refusal.retry_after_s <= 120
+    ana.ask(Request(msg="x", id="0"), Request(msg="z"))
+    world.settle()
+    assert [(id_, detail.duplicate) for id_, detail in ana.answers()] == [("0", True)]
+    assert [event.message for event in bob.received][-1] == "ana: z"
+
+
+def test_a_publish_that_nobody_can_repeat_is_not_remembered() -> None:
+    """Without a stable id of its own each call is another author."""
+    budget = Budget()
+    world = world_of(budget)
+    answers: list[str] = []
+    for client, ids in [("", 0), ("c", 1)]:
+        publisher = Publisher(world.hub, Hello(client=client), peer="p", answer=lambda event: answers.append(event.id))
+        publisher.publish(Request(msg="x", id="1"))
+        world.settle()
+        assert budget.ids == ids * ID_BYTES
+        publisher.close()
+    assert answers == ["1", "1"]
