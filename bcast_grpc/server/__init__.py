@@ -1,6 +1,22 @@
 """The server: settings become objects, run, and drain. The only place that wires things together."""
 
-from bcast_grpc.server.address import CannotStart
-from bcast_grpc.server.server import Server
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bcast_grpc.server.address import CannotStart
+    from bcast_grpc.server.server import Server
 
 __all__ = ["CannotStart", "Server"]
+
+
+if not TYPE_CHECKING:  # else a type checker would believe in any name
+
+    def __getattr__(name: str) -> object:
+        # Found when it is used: the program has things to do before gRPC is loaded.
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from bcast_grpc.server import address, server
+
+        return server.Server if name == "Server" else address.CannotStart

@@ -17,7 +17,6 @@ from bcast_grpc.server.arguments import format_config, load
 from bcast_grpc.server.descriptors import raise_limit
 from bcast_grpc.server.logs import set_up, take_over_stderr
 from bcast_grpc.server.output import Output, open_missing
-from bcast_grpc.server.server import Server
 from bcast_grpc.settings import Settings, SettingsError
 
 try:
@@ -61,6 +60,8 @@ async def serve(settings: Settings) -> int:
     """Serve until a signal, then drain; return the exit code. A second signal ends at once."""
     ending = signals.Ending()
     signals.release()
+    from bcast_grpc.server.server import Server  # not before gRPC's log is off: it looks when it is loaded
+
     try:
         server = Server(settings)
         await server.start()

@@ -188,3 +188,24 @@ async def test_what_was_not_read_is_told_later() -> None:
         f".server.logs: {40_000 - len(kept)} log lines were dropped: nobody read stderr"
     ]
     assert lines[-1] == "the end"
+
+
+async def test_grpc_says_nothing_by_itself() -> None:
+    """Its core would write to stderr from its own threads, and wait for a reader; who wants its log can have it."""
+    said = []
+    for extra in ({}, {"GRPC_VERBOSITY": "DEBUG"}):
+        environ = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"} | extra
+        pipe = asyncio.subprocess.PIPE
+        server = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bcast_grpc.server", "--port", "0",
+            stdout=pipe, stderr=pipe, env={**environ, "GRPC_TRACE": "http"},
+        )  # fmt: skip
+        assert server.stdout
+        door = Door((await within(server.stdout.readline())).decode().strip().removeprefix("listening on grpc://"))
+        await door.connect("ana")
+        await door.close()
+        server.send_signal(signal.SIGTERM)
+        _, stderr = await within(server.communicate())
+        said.append([line for line in stderr.decode().splitlines() if "chttp2" in line])
+    assert not said[0]
+    assert said[1]
