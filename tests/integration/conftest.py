@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,8 +89,8 @@ class Serve(Protocol):
 class Spawn(Protocol):
     """Starts a process of the project."""
 
-    async def __call__(self, *arguments: str) -> ServerProcess:
-        """Start one with these arguments."""
+    async def __call__(self, *arguments: str, program: Sequence[str] = ...) -> ServerProcess:
+        """Start one with these arguments; ``program`` is another module that runs it, and what comes first."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -138,8 +138,8 @@ async def spawn() -> AsyncIterator[Spawn]:
     """Start servers in processes of their own; at the end none is left."""
     started: list[ServerProcess] = []
 
-    async def start(*arguments: str) -> ServerProcess:
-        process = await _run("-m", "bcast_grpc.server", "--port", "0", *arguments)
+    async def start(*arguments: str, program: Sequence[str] = ("bcast_grpc.server",)) -> ServerProcess:
+        process = await _run("-m", *program, "--port", "0", *arguments)
         assert process.stdout
         line = (await within(process.stdout.readline())).decode().rstrip("\n")
         started.append(ServerProcess(process, [line] if line else []))

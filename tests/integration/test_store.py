@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
+from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.v1 import chat_pb2 as pb
+from tests.promises.stepped import step
 
 from .conftest import Spawn
 from .peers import Door, Peer
-from .test_history import again, say_all, texts
+from .test_history import again, read, say_all, texts
 
 # --- one server for a file
 
@@ -182,6 +184,56 @@ def put_nothing(file: Path, aside: Path) -> None:
     """Leave it."""
 
 
+def with_nothing(file: Path) -> None:
+    """Empty it."""
+    file.write_bytes(b"")
+
+
+def with_noise(file: Path) -> None:
+    """Write something else into it."""
+    file.write_bytes(b"no database" * 10_000)
+
+
+def with_another_store(file: Path) -> None:
+    """Write the store of another server into it."""
+    other = file.with_name("other.db")
+    SqliteBroker(other).close()
+    shutil.copyfile(other, file)
+
+
+def with_its_backup(file: Path) -> None:
+    """Write a copy of itself into it."""
+    shutil.copyfile(file.with_name("backup.db"), file)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("overwrite", [with_nothing, with_noise, with_another_store, with_its_backup])
+async def test_a_file_that_is_overwritten(
+    spawn: Spawn, tmp_path: Path, overwrite: Callable[[Path], None], how: signal.Signals
+) -> None:
+    """Nothing is acknowledged any more, and what was put there stays as it is, and is used at the next start."""
+    file = tmp_path / "chat.db"
+    server = await spawn(f"--store=sqlite:{file}")
+    ana = await server.connect("ana")
+    await say_all(ana, "1")
+    back_up(file, tmp_path / "backup.db")
+    await say_all(ana, "not in the backup")
+    overwrite(file)
+    put = read(file)
+    await refuse(server, ana, "2")
+    server.signal(how)
+    _, stderr = await server.exit()
+    assert len([line for line in stderr.splitlines() if "ERROR" in line]) == 1
+    assert read(file) == put
+    next_one = await spawn(f"--store=sqlite:{file}")
+    if overwrite is with_noise:
+        assert "no SQLite database" in (await next_one.exit())[1]
+    else:
+        door = await next_one.connect("ana", history="9")
+        assert door.epoch != ana.epoch
+        assert await say_all(door, "2") == [2 if overwrite is with_its_backup else 1]
+
+
 @pytest.mark.parametrize("end", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("put", [restore, put_a_copy, put_nothing])
 async def test_a_file_that_goes_away(spawn: Spawn, tmp_path: Path, end: str, put: Callable[[Path, Path], None]) -> None:
@@ -227,6 +279,30 @@ async def refuse(server: Door, peer: Peer, text: str) -> None:
     assert (error.code, error.retryable) == (pb.ERROR_CODE_BROKER_UNAVAILABLE, True)
     ending = await server.publish_in_vain(text)
     assert (ending.code, ending.reason) == (StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE")
+
+
+# --- a clock that is set
+
+
+@pytest.mark.parametrize("step_s", [3700, -3700])
+async def test_a_clock_that_is_set(spawn: Spawn, tmp_path: Path, step_s: float) -> None:
+    """While the server runs, and between a kill and the next start: history and ids are kept as long as they are to."""
+    clock = tmp_path / "clock"
+    step(clock, 0)
+    store, program = f"--store=sqlite:{tmp_path / 'chat.db'}", ("tests.promises.stepped", str(clock))
+    server = await spawn(store, program=program)
+    ana = await server.connect("ana", client="a")
+    assert await say_all(ana, "1", "2") == [1, 2]
+    step(clock, step_s)
+    assert await say_all(ana, "2", "3") == [2, 3]
+    server.signal(signal.SIGKILL)
+    await server.exit()
+    step(clock, step_s)
+    later = await spawn(store, program=program)
+    back = await later.connect("ana", client="a", after=f"{ana.epoch}:1", events="welcome", echo="1")
+    assert (await back.hear()).welcome.resumed
+    assert [event.seq for event in await back.hear_some(2)] == [2, 3]
+    assert await say_all(back, "1", "2", "3", "4") == [1, 2, 3, 4]
 
 
 # --- an older copy that is put in its place

@@ -63,6 +63,7 @@ class Caretaker:
             size = self._file.log_bytes()
             if size < LONG_BYTES:
                 return
+            self._file.check()
             for _ in range(_TRIES):  # more is written meanwhile
                 ((_, pages, done),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 if pages - done < _FEW_PAGES:
@@ -71,7 +72,7 @@ class Caretaker:
                     break
                 if self._ended.is_set():
                     break
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, FileGone) as error:
             logger.debug("the log of the store cannot be written into it: %s", plainly(error))
 
     def _carefully(self, chore: Callable[[], object]) -> Callable[[], None]:

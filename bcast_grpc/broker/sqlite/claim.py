@@ -42,6 +42,7 @@ class Claim:
     Attributes:
         path: where the file really is.
         owner: a descriptor of ``PATH-owner``.
+        descriptor: of the file itself.
 
     Raises:
         CannotOpen: another server uses the file, or it is not one that can be used.
@@ -53,7 +54,7 @@ class Claim:
         _check_name(self.path)
         self.owner = _open_owner(self.path)
         try:
-            self._descriptor, self._id = _lock_file(self.path)
+            self.descriptor, self._id = _lock_file(self.path)
         except BaseException:
             os.close(self.owner)
             raise
@@ -82,7 +83,7 @@ class Claim:
         """Let other servers use the file. To be called when SQLite has closed it."""
         with _claiming:
             _claimed.discard(self._id)
-            os.close(self._descriptor)
+            os.close(self.descriptor)
         os.close(self.owner)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import secrets
 import sqlite3
@@ -13,7 +14,8 @@ from pathlib import Path
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.sqlite import log, schema
 from bcast_grpc.broker.sqlite.claim import Claim
-from bcast_grpc.broker.sqlite.faults import CannotOpen, explained
+from bcast_grpc.broker.sqlite.content import Content
+from bcast_grpc.broker.sqlite.faults import CannotOpen, FileGone, explained
 from bcast_grpc.broker.sqlite.lineage import Lineage
 from bcast_grpc.broker.sqlite.timeline import Moment, TimeLine
 
@@ -54,11 +56,13 @@ class StoreFile:
             self.reader = connect(self.path)
             undo.callback(self.reader.close)
             self._renewed = -1
+            self._content: Content | None = None
             self._commits, *last = self.writer.execute(_READ_META).fetchone()
             self.line = TimeLine(clock, Moment(*last))
             self._lineage = Lineage(self.path, self._claim.owner, self.transaction)
             self._begin()
             self._claim.watch()
+            self._content = Content(self._claim.descriptor, self.writer)
             undo.pop_all()
 
     def _begin(self) -> None:
@@ -82,6 +86,16 @@ class StoreFile:
             self._lineage.renew(self._commits)
             self._renewed = self._commits
 
+    def check(self) -> None:
+        """Look whether the file is what it was, and where it was.
+
+        Raises:
+            FileGone: it is not. Then nothing is to be written into it.
+        """
+        self._claim.check()
+        if self._content:
+            self._content.check()
+
     def log_bytes(self) -> int:
         """Return the length of the log."""
         return Path(f"{self.path}-wal").stat().st_size
@@ -96,6 +110,7 @@ class StoreFile:
 
     def _checkpoint(self, how: str) -> bool:
         """Write the rest of the log into the file. Nobody is waited for. In the writer's thread."""
+        self.check()
         self.writer.execute("PRAGMA busy_timeout = 0")
         try:
             ((busy, *_),) = self.writer.execute(f"PRAGMA wal_checkpoint({how})")
@@ -125,7 +140,7 @@ class StoreFile:
             writer.execute("BEGIN IMMEDIATE")
             yield writer
             self._sign(writer)
-            self._claim.check()
+            self.check()
             self._commit()
         except BaseException:
             if writer.in_transaction:
@@ -140,6 +155,8 @@ class StoreFile:
 
     def _sign(self, writer: sqlite3.Connection) -> None:
         ((cookie,),) = writer.execute("PRAGMA schema_version")
+        if self._content:
+            self._content.allow(cookie)
         now = self.line.moment()
         writer.execute(_SIGN, (self._commits + 1, cookie, now.wall_ns, now.line_ns, now.boot_ns, now.boot))
 
@@ -156,6 +173,13 @@ class StoreFile:
 
     def close(self) -> None:
         """Let go of the file."""
+        try:
+            self.check()
+        except FileGone:
+            # SQLite's last words would be to write its log into what is there now, and to delete the log beside it.
+            for connection in (self.reader, self.writer):
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+            return
         self.reader.close()
         self.writer.close()
         self._claim.close()
