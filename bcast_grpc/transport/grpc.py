@@ -26,6 +26,7 @@ from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.stream import Stream, fault, resolve
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
+from bcast_grpc.transport.waiting import WaitingPublishes
 from bcast_grpc.wire import protobuf
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class ChatService:
         self._hub = hub
         self._connections = connections
         self._scheduler = scheduler
+        self._waiting = WaitingPublishes()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what ``grpc.aio.Server.add_generic_rpc_handlers`` takes. Frames pass as bytes, encoded elsewhere."""
@@ -124,6 +126,8 @@ class ChatService:
         )
         try:
             await context.send_initial_metadata(_metadata(publisher, hello))
+            publisher.hold(request)
+            await self._waiting.wait(publisher, len(request.msg) + len(request.data))
             publisher.publish(request)
             return (await answered).detail  # type: ignore[return-value]  # an ACK or an ERROR
         finally:

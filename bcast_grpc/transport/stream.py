@@ -150,9 +150,9 @@ class Stream:
 
     async def _handle(self, requests: Sequence[Request]) -> None:
         session = self.session
-        done = session.handle(requests)
+        done = 0
         while True:
-            if session.congested:
+            if session.congested:  # looked at before the first slice too, or each of many clients could add one
                 flushed: asyncio.Future[None] = self._loop.create_future()
                 session.when_flushed(partial(resolve, flushed, None))
                 await flushed
@@ -160,7 +160,8 @@ class Stream:
                 self._written = self._loop.create_future()
                 await self._written
             elif done < len(requests):
-                await self._turns.take()  # the others' turn
+                if done:
+                    await self._turns.take()  # the others' turn
                 done = session.handle(requests, done)
             else:
                 return
