@@ -43,7 +43,10 @@ def main() -> int:
             print(error, file=sys.stderr, flush=True)
         return _NOT_STARTED
     if loaded.print_config:
-        print(format_config(loaded), end="")
+        try:
+            print(format_config(loaded), end="", flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
         return _DONE
     settings = loaded.settings
     take_over_stderr(set_up(settings.log_level, settings.log_format))

@@ -209,3 +209,13 @@ async def test_grpc_says_nothing_by_itself() -> None:
         said.append([line for line in stderr.decode().splitlines() if "chttp2" in line])
     assert not said[0]
     assert said[1]
+
+
+async def test_the_settings_in_a_pipe_that_is_closed() -> None:
+    """``--print-config | head -1`` ends well, without a word on stderr."""
+    command = '"$0" -m bcast_grpc.server --print-config | true; exit ${PIPESTATUS[0]}'
+    process = await asyncio.create_subprocess_exec(
+        "/bin/bash", "-c", command, sys.executable, stderr=asyncio.subprocess.PIPE
+    )
+    _, stderr = await within(process.communicate())
+    assert (process.returncode, stderr) == (0, b"")

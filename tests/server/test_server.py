@@ -51,3 +51,31 @@ def test_a_frozen_peer_is_gone_within_twice_the_keepalive(keepalive_s: float) ->
     assert options["grpc.keepalive_permit_without_calls"] == 1
     assert 1 <= answer <= ping < 2**31
     assert ping + answer <= max(2, 2 * keepalive_s * 1000)
+
+
+def test_descriptors_are_counted_by_trying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near the limit newcomers are refused, unless there are few clients: then connections without calls are to go."""
+    descriptors = Descriptors()
+    free = True
+    monkeypatch.setattr("bcast_grpc.server.descriptors._are_free", lambda _: free)
+    monkeypatch.setattr(descriptors, "_clients", 10)
+    assert (descriptors.short, descriptors.why_full(10), descriptors.why_full(5)) == (False, "", "")
+    free = False
+    assert descriptors.short
+    assert descriptors.crowded
+    assert descriptors.why_full(9) == ""
+    assert "files" in descriptors.why_full(10)
+
+
+def test_a_limit_that_does_not_fit_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the lines that mend it; where it fits there is nothing to say."""
+    descriptors = Descriptors()
+    monkeypatch.setattr(descriptors, "limit", 1000)
+    descriptors.warn(1000)
+    assert caplog.messages == []
+    descriptors.warn(1001)
+    [line] = caplog.messages
+    assert "`ulimit -n 1065`" in line
+    assert "LimitNOFILE=1065" in line
