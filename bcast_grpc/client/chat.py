@@ -49,9 +49,9 @@ class Chat:
     received, and sends again, in order, what was not acknowledged; the server knows the ids of what it has already.
     Nobody need care, but the iteration tells: ``RECONNECTING`` when it is lost and with each try that failed,
     ``RESUMED`` when it is back, and ``GAP`` where the server no longer has what was missed. The chat ends where the
-    server says not to come back (``BcastError.retryable``), where the answer proves that this is no such server or that
-    one is not let in (also by a proxy: HTTP 401 and 403), or after ``max_downtime_s``. Whatever else ends a stream, the
-    chat comes back. Only ``async with`` itself has a single try.
+    server says not to come back (``BcastError.retryable``), where its answer proves that it is no such server or that
+    one is not let in, or after ``max_downtime_s``. Whatever else ends a stream, the chat comes back, also after what a
+    proxy answers meanwhile in HTTP. Only ``async with`` itself has a single try.
 
     If ``max_buffered`` events (or 64 MiB) wait to be taken, the chat stops reading, so that the server's policy for
     slow clients decides. But where nobody takes events at all, or not while an answer is awaited that comes after them,

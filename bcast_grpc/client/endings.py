@@ -1,7 +1,8 @@
 """Why a call ended, and whether to come back.
 
 Final is a status of this project's own server that says so, and one which proves that this is no such server, or that
-we are not let in. Everything else may be the fault of something between client and server, and another try may succeed.
+we are not let in. Everything else may be the fault of something between client and server, and another try may succeed;
+so may one after an answer of HTTP, which is not the server's: who was let in once was not refused by that.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _DOMAIN = "bcast_grpc"
 # gRPC's own words for what it was told by HTTP, not by a server of gRPC.
 _HTTP_STATUS = re.compile(r"Received http2 header with status: (\d+)")
 _RESET = "RST_STREAM with error code"
-_NOT_LET_IN = ("401", "403")
+_REFUSALS = ("401", "403")
 
 
 def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> BcastError:
@@ -35,10 +36,11 @@ def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> B
     code, retryable, retry_after_s = _read_details(status)
     if code is not None:
         return CallError(code, details, retry_after_s=retry_after_s, retryable=retryable)
-    code = _final_code(status.code(), details)
+    code = _code_of_refusal(status.code(), details)
     if code is not None:
         stranger = status.code() is grpc.StatusCode.UNIMPLEMENTED
-        return CallError(code, f"no bcast_grpc server at {target}: {details}" if stranger else _cause(details))
+        text = f"no bcast_grpc server at {target}: {details}" if stranger else _cause(details)
+        return CallError(code, text, retryable=_HTTP_STATUS.search(details) is not None)
     return lost(target, _cause(details), connected=connected, retry_after_s=retry_after_s)
 
 
@@ -48,10 +50,10 @@ def lost(target: str, cause: str, *, connected: bool, retry_after_s: float = 0.0
     return ConnectionLost(f"{what}: {cause}", retry_after_s=retry_after_s)
 
 
-def _final_code(status: grpc.StatusCode, details: str) -> ErrorCode | None:
-    """The nearest code to a final status that has no ``ErrorInfo`` of this project; nothing where it is not final."""
+def _code_of_refusal(status: grpc.StatusCode, details: str) -> ErrorCode | None:
+    """The nearest code to a status without ``ErrorInfo`` of this project; nothing where it refuses nobody."""
     http = _HTTP_STATUS.search(details)
-    if _RESET in details or (http and http[1] not in _NOT_LET_IN):
+    if _RESET in details or (http and http[1] not in _REFUSALS):
         return None
     match status:
         case grpc.StatusCode.UNIMPLEMENTED:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 import bcast_grpc
-from bcast_grpc import BcastError, CallError, Chat, ConnectionLost, ErrorCode, Event, Kind, Reconnecting
+from bcast_grpc import BcastError, CallError, Chat, ErrorCode, Event, Kind, Reconnecting
 
 from . import relay as between
 from .relay import Frames, Relay
@@ -31,7 +31,7 @@ BREAKS = {
     },
 }
 
-HTTP = [200, 204, 301, 302, 400, 404, 405, 407, 408, 413, 418, 429, 500, 501, 502, 503, 504, 520]
+HTTP = [200, 204, 301, 302, 400, 401, 403, 404, 405, 407, 408, 413, 418, 429, 500, 501, 502, 503, 504, 520]
 
 
 def connect(relay: Relay, room: str) -> Chat:
@@ -79,15 +79,16 @@ async def test_a_proxys_answer_is_not_the_servers(server: str, room: str, status
             assert set(kinds) == {Kind.RECONNECTING, Kind.RESUMED}
         if status >= 300:
             relay.answers = [between.http(status, body)]
-            with pytest.raises(ConnectionLost, match=f"the answer was HTTP {status}, not gRPC"):
+            with pytest.raises(BcastError, match=f"the answer was HTTP {status}, not gRPC") as caught:
                 await connect(relay, room).__aenter__()
+            code = {401: ErrorCode.UNAUTHENTICATED, 403: ErrorCode.PERMISSION_DENIED}.get(status)
+            assert caught.value.code is (code or ErrorCode.UNSPECIFIED)
+            assert caught.value.retryable
 
 
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (between.http(401), ErrorCode.UNAUTHENTICATED),
-        (between.http(403), ErrorCode.PERMISSION_DENIED),
         (between.trailers_only(("grpc-status", "16")), ErrorCode.UNAUTHENTICATED),
         (between.trailers_only(("grpc-status", "7")), ErrorCode.PERMISSION_DENIED),
         (between.trailers_only(("grpc-status", "12")), ErrorCode.UNSPECIFIED),

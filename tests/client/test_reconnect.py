@@ -428,6 +428,18 @@ async def test_nobody_takes_events_and_what_is_kept_of_outages_is_bounded(server
 # --- without async
 
 
+async def test_leaving_the_synchronous_chat_is_bounded_too(server: FakeServer) -> None:
+    """A server that answers nothing is given up, and what was not acknowledged is told."""
+
+    def talk() -> None:
+        with bcast_grpc.connect_sync(server.target, leave_timeout_s=0.2) as chat:
+            chat.post("x")
+
+    server.is_deaf = True
+    with pytest.raises(ConnectionLost, match="1 requests were not acknowledged"):
+        await asyncio.to_thread(talk)
+
+
 async def test_the_synchronous_chat_comes_back_too(server: FakeServer) -> None:
     """Whoever waits for an event or an answer waits on."""
 
