@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias, cast
 from urllib.parse import unquote
 
@@ -21,8 +20,11 @@ from bcast_grpc.wire.protobuf import MalformedFrame
 
 Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 Status: TypeAlias = grpc.aio.AioRpcError
+Read: TypeAlias = Callable[[], Awaitable[object]]
 
 _PROVISIONAL = "Internal error from Core"
+_STATUS_S = 5.0
+"""How long after the last message a status may come, which comes with the end."""
 _PAUSES_S = (0.0, 0.001, 0.01, 0.1, 0.5)
 
 
@@ -73,7 +75,9 @@ class Stream:
             self._finishing = True
             backlog.queued.set()
             try:
-                await writing
+                await asyncio.wait({writing})  # a write that is under way when the call is cancelled is cancelled too
+                if not writing.cancelled():
+                    writing.result()  # a fault of this library
             finally:
                 await _close(self._channel)
 
@@ -104,17 +108,20 @@ class Stream:
             raise
 
     async def _read(self, intake: Intake) -> BcastError | None:
-        # Not `call.read()`: that says that the call has ended, with messages still unread, as soon as a write failed.
-        frames = cast("AsyncGenerator[bytes]", aiter(self._call))
+        # Neither `call.read()`, which says that the call has ended, with messages still unread, as soon as a write
+        # failed; nor `async for`, which waits for ever where something on the way ended the stream without a status.
+        read = cast("Read", getattr(self._call, "_read", self._call.read))
         try:
             await intake.make_room()
-            async with aclosing(frames):
-                async for frame in frames:
-                    intake.receive(frame)
-                    await intake.make_room()
-            return self._ended_well()
+            while (frame := await read()) is not grpc.aio.EOF:
+                intake.receive(cast("bytes", frame))
+                await intake.make_room()
+            async with asyncio.timeout(_STATUS_S):
+                return await self._why_it_ended()
         except Status:
             return await self._why_it_ended()
+        except TimeoutError:
+            return lost(self._target, "the stream was ended without a status", connected=True)
         except MalformedFrame as fault:  # nothing after it can be trusted, on this stream
             return CallError(ErrorCode.MALFORMED, f"{self._target} sent {fault}", retryable=True)
 

@@ -20,6 +20,7 @@ BREAKS = {
     **{f"reset with {code}": between.reset(code) for code in range(14)},
     "ended well though nobody left": between.trailers(("grpc-status", "0")),
     "no status": between.trailers(("server", "proxy")),
+    "no trailers at all": between.data(b"", end=True),
     "a status that is no number": between.trailers(("grpc-status", "internal")),
     "a status of later times": between.trailers(("grpc-status", "99")),
     "an error page's bytes": between.data(b"<html>oh</html>" * 10, end=True),
