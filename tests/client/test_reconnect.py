@@ -526,6 +526,8 @@ class World:
 
     def covers(self, gap: Gap, epoch: str, seq: int) -> bool:
         """Whether a gap tells of a message."""
+        if gap.reason is GapReason.UNSPECIFIED:  # lost before there was a place to go on from: any may be missing
+            return True
         if gap.reason is GapReason.NEW_EPOCH:
             return epoch != self.server.epoch or seq < self.server.kept_from
         return gap.first_missed <= seq <= gap.last_missed
