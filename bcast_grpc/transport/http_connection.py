@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpProcessingError, HttpVersion11
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from bcast_grpc.transport.handshake import shown
 
@@ -57,7 +58,7 @@ class HttpConnection(web.RequestHandler):
         server: what answers its requests.
     """
 
-    __slots__ = ("_head_bytes", "_head_timer", "_request")
+    __slots__ = ("_body", "_head_bytes", "_head_timer")
 
     def __init__(self, server: web.Server, **options: Any) -> None:
         super().__init__(
@@ -73,7 +74,7 @@ class HttpConnection(web.RequestHandler):
         )
         self._head_bytes = 0
         self._head_timer: TimerHandle | None = None
-        self._request: web.BaseRequest | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
 
     async def start(self) -> None:
         """Answer requests until there are no more; ``CONNECT`` without an address is one that aiohttp can't make."""
@@ -88,7 +89,7 @@ class HttpConnection(web.RequestHandler):
         super().data_received(data)
         if self._request_count != before:
             self._end_head()
-        elif not (self._force_close or self._upgraded or self._reads_body()):
+        elif self._body.is_eof() and not (self._force_close or self._upgraded):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(*_TOO_LARGE, "too large a head")
@@ -98,7 +99,7 @@ class HttpConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what was about to happen."""
         self._end_head()
-        self._request = None
+        self._body = EMPTY_PAYLOAD
         super().connection_lost(exc)
 
     def handle_error(
@@ -128,11 +129,8 @@ class HttpConnection(web.RequestHandler):
         logger.log(logging.DEBUG if is_noise else logging.ERROR, *args, **kwargs)
 
     def answering(self, request: web.BaseRequest) -> None:
-        """Note which request is being answered."""
-        self._request = request
-
-    def _reads_body(self) -> bool:
-        return self._request is not None and not self._request.content.is_eof()
+        """Note what comes with the request that is being answered: it is no part of the next one's head."""
+        self._body = request.content
 
     def _end_head(self) -> None:
         self._head_bytes = 0
