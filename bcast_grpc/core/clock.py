@@ -31,14 +31,14 @@ DENSE_S = 1e-4
 WRITERS_AT_ONCE = 128
 """How many writers with a small frame are set off in one go; then others have their turn."""
 
-PATIENCE_EACH_S = 50e-6
-"""How long notices alone wait for others to join them, for each client that they go to: that leaves half of the time
-for whoever comes and goes, whose number would otherwise be multiplied by that of the writes."""
+PATIENCE_EACH_S = 100e-6
+"""How long notices alone wait for others to join them, for each client that they go to: that leaves most of the
+time for whoever comes and goes, whose number would otherwise be multiplied by that of the writes."""
 
 PATIENT_FROM = 100
 """In smaller rooms notices are flushed at once."""
 
-MAX_PATIENCE_S = 0.5
+MAX_PATIENCE_S = 1.0
 """The longest such wait."""
 
 SMALL_BYTES = 65_536

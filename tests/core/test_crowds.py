@@ -146,7 +146,7 @@ def test_a_store_that_is_behind_does_not_tell_them_one_by_one() -> None:
 
 
 def test_a_notice_waits_for_others_in_a_large_room_only(world: World) -> None:
-    """In a small room it is told at once; in a large one within half a second."""
+    """In a small room it is told at once; in a large one within a second."""
     small, *_ = crowd(world, count=3)
     world.clients[-1].close()
     world.scheduler.run_soon()
