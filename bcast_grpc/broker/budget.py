@@ -10,6 +10,7 @@ _NEAR = 0.9
 _IDS_SHARE = 0.25
 _IDS_NEAR = 0.98
 _SLOT_NS = 100_000_000
+_SOON_NS = 1_000_000_000
 
 
 class Budget:
@@ -22,6 +23,8 @@ class Budget:
         rooms: what the orders of rooms take beside their messages and ids.
         waiting: what waits for a store.
         queues: what is queued for clients.
+        max_ids: the bound of ``ids``.
+        next_slot_ns: when another note is to be made of the time, for ids that are remembered then.
     """
 
     def __init__(self, max_bytes: int = UNBOUNDED) -> None:
@@ -31,7 +34,8 @@ class Budget:
         self.rooms = 0
         self.waiting = 0
         self.queues = 0
-        self._max_ids = int(max_bytes * _IDS_SHARE)
+        self.max_ids = int(max_bytes * _IDS_SHARE)
+        self.next_slot_ns = 0
         self._slots: deque[int] = deque()
 
     @property
@@ -65,22 +69,24 @@ class Budget:
     @property
     def ids_full(self) -> bool:
         """Whether no more ids can be remembered."""
-        return self.ids >= self._max_ids
+        return self.ids >= self.max_ids
 
     @property
     def ids_near_full(self) -> bool:
         """Whether those who send ids should be held up."""
-        return self.ids >= self._max_ids * _IDS_NEAR
+        return self.ids >= self.max_ids * _IDS_NEAR
 
-    def note_id(self, size: int, now_ns: int) -> None:
-        """Count an id that is remembered from ``now_ns`` on, a steady time."""
-        self.ids += size
-        if not self._slots or now_ns - self._slots[-1] >= _SLOT_NS:
-            self._slots.append(now_ns)
+    def begin_slot(self, now_ns: int) -> None:
+        """Take note that ids are remembered from ``now_ns`` on, a steady time."""
+        self._slots.append(now_ns)
+        self.next_slot_ns = now_ns + _SLOT_NS
+
+    def end_slots(self, oldest_ns: int) -> None:
+        """Take note that ids from before that are forgotten."""
+        while self._slots and self._slots[0] <= oldest_ns:
+            self._slots.popleft()
 
     def ids_expire_in_ns(self, now_ns: int, window_ns: int) -> int:
         """Return how long it takes until the oldest ids are forgotten."""
-        while len(self._slots) > 1 and self._slots[0] <= now_ns - window_ns:
-            self._slots.popleft()
         oldest_ns = self._slots[0] if self._slots else now_ns
-        return max(_SLOT_NS, oldest_ns + window_ns - now_ns)
+        return max(_SOON_NS, oldest_ns + window_ns - now_ns)

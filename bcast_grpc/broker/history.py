@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.events import Event, wire_bytes
 
-MESSAGE_BYTES = 512
-"""What a kept message takes beside its text and data, where each has another author."""
+MESSAGE_BYTES = 416
+"""What a kept message takes beside what it is on the wire, where each has another author."""
 
 ROOM_BYTES = 1024
 """What a room's order takes with nothing in it."""
@@ -87,7 +87,8 @@ class History:
         self._sizes += sizes
         self._arrivals += [now_ns] * len(events)
         self._bytes += sum(sizes)
-        self._hold(sum(map(_held_bytes, events)))
+        wide = [event.message for event in events if not event.message.isascii()]
+        self._hold(sum(sizes) + MESSAGE_BYTES * len(events) + sum(map(_more_bytes, wide)))
         self.head += len(events)
         retention = self._retention
         while len(self) > retention.messages or self._bytes > retention.bytes:
@@ -134,8 +135,9 @@ class History:
         self._hold(-self.held)
 
     def _drop(self) -> None:
-        self._bytes -= self._sizes[self._gone]
-        self._hold(-_held_bytes(self._events[self._gone]))
+        size, text = self._sizes[self._gone], self._events[self._gone].message
+        self._bytes -= size
+        self._hold(-size - MESSAGE_BYTES - (0 if text.isascii() else _more_bytes(text)))
         self._gone += 1
 
     def _hold(self, more: int) -> None:
@@ -150,7 +152,6 @@ class History:
             self._gone = 0
 
 
-def _held_bytes(event: Event) -> int:
-    """Return about what a message takes in memory; not less, in whatever script it is written."""
-    text = event.message
-    return MESSAGE_BYTES + len(event.data) + (len(text) if text.isascii() else 4 * len(text))
+def _more_bytes(text: str) -> int:
+    """Return how much more than on the wire a text may take in memory that is not ASCII alone."""
+    return 3 * len(text)

@@ -50,6 +50,7 @@ class Ids:
         Raises:
             RequestError: ``RATE_LIMITED``: it is new, and no more can be remembered.
         """
+        budget = self._budget
         digest = _digest(key, id_)
         shard = self._shard(digest)
         packed = shard.get(digest)
@@ -57,9 +58,9 @@ class Ids:
             if _arrival_ns(packed) > now_ns - self._window_ns:
                 return Place(packed >> 128, packed & _64_BITS)
             self._drop(shard, [digest])
-        if self._budget.ids_full:
+        if budget.ids >= budget.max_ids:
             self._expire(shard, now_ns)
-            if self._budget.ids_full:
+            if budget.ids_full:
                 raise self._refusal(now_ns)
         self._put(shard, digest, place, now_ns)
         return None
@@ -80,6 +81,7 @@ class Ids:
 
     def expire(self, now_ns: int) -> None:
         """Forget what is too old by the steady clock."""
+        self._budget.end_slots(now_ns - self._window_ns)
         for shard in self._shards:
             if shard:
                 self._expire(shard, now_ns)
@@ -99,9 +101,13 @@ class Ids:
         return shards[digest[0]] if len(shards) > 1 else shards[0]
 
     def _put(self, shard: dict[bytes, int], digest: bytes, place: Place, now_ns: int) -> None:
-        shard[digest] = (place.seq << 64 | max(0, now_ns)) << 64 | max(0, place.time_ns)
-        self._budget.note_id(ID_BYTES, now_ns)
-        if len(self._shards) == 1 and len(shard) > _SPLIT:
+        seq, time_ns = place
+        shard[digest] = seq << 128 | max(now_ns, 0) << 64 | max(time_ns, 0)
+        budget = self._budget
+        budget.ids += ID_BYTES
+        if now_ns >= budget.next_slot_ns:
+            budget.begin_slot(now_ns)
+        if len(shard) > _SPLIT and len(self._shards) == 1:
             self._split(shard)
 
     def _split(self, whole: dict[bytes, int]) -> None:
