@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bcast_grpc.core import rate
 from bcast_grpc.core.rate import RateLimits
 
 
@@ -153,3 +154,16 @@ def test_clients_may_send_from_any_thread() -> None:
         for thread in threads:
             thread.join()
     assert faults == []
+
+
+def test_what_is_kept_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many keys clients make up; those that have sent most are not forgotten for that."""
+    monkeypatch.setattr(rate, "_MAX_KEYS", 2000)
+    time = Time(1000)
+    rates = RateLimits(0.001, 5, time)
+    assert [rates.take("ana") for _ in range(5)] == [0] * 5
+    for number in range(10_000):
+        assert rates.take(f"nobody {number}") == 0
+        time.now += 1e-6
+    assert len(rates._empty_at) <= 2001
+    assert rates.take("ana") > 0
