@@ -20,7 +20,7 @@ LONG_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 16 * 1024 * 1024
 """A log that is longer is cut after that; a shorter one is used again, as that makes writing faster."""
 
-_FEW_PAGES = 1000
+_FEW_PAGES = 100
 _TRIES = 5
 
 
@@ -64,16 +64,23 @@ class Caretaker:
             if size < LONG_BYTES:
                 return
             self._file.check()
-            for _ in range(_TRIES):  # more is written meanwhile
-                ((_, pages, done),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                if pages - done < _FEW_PAGES:
-                    again = self._file.cut_log if size > MAX_BYTES else self._file.restart_log
-                    self._ask_writer(self._carefully(again))
-                    break
-                if self._ended.is_set():
-                    break
+            if self._write_into_file(connection):
+                again = self._file.cut_log if size > MAX_BYTES else self._file.restart_log
+                self._ask_writer(self._carefully(again))
         except (sqlite3.Error, OSError, FileGone) as error:
             logger.debug("the log of the store cannot be written into it: %s", plainly(error))
+
+    def _write_into_file(self, connection: sqlite3.Connection) -> bool:
+        """Write the log into the file until little is left; return False if a reader is in the way."""
+        before = -1
+        for _ in range(_TRIES):  # more is written meanwhile
+            ((_, pages, done),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            if pages - done < _FEW_PAGES:
+                break
+            if done == before or self._ended.is_set():
+                return False
+            before = done
+        return True  # where more is written than can be kept up with, the writer has to do the rest
 
     def _carefully(self, chore: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
