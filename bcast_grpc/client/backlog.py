@@ -14,6 +14,7 @@ from bcast_grpc.client.pace import Pace
 from bcast_grpc.errors import BacklogFull, BcastError, ErrorCode, RequestError
 from bcast_grpc.events import Event, Kind, Member, Members, Request
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES, encode_request
+from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS
 
 MAX_FRAME_BYTES = 256 * 1024
 """The largest frame of requests, a single larger request apart; the answers to a larger one would come no sooner."""
@@ -149,9 +150,10 @@ class Backlog:
     def take(self) -> bytes:
         """Take what is to be written next, as one frame; nothing if there is nothing, or enough is under way."""
         with self._lock:
-            pieces, size = [], 0
+            pieces: list[bytes] = []
+            size = 0
             allowed = self._pace.allowance(len(self._pieces[0])) if self._pieces else 0
-            while self._pieces and size + len(self._pieces[0]) <= allowed:
+            while self._pieces and size + len(self._pieces[0]) <= allowed and len(pieces) < MAX_REQUESTS:
                 piece = self._pieces.popleft()
                 pieces.append(piece)
                 size += len(piece)

@@ -13,6 +13,7 @@ from bcast_grpc.client.backlog import MAX_FRAME_BYTES, Backlog
 from bcast_grpc.errors import BacklogFull, ConnectionLost, ErrorCode, RequestError
 from bcast_grpc.events import Ack, Error, Event, Kind, Member, Members, Request
 from bcast_grpc.wire.protobuf import decode_requests
+from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS
 
 
 def backlog(max_posts: int = 1000, max_bytes: int = 1 << 24) -> Backlog:
@@ -56,6 +57,21 @@ def test_frames_hold_all_requests_in_order_and_are_bounded(sizes: list[int]) -> 
     assert [(request.id, len(request.data)) for frame in frames for request in frame] == [
         (str(number), size) for number, size in enumerate(sizes)
     ]
+
+
+def test_no_frame_has_more_requests_than_a_server_takes() -> None:
+    """However small they are, and however fast the line."""
+    queue, most, answered = backlog(max_posts=100_000), 0, 0
+    for number in range(50_000):
+        queue.post(Request(msg="x", id=str(number)))
+    while queue.unanswered:
+        queue._pace.answered(1 << 24)
+        requests = decode_requests(queue.take())
+        most = max(most, len(requests))
+        for request in requests:
+            queue.settle(ack(request.id))
+            answered += 1
+    assert (answered, most) == (50_000, MAX_REQUESTS)
 
 
 def test_ids_are_short_and_no_two_chats_choose_the_same() -> None:
