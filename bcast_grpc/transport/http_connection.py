@@ -77,16 +77,20 @@ class HttpConnection(web.RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD
 
     async def start(self) -> None:
-        """Answer requests until there are no more; ``CONNECT`` without an address is one that aiohttp can't make."""
+        """Answer requests until there are no more; of some that it has read, aiohttp can't make one: no address, say."""
         try:
             await super().start()
-        except AttributeError as error:
+        except (AttributeError, ValueError) as error:
             self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request", shown(str(error)))
 
     def data_received(self, data: bytes) -> None:
         """Take in what came, and hold it against what the head of a request may be."""
         before = self._request_count
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except ValueError as error:  # an address that is none, where aiohttp is older
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request", shown(str(error)))
+            return
         if self._request_count != before:
             self._end_head()
         elif self._body.is_eof() and not (self._force_close or self._upgraded):
@@ -124,8 +128,10 @@ class HttpConnection(web.RequestHandler):
         return answer
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        """Log a fault of ours; that what came with a request is broken is none."""
-        is_noise = isinstance(kwargs.get("exc_info"), web.RequestPayloadError | HttpProcessingError | OSError)
+        """Log a fault of ours; that what came is broken is none. (Faults of handlers do not come here.)"""
+        is_noise = isinstance(
+            kwargs.get("exc_info"), web.RequestPayloadError | HttpProcessingError | OSError | ValueError
+        )
         logger.log(logging.DEBUG if is_noise else logging.ERROR, *args, **kwargs)
 
     def answering(self, request: web.BaseRequest) -> None:
