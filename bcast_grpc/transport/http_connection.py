@@ -77,7 +77,7 @@ class HttpConnection(web.RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD
 
     async def start(self) -> None:
-        """Answer requests until there are no more; of some that it has read, aiohttp can't make one: no address, say."""
+        """Answer requests until there are no more; aiohttp stumbles over some, without an address, say."""
         try:
             await super().start()
         except (AttributeError, ValueError) as error:
@@ -128,10 +128,9 @@ class HttpConnection(web.RequestHandler):
         return answer
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        """Log a fault of ours; that what came is broken is none. (Faults of handlers do not come here.)"""
-        is_noise = isinstance(
-            kwargs.get("exc_info"), web.RequestPayloadError | HttpProcessingError | OSError | ValueError
-        )
+        """Log a fault of ours; that what came is broken is none, and those of handlers do not come here."""
+        noise = (web.RequestPayloadError, HttpProcessingError, OSError, ValueError)
+        is_noise = isinstance(kwargs.get("exc_info"), noise)
         logger.log(logging.DEBUG if is_noise else logging.ERROR, *args, **kwargs)
 
     def answering(self, request: web.BaseRequest) -> None:
