@@ -76,3 +76,9 @@ async def hold(matrix: Matrix, what: str, built: Sequence[Language], said: list[
 async def test_hearing(built: Sequence[Language], matrix: Matrix, size: int) -> None:
     """What comes in forty seconds comes on one connection."""
     await hold(matrix, "hears slowly", built, messages(size, 300_000 // size), upwards=False)
+
+
+@pytest.mark.parametrize("size", [1000, 60_000])
+async def test_saying(built: Sequence[Language], matrix: Matrix, size: int) -> None:
+    """What takes forty seconds to say is said on one connection."""
+    await hold(matrix, "says slowly", built, messages(size, 300_000 // size), upwards=True)

@@ -24,6 +24,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <regex>
 #include <string>
@@ -40,7 +41,9 @@ using std::chrono::nanoseconds;
 using namespace std::chrono_literals;
 
 constexpr size_t kMaxLineBytes = 100'000;
-constexpr size_t kMaxPending = 32;  // of the longest lines, these fit into a frame's 4 MiB
+constexpr size_t kMaxPending = 32;
+// Bytes, or one request: on a slow line all else waits behind them, answers to pings too.
+constexpr size_t kMaxUnderWay = 65'536;
 constexpr nanoseconds kFirstBackoff = 100ms, kMaxBackoff = 5s, kMaxLeaving = 10s;
 constexpr int kBrokenPipe = 128 + SIGPIPE;
 
@@ -255,23 +258,31 @@ class Chat {
         return;
       }
       auto next = Clock::now() + 1h;
-      for (const auto& pending : pending_) next = std::min(next, pending.due);
-      if (next > Clock::now()) {
+      const auto frame = NextFrame(next);
+      if (!frame) {
         changed_.wait_until(lock, next);
         continue;
       }
-      const auto frame = NextFrame();
       lock.unlock();
-      if (!stream.Write(frame)) return;
+      if (!stream.Write(*frame)) return;
       lock.lock();
     }
   }
 
-  // All that is due, in one frame. A batch of the user's own goes alone, and is done with.
-  v1::ConnectRequest NextFrame() {
+  // What is due and has room, in one frame; else nothing, and when more is due. A batch of the user's own goes alone, and
+  // is done with.
+  std::optional<v1::ConnectRequest> NextFrame(Clock::time_point& next) {
     v1::ConnectRequest frame;
+    size_t under_way = 0;
+    for (const auto& pending : pending_) under_way += pending.due == kSent ? pending.request.ByteSizeLong() : 0;
     for (auto it = pending_.begin(); it != pending_.end(); ++it) {
-      if (it->due > Clock::now()) continue;
+      if (it->due > Clock::now()) {
+        next = std::min(next, it->due);
+        continue;
+      }
+      const size_t size = it->request.ByteSizeLong();
+      if (under_way > 0 && under_way + size > kMaxUnderWay) break;  // until something is answered
+      under_way += size;
       if (!it->request.batch().empty()) {
         if (!frame.batch().empty()) break;
         frame = std::move(it->request);
@@ -282,6 +293,7 @@ class Chat {
       *frame.add_batch() = it->request;
       it->due = kSent;
     }
+    if (frame.batch().empty()) return std::nullopt;
     return frame.batch_size() == 1 ? v1::ConnectRequest(frame.batch(0)) : frame;
   }
 

@@ -30,6 +30,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	pb "example/chat/bcast_grpc/v1"
 )
@@ -41,7 +42,8 @@ const (
 	maxLine    = 100_000 // bytes
 	maxBackoff = 5 * time.Second
 	maxLeaving = 10 * time.Second
-	maxPending = 32                   // so many such lines fit into one frame
+	maxPending = 32
+	maxSent    = 64 << 10             // bytes, or one request: on a slow line all else waits behind them
 	together   = 5 * time.Millisecond // what is due at about the same time goes together, and so in order
 	brokenPipe = 128 + 13             // as a shell tells of programs that end by SIGPIPE
 )
@@ -306,11 +308,20 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 // due returns what goes into the next frame, and how long it is until there may be more.
 func (c *client) due() (batch []*pb.ConnectRequest, wait time.Duration) {
 	wait = time.Hour
+	sent := 0
+	for _, req := range c.pending {
+		if c.again[req] == never {
+			sent += proto.Size(req)
+		}
+	}
 	for _, req := range c.pending {
 		if left := time.Until(c.again[req]); left > together {
 			wait = min(wait, left)
+		} else if sent > 0 && sent+proto.Size(req) > maxSent {
+			break // until something is answered
 		} else if len(batch) == 0 || req.Batch == nil && batch[0].Batch == nil {
 			batch = append(batch, req)
+			sent += proto.Size(req)
 		} else {
 			break // a batch is not put into another
 		}

@@ -11,7 +11,8 @@ import { loadSync } from "@grpc/proto-loader";
 import protobuf from "protobufjs";
 
 const MAX_LINE_BYTES = 100_000;
-const MAX_PENDING = 32; // of such lines; together they fit into the 4 MiB that a frame may have
+const MAX_PENDING = 32;
+const MAX_UNDER_WAY = 65_536; // bytes, or one request: on a slow line all else waits behind them, answers to pings too
 const MIN_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 5_000;
 const MAX_LEAVING_MS = 10_000;
@@ -44,7 +45,7 @@ const rpc = protobuf.parse(
   { keepCase: true },
 ).root;
 const metadata = new grpc.Metadata();
-const pending = []; // { request, sent, timer } of what is not answered yet, in order
+const pending = []; // { request, size, sent, timer } of what is not answered yet, in order
 const answers = new EventEmitter();
 const place = { epoch: "", seq: 0n }; // where the next connection goes on
 let options, client;
@@ -75,10 +76,10 @@ async function readInput() {
     try {
       if (Buffer.byteLength(line) > MAX_LINE_BYTES) throw new Error(`longer than ${MAX_LINE_BYTES} bytes`);
       const request = options.json ? JSON.parse(line) : { msg: line };
-      check(request);
+      const size = check(request);
       count += 1;
       if (!request.batch?.length) request.id ||= `#${count}`;
-      pending.push({ request, sent: false });
+      pending.push({ request, size, sent: false });
       setImmediate(send); // with whatever else is at hand
       if ([request, ...(request.batch ?? [])].some(({ operacion }) => operacion === "leave")) break;
     } catch (error) {
@@ -91,23 +92,31 @@ async function readInput() {
   leave();
 }
 
+/** Throws at what does not fit; returns the request's size. */
 function check(request) {
-  Chat.service.Connect.requestSerialize(request); // throws at what does not fit, but makes a text of anything
+  const { length } = Chat.service.Connect.requestSerialize(request); // makes a text of anything
   for (const [field, value] of Object.entries(request)) {
     if (field === "batch") value?.forEach(check);
     else if (value !== null && !value.isWellFormed?.()) throw new TypeError(`${field}: not a text`);
   }
+  return length;
 }
 
-/** Sends what is not sent yet, one frame at a time: what comes meanwhile goes into the next one. */
+/** Sends what there is room for, one frame at a time: what comes meanwhile goes into the next one. */
 function send() {
   if (!call || call.writableLength || call.writableEnded) return;
-  const unsent = pending.filter((each) => !each.sent);
-  if (!unsent.length) return;
-  const own = unsent.findIndex(({ request }) => request.batch?.length); // a frame of its own, without an answer
-  const frame = unsent.slice(0, own < 0 ? unsent.length : own || 1);
+  let underWay = pending.reduce((sum, { size, sent }) => sum + (sent ? size : 0), 0);
+  const frame = [];
+  for (const each of pending.filter(({ sent }) => !sent)) {
+    const own = each.request.batch?.length; // a frame of its own, without an answer
+    if ((own && frame.length) || (underWay && underWay + each.size > MAX_UNDER_WAY)) break;
+    frame.push(each);
+    underWay += each.size;
+    if (own) break;
+  }
+  if (!frame.length) return;
   for (const each of frame) each.sent = true;
-  if (own === 0) settle(frame[0]);
+  if (frame[0].request.batch?.length) settle(frame[0]);
   call.write(frame.length === 1 ? frame[0].request : { batch: frame.map(({ request }) => request) }, send);
 }
 
@@ -165,6 +174,7 @@ async function talk() {
   try {
     for await (const frame of call) {
       const text = (frame.batch ?? [frame]).map(hear).join("");
+      send(); // now that something may have been answered
       if (!process.stdout.write(text)) await once(process.stdout, "drain");
     }
     return { code: grpc.status.UNKNOWN, details: "ended, though we did not leave" };

@@ -28,6 +28,7 @@ from bcast_grpc.v1 import chat_pb2_grpc
 
 MAX_LINE_BYTES = 100_000
 MAX_PENDING = 32  # of such lines; together they fit into the 4 MiB that a frame may have
+MAX_UNDER_WAY = 65_536  # bytes, or one request: on a slow line all else waits behind them, answers to pings too
 MAX_BACKOFF_S = 5.0
 MAX_LEAVING_S = 10.0
 BROKEN_PIPE = 128 + 13  # as a shell tells of programs that end by SIGPIPE
@@ -61,6 +62,7 @@ class Chat:
         self.pending: dict[str, pb.ConnectRequest] = {}  # not answered yet
         self.batches: list[pb.ConnectRequest] = []  # of the user's own; sent once, as nothing answers them
         self.unsent: deque[pb.ConnectRequest] = deque()
+        self.under_way: dict[str, int] = {}  # the sizes of what is sent and not answered
         self.free = threading.Semaphore(MAX_PENDING)
         self.changed = asyncio.Event()
         self.input_ended = self.leaving = self.connected = self.failed = False
@@ -121,6 +123,7 @@ class Chat:
         if self.epoch:
             metadata.append(("bcast-after", f"{self.epoch}:{self.seq}"))
         self.unsent = deque([*self.pending.values(), *self.batches])
+        self.under_way = {}
         self.reconnect_after_s = 0.0
         try:
             async with asyncio.timeout(None) as limit:
@@ -135,20 +138,23 @@ class Chat:
         """Yield what is to be sent: one request, or as many as there are; the end of it half-closes the stream."""
         unsent = self.unsent
         while not self.done and unsent is self.unsent:
-            if not unsent:
+            frame = []
+            while unsent and not unsent[0].batch and self.has_room_for(unsent[0]):
+                frame.append(unsent.popleft())
+                self.under_way[frame[-1].id] = frame[-1].ByteSize()
+            if frame:
+                yield pb.ConnectRequest(batch=frame) if len(frame) > 1 else frame[0]
+            elif unsent and unsent[0].batch:
+                self.batches.remove(unsent[0])
+                yield unsent.popleft()
+            else:
                 self.changed.clear()
                 await self.changed.wait()
-                continue
-            frame = unsent.popleft()
-            if frame.batch:
-                self.batches.remove(frame)
-            elif unsent:
-                frame = pb.ConnectRequest(batch=[frame])
-                while unsent and not unsent[0].batch:
-                    frame.batch.append(unsent.popleft())
-            yield frame
         if unsent is self.unsent:
             limit.reschedule(asyncio.get_running_loop().time() + MAX_LEAVING_S)
+
+    def has_room_for(self, request: pb.ConnectRequest) -> bool:
+        return not self.under_way or sum(self.under_way.values()) + request.ByteSize() <= MAX_UNDER_WAY
 
     def hear(self, event: pb.ConnectResponse) -> None:
         if event.kind == pb.EVENT_KIND_WELCOME:
@@ -163,13 +169,14 @@ class Chat:
             self.seq = 0 if event.gap.reason == pb.GAP_REASON_NEW_EPOCH else event.gap.last_missed or self.seq
         elif event.kind == pb.EVENT_KIND_CLOSING:
             self.reconnect_after_s = event.closing.reconnect_after.ToTimedelta().total_seconds()
+        if self.under_way.pop(event.id, None):
+            self.changed.set()
         retry = event.kind == pb.EVENT_KIND_ERROR and event.error.retryable
         if retry and event.id in self.pending:
             after = event.error.retry_after.ToTimedelta().total_seconds() or 1.0
             asyncio.get_running_loop().call_later(after, self.send_again, self.pending[event.id])
         elif not event.members.more and self.pending.pop(event.id, None):
             self.free.release()
-            self.changed.set()
         self.failed |= event.kind == pb.EVENT_KIND_ERROR and not retry
         if self.options.json:
             print(MessageToJson(event, preserving_proto_field_name=True, indent=None, ensure_ascii=False), flush=True)

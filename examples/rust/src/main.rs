@@ -31,7 +31,8 @@ const MAX_LINE: usize = 100_000;
 const MAX_PENDING: usize = 32;
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const MAX_LEAVING: Duration = Duration::from_secs(10);
-const FULL_FRAME: usize = 1 << 20;
+/// Bytes, or one request: on a slow line all else waits behind them, answers to pings too.
+const MAX_UNDER_WAY: usize = 65_536;
 const BROKEN_PIPE: i32 = 128 + 13; // as a shell tells of programs that end by SIGPIPE
 
 /// Whether something was not sent.
@@ -41,6 +42,12 @@ static FAILED: AtomicBool = AtomicBool::new(false);
 struct Pending {
     request: ConnectRequest,
     due: Option<Instant>,
+}
+
+impl Pending {
+    fn size(&self) -> usize {
+        self.request.encoded_len()
+    }
 }
 
 #[derive(Default)]
@@ -78,7 +85,7 @@ impl Chat {
         };
         let now = Instant::now();
         self.pending.iter_mut().for_each(|it| it.due = Some(now));
-        let mut input_ended = false;
+        let (mut input_ended, mut full) = (false, false);
         while !(input_ended && self.pending.is_empty()) {
             let due = self.pending.iter().filter_map(|it| it.due).min();
             let may_send = async {
@@ -95,11 +102,15 @@ impl Chat {
                     }
                     None => input_ended = true,
                 },
-                Some(permit) = may_send => if let Some(frame) = self.next_frame() {
-                    permit.send(frame);
+                Some(permit) = may_send, if !full => match self.next_frame() {
+                    Some(frame) => permit.send(frame),
+                    None => full = true,
                 },
                 frame = events.message() => match frame? {
-                    Some(frame) => self.receive(frame),
+                    Some(frame) => {
+                        self.receive(frame);
+                        full = false; // something may have been answered
+                    }
                     None => return Err(Status::unknown("ended, though we did not leave")),
                 },
             }
@@ -132,13 +143,16 @@ impl Chat {
         }
     }
 
-    /// All that is due, as one frame. A batch from the input is one by itself, and not waited for.
+    /// What is due, as far as there is room, as one frame. A batch from the input is one by itself, and not waited for.
     fn next_frame(&mut self) -> Option<ConnectRequest> {
         let now = Instant::now();
         let mut frame = ConnectRequest::default();
-        while frame.encoded_len() < FULL_FRAME
-            && let Some(i) = self.pending.iter().position(|it| it.due.is_some_and(|due| due <= now))
-        {
+        let mut under_way: usize = self.pending.iter().filter(|it| it.due.is_none()).map(Pending::size).sum();
+        while let Some(i) = self.pending.iter().position(|it| it.due.is_some_and(|due| due <= now)) {
+            if under_way > 0 && under_way + self.pending[i].size() > MAX_UNDER_WAY {
+                break;
+            }
+            under_way += self.pending[i].size();
             if self.pending[i].request.batch.is_empty() {
                 self.pending[i].due = None;
                 frame.batch.push(self.pending[i].request.clone());

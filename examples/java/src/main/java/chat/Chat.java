@@ -49,6 +49,8 @@ public final class Chat {
   private static final int MAX_LINE = 100_000;
   private static final int MARGIN = "\uFEFF\r".getBytes(UTF_8).length; // of a line, but not of its text
   private static final int MAX_PENDING = 32;
+  // Bytes, or one request: on a slow line all else waits behind them, answers to pings too.
+  private static final int MAX_UNDER_WAY = 65_536;
   private static final long MIN_BACKOFF = 100;
   private static final long MAX_BACKOFF = 5000;
   private static final long MAX_LEAVING = 10_000;
@@ -68,6 +70,10 @@ public final class Chat {
 
     Pending(ConnectRequest request) {
       this.request = request;
+    }
+
+    int size() {
+      return request.getSerializedSize();
     }
   }
 
@@ -331,12 +337,16 @@ public final class Chat {
       long now = clock();
       long next = NEVER;
       ConnectRequest.Builder frame = ConnectRequest.newBuilder();
+      int underWay = pending.stream().filter(it -> it.due == NEVER).mapToInt(Pending::size).sum();
       for (Pending entry : pending) {
         if (entry.due > now) {
           next = Math.min(next, entry.due);
+        } else if (underWay > 0 && underWay + entry.size() > MAX_UNDER_WAY) {
+          break; // until something is answered
         } else if (entry.request.getBatchCount() == 0) {
           frame.addBatch(entry.request);
           entry.due = NEVER;
+          underWay += entry.size();
         } else if (frame.getBatchCount() == 0) {
           pending.remove(entry); // the user's own batch goes alone, and only once
           notifyAll();
