@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from .conftest import LANGUAGES, Run, Serve, built_or_not
 from .languages import ADDRESS, Language
-from .program import PATIENCE_S
+from .program import DEAD_PROXY, PATIENCE_S
 
 PLAIN = {"go": ("hello/main.go", "gó"), "node": ("hello.js", "nodo ñ")}
 
@@ -46,45 +48,67 @@ def aimed(language: Language, address: str, scratch: Path) -> Iterator[str]:
         copy.unlink()
 
 
+@asynccontextmanager
+async def running(language: Language, address: str, scratch: Path, **environ: str) -> AsyncIterator[Process]:
+    """Run it."""
+    with aimed(language, address, scratch) as command:
+        process = await asyncio.create_subprocess_shell(
+            command, cwd=language.folder, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=os.environ | environ
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
 async def test_a_conversation(serve: Serve, run: Run, plain: Language, tmp_path: Path) -> None:
     """Lines in, lines out; the end of the input is a goodbye, and what was said before it has been heard."""
     server = await serve()
     bob = await run(plain, server.grpc, name="bob")
     await bob.is_in()
     name = PLAIN[plain.name][1]
-    with aimed(plain, server.grpc, tmp_path) as command:
-        process = await asyncio.create_subprocess_shell(
-            command,
-            cwd=plain.folder,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            await bob.hears(f"{name} joined")
-            await bob.say({"msg": "hola"})
-            assert process.stdout
-            async with asyncio.timeout(PATIENCE_S):
-                assert await process.stdout.readline() == b"bob: hola\n"
-                out, err = await process.communicate("one\n¿dos?\n".encode())
-        finally:
-            if process.returncode is None:
-                process.kill()
+    async with running(plain, server.grpc, tmp_path, **DEAD_PROXY) as process:
+        await bob.hears(f"{name} joined")
+        await bob.say({"msg": "hola"})
+        assert process.stdout
+        async with asyncio.timeout(PATIENCE_S):
+            assert await process.stdout.readline() == b"bob: hola\n"
+            out, err = await process.communicate("\ufeffone\r\n\n¿dos?".encode())
     assert (process.returncode, out, err) == (0, b"", b"")
     await bob.hears(f"{name} left")
     assert [event["message"] for event in bob.of_kind("MESSAGE")] == [f"{name}: one", f"{name}: ¿dos?"]
+
+
+async def test_a_long_line(serve: Serve, run: Run, plain: Language, tmp_path: Path) -> None:
+    """It is heard, with all that comes after it."""
+    server = await serve()
+    bob = await run(plain, server.grpc, name="bob")
+    await bob.is_in()
+    async with running(plain, server.grpc, tmp_path) as process, asyncio.timeout(PATIENCE_S):
+        out, err = await process.communicate(b"x" * 65_536 + b"\nlast\n")
+    assert (process.returncode, out, err) == (0, b"", b"")
+    name = PLAIN[plain.name][1]
+    await bob.hears(f"{name} left")
+    assert [event["message"] for event in bob.of_kind("MESSAGE")] == [f"{name}: {'x' * 65_536}", f"{name}: last"]
+
+
+@pytest.mark.parametrize("size", [65_537, 5_000_000])
+async def test_a_line_that_is_too_long(serve: Serve, plain: Language, tmp_path: Path, size: int) -> None:
+    """That it was not sent is told, with exit code 1."""
+    server = await serve()
+    async with running(plain, server.grpc, tmp_path) as process, asyncio.timeout(PATIENCE_S):
+        _, err = await process.communicate(b"x" * size + b"\n")
+    assert process.returncode == 1
+    assert b"65536" in err or b"larger" in err
 
 
 async def test_no_server(serve: Serve, plain: Language, tmp_path: Path) -> None:
     """A call that fails is told, with exit code 1."""
     server = await serve()
     await server.end()
-    with aimed(plain, server.grpc, tmp_path) as command:
-        process = await asyncio.create_subprocess_shell(
-            command, cwd=plain.folder, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        async with asyncio.timeout(PATIENCE_S):
-            assert process.stderr
-            err = await process.stderr.read()
-            assert await process.wait() == 1
+    async with running(plain, server.grpc, tmp_path) as process, asyncio.timeout(PATIENCE_S):
+        assert process.stderr
+        err = await process.stderr.read()
+        assert await process.wait() == 1
     assert err
