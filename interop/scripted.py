@@ -29,17 +29,21 @@ class Scripted(chat_pb2_grpc.ChatServicer):
     Attributes:
         address: where it is.
         calls: when each client called, by a monotonic clock.
+        places: where each wanted to go on.
     """
 
     def __init__(self, *acts: Act) -> None:
         self.address = ""
         self.calls: defaultdict[str, list[float]] = defaultdict(list)
+        self.places: defaultdict[str, list[str]] = defaultdict(list)
         self._acts: Sequence[Act] = acts
 
     async def Connect(self, _: object, context: Context) -> None:  # noqa: N802
         """Play the next act."""
         metadata = dict(context.invocation_metadata() or ())
-        calls = self.calls[str(metadata["bcast-client"])]
+        client = str(metadata["bcast-client"])
+        self.places[client].append(str(metadata.get("bcast-after", "")))
+        calls = self.calls[client]
         calls.append(time.monotonic())
         await self._acts[min(len(calls), len(self._acts)) - 1](context)
 
@@ -58,9 +62,9 @@ async def playing(*acts: Act) -> AsyncIterator[Scripted]:
         await server.stop(None)
 
 
-async def welcome(context: Context) -> None:
+async def welcome(context: Context, head: int = 0) -> None:
     """Let a client in."""
-    event = chat_pb2.ConnectResponse(message="welcome", kind=chat_pb2.EVENT_KIND_WELCOME)
+    event = chat_pb2.ConnectResponse(message="welcome", kind=chat_pb2.EVENT_KIND_WELCOME, seq=head)
     event.welcome.epoch = EPOCH
     await context.write(event)
 
@@ -84,6 +88,20 @@ async def acknowledge(context: Context) -> None:
             answer = chat_pb2.ConnectResponse(message="ok", kind=chat_pb2.EVENT_KIND_ACK, id=request.id)
             answer.ack.epoch = EPOCH
             await context.write(answer)
+
+
+async def ahead(context: Context) -> None:
+    """Let a client in at a place that will be forgotten."""
+    await welcome(context, 20)
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "ahead")
+
+
+async def back(context: Context) -> None:
+    """Let it in again: a backup was put back, in which the order is the same and shorter."""
+    await welcome(context, 10)
+    gap = chat_pb2.Gap(reason=chat_pb2.GAP_REASON_NEW_EPOCH)
+    await context.write(chat_pb2.ConnectResponse(message="gap", kind=chat_pb2.EVENT_KIND_GAP, gap=gap))
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "back")
 
 
 async def halfway(context: Context) -> None:

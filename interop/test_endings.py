@@ -8,7 +8,7 @@ from grpc import StatusCode
 from .conftest import Gather
 from .matrix import Matrix
 from .program import Program
-from .scripted import ending, halfway, hang, in_parts, playing, stay
+from .scripted import EPOCH, ahead, back, ending, halfway, hang, in_parts, playing, stay
 
 OURS = "bcast_grpc"
 PASSING = [
@@ -105,3 +105,15 @@ async def test_members_in_parts(gather: Gather, matrix: Matrix) -> None:
             ]
 
         await matrix.each("members in parts", programs, check)
+
+
+async def test_an_order_that_went_back(gather: Gather, matrix: Matrix) -> None:
+    """After a GAP of that kind all that is kept is still to come, though the epoch is the same."""
+    async with playing(ahead, back, stay) as server:
+        programs = await gather(server.address)
+
+        async def check(program: Program) -> None:
+            await program.is_in(3)
+
+        await matrix.each("went back", programs, check)
+    assert list(server.places.values()) == [["", f"{EPOCH}:20", f"{EPOCH}:0"]] * len(programs)
