@@ -210,15 +210,15 @@ class Chat {
   // One connection, to its end.
   grpc::Status Session() {
     grpc::ChannelArguments arguments;
-    // A ping where nothing has come for 10 s, and the end where nothing answers it for 20 s. While something comes there
-    // are no pings, whose answers would wait behind that on a slow line; gRPC's own pings, of which it learns how fast
-    // the line is, are therefore replaced by a window of a fixed size.
+    // A ping where nothing has come for 10 s, and the end where nothing answers it for 20 s. On a slow line pings and
+    // their answers wait behind all that was sent before, so that is little: a window of a fixed size, instead of one
+    // that gRPC finds out by pings of its own.
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
     arguments.SetInt("grpc.http2.ping_timeout_ms", 20'000);      // it is this one in newer releases
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // there is no bound
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 20);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 65'535);
     if (IsLoopback(target_)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy's loopback is another one
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a new connection, not the last one and its backoff
     const auto stub =

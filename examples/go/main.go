@@ -103,7 +103,7 @@ func main() {
 		// A connection for each call, since one that failed sits out a backoff of its own.
 		conn, err := grpc.NewClient(cmp.Or(flag.Arg(0), "127.0.0.1:50051"),
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}))
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 20 * time.Second}))
 		if err != nil {
 			log.Print(err)
 			os.Exit(2)

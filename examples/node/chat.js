@@ -18,7 +18,7 @@ const MAX_BACKOFF_MS = 5_000;
 const MAX_LEAVING_MS = 10_000;
 const BROKEN_PIPE = 128 + 13; // as a shell tells of programs that end by SIGPIPE
 const CHANNEL_OPTIONS = {
-  "grpc.keepalive_time_ms": 20_000,
+  "grpc.keepalive_time_ms": 10_000,
   "grpc.keepalive_timeout_ms": 20_000, // the answer to a ping waits for what was sent before it, up to 64 KiB
   "grpc.initial_reconnect_backoff_ms": MIN_BACKOFF_MS, // gRPC's own is not to outlast ours
   "grpc.max_reconnect_backoff_ms": 1_000,

@@ -33,15 +33,15 @@ MAX_BACKOFF_S = 5.0
 MAX_LEAVING_S = 10.0
 BROKEN_PIPE = 128 + 13  # as a shell tells of programs that end by SIGPIPE
 CHANNEL_OPTIONS = [
-    # A ping where nothing has come for 10 s, and the end where nothing answers it for 20 s. While something comes there
-    # are no pings, whose answers would wait behind that on a slow line; gRPC's own pings, of which it learns how fast
-    # the line is, are therefore replaced by a window of a fixed size.
+    # A ping where nothing has come for 10 s, and the end where nothing answers it for 20 s. On a slow line pings and their
+    # answers wait behind all that was sent before, so that is little: a window of a fixed size, instead of one that
+    # gRPC finds out by pings of its own.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 60_000),  # for TCP; gRPC waits for the ping
     ("grpc.http2.max_pings_without_data", 0),  # there is no bound
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 1 << 20),
+    ("grpc.http2.lookahead_bytes", 65_535),
 ]
 LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\]):\d+")
 # Without an ErrorInfo of the server: it is no such server, or does not let us in.

@@ -334,8 +334,11 @@ fn parse_args() -> Result<(Endpoint, MetadataMap, bool), Box<dyn Error>> {
     let target = target.as_deref().unwrap_or("127.0.0.1:50051");
     let endpoint = Endpoint::from_shared(format!("http://{target}"))?
         .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10));
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(20))
+        // On a slow line pings and their answers wait behind all that was sent before, so that is little.
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(65_535);
     Ok((endpoint, metadata, json))
 }
 

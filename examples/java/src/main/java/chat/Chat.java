@@ -15,11 +15,11 @@ import com.google.protobuf.util.Durations;
 import com.google.protobuf.util.JsonFormat;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
-import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.StatusException;
+import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
 import io.grpc.protobuf.StatusProto;
 import io.grpc.stub.BlockingClientCall;
 import io.grpc.stub.MetadataUtils;
@@ -100,9 +100,11 @@ public final class Chat {
 
   private Chat(String target, Map<String, String> headers, boolean json) {
     channel =
-        Grpc.newChannelBuilder(target, InsecureChannelCredentials.create())
-            .keepAliveTime(20, SECONDS)
-            .keepAliveTimeout(10, SECONDS)
+        NettyChannelBuilder.forTarget(target, InsecureChannelCredentials.create())
+            .keepAliveTime(10, SECONDS)
+            .keepAliveTimeout(20, SECONDS)
+            // On a slow line pings and their answers wait behind all that was sent before.
+            .flowControlWindow(65_535)
             .build();
     this.headers = headers;
     this.json = json;
