@@ -131,6 +131,11 @@ class FlushClock:
             self._reading = False
             self._scheduler.call_soon(self._flush)
 
+    def end(self) -> None:
+        """Flush nothing more, and let go of the room, which keeps this clock."""
+        self._push = _nothing
+        self._pending = self._patience_s = lambda: 0
+
     def set_off(self, wake: Callable[[], None], size: int) -> None:
         """Wake a writer with frames of ``size`` bytes, as soon as it is its turn. To be called during a flush."""
         self._sleeping.append((wake, size))
@@ -230,3 +235,7 @@ class FlushClock:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+
+
+def _nothing(_: int) -> int:
+    return 0

@@ -64,6 +64,7 @@ class Room:
     def end(self) -> None:
         """Let the broker forget the room, when nobody needs it any more."""
         self._ended = True
+        self._clock.end()
         self._broker.forget(self.name)
 
     @property

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
+from copy import copy
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import grpc
@@ -32,6 +33,8 @@ from bcast_grpc.wire import protobuf
 logger = logging.getLogger(__name__)
 
 SERVICE = "bcast_grpc.v1.Chat"
+
+T = TypeVar("T")
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
@@ -88,25 +91,19 @@ class ChatService:
 
     async def connect(self, _: AsyncIterator[bytes], context: Context) -> None:
         """Serve a client that sends and receives."""
-        async with _ending(context):
-            await self._serve(context, reader=False)
+        await _end(context, await _outcome(context, self._serve(context, reader=False)))
 
     async def subscribe(self, frame: bytes, context: Context) -> None:
         """Serve a client that only receives."""
-        async with _ending(context):
-            protobuf.check_subscribe(frame)
-            await self._serve(context, reader=True)
+        await _end(context, await _outcome(context, self._subscribe(frame, context)))
 
     async def publish(self, frame: bytes, context: Context) -> bytes:
         """Send one message, and answer once it is in the others' queues."""
-        async with _ending(context):
-            hello = _read_hello(self._hub, context)
-            request = protobuf.decode_publish(frame)
-            answer = await self._publish(hello, request, context)
-            if isinstance(answer, Error):
-                raise CallError(answer.code, answer.reason, retry_after_s=answer.retry_after_s)
-            return protobuf.encode_publish_response(answer)
-        return b""  # not reached: an error has ended the call
+        return await _end(context, await _outcome(context, self._publish(frame, context)))
+
+    async def _subscribe(self, frame: bytes, context: Context) -> None:
+        protobuf.check_subscribe(frame)
+        await self._serve(context, reader=True)
 
     async def _serve(self, context: Context, *, reader: bool) -> None:
         hello = _read_hello(self._hub, context)
@@ -116,7 +113,9 @@ class ChatService:
             await context.send_initial_metadata(_metadata(stream.session, hello))
             await stream.serve(context.write, None if reader else partial(_read, context, self._scheduler.turns))
 
-    async def _publish(self, hello: Hello, request: Request, context: Context) -> Ack | Error:
+    async def _publish(self, frame: bytes, context: Context) -> bytes:
+        hello = _read_hello(self._hub, context)
+        request = protobuf.decode_publish(frame)
         answered: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         publisher = Publisher(
             self._hub,
@@ -129,9 +128,13 @@ class ChatService:
             publisher.hold(request)
             await self._waiting.wait(publisher, len(request.msg) + len(request.data))
             publisher.publish(request)
-            return (await answered).detail  # type: ignore[return-value]  # an ACK or an ERROR
+            answer = (await answered).detail
         finally:
             publisher.close()
+        if isinstance(answer, Error):
+            raise CallError(answer.code, answer.reason, retry_after_s=answer.retry_after_s)
+        assert isinstance(answer, Ack)
+        return protobuf.encode_publish_response(answer)
 
 
 def counted(
@@ -155,27 +158,33 @@ async def _read(context: Context, turns: Turns) -> Iterator[Sequence[Request]] |
     return protobuf.read_requests(frame)
 
 
-@asynccontextmanager
-async def _ending(context: Context) -> AsyncIterator[None]:
-    """End the call with the status of whatever is raised inside."""
+async def _outcome(context: Context, serving: Awaitable[T]) -> T | BcastError | None:
+    """Return what serving a call ends with: its result, or the error; None where nobody is there any more.
+
+    What is raised keeps the frames that it went through, and what is in them. So nothing is raised beyond this.
+    """
     try:
-        try:
-            yield
-        except BcastError as error:
-            await _abort(context, error)
-        except protobuf.MalformedFrame as error:
-            await _abort(context, CallError(ErrorCode.MALFORMED, str(error)))
-        except (grpc.aio.AbortError, grpc.aio.InternalError):
-            raise
-        except Exception:
-            logger.exception("a fault while serving %s", context.peer())
-            await _abort(context, fault())
+        return await serving
+    except BcastError as error:
+        return copy(error)
+    except protobuf.MalformedFrame as error:
+        return CallError(ErrorCode.MALFORMED, str(error))
     except grpc.aio.InternalError as error:
         logger.debug("%s is gone: %s", context.peer(), error)  # the cancellation that is to come was too late
+        return None
+    except Exception:
+        logger.exception("a fault while serving %s", context.peer())
+        return fault()
 
 
-async def _abort(context: Context, error: BcastError) -> None:
-    await context.abort_with_status(rpc_status.to_status(_status(error)))
+async def _end(context: Context, outcome: T | BcastError | None) -> T:
+    """End the call with what serving it ended with."""
+    if isinstance(outcome, BcastError):
+        try:
+            await context.abort_with_status(rpc_status.to_status(_status(outcome)))
+        except grpc.aio.InternalError as error:
+            logger.debug("%s is gone: %s", context.peer(), error)
+    return outcome  # type: ignore[return-value]  # or nobody takes it any more
 
 
 def _status(error: BcastError) -> status_pb2.Status:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from copy import copy
 from functools import partial
 from time import perf_counter
 from typing import TypeAlias, TypeVar
@@ -90,11 +91,14 @@ class Stream:
                     self._reading = asyncio.create_task(self._read(read))
                 await self._write(write)
         except TimeoutError:
-            raise outbox.error or slow_consumer(outbox) from None
+            raise copy(outbox.error) or slow_consumer(outbox) from None
         finally:
+            reading = self._reading
             self.close()
+            if reading:
+                await asyncio.wait([reading])  # it has been cancelled
         if outbox.error:
-            raise outbox.error
+            raise copy(outbox.error)  # what is raised knows its frames, which know the outbox
 
     def close(self) -> None:
         """Take the client out of its room. To be called whatever happened."""
@@ -127,7 +131,7 @@ class Stream:
         except MalformedFrame as error:
             self.session.fail(CallError(ErrorCode.MALFORMED, str(error)))
         except CallError as error:
-            self.session.fail(error)
+            self.session.fail(copy(error))
         except ConnectionGone:
             self.session.outbox.close(discard=True)
         except Exception:

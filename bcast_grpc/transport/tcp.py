@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from copy import copy
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec
@@ -15,6 +16,7 @@ from bcast_grpc.core.hub import Hub
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
 from bcast_grpc.transport.connections import Connections
+from bcast_grpc.transport.liveness import Liveness
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.serving import BACKLOG, Serving
 from bcast_grpc.transport.stream import LINGER_S, ConnectionGone, Stream, fault
@@ -25,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 _LINES = Codec(json.encode_lines, json.MAX_BATCH_BYTES)
 _SEGMENT_BYTES = 16 * 1024
-_PROBES = 3
 
 
 class TcpDoor:
@@ -72,8 +73,9 @@ class TcpDoor:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")
+        liveness: Liveness | None = None
         try:
-            _set_keepalive(writer.get_extra_info("socket"), self._keepalive_s)
+            liveness = Liveness(writer.transport, self._keepalive_s)
             connection = _Connection(reader, writer, self._scheduler.turns)
             with self._connections.carrying(peer[1]):
                 error = await self._talk(connection, peer)
@@ -82,7 +84,10 @@ class TcpDoor:
             await connection.hang_up()
         except (ConnectionGone, OSError, TimeoutError) as lost:
             logger.debug("%s is gone: %s", peer, lost)
+            lost.__traceback__ = None
         finally:
+            if liveness:
+                liveness.stop()
             writer.transport.abort()  # what it did not read until now, it never will
 
     async def _talk(self, connection: _Connection, peer: object) -> CallError | None:
@@ -91,7 +96,7 @@ class TcpDoor:
             with closing(Stream(self._hub, self._scheduler, Hello(), _LINES)) as stream:
                 await stream.serve(connection.write, connection.read)
         except CallError as error:
-            return error
+            return copy(error)
         except (ConnectionGone, OSError):
             raise
         except Exception:
@@ -103,22 +108,21 @@ class TcpDoor:
 class _Connection:
     """Reads requests from a socket, and writes frames to it."""
 
-    __slots__ = ("_reader", "_reading", "_requests", "_turns", "_writer")
+    __slots__ = ("_reader", "_requests", "_turns", "_writer")
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, turns: Turns) -> None:
         self._turns = turns
         self._reader = reader
-        self._reading: asyncio.Task[None] | None = None
         self._writer = writer
         self._requests = json.RequestReader()
 
     async def read(self) -> Iterator[Sequence[Request]] | None:
-        self._reading = asyncio.current_task()
         if self._requests.fault:
-            raise self._requests.fault
+            raise copy(self._requests.fault)
         try:
             segment = await self._reader.read(_SEGMENT_BYTES)
         except OSError as error:
+            error.__traceback__ = None  # the reader keeps it, and it would keep us
             raise ConnectionGone(str(error)) from None
         if segment:
             if len(segment) > LIGHT_BYTES:
@@ -126,7 +130,7 @@ class _Connection:
             return self._requests.read(segment)
         self._requests.close()
         if self._requests.fault:
-            raise self._requests.fault
+            raise copy(self._requests.fault)
         return None
 
     async def write(self, frame: bytes) -> None:
@@ -144,8 +148,6 @@ class _Connection:
         A socket that is closed with something unread in it is reset, and what was last written to it is lost.
         """
         async with asyncio.timeout(LINGER_S):
-            if self._reading:
-                await asyncio.wait([self._reading])  # it has been cancelled
             await self._writer.drain()
             if self._writer.is_closing():
                 return
@@ -157,17 +159,3 @@ class _Connection:
         if self._writer.is_closing():  # uvloop takes that for a fault of the program's
             raise ConnectionGone("it was lost")
         self._writer.write(frame)
-
-
-def _set_keepalive(connection: socket.socket, keepalive_s: float) -> None:
-    """Have the system find out whether a silent peer is still there, and give up one that is not in twice that time."""
-    idle_s = max(1, round(keepalive_s))
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", idle_s),
-        ("TCP_KEEPINTVL", max(1, idle_s // _PROBES)),
-        ("TCP_KEEPCNT", _PROBES),
-        ("TCP_USER_TIMEOUT", 2000 * idle_s),  # the same where something is under way to it
-    ):
-        if option := getattr(socket, name, None):  # macOS and Windows have some of them
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)

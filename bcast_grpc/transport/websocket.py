@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from urllib.parse import quote
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec
@@ -16,6 +16,8 @@ from bcast_grpc.core.hello import read_hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
+from bcast_grpc.transport import liveness
+from bcast_grpc.transport.liveness import Liveness
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.stream import LINGER_S, ConnectionGone, Stream, fault
@@ -30,6 +32,7 @@ CLOSE_CODES = 4000
 _ARRAYS = Codec(json.encode_arrays, json.PIECE_BYTES)
 _SINGLY = Codec(json.encode_singly, 0)
 _REASON_BYTES = 123
+_REQUESTS = (WSMsgType.TEXT, WSMsgType.BINARY)
 _WRITES_IN_A_ROW = 64
 _READS_IN_A_ROW = 16
 
@@ -56,7 +59,8 @@ class WebSocketDoor:
             ConnectionResetError: it left before it was let in.
         """
         socket = web.WebSocketResponse(
-            heartbeat=self._keepalive_s,
+            autoping=False,
+            heartbeat=None if liveness.KNOWN else self._keepalive_s,
             max_msg_size=json.MAX_REQUEST_BYTES,
             compress=False,  # each client would compress what all of them share
             timeout=LINGER_S,
@@ -79,6 +83,8 @@ class WebSocketDoor:
         finally:
             if socket.prepared and request.transport:
                 request.transport.abort()  # what it did not read until now, it never will
+            if lost := socket.exception():
+                lost.__traceback__ = lost.__context__ = None  # the WebSocket keeps it, and it would keep the WebSocket
         if not socket.prepared:
             raise ConnectionResetError("it left before it was let in")
         return socket
@@ -91,7 +97,13 @@ class WebSocketDoor:
             socket.headers["bcast-room"] = quote(hello.room, safe="")
             socket.headers["bcast-epoch"] = session.epoch
             await socket.prepare(request)
-            await stream.serve(connection.write, connection.read)
+            if request.transport is None:
+                raise ConnectionGone("it left as it was let in")
+            watch = Liveness(request.transport, self._keepalive_s, socket.ping)
+            try:
+                await stream.serve(connection.write, connection.read)
+            finally:
+                watch.stop()
 
 
 class _Connection:
@@ -108,19 +120,23 @@ class _Connection:
         self._in_a_row = 0
 
     async def read(self) -> Iterator[Sequence[Request]]:
-        try:
-            message = await self._socket.receive()
-        except OSError as error:  # it could not answer a ping, say
-            raise ConnectionGone(str(error)) from None
-        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            await self._take_turn(len(message.data))
-            return json.read_requests(message.data)
-        raise ConnectionGone(message.type.name)  # who has closed a WebSocket reads nothing more
+        while True:
+            try:
+                message = await self._socket.receive()
+                await self._take_turn(message)
+                if message.type is WSMsgType.PING:
+                    await self._socket.pong(message.data)
+            except OSError as error:  # it could not answer a ping, say
+                raise ConnectionGone(str(error)) from None
+            if message.type in _REQUESTS:
+                return json.read_requests(message.data)
+            if message.type not in (WSMsgType.PING, WSMsgType.PONG):
+                raise ConnectionGone(message.type.name)  # who has closed a WebSocket reads nothing more
 
-    async def _take_turn(self, size: int) -> None:
+    async def _take_turn(self, message: WSMessage) -> None:
         """Let others have their turn where much is read, or often: what has come is received without waiting."""
         self._reads_in_a_row += 1
-        if size > LIGHT_BYTES:
+        if message.type in _REQUESTS and len(message.data) > LIGHT_BYTES:
             await self._turns.take()
         elif self._reads_in_a_row >= _READS_IN_A_ROW:
             self._reads_in_a_row = 0

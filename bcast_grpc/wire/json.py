@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64
 from collections.abc import Iterator
+from copy import copy
 from typing import TypeAlias
 
 from pydantic_core import from_json
@@ -246,7 +247,7 @@ class RequestReader:
             try:
                 yield from self._read(self._without_mark(data))
             except CallError as fault:
-                self._fail(fault)
+                self._fail(copy(fault))  # what was raised knows its frames, which know this
             except MalformedFrame as fault:
                 self._fail(_malformed(f"{fault} of the object" if isinstance(fault, _BrokenJson) else str(fault)))
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bcast_grpc.core.session import Session
 from bcast_grpc.server import Server
 from bcast_grpc.settings import Settings
-from bcast_grpc.transport.tcp import _set_keepalive
+from bcast_grpc.transport.liveness import set_keepalive
 
 from .conftest import LocalDoor, Serve
 from .peers import PATIENCE_S, SocketPeer, eventually, within
@@ -286,7 +286,7 @@ async def test_silence_is_no_fault(serve: Serve) -> None:
 def test_a_dead_peer_is_found(keepalive_s: float, idle_s: int) -> None:
     """The system probes a silent connection, and gives it up within twice the keepalive, whether idle or not."""
     with socket.socket() as conn:
-        _set_keepalive(conn, keepalive_s)
+        set_keepalive(conn, keepalive_s)
         assert conn.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle_s

@@ -1,0 +1,167 @@
+"""Whether the other end of a socket is still there.
+
+Bytes that come are life, and so are acknowledgements: a slow peer answers a ping only when it has read what was sent
+before. A peer that has stopped reading is alive too as long as its system answers; its queue ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from fcntl import ioctl
+from typing import Any, NamedTuple
+
+logger = logging.getLogger(__name__)
+
+_SILENCE = 1.5  # times the keepalive, for who has not acknowledged all; it is asked once in the keepalive at least
+_ANSWER = 0.7  # the same, for who has, and is pinged
+_PROBES = 3
+_TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+_TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
+_SIOCOUTQ = 0x5411
+_INFO = struct.Struct("=8B24I4Q")  # struct tcp_info of linux/tcp.h, which only ever grew
+_LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED, _BYTES_ACKED = 8 + 11, 8 + 12, 8 + 24 + 2
+
+KNOWN = _TCP_INFO is not None
+"""Whether the system says what it has heard of a peer. Where it does not, a door has to ask the peer itself."""
+
+
+class Heard(NamedTuple):
+    """What the system has heard of the other end of a socket.
+
+    Attributes:
+        data_s: seconds since it sent something.
+        ack_s: seconds since its system acknowledged something, or answered a probe.
+        acked: how many bytes it has acknowledged.
+        unread: how many bytes that were handed to the system it has not.
+    """
+
+    data_s: float
+    ack_s: float
+    acked: int
+    unread: int
+
+
+def ask_system(connection: socket.socket) -> Heard | None:
+    """Ask what the system has heard of a peer; None where it does not say, or the socket is closed."""
+    if _TCP_INFO is None:
+        return None
+    try:
+        info = _INFO.unpack(connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size))
+        (unread,) = struct.unpack("i", ioctl(connection.fileno(), _SIOCOUTQ, bytes(4)))
+    except (OSError, ValueError, struct.error):
+        return None
+    return Heard(info[_LAST_DATA_RECEIVED] / 1000, info[_LAST_ACK_RECEIVED] / 1000, info[_BYTES_ACKED], unread)
+
+
+def set_keepalive(connection: socket.socket, keepalive_s: float) -> None:
+    """Have the system find out whether a silent peer is still there, and give up one that is not in twice that time."""
+    idle_s = max(1, round(keepalive_s))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", idle_s),
+        ("TCP_KEEPINTVL", max(1, idle_s // _PROBES)),
+        ("TCP_KEEPCNT", _PROBES),
+        ("TCP_USER_TIMEOUT", 2000 * idle_s),  # the same where something is under way to it
+    ):
+        if option := getattr(socket, name, None):  # macOS and Windows have some of them
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class Liveness:
+    """Watches a connection until ``stop()``, and cuts it within twice ``keepalive_s`` when nobody is there any more.
+
+    Args:
+        transport: of the connection.
+        keepalive_s: how long it may be silent before it is asked for a sign of life.
+        ping: asks for one, where the protocol has something for that; otherwise the system asks.
+    """
+
+    __slots__ = ("_acked", "_keepalive_s", "_loop", "_ping", "_pinged", "_since", "_socket", "_timer", "_transport")
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        keepalive_s: float,
+        ping: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._socket: socket.socket = transport.get_extra_info("socket")
+        self._keepalive_s = keepalive_s
+        self._ping = ping
+        self._pinged: float | None = None
+        self._since: float | None = None  # when it was last seen to acknowledge something, while not all is
+        self._acked = 0
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        set_keepalive(self._socket, keepalive_s)
+        self._look()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        self._ping = None
+
+    def _look(self) -> None:
+        if self._transport.is_closing():
+            return
+        heard = ask_system(self._socket)
+        if heard is None:
+            return
+        now = self._loop.time()
+        if heard.unread or self._transport.get_write_buffer_size():
+            again_s = self._look_at_reader(heard, now)
+        else:
+            again_s = self._look_at_idler(heard, now)
+        if again_s > 0:
+            self._timer = self._loop.call_later(again_s, self._look)
+        else:
+            logger.debug("%s is gone: it does not answer", self._transport.get_extra_info("peername"))
+            self._transport.abort()
+
+    def _look_at_reader(self, heard: Heard, now: float) -> float:
+        """Look at a peer that has not acknowledged all; return when to look again, 0 if it is dead.
+
+        Where it takes nothing, the system asks it more and more seldom, but once before the user timeout is over. So
+        that is never far away, and moved on as long as there are answers.
+        """
+        self._pinged = None
+        if self._since is None or heard.acked != self._acked:
+            self._since, self._acked = now, heard.acked
+        stalled_s = now - self._since
+        self._set_user_timeout(stalled_s + self._keepalive_s)
+        silent_s = min(heard.ack_s, heard.data_s, stalled_s)
+        return self._keepalive_s / 8 if silent_s < _SILENCE * self._keepalive_s else 0
+
+    def _look_at_idler(self, heard: Heard, now: float) -> float:
+        """Look at a peer that has acknowledged everything; return when to look again, 0 if it is dead."""
+        if self._since is not None:
+            self._since = None
+            self._set_user_timeout(2 * self._keepalive_s)
+        often_s = self._keepalive_s / 4
+        if self._ping is None:
+            return often_s
+        if heard.data_s < self._keepalive_s:
+            self._pinged = None
+            return min(often_s, self._keepalive_s - heard.data_s + 0.001)
+        if self._pinged is None:
+            self._pinged = now
+            self._loop.create_task(self._send_ping(self._ping))
+        left_s = self._pinged + _ANSWER * self._keepalive_s - now
+        return min(often_s, left_s) if left_s > 0 else 0
+
+    async def _send_ping(self, ping: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        with suppress(OSError):
+            await ping()
+
+    def _set_user_timeout(self, seconds: float) -> None:
+        if _TCP_USER_TIMEOUT:
+            with suppress(OSError):  # it is closed
+                self._socket.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, round(1000 * seconds))
