@@ -259,9 +259,10 @@ def _retention(settings: Settings, budget: Budget) -> Retention:
 
 
 def _options(settings: Settings, descriptors: Descriptors) -> list[tuple[str, int]]:
-    ping_ms = max(1, round(settings.keepalive_s * 1000))
-    # The ping timeout decides how soon a frozen peer is given up, whatever the keepalive timeout says.
-    answer_ms = max(1, round(settings.keepalive_s * 900))
+    # A slow peer answers a ping when it has read what is before it, so it has most of the time that there is. Only the
+    # ping timeout tells who is frozen: the core never sets the timer of its keepalive timeout (as of 1.85).
+    ping_ms = max(1, round(settings.keepalive_s * 400))
+    answer_ms = max(1, round(settings.keepalive_s * 1500))
     return [
         ("grpc.so_reuseport", 0),  # a second server on the port would silently take half of the clients
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
