@@ -124,6 +124,26 @@ def test_where_it_cannot_be_noted_how_far_the_store_has_come(
     assert line.startswith("chat.db-owner cannot be written (No space left on device)")
 
 
+def test_a_backup_that_is_restored_into_a_store_that_is_used(store: Path) -> None:
+    """As by ``sqlite3 chat.db ".restore backup.db"``: nothing is acknowledged on top of it, and epochs are new then."""
+    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+        room = Room()
+        order = broker.open("lobby", room)
+        broker.publish("lobby", entries("a"))
+        wait(broker)
+        with closing(sqlite3.connect(store)) as live, closing(sqlite3.connect(f"{store}.backup")) as backup:
+            live.backup(backup)
+            broker.publish("lobby", entries("b"))
+            wait(broker)
+            backup.backup(live)
+        broker.publish("lobby", entries("c"))
+        wait(broker)
+        assert [entry.id for entry, _ in room.refused_entries] == ["id c"]
+    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+        again = broker.open("lobby", Room())
+        assert (again.epoch == order.epoch, [event.message for event in kept(again)]) == (False, ["ana: a"])
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_store_of_version_1(store: Path, killed: bool) -> None:
     """It is brought up to the version of today, with all that it has, and is no copy."""

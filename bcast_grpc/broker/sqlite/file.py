@@ -20,7 +20,7 @@ from bcast_grpc.broker.sqlite.lineage import Lineage
 from bcast_grpc.broker.sqlite.timeline import Moment, TimeLine
 
 _READ_META = "SELECT commits, wall_ns, line_ns, boot_ns, boot FROM meta"
-_SIGN = "UPDATE meta SET commits = ?, cookie = ?, wall_ns = ?, line_ns = ?, boot_ns = ?, boot = ?"
+_SIGN = "UPDATE meta SET commits = ?, cookie = ?, wall_ns = ?, line_ns = ?, boot_ns = ?, boot = ? WHERE commits = ?"
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,9 @@ class StoreFile:
         if self._content:
             self._content.allow(cookie)
         now = self.line.moment()
-        writer.execute(_SIGN, (self._commits + 1, cookie, now.wall_ns, now.line_ns, now.boot_ns, now.boot))
+        values = (self._commits + 1, cookie, now.wall_ns, now.line_ns, now.boot_ns, now.boot, self._commits)
+        if writer.execute(_SIGN, values).rowcount != 1:  # as after ``.restore``
+            raise FileGone("another program has put other content into it; restart the server to use that")
 
     def _commit(self) -> None:
         """Commit. A fault at the very end may come after all has been written: the file decides."""
