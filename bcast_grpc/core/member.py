@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.limits import SlowPolicy
 from bcast_grpc.core.outbox import Outbox, OutboxClosed
 from bcast_grpc.core.replay import Replay
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import Author, Event, Kind
+from bcast_grpc.events import Author, Event, Kind, Members
 
 logger = logging.getLogger(__name__)
+
+_FEW_MEMBERS = 64
 
 _IN_ORDER = frozenset({Kind.MESSAGE, Kind.PROGRESS})
 """What would be wrong ahead of messages that are still to come: a place to resume from would skip them."""
@@ -72,8 +76,14 @@ class Member:
         """Queue answers to this client's own requests."""
         if not answers:
             return
-        self.owed = max(0, self.owed - sum(1 for answer in answers if answer.id))
-        self.offer(self.outbox.codec.frames(answers), reserve=self.policy is not SlowPolicy.DISCONNECT)
+        self.owed = max(0, self.owed - sum(1 for answer in answers if answer.id and not _goes_on(answer)))
+        codec = self.outbox.codec
+        for is_list, some in groupby(answers, _is_long):
+            if is_list:
+                with suppress(OutboxClosed):
+                    self.outbox.tell(codec.encode([answer])[0][0] for answer in list(some))
+            else:
+                self.offer(codec.frames(list(some)), reserve=self.policy is not SlowPolicy.DISCONNECT)
 
     def begin_round(self, round_: int) -> int:
         """Take part in the round of writes of a flush; return 1, to be added up."""
@@ -116,6 +126,17 @@ class Member:
         logger.warning(
             "slow consumer: session %s, %d messages queued: %s", self.author.session, self.outbox.queued_messages, what
         )
+
+
+def _goes_on(answer: Event) -> bool:
+    """Whether the next answer belongs to the same request."""
+    return isinstance(answer.detail, Members) and answer.detail.more
+
+
+def _is_long(answer: Event) -> bool:
+    """Whether an answer may be more than a queue holds."""
+    detail = answer.detail
+    return isinstance(detail, Members) and (detail.more or len(detail.members) > _FEW_MEMBERS)
 
 
 def slow_consumer(outbox: Outbox) -> CallError:

@@ -20,9 +20,18 @@ from bcast_grpc.events import (
     Members,
     Position,
     Welcome,
+    utf8_bytes,
 )
 
 _NAMES_IN_TEXT = 20
+
+WHOLE_BYTES = 512 * 1024
+"""So long a list of members is one event."""
+
+PART_BYTES = 256 * 1024
+"""A longer one comes in parts of this size; in JSON they are up to three times as large."""
+
+_MEMBER_BYTES = 40
 
 
 def joined(author: Author) -> Event:
@@ -59,6 +68,25 @@ def gap(first_missed: int, last_missed: int, reason: GapReason) -> Event:
 def progress(head: Position) -> Event:
     """The room has come this far."""
     return Event(Kind.PROGRESS, f"at {head.seq}", NOBODY, head.seq, time.time_ns())
+
+
+def members_in_parts(present: Sequence[Member], request_id: str) -> list[Event]:
+    """As ``members``, in several events where one would be too long for a client; all but the last say ``more``."""
+    whole = members(present, request_id)
+    parts: list[list[Member]] = [[]]
+    size = total = 0
+    for member in present:
+        bytes_ = utf8_bytes(member.name) + _MEMBER_BYTES
+        size += bytes_
+        total += bytes_
+        if size > PART_BYTES:
+            parts.append([])
+            size = bytes_
+        parts[-1].append(member)
+    if total <= WHOLE_BYTES:
+        return [whole]
+    details = [Members(tuple(part), more=part is not parts[-1]) for part in parts]
+    return [whole._replace(detail=detail) for detail in details]
 
 
 def members(present: Sequence[Member], request_id: str) -> Event:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec, Frame
@@ -12,6 +12,8 @@ from bcast_grpc.errors import CallError
 from bcast_grpc.events import GapReason
 
 _WITH_RESERVE = 1.25
+_LIST: Frame = (b"", 0, 0)
+"""Stands in the queue for a list that is told in parts."""
 
 
 class OutboxClosed(Exception):
@@ -49,6 +51,7 @@ class Outbox:
         self._closed = False
         self._lock = threading.Lock()
         self._frames: deque[Frame] = deque()
+        self._lists: deque[Iterator[bytes]] = deque()
         self._messages = 0
         self._bytes = 0
 
@@ -74,8 +77,8 @@ class Outbox:
 
     @property
     def half_full(self) -> bool:
-        """Whether more than half of a bound is taken."""
-        return self._messages > self.max_messages // 2 or self._bytes > self.max_bytes // 2
+        """Whether more than half of a bound is taken, or a list is being told."""
+        return bool(self._lists) or self._messages > self.max_messages // 2 or self._bytes > self.max_bytes // 2
 
     def offer(self, frames: Sequence[Frame], *, wake: bool = True, drop: bool = False, reserve: bool = False) -> bool:
         """Queue ``frames``, all or none, without waiting.
@@ -114,6 +117,21 @@ class Outbox:
             self.wake()
         return True
 
+    def tell(self, frames: Iterator[bytes]) -> None:
+        """Queue a long answer that is made as it is written, in a row, and does not count for the bounds.
+
+        Raises:
+            OutboxClosed: after ``close()``.
+        """
+        with self._lock:
+            if self._closed:
+                raise OutboxClosed
+            self._frames.append(_LIST)
+            self._lists.append(frames)
+            woken, self.idle = self.idle, False
+        if woken:
+            self.wake()
+
     def take(self) -> bytes | None:
         """Take the next frame to write, made of as much as the format joins; None if there is nothing.
 
@@ -122,6 +140,12 @@ class Outbox:
         """
         with self._lock:
             self.writing_bytes = 0
+            while self._frames and self._frames[0] is _LIST:
+                if (part := next(self._lists[0], None)) is not None:
+                    self.writing_bytes = len(part)
+                    return part
+                self._lists.popleft()
+                self._frames.popleft()
             if not self._frames:
                 if self._dropped_seq:
                     return self._tell_dropped()
@@ -136,6 +160,8 @@ class Outbox:
             parts = [data]
             size = len(data)
             while self._frames and size + len(self._frames[0][0]) <= self.codec.frame_bytes:
+                if self._frames[0] is _LIST:
+                    break
                 if self._dropped_seq and self._frames[0][2]:
                     break
                 data, events, last_seq = self._frames.popleft()
@@ -193,6 +219,7 @@ class Outbox:
             if discard:
                 self.discarded = True
                 self._frames.clear()
+                self._lists.clear()
                 self._dropped_seq = 0
                 self._messages = self._bytes = 0
             self.idle = False

@@ -186,7 +186,7 @@ class Session:
 
     def _who(self, request: Request) -> None:
         self._asking = True
-        self._room.answer(self.id, lambda: [notices.members(self._room.present(), request.id)])
+        self._room.answer(self.id, lambda: notices.members_in_parts(self._room.present(), request.id))
 
 
 _OPERATIONS: dict[str, Callable[[Session, Request], None]] = {

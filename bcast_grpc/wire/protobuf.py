@@ -8,10 +8,10 @@ frame by joining their bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import (
@@ -42,6 +42,7 @@ MAX_BATCH_BYTES = 1024 * 1024
 """The largest frame of events that a server makes, a single larger event apart."""
 
 _NS = 1_000_000_000
+_MEMBER = attrgetter("session", "name", "since_ns")
 
 
 # --- events: the server's way to a client
@@ -137,9 +138,11 @@ def _fill_detail(message: pb.ConnectResponse, detail: Detail) -> None:
         case Members():
             message.members.SetInParent()
             message.members.more = detail.more
-            for member in detail.members:
-                since = _timestamp(member.since_ns)
-                message.members.members.add(session=member.session, name=member.name, since=since)
+            add = message.members.members.add
+            for session, name, since_ns in map(_MEMBER, detail.members):
+                member = add(session=session, name=name)
+                since = member.since
+                since.seconds, since.nanos = divmod(since_ns, _NS)
         case Gap():
             message.gap.first_missed = detail.first_missed
             message.gap.last_missed = detail.last_missed
@@ -201,11 +204,6 @@ _REASONS: dict[int, GapReason] = {reason.value: reason for reason in GapReason}
 
 def _ack(ack: Ack) -> pb.Ack:
     return pb.Ack(seq=ack.seq, epoch=ack.epoch, duplicate=ack.duplicate, queued=ack.queued, refused=ack.refused)
-
-
-def _timestamp(time_ns: int) -> Timestamp:
-    seconds, nanos = divmod(time_ns, _NS)
-    return Timestamp(seconds=seconds, nanos=nanos)
 
 
 def _duration(seconds: float) -> Duration:
