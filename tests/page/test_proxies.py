@@ -35,7 +35,9 @@ async def try_again(person: Person, sockets: int) -> None:
 async def come_back(person: Person, sockets: int) -> None:
     """Wait until somebody whose connection ended is back with another one."""
     await try_again(person, sockets)
-    await person.is_in("online")
+    while await person.page.locator("body").get_attribute("data-state") != "online":
+        await try_again(person, person.sockets + 1)
+        await person.page.wait_for_timeout(500)
 
 
 async def test_below_a_path(visit: Visit, server: PageServer, lay_proxy: LayProxy, room: str) -> None:
