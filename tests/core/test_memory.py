@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,3 +165,23 @@ def test_a_publish_that_nobody_can_repeat_is_not_remembered() -> None:
         assert budget.ids == ids * ID_BYTES
         publisher.close()
     assert answers == ["1", "1"]
+
+
+def test_nothing_is_left_of_a_room_without_a_collection() -> None:
+    """Rooms that end are many, and collections are rare."""
+    world = world_of(Budget(), messages=0)
+    gc.disable()
+    try:
+        ana = world.join("ana", room="dev")
+        room = weakref.ref(world.hub._rooms["dev"])
+        ana.say("hola")
+        world.scheduler.step()
+        ana.say("adios")
+        ana.close()
+        ana.session.outbox.wake = lambda: None  # as a stream does
+        world.clients.clear()
+        del ana
+        world.scheduler.settle()
+        assert room() is None
+    finally:
+        gc.enable()

@@ -6,6 +6,7 @@ import asyncio
 import resource
 import signal
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -334,3 +335,26 @@ async def test_many_rooms_and_senders(spawn: Spawn, store: str) -> None:
         await within(bob.hear_some(20))
 
     await asyncio.gather(*(talk(f"room {n}") for n in range(10)))
+
+
+@pytest.mark.parametrize("step_s", [200, 3700, -3700])
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+async def test_the_systems_clock_may_be_set(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, step_s: int
+) -> None:
+    """A retry is still a retry, and what was said is still there; only the times that are shown have moved."""
+    door = await serve(store="memory:" if store == "memory" else f"sqlite:{tmp_path / 'store'}")
+    ana = await door.connect("ana", client="c")
+    await ana.say("hola", id="1")
+    first = await ana.answer("1")
+    wall_ns = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: wall_ns() + step_s * 1_000_000_000)
+    door.server.hub.expire()
+    await ana.say("hola", id="1")
+    again = await ana.answer("1")
+    assert (again.ack.seq, again.ack.duplicate, again.time) == (first.ack.seq, True, first.time)
+    await ana.say("que tal", id="2")
+    second = await ana.answer("2")
+    assert abs(second.time.seconds - first.time.seconds - step_s) < 60
+    eva = await door.connect("eva", history="10")
+    assert [(await eva.hear()).message for _ in range(2)] == ["ana: hola", "ana: que tal"]
