@@ -15,10 +15,10 @@ from bcast_grpc.broker.sqlite.room import StoredRoom
 
 logger = logging.getLogger(__name__)
 
-SLICE_ROWS = 1024
+SLICE_ROWS = 512
 """How many rows a slice deletes at the most, besides twice as many as were written just before."""
 
-_SLICE_S = 0.005
+_SLICE_S = 0.003
 _BITE = 64  # rows, or pages, between two looks at the clock
 _ROOMS = 200  # looked at in one bite
 _PAGES = 1000  # given back to the system in one round
