@@ -57,7 +57,7 @@ class Line:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Be in the server's namespace: a socket that this thread makes meanwhile stays there."""
+        """Be in the server's namespace: a socket that this thread makes meanwhile stays there. So do gRPC's threads."""
         with Path("/proc/thread-self/ns/net").open() as here, (_NAMESPACES / self.namespace).open() as there:
             _enter(there.fileno())
             try:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 logger = logging.getLogger(__name__)
 
 _SILENCE = 1.5  # times the keepalive, for who has not acknowledged all; it is asked once in the keepalive at least
-_ANSWER = 0.7  # the same, for who has, and is pinged
+_ANSWER = 0.7  # the same: so long is the time to answer, at least
 _PROBES = 3
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -137,8 +137,8 @@ class Liveness:
             self._since, self._acked = now, heard.acked
         stalled_s = now - self._since
         self._set_user_timeout(stalled_s + self._keepalive_s)
-        silent_s = min(heard.ack_s, heard.data_s, stalled_s)
-        return self._keepalive_s / 8 if silent_s < _SILENCE * self._keepalive_s else 0
+        silent = min(heard.ack_s, heard.data_s) >= _SILENCE * self._keepalive_s
+        return 0 if silent and stalled_s >= _ANSWER * self._keepalive_s else self._keepalive_s / 8
 
     def _look_at_idler(self, heard: Heard, now: float) -> float:
         """Look at a peer that has acknowledged everything; return when to look again, 0 if it is dead."""

@@ -1,0 +1,194 @@
+"""Clients on slow lines, and behind dead ones: who is there stays, who is not is found."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+import pytest
+from websockets.asyncio.client import connect as connect_websocket
+
+from bcast_grpc.v1 import chat_pb2_grpc
+from tests.network import Line, line
+
+from .peers import SCALE, JsonPeer, Peer, SocketPeer, WebSocketPeer
+
+KEEPALIVE_S = 4.0 * SCALE
+RATE = 20_000
+MESSAGES = 200
+TEXT = "x" * 950
+
+
+class Far:
+    """A server at the far end of a line, and a client beside it."""
+
+    def __init__(self, cable: Line, ports: dict[str, int], neighbour: SocketPeer) -> None:
+        self.cable = cable
+        self.ports = ports
+        self.neighbour = neighbour
+        self.channels: list[grpc.aio.Channel] = []
+        self.others: list[WebSocketPeer | SocketPeer] = []
+
+    async def talk(self, count: int = MESSAGES) -> None:
+        """Have the neighbour say so much."""
+        await self.neighbour.send(*({"msg": f"{n} {TEXT}"} for n in range(count)))
+        await self.neighbour.send({"operacion": "who", "id": "said"})
+        while (await self.neighbour.hear()).get("id") != "said":
+            pass
+
+    async def connect(self, history: int) -> Peer:
+        """Come through gRPC."""
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+        self.channels.append(grpc.aio.insecure_channel(f"{self.cable.server_host}:{self.ports['grpc']}", options))
+        stub = chat_pb2_grpc.ChatStub(self.channels[-1])  # type: ignore[no-untyped-call]
+        pairs = (("bcast-name", "far"), ("bcast-history", f"{history}"), ("bcast-batch", "1"))
+        peer = Peer(stub.Connect(metadata=pairs))
+        peer.metadata = dict(await peer.call.initial_metadata())
+        return peer
+
+    async def browse(self, history: int) -> WebSocketPeer:
+        """Come through a WebSocket that does not ping."""
+        host, port = self.cable.server_host, self.ports["http"]
+        url = f"ws://{host}:{port}/ws?name=far&batch=1&history={history}"
+        socket = await connect_websocket(url, compression=None, max_size=None, ping_interval=None, proxy=None)
+        peer = WebSocketPeer(socket)
+        self.others.append(peer)
+        return peer
+
+    async def plug(self) -> SocketPeer:
+        """Come through a plain socket, and wait until the neighbour has heard of it."""
+        peer = SocketPeer(*await asyncio.open_connection(self.cable.server_host, self.ports["tcp"], limit=2**16))
+        self.others.append(peer)
+        await peer.send({"operacion": "join", "msg": "far", "id": "in"})
+        assert (await peer.hear())["id"] == "in"
+        return peer
+
+    async def nobody_left(self) -> None:
+        """Check that the neighbour has heard of no departure."""
+        await self.neighbour.send({"operacion": "who", "id": "now"})
+        while (event := await self.neighbour.hear()).get("id") != "now":
+            assert event["kind"] != "EVENT_KIND_LEFT"
+
+    async def left(self) -> None:
+        """Wait until the neighbour hears that the client is gone: within twice the keepalive, and a bit."""
+        async with asyncio.timeout(2.5 * KEEPALIVE_S):
+            while not (self.neighbour.heard and self.neighbour.heard[-1]["message"] == "far left"):
+                await self.neighbour.hear()
+
+
+@pytest.fixture
+async def far() -> AsyncIterator[Far]:
+    """A server at the far end of a line. It is a process, as gRPC's threads would stay in the namespace."""
+    async with line() as cable:
+        host = cable.server_host
+        doors = (f"--{door}port=0" for door in ("", "http-", "tcp-"))
+        server = await asyncio.create_subprocess_exec(
+            *(*cable.command, sys.executable, "-m", "bcast_grpc.server"),
+            *(f"--host={host}", *doors, f"--keepalive-s={KEEPALIVE_S}"),
+            stdout=PIPE,
+            stderr=DEVNULL,
+        )
+        assert server.stdout
+        ports: dict[str, int] = {}
+        while len(ports) < 3:
+            url = urlsplit((await server.stdout.readline()).decode().split()[-1])
+            ports[url.scheme] = url.port or 0
+        with cable.inside():
+            beside = socket.create_connection((host, ports["tcp"]))
+        made = Far(cable, ports, SocketPeer(*await asyncio.open_connection(sock=beside, limit=2**26)))
+        yield made
+        for channel in made.channels:
+            await channel.close()
+        for peer in (*made.others, made.neighbour):
+            await peer.close()
+        server.kill()
+        await server.communicate()
+
+
+async def texts(peer: Peer | JsonPeer) -> list[str]:
+    """All that was said, as it comes, however long that takes."""
+    heard: list[str] = []
+    while len(heard) < MESSAGES:
+        if isinstance(peer, Peer):
+            frame = await peer.call.read()
+            heard += [event.message for event in frame.batch or [frame]]
+        else:
+            frame = await read(peer)
+            heard += [event["message"] for event in (frame if isinstance(frame, list) else [frame])]
+    return [text.split(" ")[0] for text in heard]
+
+
+async def read(peer: JsonPeer) -> Any:
+    """Read a frame without a time limit."""
+    if isinstance(peer, WebSocketPeer):
+        return json.loads(await peer.socket.recv())
+    assert isinstance(peer, SocketPeer)
+    return json.loads(await peer.reader.readline())
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("way", ["connect", "browse"])
+async def test_a_replay_on_a_slow_line_comes_to_its_end(far: Far, way: str) -> None:
+    """It takes more than twice the keepalive; nobody is cut, nobody left."""
+    await far.talk()
+    far.cable.set_rate(RATE)
+    peer: Peer | JsonPeer = await getattr(far, way)(MESSAGES)
+    assert await texts(peer) == [f"{n}" for n in range(MESSAGES)]
+    await far.nobody_left()
+
+
+@pytest.mark.timeout(200)
+async def test_a_socket_on_a_slow_line_hears_everything(far: Far) -> None:
+    """At the plain door too."""
+    peer = await far.plug()
+    far.cable.set_rate(RATE)
+    await far.talk()
+    assert await texts(peer) == [f"{n}" for n in range(MESSAGES)]
+    await far.nobody_left()
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("way", ["browse", "plug"])
+async def test_who_stops_reading_for_a_while_is_not_cut(far: Far, way: str) -> None:
+    """``nc | less``: its system answers for it, and its queue is not full."""
+    peer = await (far.browse(0) if way == "browse" else far.plug())
+    transport: Any = peer.socket.transport if isinstance(peer, WebSocketPeer) else peer.writer.transport
+    transport.pause_reading()
+    for _ in range(10):
+        await far.talk(MESSAGES)
+    await asyncio.sleep(3 * KEEPALIVE_S)  # the time is the matter here
+    await far.nobody_left()
+    transport.resume_reading()
+    assert await texts(peer) == [f"{n}" for n in range(MESSAGES)]
+
+
+@pytest.mark.parametrize("state", ["idle", "under way"])
+@pytest.mark.parametrize("way", ["connect", "browse", "plug"])
+async def test_a_dead_line_is_found(far: Far, way: str, state: str) -> None:
+    """Whether anything is under way or not: the others hear that the client has left."""
+    await (far.plug() if way == "plug" else getattr(far, way)(0))
+    if state == "under way":
+        far.cable.set_rate(RATE)
+        await far.talk()
+    far.cable.cut()
+    await far.left()
+
+
+async def test_a_dead_line_is_found_behind_a_full_window(far: Far) -> None:
+    """A reader that has stopped, and then is gone."""
+    peer = await far.plug()
+    transport: Any = peer.writer.transport
+    transport.pause_reading()
+    for _ in range(10):
+        await far.talk(MESSAGES)
+    await asyncio.sleep(KEEPALIVE_S)
+    await far.nobody_left()
+    far.cable.cut()
+    await far.left()
