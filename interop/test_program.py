@@ -226,7 +226,8 @@ async def test_nobody_reads(serve: Serve, run: Run, language: Language) -> None:
 async def test_a_proxy_in_the_environment(serve: Serve, run: Run, language: Language) -> None:
     """A proxy is of no use on the way to this machine."""
     server = await serve()
-    for address in (server.grpc, server.grpc.replace("127.0.0.1", "localhost")):
+    for host in ("127.0.0.1", "localhost", "LOCALHOST"):
+        address = server.grpc.replace("127.0.0.1", host)
         ana = await run(language, address, name="ana", environ=DEAD_PROXY)
         await ana.is_in()
         assert not ana.err

@@ -93,7 +93,8 @@ std::string RandomUuid() {
 void Complain(std::string_view text) { std::cerr << Clean(text) + "\n"; }
 
 bool IsLoopback(const std::string& target) {
-  static const std::regex pattern(R"((localhost|127(\.\d+){3}|\[::1\]):\d+)");
+  static const std::regex pattern(R"((dns:/*|ipv[46]:)?(localhost\.?|127(\.\d+){1,3}|\[::1\])(:\d+)?)",
+                                  std::regex::icase);
   return std::regex_match(target, pattern);
 }
 

@@ -24,7 +24,7 @@ const CHANNEL_OPTIONS = {
   "grpc.max_reconnect_backoff_ms": 1_000,
   "grpc.dns_min_time_between_resolutions_ms": 1_000,
 };
-const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\]):\d+$/;
+const LOOPBACK = /^(dns:\/*|ipv[46]:)?(localhost\.?|127(\.\d+){1,3}|\[::1\])(:\d+)?$/i;
 // Without an ErrorInfo of the server: it is no such server, or does not let us in.
 const REFUSALS = ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"];
 const HTTP_STATUS = /http.* status/i; // so gRPC tells of one that a proxy answered with

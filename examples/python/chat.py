@@ -33,9 +33,9 @@ MAX_BACKOFF_S = 5.0
 MAX_LEAVING_S = 10.0
 BROKEN_PIPE = 128 + 13  # as a shell tells of programs that end by SIGPIPE
 CHANNEL_OPTIONS = [
-    # A ping where nothing has come for 10 s, and the end where nothing answers it for 20 s. On a slow line pings and their
-    # answers wait behind all that was sent before, so that is little: a window of a fixed size, instead of one that
-    # gRPC finds out by pings of its own.
+    # A ping where nothing has come for 10 s, and the end where nothing answers it for 20 s. On a slow line pings and
+    # their answers wait behind all that was sent before, so that is little: a window of a fixed size, instead of one
+    # that gRPC finds out by pings of its own.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 60_000),  # for TCP; gRPC waits for the ping
@@ -43,7 +43,7 @@ CHANNEL_OPTIONS = [
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 65_535),
 ]
-LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\]):\d+")
+LOOPBACK = re.compile(r"(dns:/*|ipv[46]:)?(localhost\.?|127(\.\d+){1,3}|\[::1\])(:\d+)?", re.IGNORECASE)
 # Without an ErrorInfo of the server: it is no such server, or does not let us in.
 REFUSALS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED")
 HTTP_STATUS = re.compile("http.* status", re.IGNORECASE)  # so gRPC tells of one that a proxy answered with
