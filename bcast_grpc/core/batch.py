@@ -27,10 +27,12 @@ class Codec:
     Attributes:
         encode: turns events into frames, in order.
         frame_bytes: frames joined end to end are again a frame, and are joined up to this size; 0: they are not.
+        split: cuts a frame into frames of about so many bytes, for a client that takes no more at once.
     """
 
     encode: Callable[[Sequence[Event]], Sequence[Piece]]
     frame_bytes: int
+    split: Callable[[bytes, int], Iterable[bytes]] = lambda frame, _: (frame,)
 
     def frames(self, events: Sequence[Event]) -> Sequence[Frame]:
         """Encode ``events``, which are no messages of the room, as few frames."""

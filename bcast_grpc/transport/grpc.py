@@ -40,7 +40,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 _PREFIX = "bcast-"
 _DOMAIN = "bcast_grpc"
-_BATCHES = Codec(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES)
+_BATCHES = Codec(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES, protobuf.split_batches)
 _SINGLY = Codec(protobuf.encode_singly, 0)
 
 _STATUS = {

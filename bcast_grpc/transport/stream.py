@@ -17,6 +17,7 @@ from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Request
+from bcast_grpc.transport.pace import Pace
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.wire.protobuf import MalformedFrame
 
@@ -36,7 +37,7 @@ Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 """Writes a frame; returns once there is room for the next one. Raises ``ConnectionGone`` where there never will be."""
 
 LINGER_S = 10.0
-"""How long a client whose stream is ending gets to read what is queued for it."""
+"""How long a client whose stream is ending gets to read the next piece of what is queued for it."""
 
 
 class ConnectionGone(Exception):
@@ -59,7 +60,7 @@ class Stream:
         CallError: it cannot be let in.
     """
 
-    __slots__ = ("_limited", "_loop", "_reading", "_time_limit", "_turns", "_wakened", "_written", "session")
+    __slots__ = ("_limited", "_loop", "_pace", "_reading", "_time_limit", "_turns", "_wakened", "_written", "session")
 
     def __init__(self, hub: Hub, scheduler: LoopScheduler, hello: Hello, codec: Codec, *, reader: bool = False) -> None:
         self._limited = False
@@ -67,6 +68,7 @@ class Stream:
         self._reading: asyncio.Task[None] | None = None
         self._time_limit = asyncio.timeout(None)
         self._turns = scheduler.turns
+        self._pace = Pace()
         self._wakened: asyncio.Future[None] | None = None
         self._written: asyncio.Future[None] | None = None
         self.session = Session(hub, hello, codec, wake=lambda: scheduler.call(self._wake), reader=reader)
@@ -114,7 +116,7 @@ class Stream:
         while True:
             frame = self.session.take()
             if frame is not None:
-                await write(frame)
+                await self._write_frame(write, frame)
                 if self._written:
                     resolve(self._written, None)
             elif outbox.closed:
@@ -122,6 +124,19 @@ class Stream:
             else:
                 self._wakened = self._loop.create_future()
                 await self._wakened
+
+    async def _write_frame(self, write: Write, frame: bytes) -> None:
+        """Write a frame in pieces of what the client takes at once."""
+        outbox = self.session.outbox
+        whole = len(frame) <= self._pace.bytes
+        for piece in (frame,) if whole else outbox.codec.split(frame, self._pace.bytes):
+            began = perf_counter()
+            await write(piece)
+            self._pace.wrote(len(piece), perf_counter() - began)
+            if outbox.discarded:
+                return
+            if outbox.closed:
+                self._limit()  # it still reads
 
     async def _read(self, read: Read) -> None:
         try:
@@ -173,8 +188,13 @@ class Stream:
     def _wake(self) -> None:
         if self._wakened:
             resolve(self._wakened, None)
+        if self.session.outbox.closed:
+            self._limit()
+
+    def _limit(self) -> None:
+        """Give a client whose stream is ending some time for the next piece of what is queued for it."""
         outbox = self.session.outbox
-        if outbox.closed and self._limited and not self._time_limit.expired():
+        if self._limited and not self._time_limit.expired():
             linger_s = 0.0 if outbox.discarded else LINGER_S
             self._time_limit.reschedule(self._loop.time() + linger_s)
 

@@ -25,7 +25,7 @@ from bcast_grpc.wire import json
 
 logger = logging.getLogger(__name__)
 
-_LINES = Codec(json.encode_lines, json.MAX_BATCH_BYTES)
+_LINES = Codec(json.encode_lines, json.MAX_BATCH_BYTES, json.split_lines)
 _SEGMENT_BYTES = 16 * 1024
 
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 CLOSE_CODES = 4000
 """A WebSocket that is ended by an error closes with this and the error code's number."""
 
-_ARRAYS = Codec(json.encode_arrays, json.PIECE_BYTES)
+_ARRAYS = Codec(json.encode_arrays, json.PIECE_BYTES, json.split_arrays)
 _SINGLY = Codec(json.encode_singly, 0)
 _REASON_BYTES = 123
 _REQUESTS = (WSMsgType.TEXT, WSMsgType.BINARY)

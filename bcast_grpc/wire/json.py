@@ -358,3 +358,26 @@ def _past(pattern: re.Pattern[bytes], unread: bytes | bytearray, at: int) -> int
 
 def _malformed(reason: str) -> CallError:
     return CallError(ErrorCode.MALFORMED, reason)
+
+
+# --- frames of events, for a client that takes little at once
+
+
+def split_lines(frame: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Cut lines into frames of at most ``max_bytes``, one of a single longer line apart."""
+    begin = 0
+    while begin < len(frame):
+        end = frame.rfind(b"\n", begin, begin + max_bytes) + 1 or frame.find(b"\n", begin) + 1 or len(frame)
+        yield frame[begin:end]
+        begin = end
+
+
+def split_arrays(frame: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Cut joined pieces of ``encode_arrays`` into such of at most ``max_bytes``, one of a single larger event apart."""
+    begin = end = 0
+    while end < len(frame) and (event := _VALUE.match(frame, end + 1)):
+        if event.end() - begin > max_bytes and end > begin:
+            yield frame[begin:end]
+            begin = end
+        end = event.end()
+    yield frame[begin:]

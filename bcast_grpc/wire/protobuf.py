@@ -7,7 +7,7 @@ frame by joining their bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
 from google.protobuf.duration_pb2 import Duration
@@ -31,6 +31,7 @@ from bcast_grpc.events import (
 )
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.fields import MalformedFrame as MalformedFrame
+from bcast_grpc.wire.fields import fields
 from bcast_grpc.wire.protobuf_requests import MAX_REQUEST_BYTES as MAX_REQUEST_BYTES
 from bcast_grpc.wire.protobuf_requests import check_subscribe as check_subscribe
 from bcast_grpc.wire.protobuf_requests import decode_publish as decode_publish
@@ -63,6 +64,17 @@ def encode_batches(events: Sequence[Event]) -> list[tuple[bytes, int]]:
         return [(encoded, len(events))] if events else []
     middle = len(events) // 2
     return encode_batches(events[:middle]) + encode_batches(events[middle:])
+
+
+def split_batches(frame: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Cut a batch frame into frames of at most ``max_bytes``, one of a single larger event apart."""
+    begin = last = 0
+    for _, _, _, end in fields(frame):
+        if end - begin > max_bytes and last > begin:
+            yield frame[begin:last]
+            begin = last
+        last = end
+    yield frame[begin:]
 
 
 def encode_singly(events: Sequence[Event]) -> list[tuple[bytes, int]]:
