@@ -177,6 +177,7 @@ class Chat:
             asyncio.get_running_loop().call_later(after, self.send_again, self.pending[event.id])
         elif not event.members.more and self.pending.pop(event.id, None):
             self.free.release()
+            self.changed.set()
         self.failed |= event.kind == pb.EVENT_KIND_ERROR and not retry
         if self.options.json:
             print(MessageToJson(event, preserving_proto_field_name=True, indent=None, ensure_ascii=False), flush=True)
