@@ -20,6 +20,7 @@ class Order:
     """
 
     def __init__(self, room: Room) -> None:
+        self._restored = room.restored
         self.texts: dict[Place, str] = {}
         self.places: dict[tuple[str, str], int] = {}
         self.heads: dict[str, int] = defaultdict(int)
@@ -32,6 +33,11 @@ class Order:
             for step in client.steps:
                 if isinstance(step, Acked):
                     self._add(client, "was acknowledged", step.place, step.text)
+
+    def unplaced(self, client: Client, way: Stretch) -> int:
+        """Return of how many of its own messages a client did not hear that they have a place in this epoch."""
+        sent = {step.text for step in client.steps if isinstance(step, Sent)} if self._restored else way.sent
+        return sum((way.epoch, text) not in self.places for text in sent)
 
     def _add(self, client: Client, how: str, place: Place, text: str) -> None:
         if (known := self.texts.setdefault(place, text)) != text:
@@ -103,7 +109,7 @@ def excused(order: Order, client: Client, way: Stretch) -> Iterator[tuple[int, s
 
     What nobody knows may be one of its own of which it did not hear again: but only as many as there are of those.
     """
-    unplaced = sum((way.epoch, text) not in order.places for text in way.sent)
+    unplaced = order.unplaced(client, way)
     for seq in way.missed(order.heads[way.epoch]):
         text = order.texts.get(Place(way.epoch, seq))
         if client.echo or (text and author_of(text) != client.key):

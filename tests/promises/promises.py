@@ -145,9 +145,7 @@ def tells_gaps(room: Room) -> Iterator[str]:
     order = Order(room)
     for client in room.clients:
         seen: set[Place] = set()
-        unplaced = {
-            way.epoch: sum((way.epoch, text) not in order.places for text in way.sent) for way in _ways(room, client)
-        }
+        unplaced = {way.epoch: order.unplaced(client, way) for way in _ways(room, client)}
         for visit in client.visits:
             if visit.ending == "METADATA_INVALID":
                 yield f"{client.key} was not let in after {visit.after}, a place that it had been given"

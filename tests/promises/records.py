@@ -143,12 +143,15 @@ class Room:
     Attributes:
         durable: whether the server's store survives its end.
         kept: how many messages the server keeps.
+        clients: all that ever were there.
+        restored: whether older copies of the store were put back: what is kept goes on in a new epoch.
     """
 
     name: str
     durable: bool
     kept: int
     clients: list[Client] = field(default_factory=list)
+    restored: bool = False
 
 
 def author_of(text: str) -> str:

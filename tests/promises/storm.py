@@ -119,7 +119,9 @@ class Storm:
         self._talking: list[asyncio.Task[None]] = []
         self.outcome = Outcome(settings=" ".join(settings))
         rooms = _ROOMS[: self.chance.randint(1, max(1, min(3, weather.clients // 3)))]
-        self.outcome.rooms = [Room(name, weather.durable and not weather.restores, kept) for name in rooms]
+        self.outcome.rooms = [
+            Room(name, weather.durable and not weather.restores, kept, restored=weather.restores) for name in rooms
+        ]
 
     def _settings(self, kept: int) -> list[str]:
         settings = {
