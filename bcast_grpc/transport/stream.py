@@ -158,14 +158,20 @@ class Stream:
         slices = await read()
         if slices is None:
             return False
-        while True:
-            began = perf_counter()
-            requests = next(slices, None)
-            self._turns.spent(perf_counter() - began)
-            if requests is None:
-                return True
+        requests = self._next(slices)
+        while requests is not None:
             await self._handle(requests)
-            await self._turns.take()
+            requests = self._next(slices)
+            if requests is not None:
+                await self._turns.take()  # the others' turn
+        await self._turns.pause()
+        return True
+
+    def _next(self, slices: Iterator[Sequence[Request]]) -> Sequence[Request] | None:
+        began = perf_counter()
+        requests = next(slices, None)
+        self._turns.spent(perf_counter() - began)
+        return requests
 
     async def _handle(self, requests: Sequence[Request]) -> None:
         session = self.session

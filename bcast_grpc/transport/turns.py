@@ -4,50 +4,58 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from time import perf_counter
 
-LIGHT_BYTES = 4096
-"""So much is read without a turn."""
+LIGHT_BYTES = 64 * 1024
+"""A frame up to this size is begun without a turn: its first slice is as small as any."""
 
 _BUDGET_S = 0.001
 _REST = 2
 
 
 class Turns:
-    """Large frames are read in slices of about a millisecond, and a slice needs a turn.
+    """Large frames are read in slices of about a millisecond, and each slice but the first needs a turn.
 
     Without it ten clients that send large frames would do ten slices in one go, and everybody's message would wait for
-    all of them. What is small needs no turn. After a slice that could not be made so small, the others have the loop
-    for twice as long.
+    all of them. What is small needs a turn only where a millisecond has been spent on reading since the loop was here
+    last. After a slice that could not be made so small, the others have the loop for twice as long.
     """
 
-    __slots__ = ("_loop", "_over_at", "_rest_s", "_running", "_waiting")
+    __slots__ = ("_loop", "_rest_s", "_running", "_spent_s", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._running = False
-        self._over_at = 0.0
         self._rest_s = 0.0
+        self._spent_s = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def take(self) -> None:
-        """Wait for a turn, unless next to nothing was read since the loop was here last."""
-        if not self._running:
-            self._begin()
-        elif self._waiting or perf_counter() >= self._over_at:
-            turn: asyncio.Future[None] = self._loop.create_future()
-            self._waiting.append(turn)
-            await turn
+        """Wait for a turn, unless nobody does and little was read since the loop was here last."""
+        if self._waiting or self._spent_s >= _BUDGET_S:
+            await self._wait()
+
+    async def pause(self) -> None:
+        """Wait for a turn where much was read since the loop was here last: to be called after each frame."""
+        if self._spent_s >= _BUDGET_S:
+            await self._wait()
 
     def spent(self, seconds: float) -> None:
-        """Say how long a slice took."""
+        """Say how long reading took."""
+        self._spent_s += seconds
         if seconds > _BUDGET_S:
             self._rest_s = max(self._rest_s, _REST * seconds)
+        self._run()
 
-    def _begin(self) -> None:
-        self._running = True
-        self._over_at = perf_counter() + _BUDGET_S
-        self._loop.call_soon(self._next)
+    async def _wait(self) -> None:
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append(turn)
+        self._run()
+        await turn
+
+    def _run(self) -> None:
+        if not self._running:
+            self._running = True
+            self._loop.call_soon(self._next)
 
     def _next(self) -> None:
         """Give a turn to the one that waits longest. It has it when the loop comes to this again."""
@@ -56,9 +64,10 @@ class Turns:
             self._loop.call_later(rest_s, self._next)
             return
         self._running = False
+        self._spent_s = 0.0
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                self._begin()
                 turn.set_result(None)
+                self._run()
                 return
