@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.handshake import Gate, check_handshake, check_upgrade
-from bcast_grpc.transport.http_connection import HttpConnection, finish, watch
+from bcast_grpc.transport.http_connection import HttpConnection, Portions, finish, watch
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
 from bcast_grpc.transport.websocket import WebSocketDoor
@@ -71,9 +71,10 @@ class HttpService:
         await self._runner.setup()
         assert self._runner.server
         server = self._runner.server
+        portions = Portions(loop)
 
         def accept() -> asyncio.Protocol:
-            return Refused() if self._connections.crowded() else HttpConnection(server, loop=loop)
+            return Refused() if self._connections.crowded() else HttpConnection(server, portions, loop=loop)
 
         self._listeners = [await loop.create_server(accept, sock=one, backlog=BACKLOG) for one in sockets]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from asyncio import TimerHandle
-from collections.abc import Awaitable, Callable
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any
 
 from aiohttp import web
@@ -40,6 +42,9 @@ _MAX_FIELDS = 128
 _HEAD_S = 30.0
 _IDLE_S = 60.0
 _LINGER_S = 2.0
+_PORTION_BYTES = 4096
+_PORTION_S = 0.0005
+_MAX_UNREAD_BYTES = 64 * 2**10
 
 _NO_HTTP2 = "this port speaks HTTP/1.1; gRPC has a port of its own"
 _TOO_LARGE = (
@@ -51,16 +56,54 @@ _TOO_LATE = (HTTPStatus.REQUEST_TIMEOUT, f"the request was not complete after {_
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class Portions:
+    """Which connection gets its next portion: one of them each time the loop comes round."""
+
+    __slots__ = ("_loop", "_running", "_waiting")
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._running = False
+        self._waiting: dict[HttpConnection, None] = {}
+
+    def ask(self, connection: HttpConnection) -> None:
+        """Have a connection fed when it is its turn."""
+        self._waiting[connection] = None
+        self._run()
+
+    def withdraw(self, connection: HttpConnection) -> None:
+        """It is not to be fed any more."""
+        self._waiting.pop(connection, None)
+
+    def _run(self) -> None:
+        if not self._running:
+            self._running = True
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        self._running = False
+        for connection in self._waiting:
+            del self._waiting[connection]
+            connection.feed()
+            break
+        if self._waiting:
+            self._run()
+
+
 class HttpConnection(web.RequestHandler):
     """Speaks HTTP/1.1 with one client.
 
+    A segment may hold 40 000 frames of a WebSocket, and aiohttp would make a message of each before anyone reads one.
+    So it gets them in portions, and only while somebody waits for one: see ``reading``.
+
     Args:
         server: what answers its requests.
+        portions: who is fed when.
     """
 
-    __slots__ = ("_body", "_head_bytes", "_head_timer")
+    __slots__ = ("_body", "_head_bytes", "_head_timer", "_is_read", "_portions", "_unread")
 
-    def __init__(self, server: web.Server, **options: Any) -> None:
+    def __init__(self, server: web.Server, portions: Portions, **options: Any) -> None:
         super().__init__(
             server,
             access_log=None,  # type: ignore[arg-type]  # none
@@ -75,6 +118,9 @@ class HttpConnection(web.RequestHandler):
         self._head_bytes = 0
         self._head_timer: TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
+        self._is_read = False
+        self._portions = portions
+        self._unread = bytearray()
 
     async def start(self) -> None:
         """Answer requests until there are no more; aiohttp stumbles over some, without an address, say."""
@@ -84,7 +130,60 @@ class HttpConnection(web.RequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request", shown(str(error)))
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came, and hold it against what the head of a request may be."""
+        """Take in what came: of a WebSocket only as fast as it is read."""
+        self._unread += data
+        while not self._upgraded:
+            self._feed_portion()
+            if not self._unread:
+                return
+        if self._is_read:
+            if len(self._unread) <= _PORTION_BYTES:
+                self._feed_portion()
+            else:
+                self._portions.ask(self)
+        self._hold()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Have the WebSocket get what came, while it is waited for something from there."""
+        self._is_read = True
+        if self._unread:
+            self._portions.ask(self)
+        try:
+            yield
+        finally:
+            self._is_read = False
+            self._portions.withdraw(self)
+
+    def feed(self) -> None:
+        """Give aiohttp some of what is unread; unless somebody gets something out of that, there will be more."""
+        held = len(self._unread) > _MAX_UNREAD_BYTES
+        over_at = perf_counter() + _PORTION_S
+        while self._unread and perf_counter() < over_at:
+            self._feed_portion()
+        if self._unread:
+            self._portions.ask(self)
+        if held and len(self._unread) <= _MAX_UNREAD_BYTES and self.transport:
+            with suppress(RuntimeError):  # it is closing
+                self.transport.resume_reading()
+
+    def resume_reading(self, *args: Any, **options: Any) -> None:
+        """Read on, unless enough is unread here; aiohttp knows only what it got."""
+        super().resume_reading(*args, **options)
+        self._hold()
+
+    def _hold(self) -> None:
+        if len(self._unread) > _MAX_UNREAD_BYTES and self.transport:
+            with suppress(RuntimeError):  # it is closing
+                self.transport.pause_reading()
+
+    def _feed_portion(self) -> None:
+        portion = bytes(self._unread[:_PORTION_BYTES])
+        del self._unread[:_PORTION_BYTES]
+        self._take_in(portion)
+
+    def _take_in(self, data: bytes) -> None:
+        """Give aiohttp what came, and hold it against what the head of a request may be."""
         before = self._request_count
         try:
             super().data_received(data)
@@ -101,7 +200,12 @@ class HttpConnection(web.RequestHandler):
                 self._head_timer = self._loop.call_later(_HEAD_S, self._refuse, *_TOO_LATE, "half a request")
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget what was about to happen."""
+        """Forget what was about to happen, once everything that came is read."""
+        if self._unread:
+            self._feed_portion()
+            self._loop.call_soon(self.connection_lost, exc)
+            return
+        self._portions.withdraw(self)
         self._end_head()
         self._body = EMPTY_PAYLOAD
         super().connection_lost(exc)

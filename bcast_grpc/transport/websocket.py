@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -17,6 +18,7 @@ from bcast_grpc.core.hub import Hub
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
 from bcast_grpc.transport import liveness
+from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.liveness import Liveness
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.scheduler import LoopScheduler
@@ -66,7 +68,8 @@ class WebSocketDoor:
             timeout=LINGER_S,
         )
         query = request.rel_url.raw_query_string
-        connection = _Connection(socket, self._scheduler.turns, batch="batch=1" in query.split("&"))
+        assert isinstance(request.protocol, HttpConnection)
+        connection = _Connection(request.protocol, socket, self._scheduler.turns, batch="batch=1" in query.split("&"))
         try:
             await self._serve(request, socket, connection)
         except CallError as error:
@@ -79,7 +82,7 @@ class WebSocketDoor:
             logger.exception("a fault while serving %s", request.remote)
             await connection.end(request, fault())
         else:
-            await socket.close()
+            await connection.close()
         finally:
             if socket.prepared and request.transport:
                 request.transport.abort()  # what it did not read until now, it never will
@@ -109,9 +112,10 @@ class WebSocketDoor:
 class _Connection:
     """Reads requests from a WebSocket, and writes frames to it."""
 
-    __slots__ = ("_batch", "_in_a_row", "_reads_in_a_row", "_socket", "_turns", "codec")
+    __slots__ = ("_batch", "_http", "_in_a_row", "_reads_in_a_row", "_socket", "_turns", "codec")
 
-    def __init__(self, socket: web.WebSocketResponse, turns: Turns, *, batch: bool) -> None:
+    def __init__(self, http: HttpConnection, socket: web.WebSocketResponse, turns: Turns, *, batch: bool) -> None:
+        self._http = http
         self._reads_in_a_row = 0
         self._turns = turns
         self.codec = _ARRAYS if batch else _SINGLY
@@ -122,7 +126,8 @@ class _Connection:
     async def read(self) -> Iterator[Sequence[Request]]:
         while True:
             try:
-                message = await self._socket.receive()
+                with self._http.reading():
+                    message = await self._socket.receive()
                 await self._take_turn(message)
                 if message.type is WSMsgType.PING:
                     await self._socket.pong(message.data)
@@ -149,6 +154,11 @@ class _Connection:
             self._in_a_row = 0
             await asyncio.sleep(0)
 
+    async def close(self, **options: Any) -> None:
+        """Close it, and wait until the client has closed it too."""
+        with self._http.reading():
+            await self._socket.close(**options)
+
     async def end(self, request: web.Request, error: CallError) -> None:
         """Say what it ends with, in an event and in the close code: a browser sees no other answer to a handshake."""
         try:
@@ -158,7 +168,7 @@ class _Connection:
                     await self.write(frame)
                 # aiohttp's drain cannot be waited for again where a wait for it was broken off.
                 reason = _shortened(error.reason)
-                await self._socket.close(code=CLOSE_CODES + error.code, message=reason, drain=False)
+                await self.close(code=CLOSE_CODES + error.code, message=reason, drain=False)
         except (OSError, TimeoutError) as lost:
             logger.debug("%s is gone: %s", request.remote, lost)
 
