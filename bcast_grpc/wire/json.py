@@ -10,6 +10,7 @@ The parser makes an object of each value, so the values of a large text are coun
 from __future__ import annotations
 
 import re
+import sys
 from binascii import a2b_base64
 from collections.abc import Iterator
 from copy import copy
@@ -55,6 +56,8 @@ def read_requests(frame: bytes | bytearray | str) -> Iterator[list[Request]]:
     Raises:
         MalformedFrame: see ``decode_requests``.
     """
+    if len(frame) > _COUNTED:
+        yield from _pauses(_count_values(frame))
     value = _parse(frame)
     del frame
     if type(value) is list:
@@ -72,8 +75,6 @@ def read_requests(frame: bytes | bytearray | str) -> Iterator[list[Request]]:
 
 def _parse(text: bytes | bytearray | str, *, unfinished: bool = False) -> object:
     """Parse JSON, or what is there of an unfinished value."""
-    if len(text) > _COUNTED:
-        _count_values(text)
     try:
         return from_json(text, allow_inf_nan=False, cache_strings="keys", allow_partial=unfinished)
     except ValueError as error:
@@ -82,8 +83,14 @@ def _parse(text: bytes | bytearray | str, *, unfinished: bool = False) -> object
         raise _BrokenJson("broken JSON: half of a surrogate pair is no text") from None
 
 
-def _count_values(text: bytes | bytearray | str) -> None:
-    """Refuse more values than a frame may hold, before there is an object for each of them.
+def _pauses(steps: Iterator[None]) -> Iterator[list[Request]]:
+    """Take steps; an empty slice is a pause between them."""
+    for _ in steps:
+        yield []
+
+
+def _count_values(text: bytes | bytearray | str) -> Iterator[None]:
+    """Refuse more values than a frame may hold, before there is an object for each of them; with pauses.
 
     Raises:
         MalformedFrame: there are more.
@@ -94,15 +101,40 @@ def _count_values(text: bytes | bytearray | str) -> None:
     while at < len(text) and values <= _MAX_VALUES:
         values += sum([text.count(mark, at, at + _WINDOW) for mark in _MARKS])
         at += _WINDOW
+        yield
     if values <= _MAX_VALUES:
         return
-    values = at = 0  # some of these marks may be within texts
-    while found := _TO_MARK.match(text, at):
-        at = found.end()
-        values += 1
+    values = 0  # some of these marks may be within texts
+    for some in _count_outside_texts(text):
+        values += some
         if values > _MAX_VALUES:
             _parse(text[:_COUNTED], unfinished=True)  # it may be broken from the beginning
             raise MalformedFrame(f"more than {_MAX_VALUES} values in one frame, for at most {MAX_REQUESTS} requests")
+        yield
+
+
+def _count_outside_texts(text: bytes | bytearray) -> Iterator[int]:
+    """Count the marks that are within no text, a window at a time."""
+    at = 0
+    in_text = False
+    while at < len(text):
+        end = at + _STEP
+        count = 0
+        if in_text:
+            at = _past(_TO_QUOTE, text, at, end)
+            if text[at : at + 1] == b'"':
+                at += 1
+                in_text = False
+            elif at + 1 >= len(text):
+                return  # at most a backslash without what belongs to it
+        else:
+            while found := _TO_MARK.match(text, at, end):
+                at = found.end()
+                count += 1
+            if found := _TO_OPEN_TEXT.match(text, at, end):
+                at = found.end()
+                in_text = found.lastgroup == "open"
+        yield count
 
 
 def _request(value: object, *, within_batch: bool = False) -> Request:
@@ -189,11 +221,13 @@ _SHOWN = 24
 
 _COUNTED = 4096
 _WINDOW = 65_536
+_STEP = 4096
 _MARKS = b",[{"
 _MAX_VALUES = 5 * MAX_REQUESTS  # a request is an object with four keys
 
 # A repetition with "+" gives nothing back, so there is one way to match, or none.
 _IN_TEXT = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
+_NO_TEXT = rb'[^"]*+'
 _FILLING = rb'[^"\[\]{}]*+(?:"' + _IN_TEXT + rb'"[^"\[\]{}]*+)*+'  # no bracket, and no text that does not end
 
 
@@ -208,6 +242,7 @@ _TO_VALUE = re.compile(rb"[ \t\r\n]*+")
 _VALUE = re.compile(rb"[\[{]" + _filling(_LEVELS) + rb"[\]}]", re.DOTALL)
 _TO_BRACKET = re.compile(_filling(_LEVELS) + rb'(?:(?P<open>[\[{])|(?P<close>[\]}])|(?P<quote>"))?+', re.DOTALL)
 _TO_MARK = re.compile(rb'[^",\[{]*+(?:"' + _IN_TEXT + rb'"[^",\[{]*+)*+[,\[{]', re.DOTALL)
+_TO_OPEN_TEXT = re.compile(_NO_TEXT + rb'(?:"' + _IN_TEXT + rb'"' + _NO_TEXT + rb')*+(?P<open>")?+', re.DOTALL)
 _TO_QUOTE = re.compile(_IN_TEXT, re.DOTALL)
 
 
@@ -287,14 +322,14 @@ class RequestReader:
                         requests = []
                 self._parsed = 0
                 start = _past(_TO_VALUE, unread, end)
-            self._keep(unread, start)
+            yield from _pauses(self._keep(unread, start))
         except (CallError, MalformedFrame):
             yield requests
             raise
         yield requests
 
-    def _keep(self, unread: bytes | bytearray, start: int) -> None:
-        """Keep what is unfinished, unless it is broken already.
+    def _keep(self, unread: bytes | bytearray, start: int) -> Iterator[None]:
+        """Keep what is unfinished, unless it is broken already; with pauses.
 
         What is large is parsed again when there is twice as much of it: all in all at most twice what comes.
         """
@@ -306,6 +341,8 @@ class RequestReader:
         else:
             self._rest += unread[start:]
         if size and (size <= _SMALL or size >= 2 * self._parsed):
+            if size > _COUNTED:
+                yield from _count_values(bytes(self._rest))
             _parse(self._rest, unfinished=True)
             self._parsed = size
 
@@ -350,9 +387,9 @@ class RequestReader:
         return 0 if depth else at
 
 
-def _past(pattern: re.Pattern[bytes], unread: bytes | bytearray, at: int) -> int:
-    """Return where what the pattern matches ends; it matches nothing at all too."""
-    found = pattern.match(unread, at)
+def _past(pattern: re.Pattern[bytes], unread: bytes | bytearray, at: int, end: int = sys.maxsize) -> int:
+    """Return where what the pattern matches ends, at most at ``end``; it matches nothing at all too."""
+    found = pattern.match(unread, at, end)
     return found.end() if found else at
 
 
