@@ -14,18 +14,22 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from fcntl import ioctl
+from math import inf
 from typing import Any, NamedTuple
 
 logger = logging.getLogger(__name__)
 
 _SILENCE = 1.5  # times the keepalive, for who has not acknowledged all; it is asked once in the keepalive at least
 _ANSWER = 0.7  # the same: so long is the time to answer, at least
+_PASSED_ON = 1.7  # the same, after the last that was acknowledged
 _PROBES = 3
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
+_TCP_RTO_MAX_MS = 44  # of Linux since 6.15; Python does not name it
+_UNSENT_BYTES = 32 * 1024
 _SIOCOUTQ = 0x5411
 _INFO = struct.Struct("=8B24I4Q")  # struct tcp_info of linux/tcp.h, which only ever grew
-_LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED, _BYTES_ACKED = 8 + 11, 8 + 12, 8 + 24 + 2
+_PROBES_OUT, _UNACKED, _LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED, _BYTES_ACKED = 3, 8 + 4, 8 + 11, 8 + 12, 8 + 24 + 2
 
 KNOWN = _TCP_INFO is not None
 """Whether the system says what it has heard of a peer. Where it does not, a door has to ask the peer itself."""
@@ -39,12 +43,14 @@ class Heard(NamedTuple):
         ack_s: seconds since its system acknowledged something, or answered a probe.
         acked: how many bytes it has acknowledged.
         unread: how many bytes that were handed to the system it has not.
+        asked: whether something is under way that it has to answer: bytes, or a probe of a window that is shut.
     """
 
     data_s: float
     ack_s: float
     acked: int
     unread: int
+    asked: bool
 
 
 def ask_system(connection: socket.socket) -> Heard | None:
@@ -56,7 +62,29 @@ def ask_system(connection: socket.socket) -> Heard | None:
         (unread,) = struct.unpack("i", ioctl(connection.fileno(), _SIOCOUTQ, bytes(4)))
     except (OSError, ValueError, struct.error):
         return None
-    return Heard(info[_LAST_DATA_RECEIVED] / 1000, info[_LAST_ACK_RECEIVED] / 1000, info[_BYTES_ACKED], unread)
+    asked = bool(info[_PROBES_OUT] or info[_UNACKED])
+    return Heard(info[_LAST_DATA_RECEIVED] / 1000, info[_LAST_ACK_RECEIVED] / 1000, info[_BYTES_ACKED], unread, asked)
+
+
+def acked(transport: asyncio.WriteTransport) -> int:
+    """Return how many bytes the peer has acknowledged; 0 where nobody knows."""
+    heard = ask_system(transport.get_extra_info("socket"))
+    return heard.acked if heard else 0
+
+
+def untaken(transport: asyncio.WriteTransport) -> int:
+    """Return how many bytes that were written the peer has not acknowledged; 0 if it is gone."""
+    if transport.is_closing():
+        return 0
+    heard = ask_system(transport.get_extra_info("socket"))
+    return transport.get_write_buffer_size() + (heard.unread if heard else 0)
+
+
+def keep_little_unsent(transport: asyncio.WriteTransport) -> None:
+    """Have a write wait until the peer has taken most of it: what the system would queue shows nothing."""
+    transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+    if option := getattr(socket, "TCP_NOTSENT_LOWAT", None):
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
 
 
 def set_keepalive(connection: socket.socket, keepalive_s: float) -> None:
@@ -71,6 +99,9 @@ def set_keepalive(connection: socket.socket, keepalive_s: float) -> None:
     ):
         if option := getattr(socket, name, None):  # macOS and Windows have some of them
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    if sys.platform == "linux":
+        with suppress(OSError):  # it is older; then the user timeout has to do
+            connection.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, min(120_000, max(1000, 500 * idle_s)))
 
 
 class Liveness:
@@ -82,7 +113,19 @@ class Liveness:
         ping: asks for one, where the protocol has something for that; otherwise the system asks.
     """
 
-    __slots__ = ("_acked", "_keepalive_s", "_loop", "_ping", "_pinged", "_since", "_socket", "_timer", "_transport")
+    __slots__ = (
+        "_acked",
+        "_began",
+        "_busy",
+        "_keepalive_s",
+        "_loop",
+        "_ping",
+        "_pinged",
+        "_since",
+        "_socket",
+        "_timer",
+        "_transport",
+    )
 
     def __init__(
         self,
@@ -95,11 +138,14 @@ class Liveness:
         self._keepalive_s = keepalive_s
         self._ping = ping
         self._pinged: float | None = None
-        self._since: float | None = None  # when it was last seen to acknowledge something, while not all is
+        self._began: float | None = None  # since when not all has been acknowledged
+        self._busy = -inf  # when that was last so
+        self._since = 0.0  # when it was last seen to acknowledge something, or had nothing to answer, meanwhile
         self._acked = 0
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         set_keepalive(self._socket, keepalive_s)
+        keep_little_unsent(transport)
         self._look()
 
     def stop(self) -> None:
@@ -129,21 +175,24 @@ class Liveness:
     def _look_at_reader(self, heard: Heard, now: float) -> float:
         """Look at a peer that has not acknowledged all; return when to look again, 0 if it is dead.
 
-        Where it takes nothing, the system asks it more and more seldom, but once before the user timeout is over. So
-        that is never far away, and moved on as long as there are answers.
+        Where its window is shut, or smaller than a segment, the system asks it more and more seldom, but once before
+        the user timeout is over. That counts from the first such probe on, though bytes are acknowledged meanwhile, so
+        it is moved on as long as there are answers.
         """
         self._pinged = None
-        if self._since is None or heard.acked != self._acked:
+        self._busy = now
+        if self._began is None:
+            self._began = now - self._keepalive_s / 4  # it was looked at no longer ago
+        if heard.acked != self._acked or not heard.asked:
             self._since, self._acked = now, heard.acked
-        stalled_s = now - self._since
-        self._set_user_timeout(stalled_s + self._keepalive_s)
+        self._set_user_timeout(now - self._began + self._keepalive_s)
         silent = min(heard.ack_s, heard.data_s) >= _SILENCE * self._keepalive_s
-        return 0 if silent and stalled_s >= _ANSWER * self._keepalive_s else self._keepalive_s / 8
+        return 0 if silent and now - self._since >= _ANSWER * self._keepalive_s else self._keepalive_s / 8
 
     def _look_at_idler(self, heard: Heard, now: float) -> float:
         """Look at a peer that has acknowledged everything; return when to look again, 0 if it is dead."""
-        if self._since is not None:
-            self._since = None
+        if self._began is not None:
+            self._began = None
             self._set_user_timeout(2 * self._keepalive_s)
         often_s = self._keepalive_s / 4
         if self._ping is None:
@@ -154,7 +203,9 @@ class Liveness:
         if self._pinged is None:
             self._pinged = now
             self._loop.create_task(self._send_ping(self._ping))
-        left_s = self._pinged + _ANSWER * self._keepalive_s - now
+        # A proxy may acknowledge what it still has to pass on, and the ping waits behind that.
+        until = max(self._pinged + _ANSWER * self._keepalive_s, self._busy + _PASSED_ON * self._keepalive_s)
+        left_s = until - now
         return min(often_s, left_s) if left_s > 0 else 0
 
     async def _send_ping(self, ping: Callable[[], Coroutine[Any, Any, None]]) -> None:

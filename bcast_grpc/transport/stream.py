@@ -17,6 +17,7 @@ from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Request
+from bcast_grpc.transport.lingering import Linger
 from bcast_grpc.transport.pace import Pace
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.wire.protobuf import MalformedFrame
@@ -35,9 +36,6 @@ It, and each slice, raises ``MalformedFrame`` or ``CallError`` where what came c
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 """Writes a frame; returns once there is room for the next one. Raises ``ConnectionGone`` where there never will be."""
-
-LINGER_S = 10.0
-"""How long a client whose stream is ending gets to read the next piece of what is queued for it."""
 
 
 class ConnectionGone(Exception):
@@ -60,25 +58,25 @@ class Stream:
         CallError: it cannot be let in.
     """
 
-    __slots__ = ("_limited", "_loop", "_pace", "_reading", "_time_limit", "_turns", "_wakened", "_written", "session")
+    __slots__ = ("_linger", "_loop", "_pace", "_reading", "_turns", "_wakened", "_written", "session")
 
     def __init__(self, hub: Hub, scheduler: LoopScheduler, hello: Hello, codec: Codec, *, reader: bool = False) -> None:
-        self._limited = False
         self._loop = asyncio.get_running_loop()
         self._reading: asyncio.Task[None] | None = None
-        self._time_limit = asyncio.timeout(None)
+        self._linger = Linger()
         self._turns = scheduler.turns
         self._pace = Pace()
         self._wakened: asyncio.Future[None] | None = None
         self._written: asyncio.Future[None] | None = None
         self.session = Session(hub, hello, codec, wake=lambda: scheduler.call(self._wake), reader=reader)
 
-    async def serve(self, write: Write, read: Read | None = None) -> None:
+    async def serve(self, write: Write, read: Read | None = None, acked: Callable[[], int] | None = None) -> None:
         """Serve the client until its stream ends.
 
         Args:
             write: to the client.
             read: from the client; None where it never sends.
+            acked: how many bytes the client has acknowledged, where the door knows.
 
         Raises:
             CallError: what the stream is to end with, where that is not well.
@@ -86,8 +84,9 @@ class Stream:
         """
         outbox = self.session.outbox
         try:
-            async with self._time_limit:
-                self._limited = True
+            async with self._linger:
+                if acked:
+                    self._linger.watch(acked)
                 self._wake()
                 if read:
                     self._reading = asyncio.create_task(self._read(read))
@@ -104,7 +103,7 @@ class Stream:
 
     def close(self) -> None:
         """Take the client out of its room. To be called whatever happened."""
-        self._limited = False
+        self._linger.stop()
         if self._reading:
             self._reading.cancel()
             self._reading = None
@@ -199,10 +198,7 @@ class Stream:
 
     def _limit(self) -> None:
         """Give a client whose stream is ending some time for the next piece of what is queued for it."""
-        outbox = self.session.outbox
-        if self._limited and not self._time_limit.expired():
-            linger_s = 0.0 if outbox.discarded else LINGER_S
-            self._time_limit.reschedule(self._loop.time() + linger_s)
+        self._linger.begin(0.0 if self.session.outbox.discarded else None)
 
 
 def _wake_nobody() -> None:

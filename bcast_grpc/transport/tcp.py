@@ -16,10 +16,11 @@ from bcast_grpc.core.hub import Hub
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
 from bcast_grpc.transport.connections import Connections
-from bcast_grpc.transport.liveness import Liveness
+from bcast_grpc.transport.lingering import Linger, taken
+from bcast_grpc.transport.liveness import Liveness, acked
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.serving import BACKLOG, Serving
-from bcast_grpc.transport.stream import LINGER_S, ConnectionGone, Stream, fault
+from bcast_grpc.transport.stream import ConnectionGone, Stream, fault
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json
 
@@ -94,7 +95,7 @@ class TcpDoor:
         """Serve a client until its stream ends; return what it ends with, where that is not well."""
         try:
             with closing(Stream(self._hub, self._scheduler, Hello(), _LINES)) as stream:
-                await stream.serve(connection.write, connection.read)
+                await stream.serve(connection.write, connection.read, connection.acked)
         except CallError as error:
             return copy(error)
         except (ConnectionGone, OSError):
@@ -142,18 +143,24 @@ class _Connection:
         for frame, _, _ in _LINES.frames([notices.error(error, "")]):
             self._put(frame)
 
+    def acked(self) -> int:
+        """Return how many bytes the client has acknowledged."""
+        return acked(self._writer.transport)
+
     async def hang_up(self) -> None:
         """Wait until the client has read everything and hung up too.
 
         A socket that is closed with something unread in it is reset, and what was last written to it is lost.
         """
-        async with asyncio.timeout(LINGER_S):
-            await self._writer.drain()
-            if self._writer.is_closing():
-                return
-            self._writer.write_eof()
+        if self._writer.is_closing():
+            return
+        async with Linger() as linger:
+            linger.watch(self.acked)
+            linger.begin()
+            self._writer.write_eof()  # once all before it is written
             while await self._reader.read(_SEGMENT_BYTES):
                 pass
+            await taken(self._writer.transport)  # who had hung up before still reads
 
     def _put(self, frame: bytes) -> None:
         if self._writer.is_closing():  # uvloop takes that for a fault of the program's

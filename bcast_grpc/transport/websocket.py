@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from functools import partial
 from urllib.parse import quote
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec
@@ -19,10 +19,11 @@ from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
 from bcast_grpc.transport import liveness
 from bcast_grpc.transport.http_connection import HttpConnection
-from bcast_grpc.transport.liveness import Liveness
+from bcast_grpc.transport.lingering import LINGER_S, Linger, taken
+from bcast_grpc.transport.liveness import Liveness, acked
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.scheduler import LoopScheduler
-from bcast_grpc.transport.stream import LINGER_S, ConnectionGone, Stream, fault
+from bcast_grpc.transport.stream import ConnectionGone, Stream, fault
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json
 
@@ -36,6 +37,7 @@ _SINGLY = Codec(json.encode_singly, 0)
 _REASON_BYTES = 123
 _REQUESTS = (WSMsgType.TEXT, WSMsgType.BINARY)
 _WRITES_IN_A_ROW = 64
+_WRITE_BYTES = 16 * 1024  # after so much aiohttp looks whether it has to wait; the last words are less
 _READS_IN_A_ROW = 16
 
 
@@ -65,7 +67,8 @@ class WebSocketDoor:
             heartbeat=None if liveness.KNOWN else self._keepalive_s,
             max_msg_size=json.MAX_REQUEST_BYTES,
             compress=False,  # each client would compress what all of them share
-            timeout=LINGER_S,
+            timeout=LINGER_S,  # for the answer to a close
+            writer_limit=_WRITE_BYTES,
         )
         query = request.rel_url.raw_query_string
         assert isinstance(request.protocol, HttpConnection)
@@ -82,7 +85,7 @@ class WebSocketDoor:
             logger.exception("a fault while serving %s", request.remote)
             await connection.end(request, fault())
         else:
-            await connection.close()
+            await connection.end(request)
         finally:
             if socket.prepared and request.transport:
                 request.transport.abort()  # what it did not read until now, it never will
@@ -104,7 +107,7 @@ class WebSocketDoor:
                 raise ConnectionGone("it left as it was let in")
             watch = Liveness(request.transport, self._keepalive_s, socket.ping)
             try:
-                await stream.serve(connection.write, connection.read)
+                await stream.serve(connection.write, connection.read, partial(acked, request.transport))
             finally:
                 watch.stop()
 
@@ -154,21 +157,23 @@ class _Connection:
             self._in_a_row = 0
             await asyncio.sleep(0)
 
-    async def close(self, **options: Any) -> None:
-        """Close it, and wait until the client has closed it too."""
-        with self._http.reading():
-            await self._socket.close(**options)
-
-    async def end(self, request: web.Request, error: CallError) -> None:
+    async def end(self, request: web.Request, error: CallError | None = None) -> None:
         """Say what it ends with, in an event and in the close code: a browser sees no other answer to a handshake."""
         try:
             await self._socket.prepare(request)  # if it is not
-            async with asyncio.timeout(LINGER_S):
-                for frame, _, _ in self.codec.frames([notices.error(error, "")]):
-                    await self.write(frame)
-                # aiohttp's drain cannot be waited for again where a wait for it was broken off.
-                reason = _shortened(error.reason)
-                await self.close(code=CLOSE_CODES + error.code, message=reason, drain=False)
+            if request.transport is None:
+                return
+            async with Linger() as linger:
+                linger.watch(partial(acked, request.transport))
+                linger.begin()
+                if error:
+                    for frame, _, _ in self.codec.frames([notices.error(error, "")]):
+                        await self.write(frame)
+                await taken(request.transport)
+            # aiohttp's drain cannot be waited for again where a wait for it was broken off.
+            code, reason = (CLOSE_CODES + error.code, _shortened(error.reason)) if error else (WSCloseCode.OK, b"")
+            with self._http.reading():
+                await self._socket.close(code=code, message=reason, drain=False)
         except (OSError, TimeoutError) as lost:
             logger.debug("%s is gone: %s", request.remote, lost)
 

@@ -13,7 +13,7 @@ from grpc import StatusCode
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.session import Session
-from bcast_grpc.transport import stream
+from bcast_grpc.transport import lingering
 from bcast_grpc.v1 import chat_pb2 as pb
 
 from .conftest import LocalDoor, Serve
@@ -180,7 +180,7 @@ async def test_the_default_bounds_in_a_storm(door: LocalDoor) -> None:
 
 async def test_who_leaves_and_does_not_read(door: LocalDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who leaves, but never reads what is queued for it, is not told that all is well, and does not stay for ever."""
-    monkeypatch.setattr(stream, "LINGER_S", 0.2)
+    monkeypatch.setattr(lingering, "LINGER_S", 0.2)
     ana, slow = await door.connect(), await door.connect("slow")
     outbox = member_of(door, slow).outbox
     sent = 0

@@ -24,6 +24,9 @@ KEEPALIVE_S = 4.0 * SCALE
 RATE = 20_000
 MESSAGES = 200
 TEXT = "x" * 950
+SLOW = 8000
+LARGE = "y" * 60_000
+LARGE_MESSAGES = 4
 
 
 class Far:
@@ -36,9 +39,9 @@ class Far:
         self.channels: list[grpc.aio.Channel] = []
         self.others: list[WebSocketPeer | SocketPeer] = []
 
-    async def talk(self, count: int = MESSAGES) -> None:
+    async def talk(self, count: int = MESSAGES, text: str = TEXT) -> None:
         """Have the neighbour say so much."""
-        await self.neighbour.send(*({"msg": f"{n} {TEXT}"} for n in range(count)))
+        await self.neighbour.send(*({"msg": f"{n} {text}"} for n in range(count)))
         await self.neighbour.send({"operacion": "who", "id": "said"})
         while (await self.neighbour.hear()).get("id") != "said":
             pass
@@ -112,10 +115,10 @@ async def far() -> AsyncIterator[Far]:
         await server.communicate()
 
 
-async def texts(peer: Peer | JsonPeer) -> list[str]:
+async def texts(peer: Peer | JsonPeer, count: int = MESSAGES) -> list[str]:
     """All that was said, as it comes, however long that takes."""
     heard: list[str] = []
-    while len(heard) < MESSAGES:
+    while len(heard) < count:
         if isinstance(peer, Peer):
             frame = await peer.call.read()
             heard += [event.message for event in frame.batch or [frame]]
@@ -192,3 +195,48 @@ async def test_a_dead_line_is_found_behind_a_full_window(far: Far) -> None:
     await far.nobody_left()
     far.cable.cut()
     await far.left()
+
+
+# --- messages that take as long as a ping may
+
+
+@pytest.mark.timeout(200)
+async def test_a_replay_of_large_messages_comes_to_its_end(far: Far) -> None:
+    """Each takes nearly twice the keepalive."""
+    await far.talk(LARGE_MESSAGES, LARGE)
+    far.cable.set_rate(SLOW)
+    peer = await far.browse(LARGE_MESSAGES)
+    assert await texts(peer, LARGE_MESSAGES) == [f"{n}" for n in range(LARGE_MESSAGES)]
+    await far.nobody_left()
+
+
+@pytest.mark.timeout(200)
+async def test_a_socket_hears_large_messages(far: Far) -> None:
+    """At the plain door too."""
+    peer = await far.plug()
+    far.cable.set_rate(SLOW)
+    await far.talk(LARGE_MESSAGES, LARGE)
+    assert await texts(peer, LARGE_MESSAGES) == [f"{n}" for n in range(LARGE_MESSAGES)]
+    await far.nobody_left()
+
+
+# --- last words
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("way", ["browse", "plug"])
+async def test_last_words_come_on_a_slow_line(far: Far, way: str) -> None:
+    """Who leaves gets what is queued for it, though that takes longer than it may take nothing."""
+    peer: Any = await (far.plug() if way == "plug" else getattr(far, way)(0))
+    far.cable.set_rate(SLOW)
+    await far.talk(LARGE_MESSAGES, LARGE)
+    if way == "browse":
+        await peer.send({"operacion": "leave"})
+    else:
+        peer.writer.write_eof()
+    assert await texts(peer, LARGE_MESSAGES) == [f"{n}" for n in range(LARGE_MESSAGES)]
+    if way == "browse":
+        await peer.socket.wait_closed()
+        assert peer.socket.close_code == 1000
+    else:
+        assert await peer.reader.read() == b""

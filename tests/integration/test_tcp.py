@@ -316,7 +316,7 @@ async def test_who_reads_slowly_is_treated_as_any(serve: Serve) -> None:
 
 async def test_who_never_reads_its_last_words_is_let_go(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has some time for them, then the connection is broken: nothing is held for ever."""
-    monkeypatch.setattr("bcast_grpc.transport.tcp.LINGER_S", 0.2)
+    monkeypatch.setattr("bcast_grpc.transport.lingering.LINGER_S", 0.2)
     doors = await serve(tcp_port=0, queue_messages=100)
     bob, slow = await doors.connect(), await doors.plug()
     slow.writer.transport.pause_reading()  # type: ignore[attr-defined]

@@ -22,8 +22,8 @@ from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Ack, Closing, Entry, Error, Event, Kind, Request
 from bcast_grpc.transport.grpc import SERVICE, _status
+from bcast_grpc.transport.lingering import LINGER_S
 from bcast_grpc.transport.percent import percent_decode
-from bcast_grpc.transport.stream import LINGER_S
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire import protobuf
 
