@@ -267,6 +267,8 @@ def _options(settings: Settings, descriptors: Descriptors) -> list[tuple[str, in
         ("grpc.so_reuseport", 0),  # a second server on the port would silently take half of the clients
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         ("grpc.max_send_message_length", -1),
+        # Or a client that sends large frames without stop would have 50 MB under way, and its reads would come first.
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.enable_channelz", 0),  # nobody is offered it, and it would cost 600 bytes for each client
         ("grpc.keepalive_time_ms", ping_ms),
         ("grpc.keepalive_timeout_ms", answer_ms),

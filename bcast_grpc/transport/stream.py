@@ -157,20 +157,20 @@ class Stream:
         slices = await read()
         if slices is None:
             return False
-        requests = self._next(slices)
-        while requests is not None:
-            await self._handle(requests)
-            requests = self._next(slices)
-            if requests is not None:
+        frame_s = 0.0
+        while True:
+            began = perf_counter()
+            requests = next(slices, None)
+            slice_s = perf_counter() - began
+            frame_s += slice_s
+            self._turns.spent(slice_s)
+            if requests is None:
+                break
+            if frame_s > slice_s:
                 await self._turns.take()  # the others' turn
-        await self._turns.pause()
+            await self._handle(requests)
+        await self._turns.pause(frame_s)
         return True
-
-    def _next(self, slices: Iterator[Sequence[Request]]) -> Sequence[Request] | None:
-        began = perf_counter()
-        requests = next(slices, None)
-        self._turns.spent(perf_counter() - began)
-        return requests
 
     async def _handle(self, requests: Sequence[Request]) -> None:
         session = self.session

@@ -34,10 +34,16 @@ class Turns:
         if self._waiting or self._spent_s >= _BUDGET_S:
             await self._wait()
 
-    async def pause(self) -> None:
-        """Wait for a turn where much was read since the loop was here last: to be called after each frame."""
-        if self._spent_s >= _BUDGET_S:
+    async def pause(self, frame_s: float) -> None:
+        """Let others go on where much was read since the loop was here last: to be called after each frame.
+
+        Args:
+            frame_s: how long reading the frame took; a small one does not queue behind large ones.
+        """
+        if frame_s >= _BUDGET_S:
             await self._wait()
+        elif self._spent_s >= _BUDGET_S:
+            await asyncio.sleep(0)
 
     def spent(self, seconds: float) -> None:
         """Say how long reading took."""
