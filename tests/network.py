@@ -95,6 +95,7 @@ async def line(rate_bytes: int | None = None) -> AsyncIterator[Line]:
         rate_bytes: how many bytes a second pass, each way; None: as many as come.
     """
     require_namespaces()
+    _sweep()
     laid = _lay()
     try:
         if rate_bytes:
@@ -142,6 +143,15 @@ def _connect(made: Line, subnet: str, device: str) -> None:
     ):
         _run(*command.split())
     made.mend()
+
+
+def _sweep() -> None:
+    """Remove the lines of processes that were killed."""
+    for path in _NAMESPACES.glob("bcast-*-*"):
+        _, pid, net, *_ = path.name.split("-")
+        if not Path("/proc", pid).exists():
+            _remove(f"bcast-{pid}-{net}")
+            subprocess.run(("ip", "link", "delete", f"bcast{net}"), capture_output=True, check=False)
 
 
 def _remove(namespace: str) -> None:

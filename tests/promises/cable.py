@@ -142,8 +142,10 @@ class Cable:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    sock: socket.socket = writer.get_extra_info("socket")
-    with suppress(OSError):
+    sock: socket.socket | None = writer.get_extra_info("socket")
+    if sock is None:
+        return  # it is closed
+    with suppress(OSError, ValueError):  # it is closed; uvloop's has no number then
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     if not writer.is_closing():
         writer.transport.abort()
