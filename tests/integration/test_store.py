@@ -332,7 +332,7 @@ async def test_a_backup_that_is_put_back(spawn: Spawn, tmp_path: Path, how: sign
     assert [event.seq for event in kept] == list(range(1, 11 + later))
     restored.signal(signal.SIGKILL)
     _, stderr = await restored.exit()
-    assert len([line for line in stderr.splitlines() if "WARNING" in line and "begin new epochs" in line]) == 1
+    assert len([line for line in stderr.splitlines() if "WARNING" in line and "begins a new epoch" in line]) == 1
     door = await spawn(f"--store=sqlite:{file}")
     resumed = await door.connect(after=f"{back.epoch}:{10 + later}", events="welcome")
     assert (await resumed.hear()).welcome.resumed

@@ -69,7 +69,9 @@ class StoreFile:
         """Look where the file comes from, and let it be this server's from now on."""
         if doubt := self._lineage.doubt(self.writer):
             rooms = self._lineage.begin_epochs()
-            logger.warning("the store %s is a copy (%s): its %d rooms begin new epochs", self.path, doubt, rooms)
+            logger.warning(
+                "the store %s is a copy (%s): each room in it, %d in all, begins a new epoch", self.path, doubt, rooms
+            )
         self.renew()
         if self.cut_log():  # what is in the log next belongs to this file as it is now
             with self.transaction() as connection:
