@@ -262,7 +262,7 @@ def _options(settings: Settings, descriptors: Descriptors) -> list[tuple[str, in
     # A slow peer answers a ping when it has read what is before it, so it has most of the time that there is. Only the
     # ping timeout tells who is frozen: the core never sets the timer of its keepalive timeout (as of 1.85).
     ping_ms = max(1, round(settings.keepalive_s * 400))
-    answer_ms = max(1, round(settings.keepalive_s * 1500))
+    answer_ms = max(1, min(round(settings.keepalive_s * 1500), 2**31 - 1))  # what gRPC has room for
     return [
         ("grpc.so_reuseport", 0),  # a second server on the port would silently take half of the clients
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
