@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from copy import copy
 from functools import partial
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import TypeAlias, TypeVar
 
 from bcast_grpc.core.batch import Codec
@@ -129,9 +129,9 @@ class Stream:
         outbox = self.session.outbox
         whole = len(frame) <= self._pace.bytes
         for piece in (frame,) if whole else outbox.codec.split(frame, self._pace.bytes):
-            began = perf_counter()
+            began, worked = perf_counter(), thread_time()
             await write(piece)
-            self._pace.wrote(len(piece), perf_counter() - began)
+            self._pace.wrote(len(piece), perf_counter() - began, thread_time() - worked)
             if outbox.discarded:
                 return
             if outbox.closed:
