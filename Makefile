@@ -29,7 +29,7 @@ test: lint types  ## run all checks: lint, types, tests
 	$(PYTHON) -m pytest $(ARGS)
 
 lowest: install  ## run the integration tests with the oldest versions that pyproject.toml allows
-	$(PYTHON) tools/lowest.py tests/integration $(ARGS)
+	$(PYTHON) tools/lowest.py tests/integration --ignore tests/integration/test_slow_lines.py $(ARGS)
 
 interop: install  ## build the clients in examples/ and let each talk to each (needs their languages' tools)
 	$(PYTHON) -m pytest interop $(ARGS)
