@@ -65,12 +65,17 @@ async def test_a_publish_does_not_wait_for_ever(
     monkeypatch.setattr(waiting, "PATIENCE_S", 0.2)
     door = await serve(store=f"sqlite:{tmp_path / 'store'}")
     ana = await door.connect()
-    for _ in range(300):
-        await ana.say(data=bytes(60 * KIB))
+
+    async def flood() -> None:
+        for _ in range(300):  # more than are read while the store is behind
+            await ana.say(data=bytes(60 * KIB))
+
+    flooding = asyncio.create_task(flood())
     await eventually(lambda: door.server.hub.budget.waiting >= 16 * MIB)
     ending = await door.publish_in_vain("hola")
     assert (ending.code, ending.reason, ending.retryable) == (StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE", True)
     disk.ready.set()
+    await within(flooding)
 
 
 async def test_many_streams_do_not_each_add_a_frame(serve: Serve, tmp_path: Path, disk: Disk) -> None:
