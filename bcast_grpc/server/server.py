@@ -24,9 +24,10 @@ from bcast_grpc.server.address import CannotStart, is_loopback, join_host_port, 
 from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.server.machine import default_max_memory
 from bcast_grpc.settings import Settings
-from bcast_grpc.transport.connections import Connections, port_of
+from bcast_grpc.transport.connections import Connections, listening_on, port_of
 from bcast_grpc.transport.grpc import SERVICE, ChatService
 from bcast_grpc.transport.http import HttpService
+from bcast_grpc.transport.liveness import let_pings_pass
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.tcp import TcpDoor
 from bcast_grpc.v1 import chat_pb2  # noqa: F401  # reflection finds the service in its descriptors
@@ -137,6 +138,8 @@ class Server:
             self.port = self._grpc.add_insecure_port(join_host_port(settings.host, settings.port))
         except RuntimeError as error:  # somebody was quicker
             raise CannotStart(str(error)) from None
+        for listener in listening_on(self.port):
+            let_pings_pass(listener, settings.keepalive_s)
         await self._grpc.start()
 
     async def _open_http(self) -> None:

@@ -77,18 +77,17 @@ def port_of(peer: str) -> int:
     return int(port) if port.isdecimal() else 0
 
 
+def listening_on(port: int) -> Iterator[socket.socket]:
+    """Find the sockets with which this process listens on a port, whoever made them, to set options of theirs."""
+    for found in _sockets():
+        with found, suppress(OSError, IndexError, TypeError):
+            if found.getsockname()[1] == port and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                yield found
+
+
 def _connected_to(ports: Collection[int]) -> Iterator[tuple[socket.socket, int]]:
     """Find this process's connections, whoever made them, each as a socket of its own that is to be closed."""
-    for file in list(Path("/dev/fd").iterdir()):
-        try:
-            own = os.dup(int(file.name))  # its owner may close it in this moment, and another get its number
-        except OSError:
-            continue
-        try:
-            connection = socket.socket(fileno=own)
-        except OSError:  # it is none
-            os.close(own)
-            continue
+    for connection in _sockets():
         try:
             if connection.getsockname()[1] in ports:
                 yield connection, connection.getpeername()[1]
@@ -96,3 +95,18 @@ def _connected_to(ports: Collection[int]) -> Iterator[tuple[socket.socket, int]]
             pass
         finally:
             connection.close()
+
+
+def _sockets() -> Iterator[socket.socket]:
+    """Find this process's sockets, each as one that is to be closed."""
+    for file in list(Path("/dev/fd").iterdir()):
+        try:
+            own = os.dup(int(file.name))  # its owner may close it in this moment, and another get its number
+        except OSError:
+            continue
+        try:
+            found = socket.socket(fileno=own)
+        except OSError:  # it is none
+            os.close(own)
+        else:
+            yield found

@@ -27,6 +27,8 @@ _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else No
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 _TCP_RTO_MAX_MS = 44  # of Linux since 6.15; Python does not name it
 _UNSENT_BYTES = 32 * 1024
+_MOST_UNSENT_BYTES = 128 * 1024
+_SLOWEST_BYTES_S = 8000  # a line on which nobody is taken for dead
 _SIOCOUTQ = 0x5411
 _INFO = struct.Struct("=8B24I4Q")  # struct tcp_info of linux/tcp.h, which only ever grew
 _PROBES_OUT, _UNACKED, _LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED, _BYTES_ACKED = 3, 8 + 4, 8 + 11, 8 + 12, 8 + 24 + 2
@@ -85,6 +87,17 @@ def keep_little_unsent(transport: asyncio.WriteTransport) -> None:
     transport.set_write_buffer_limits(high=_UNSENT_BYTES)
     if option := getattr(socket, "TCP_NOTSENT_LOWAT", None):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
+
+
+def let_pings_pass(listener: socket.socket, keepalive_s: float) -> None:
+    """Have little wait before a ping, on all connections that come to a socket from now on.
+
+    gRPC hands the system all that a client's window allows, which may be megabytes. A slow line would take longer for
+    that than a ping has time.
+    """
+    if option := getattr(socket, "TCP_NOTSENT_LOWAT", None):
+        unsent = round(keepalive_s * _SLOWEST_BYTES_S / 2)
+        listener.setsockopt(socket.IPPROTO_TCP, option, max(_UNSENT_BYTES // 2, min(unsent, _MOST_UNSENT_BYTES)))
 
 
 def set_keepalive(connection: socket.socket, keepalive_s: float) -> None:

@@ -46,9 +46,11 @@ class Far:
         while (await self.neighbour.hear()).get("id") != "said":
             pass
 
-    async def connect(self, history: int) -> Peer:
-        """Come through gRPC."""
+    async def connect(self, history: int, window: int = 0) -> Peer:
+        """Come through gRPC; with a window of so many bytes instead of one that gRPC chooses."""
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+        if window:
+            options += [("grpc.http2.lookahead_bytes", window), ("grpc.http2.bdp_probe", 0)]
         self.channels.append(grpc.aio.insecure_channel(f"{self.cable.server_host}:{self.ports['grpc']}", options))
         stub = chat_pb2_grpc.ChatStub(self.channels[-1])  # type: ignore[no-untyped-call]
         pairs = (("bcast-name", "far"), ("bcast-history", f"{history}"), ("bcast-batch", "1"))
@@ -143,6 +145,16 @@ async def test_a_replay_on_a_slow_line_comes_to_its_end(far: Far, way: str) -> N
     await far.talk()
     far.cable.set_rate(RATE)
     peer: Peer | JsonPeer = await getattr(far, way)(MESSAGES)
+    assert await texts(peer) == [f"{n}" for n in range(MESSAGES)]
+    await far.nobody_left()
+
+
+@pytest.mark.timeout(200)
+async def test_a_replay_into_a_large_window_comes_to_its_end(far: Far) -> None:
+    """All of it could be under way at once, and take longer than a ping may."""
+    await far.talk()
+    far.cable.set_rate(RATE)
+    peer = await far.connect(MESSAGES, window=2**20)
     assert await texts(peer) == [f"{n}" for n in range(MESSAGES)]
     await far.nobody_left()
 
