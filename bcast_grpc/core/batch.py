@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
@@ -19,6 +20,8 @@ Frame: TypeAlias = tuple[bytes, int, int]
 IN_ORDER = -1
 """In a frame without messages: something that must not go before messages that were queued before it."""
 
+_CUTS = 8
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Codec:
@@ -33,6 +36,13 @@ class Codec:
     encode: Callable[[Sequence[Event]], Sequence[Piece]]
     frame_bytes: int
     split: Callable[[bytes, int], Iterable[bytes]] = lambda frame, _: (frame,)
+
+    def cut(self, frame: bytes, max_bytes: int) -> Sequence[bytes]:
+        """Cut a frame as ``split`` does; but once for all clients that take as much, as to look for events takes time.
+
+        What was cut last is kept: at most ``_CUTS`` frames of a few wire formats.
+        """
+        return _cut(self.split, frame, 1 << max_bytes.bit_length() - 1)
 
     def frames(self, events: Sequence[Event]) -> Sequence[Frame]:
         """Encode ``events``, which are no messages of the room, as few frames."""
@@ -62,6 +72,11 @@ class Codec:
             last_seq = seq if seq > 0 else last_seq or seq
         joined.append((b"".join(parts), count, last_seq))
         return joined
+
+
+@lru_cache(maxsize=_CUTS)
+def _cut(split: Callable[[bytes, int], Iterable[bytes]], frame: bytes, max_bytes: int) -> Sequence[bytes]:
+    return tuple(split(frame, max_bytes))
 
 
 class Answer(NamedTuple):

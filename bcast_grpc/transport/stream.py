@@ -128,7 +128,7 @@ class Stream:
         """Write a frame in pieces of what the client takes at once."""
         outbox = self.session.outbox
         whole = len(frame) <= self._pace.bytes
-        for piece in (frame,) if whole else outbox.codec.split(frame, self._pace.bytes):
+        for piece in (frame,) if whole else outbox.codec.cut(frame, self._pace.bytes):
             began, worked = perf_counter(), thread_time()
             await write(piece)
             self._pace.wrote(len(piece), perf_counter() - began, thread_time() - worked)
