@@ -186,7 +186,9 @@ class Stream:
             elif done < len(requests):
                 if done:
                     await self._turns.take()  # the others' turn
+                began = perf_counter()
                 done = session.handle(requests, done)
+                self._turns.worked(perf_counter() - began)
             else:
                 return
 

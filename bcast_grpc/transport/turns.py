@@ -52,6 +52,11 @@ class Turns:
             self._rest_s = max(self._rest_s, _REST * seconds)
         self._run()
 
+    def worked(self, seconds: float) -> None:
+        """Say how long it took to carry out what was read."""
+        self._spent_s += seconds
+        self._run()
+
     async def _wait(self) -> None:
         turn: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(turn)
