@@ -29,9 +29,13 @@ MAY_IMPORT = {
     "server": {"__init__", "errors", "events", "settings", "broker", "core", "wire", "transport", "v1"},
     "client": {"__init__", "errors", "events", "wire", "v1"},
     "store": {"__init__", "errors", "broker"},
-    "bench": {"__init__", "errors", "events", "wire", "v1", "client"},
+    "terminal": {"__init__", "errors", "events", "wire", "client"},
+    "bench": {"__init__", "errors", "events", "wire", "v1", "client", "terminal"},
 }
-"""What each part may import of the others: errors, events ← broker, wire, core ← transport ← server; client ← bench."""
+"""What each part may import: errors, events ← broker, wire, core ← transport ← server; client ← terminal ← bench."""
+
+ENTRANCES = {Path("client", "__main__.py"): "terminal"}
+"""What stands in one folder and belongs to another part: ``python -m bcast_grpc.client`` runs the terminal program."""
 
 OUTSIDE_THE_CORE = {
     "aiohttp", "asyncio", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status", "io", "os", "pathlib",
@@ -56,6 +60,8 @@ class Import(NamedTuple):
 def part_of(file: Path) -> str:
     """The part of the house that a file belongs to: a folder of the package, or a module at its top."""
     inside = file.relative_to(SOURCE)
+    if inside in ENTRANCES:
+        return ENTRANCES[inside]
     return inside.parts[0] if len(inside.parts) > 1 else inside.stem
 
 

@@ -16,8 +16,8 @@ from bcast_grpc.bench.progress import Progress
 from bcast_grpc.bench.report import Outcome, as_json, as_text, remarks
 from bcast_grpc.bench.workers import CannotWork, Interrupted
 from bcast_grpc.bench.workers import run as run_workers
-from bcast_grpc.client.cli import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, exit_code
 from bcast_grpc.errors import BcastError
+from bcast_grpc.terminal.arguments import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, exit_code
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_S = 1.0

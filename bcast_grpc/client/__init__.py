@@ -1,4 +1,4 @@
-"""The client: a library (``bcast_grpc.connect`` and ``bcast_grpc.connect_sync``), and a program on top of it."""
+"""The client library: ``bcast_grpc.connect`` and ``bcast_grpc.connect_sync``."""
 
 import os as _os
 

@@ -1,4 +1,4 @@
-"""``python -m bcast_grpc.client``."""
+"""``python -m bcast_grpc.client``, the terminal program."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def main() -> int:
     """
     # gRPC's log is in nobody's words, and ours go to stderr; it is told before it is imported, or does not listen.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from bcast_grpc.client.cli import parse
-    from bcast_grpc.client.program import run
+    from bcast_grpc.terminal.arguments import parse
+    from bcast_grpc.terminal.run import run
 
     options = parse(
         sys.argv[1:],

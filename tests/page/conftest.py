@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ViewportSize
 
-from tests.client.test_terminal import Terminal
 from tests.integration.peers import PATIENCE_S, Door
 from tests.promises.cable import Cable
+from tests.terminal.test_conversation import Terminal
 
 from .chromium import PROGRAMS, chromium, find_chromium
 from .person import Person

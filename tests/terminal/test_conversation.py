@@ -18,8 +18,7 @@ import pytest
 
 import bcast_grpc
 from bcast_grpc import Kind
-
-from .fake import FakeServer
+from tests.client.fake import FakeServer
 
 TIMEOUT_S = 60
 ENVIRONMENT = {

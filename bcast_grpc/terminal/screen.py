@@ -24,7 +24,7 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from bcast_grpc.client.grid import Grid
+from bcast_grpc.terminal.columns import Columns
 
 _PAUSE_S = 0.02
 _MAX_WRITTEN_AT_ONCE = 32_768
@@ -41,7 +41,7 @@ class Screen:
     """
 
     def __init__(
-        self, prompt: Callable[[Grid], str], typed: Callable[[str], None], words: Sequence[str], *, colour: bool
+        self, prompt: Callable[[Columns], str], typed: Callable[[str], None], words: Sequence[str], *, colour: bool
     ) -> None:
         self._typed = typed
         self._colour = colour
@@ -52,8 +52,8 @@ class Screen:
         self._is_closed = self._is_over = False
         self._output = _OneWrite(sys.stdout, _size)
         self._session: PromptSession[str] = PromptSession(
-            lambda: ANSI(prompt(self.grid)),
-            prompt_continuation=lambda *_: ANSI(self.grid.continuation()),
+            lambda: ANSI(prompt(self.columns)),
+            prompt_continuation=lambda *_: ANSI(self.columns.continuation()),
             completer=WordCompleter(words, sentence=True),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,  # the other styles keep lines free below the prompt
@@ -85,9 +85,9 @@ class Screen:
         self._end_if_closed()
 
     @property
-    def grid(self) -> Grid:
+    def columns(self) -> Columns:
         """The columns to lay out what is shown, as wide as the terminal is now."""
-        return Grid(_size().columns, self._colour)
+        return Columns(_size().columns, self._colour)
 
     @property
     def behind(self) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcast_grpc.client.pipes import BlockingCalls, Line, Splitter, read_lines, write_all
+from bcast_grpc.terminal.stdio import BlockingCalls, Line, Splitter, read_lines, write_all
 
 
 async def lines_of(fd: int) -> list[Line]:

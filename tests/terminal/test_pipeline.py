@@ -23,9 +23,8 @@ from grpc_status import rpc_status
 
 import bcast_grpc
 from bcast_grpc import Event, Kind
-
-from .fake import FakeServer
-from .relay import Relay, http, reset
+from tests.client.fake import FakeServer
+from tests.client.relay import Relay, http, reset
 
 TIMEOUT_S = 60
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bcast_grpc.client import display
 from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import NOBODY, Author, Closing, Error, Event, Gap, GapReason, Kind, Member, relayed
+from bcast_grpc.terminal import safe_text
 from bcast_grpc.wire.json import encode_event
 
 HOSTILE = (
@@ -46,7 +46,7 @@ def message(name: str, text: str, session: str = "4f1c22ab") -> Event:
 
 
 def unescape(written: str) -> str:
-    """What the escapes of ``display.escape`` stand for."""
+    """What the escapes of ``safe_text.escape`` stand for."""
     plain = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
     def character(found: re.Match[str]) -> str:
@@ -61,7 +61,7 @@ def unescape(written: str) -> str:
 def test_no_character_of_unicode_that_is_obeyed_or_unseen_is_shown_as_it_is() -> None:
     """All controls, format characters, separators and surrogates become symbols."""
     for number in range(sys.maxunicode + 1):
-        shown = display.shown(f"a{chr(number)}b")
+        shown = safe_text.shown(f"a{chr(number)}b")
         assert all(map(is_harmless, shown)), hex(number)
         assert shown.isprintable() or unicodedata.category(chr(number)) in ("Zs", "Co", "Cn", "Cf"), hex(number)
 
@@ -69,7 +69,7 @@ def test_no_character_of_unicode_that_is_obeyed_or_unseen_is_shown_as_it_is() ->
 @given(TEXTS)
 def test_text_is_shown_on_one_line_without_anything_that_is_obeyed(text: str) -> None:
     """Whatever the text."""
-    shown = display.shown(text)
+    shown = safe_text.shown(text)
     assert all(map(is_harmless, shown))
     assert len(shown.splitlines()) <= 1
 
@@ -88,13 +88,13 @@ def test_text_is_shown_on_one_line_without_anything_that_is_obeyed(text: str) ->
 )
 def test_text_is_shown_with_symbols_for_what_is_obeyed_and_nothing_else(text: str, shown: str) -> None:
     """Ordinary text of any script stays as it is."""
-    assert display.shown(text) == shown
+    assert safe_text.shown(text) == shown
 
 
 def test_both_line_breaks_begin_a_line_and_a_lone_carriage_return_does_not() -> None:
     """A carriage return alone would write over what stands there."""
-    assert display.shown_lines("a\nb\r\nc\rd") == ["a", "b", "c␍d"]
-    assert display.shown_lines("") == [""]
+    assert safe_text.shown_lines("a\nb\r\nc\rd") == ["a", "b", "c␍d"]
+    assert safe_text.shown_lines("") == [""]
 
 
 # --- names
@@ -105,7 +105,7 @@ def test_both_line_breaks_begin_a_line_and_a_lone_carriage_return_does_not() -> 
 @example("bob> ", "x")
 def test_an_author_is_one_word(name: str, session: str) -> None:
     """It holds no space of any kind, so it cannot hold what comes after it."""
-    shown = display.shown_author(name, session)
+    shown = safe_text.shown_author(name, session)
     assert shown
     assert shown.split() == [shown]
     assert all(map(is_harmless, shown))
@@ -118,32 +118,34 @@ def test_an_author_is_one_word(name: str, session: str) -> None:
 def test_no_two_names_are_shown_the_same(one: str, other: str) -> None:
     """Not even one that spells out how the other is shown."""
     assume(one != other)
-    assert display.shown_name(one) != display.shown_name(other)
-    assert display.shown_name(display.shown_name(one)) != display.shown_name(one) or display.shown_name(one) == one
+    assert safe_text.shown_name(one) != safe_text.shown_name(other)
+    assert (
+        safe_text.shown_name(safe_text.shown_name(one)) != safe_text.shown_name(one) or safe_text.shown_name(one) == one
+    )
 
 
 @given(NAMES.filter(bool), SESSIONS)
 @example("«4f1c22»", "4f1c22ab")
 def test_no_name_passes_for_an_author_without_one(name: str, session: str) -> None:
     """The brackets around a session id are shown in no name."""
-    assert display.shown_author(name, session) != display.shown_author("", session)
-    assert not set("«»") & set(display.shown_name(name))
+    assert safe_text.shown_author(name, session) != safe_text.shown_author("", session)
+    assert not set("«»") & set(safe_text.shown_name(name))
 
 
 def test_a_name_may_be_an_emoji() -> None:
     """Joiners inside one stay; elsewhere in a name they would make two names look the same."""
-    assert display.shown_name("👩‍💻") == "👩‍💻"
-    assert display.shown_name("❤️") == "❤️"
-    assert display.shown_name("ana\ufe0f") == "ana<U+FE0F>"
+    assert safe_text.shown_name("👩‍💻") == "👩‍💻"
+    assert safe_text.shown_name("❤️") == "❤️"
+    assert safe_text.shown_name("ana\ufe0f") == "ana<U+FE0F>"
 
 
 def test_a_name_has_the_same_colour_every_time() -> None:
     """It does not depend on the process."""
-    assert display.name_style("ana") == "38;5;130"
-    assert len({display.name_style(f"name {number}") for number in range(200)}) == len(display.NAME_COLOURS)
+    assert safe_text.name_style("ana") == "38;5;130"
+    assert len({safe_text.name_style(f"name {number}") for number in range(200)}) == len(safe_text.NAME_COLOURS)
 
 
-@pytest.mark.parametrize("colour", [*display.NAME_COLOURS, int(display.DIM[5:]), int(display.ALARM[5:])])
+@pytest.mark.parametrize("colour", [*safe_text.NAME_COLOURS, int(safe_text.DIM[5:]), int(safe_text.ALARM[5:])])
 def test_colours_are_readable_on_black_and_on_white(colour: int) -> None:
     """A contrast of at least 3.9, by the formula of WCAG, on either."""
     steps = (0, 95, 135, 175, 215, 255)
@@ -159,7 +161,7 @@ def test_colours_are_readable_on_black_and_on_white(colour: int) -> None:
 @pytest.mark.parametrize("time_ns", [2**63 * 10**9, -(2**63) * 10**9])
 def test_a_time_that_is_none_does_no_harm(time_ns: int) -> None:
     """The server says what time it is, and can say anything."""
-    assert display.clock(time_ns) == "--:--"
+    assert safe_text.clock(time_ns) == "--:--"
 
 
 # --- notices
@@ -184,12 +186,12 @@ def test_a_time_that_is_none_does_no_harm(time_ns: int) -> None:
 )
 def test_a_notice_is_one_line_in_which_a_name_is_one_word(event: Event, shown: str) -> None:
     """So that a name cannot tell of what did not happen."""
-    assert display.notice(event) == shown
+    assert safe_text.notice(event) == shown
 
 
 def test_who_is_here_is_told_by_name_or_session() -> None:
     """A line each."""
-    lines = display.who((Member("4f1c22ab", "", 0), Member("2", "a b", 0)))
+    lines = safe_text.who((Member("4f1c22ab", "", 0), Member("2", "a b", 0)))
     assert [line.split()[0] for line in lines] == ["«4f1c22»", "a␣b"]
 
 
@@ -202,7 +204,7 @@ def test_who_is_here_is_told_by_name_or_session() -> None:
 @example("\\n", "\n\\", "s")
 def test_a_line_tells_author_and_text_exactly(name: str, text: str, session: str) -> None:
     """It ends the author at the first colon and space, and its escapes can be undone."""
-    line = display.line(message(name, text, session))
+    line = safe_text.line(message(name, text, session))
     assert all(map(is_harmless, line))
     author, separator, rest = line.partition(": ")
     assert separator
@@ -217,14 +219,14 @@ def test_a_line_tells_author_and_text_exactly(name: str, text: str, session: str
 @given(NAMES, TEXTS)
 def test_colour_adds_nothing_but_codes_of_our_own(name: str, text: str) -> None:
     """Without them it is the same line."""
-    assert OWN_CODES.sub("", display.line(message(name, text), colour=True)) == display.line(message(name, text))
+    assert OWN_CODES.sub("", safe_text.line(message(name, text), colour=True)) == safe_text.line(message(name, text))
 
 
 @given(NAMES, TEXTS, st.binary(max_size=8))
 def test_a_json_line_is_exact_and_safe_to_look_at(name: str, text: str, data: bytes) -> None:
     """What is obeyed is in JSON's own escapes."""
     event = message(name, text)._replace(data=data)
-    line = display.json_line(event)
+    line = safe_text.json_line(event)
     assert json.loads(line) == json.loads(encode_event(event))
     assert all(map(is_harmless, line))
     assert len(line.splitlines()) == 1

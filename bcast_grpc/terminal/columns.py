@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from prompt_toolkit.utils import get_cwidth
 
-from bcast_grpc.client.display import ALARM, BOLD, DIM, clock, name_style, paint, shown, shown_author, shown_lines
 from bcast_grpc.events import Event
+from bcast_grpc.terminal.safe_text import ALARM, BOLD, DIM, clock, name_style, paint, shown, shown_author, shown_lines
 
 _BAR = "│"
 _MY_BAR = "┃"
@@ -35,7 +35,7 @@ _EMOJI_SELECTOR = "\ufe0f"
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class Columns:
     """Lays things out for a terminal of ``width`` cells; every line ends with a line break."""
 
     width: int

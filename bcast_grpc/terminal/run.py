@@ -7,8 +7,8 @@ import asyncio
 import grpc
 
 import bcast_grpc
-from bcast_grpc.client.cli import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, Options, complain, exit_code
 from bcast_grpc.errors import BcastError
+from bcast_grpc.terminal.arguments import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, Options, complain, exit_code
 
 
 def run(options: Options) -> int:
@@ -33,14 +33,14 @@ def run(options: Options) -> int:
 
 async def _take_part(options: Options) -> int:
     if options.interactive:
-        from bcast_grpc.client import terminal  # a filter starts without prompt_toolkit
+        from bcast_grpc.terminal import conversation  # a pipeline starts without prompt_toolkit
 
-        async with _connect(options, terminal.NOTICES) as chat:
-            return await terminal.run(chat, options.name, colour=options.colour)
-    from bcast_grpc.client import filter as filter_
+        async with _connect(options, conversation.NOTICES) as chat:
+            return await conversation.run(chat, options.name, colour=options.colour)
+    from bcast_grpc.terminal import pipeline
 
-    async with _connect(options, "all" if options.json else filter_.NOTICES) as chat:
-        return await filter_.run(chat, options)
+    async with _connect(options, "all" if options.json else pipeline.NOTICES) as chat:
+        return await pipeline.run(chat, options)
 
 
 def _connect(options: Options, events: str | tuple[str, ...]) -> bcast_grpc.Chat:

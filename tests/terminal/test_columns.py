@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bcast_grpc.client.display import shown, shown_lines
-from bcast_grpc.client.grid import Grid, cells, fit, wrap
 from bcast_grpc.events import Author, Event, Kind, relayed
+from bcast_grpc.terminal.columns import Columns, cells, fit, wrap
+from bcast_grpc.terminal.safe_text import shown, shown_lines
 
 TEXTS = st.text(
     st.characters(exclude_categories=["Cs"])
@@ -41,7 +41,7 @@ def bar_at(line: str) -> int:
 @example("a" * 200, "👩‍💻" * 99, "s", 40)
 def test_a_message_stays_in_its_columns(name: str, text: str, session: str, width: int) -> None:
     """The first line tells time, author and text; all others begin with blanks up to the same bar; all of them fit."""
-    said = Grid(width, colour=False).message(message(name, text, session)).removesuffix("\n").replace(GUARD, "")
+    said = Columns(width, colour=False).message(message(name, text, session)).removesuffix("\n").replace(GUARD, "")
     first, *further = said.split("\n")
     found = FIRST.fullmatch(first)
     assert found
@@ -58,7 +58,7 @@ def test_a_message_stays_in_its_columns(name: str, text: str, session: str, widt
 @given(NAMES, TEXTS, WIDTHS)
 def test_without_colour_it_is_the_same_without_codes(name: str, text: str, width: int) -> None:
     """Nothing is told by colour alone."""
-    painted, plain = Grid(width, colour=True), Grid(width, colour=False)
+    painted, plain = Columns(width, colour=True), Columns(width, colour=False)
     assert OWN_CODES.sub("", painted.message(message(name, text))) == plain.message(message(name, text))
     assert OWN_CODES.sub("", painted.mine(name, "s", text, 0)) == plain.mine(name, "s", text, 0)
 
@@ -66,12 +66,12 @@ def test_without_colour_it_is_the_same_without_codes(name: str, text: str, width
 @given(NAMES, TEXTS, WIDTHS)
 def test_a_notice_and_my_own_words_are_no_message_of_others(name: str, text: str, width: int) -> None:
     """Where those have a bar, a notice has none, and what I said has another."""
-    grid = Grid(width, colour=False)
-    said = grid.message(message(name, text)).replace(GUARD, "")
+    columns = Columns(width, colour=False)
+    said = columns.message(message(name, text)).replace(GUARD, "")
     mark = len(said[: said.index(" │ ")]) + 1
     assert said[mark] == "│"
-    assert grid.mine(name, "4f1c22ab", text, 0).replace(GUARD, "")[mark] == "┃"
-    notice = grid.notice("ana joined", 0)
+    assert columns.mine(name, "4f1c22ab", text, 0).replace(GUARD, "")[mark] == "┃"
+    notice = columns.notice("ana joined", 0)
     column = bar_at(said) + 1
     assert notice[column] == "*"
     assert not notice[5:column].strip()
@@ -80,10 +80,10 @@ def test_a_notice_and_my_own_words_are_no_message_of_others(name: str, text: str
 @given(NAMES, NAMES, SESSIONS, WIDTHS)
 def test_a_prompt_is_as_wide_as_what_stands_before_a_text(room: str, name: str, session: str, width: int) -> None:
     """What is typed stands where it will be shown."""
-    grid = Grid(width, colour=False)
-    before_text = cells(grid.message(message("bob", "x")).removesuffix("x\n"))
-    assert cells(grid.prompt(room, name, session)) == before_text == cells(grid.continuation())
-    assert shown(grid.prompt(room, name, session)) == grid.prompt(room, name, session)
+    columns = Columns(width, colour=False)
+    before_text = cells(columns.message(message("bob", "x")).removesuffix("x\n"))
+    assert cells(columns.prompt(room, name, session)) == before_text == cells(columns.continuation())
+    assert shown(columns.prompt(room, name, session)) == columns.prompt(room, name, session)
 
 
 @pytest.mark.parametrize(
@@ -112,17 +112,17 @@ def test_a_shortened_word_fits(word: str, most: int) -> None:
 def test_a_narrow_terminal_does_no_harm() -> None:
     """However narrow."""
     for width in range(1, 40):
-        assert Grid(width, colour=False).message(message("ana maria", "hola, que tal")).endswith("\n")
-        assert Grid(width, colour=False).prompt("lobby", "ana maria", "s")
+        assert Columns(width, colour=False).message(message("ana maria", "hola, que tal")).endswith("\n")
+        assert Columns(width, colour=False).prompt("lobby", "ana maria", "s")
 
 
 def test_a_message_without_text_tells_how_much_data_it_has() -> None:
     """That is for programs."""
-    assert Grid(80, colour=False).message(message("ana", "")._replace(data=b"abc")).endswith("│ (3 bytes of data)\n")
+    assert Columns(80, colour=False).message(message("ana", "")._replace(data=b"abc")).endswith("│ (3 bytes of data)\n")
 
 
 @pytest.mark.parametrize(("name", "text"), [("דנה", "שלום"), ("דנה", "13:44"), ("ana", "مرحبا")])
 def test_writing_from_the_right_does_not_cross_the_bar(name: str, text: str) -> None:
     """Terminals that arrange it would move it there, but for marks on either side."""
-    assert f"{name} {GUARD}│{GUARD} {text}\n" in Grid(80, colour=False).message(message(name, text))
-    assert GUARD not in Grid(80, colour=False).message(message("ana", "hola"))
+    assert f"{name} {GUARD}│{GUARD} {text}\n" in Columns(80, colour=False).message(message(name, text))
+    assert GUARD not in Columns(80, colour=False).message(message("ana", "hola"))

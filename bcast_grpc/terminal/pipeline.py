@@ -8,11 +8,11 @@ import sys
 from typing import TextIO
 
 import bcast_grpc
-from bcast_grpc.client.cli import EXIT_DONE, EXIT_NOT_ALL, Options, complain
-from bcast_grpc.client.display import is_news, json_line, line, notice, reason
-from bcast_grpc.client.pipes import BlockingCalls, Line, read_lines, until_unread, write_all
 from bcast_grpc.errors import BacklogFull, BcastError, RequestError
 from bcast_grpc.events import Event, Kind
+from bcast_grpc.terminal.arguments import EXIT_DONE, EXIT_NOT_ALL, Options, complain
+from bcast_grpc.terminal.safe_text import is_news, json_line, line, notice, reason
+from bcast_grpc.terminal.stdio import BlockingCalls, Line, read_lines, until_unread, write_all
 
 NOTICES = ("joined", "left")
 """What is told on stderr, besides what always comes."""
@@ -31,20 +31,20 @@ async def run(chat: bcast_grpc.Chat, options: Options) -> int:
         BcastError: the call ended otherwise.
         OSError: the input or the output failed; ``BrokenPipeError`` where nobody reads the output any more.
     """
-    filter_ = _Filter(chat, options)
+    pipeline = _Pipeline(chat, options)
     try:
         async with asyncio.TaskGroup() as group:
-            writing = group.create_task(filter_.write())
-            watching = group.create_task(filter_.watch())
+            writing = group.create_task(pipeline.write())
+            watching = group.create_task(pipeline.watch())
             writing.add_done_callback(lambda _: watching.cancel())
-            group.create_task(filter_.receive(writing))
-            group.create_task(filter_.send())
+            group.create_task(pipeline.receive(writing))
+            group.create_task(pipeline.send())
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
-    return EXIT_NOT_ALL if filter_.refused else EXIT_DONE
+    return EXIT_NOT_ALL if pipeline.refused else EXIT_DONE
 
 
-class _Filter:
+class _Pipeline:
     def __init__(self, chat: bcast_grpc.Chat, options: Options) -> None:
         self.refused = 0
         self._chat = chat

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import bcast_grpc
-from bcast_grpc.client.cli import Options, exit_code, parse
 from bcast_grpc.errors import CallError, ConnectionLost, ErrorCode
+from bcast_grpc.terminal.arguments import Options, exit_code, parse
 
 TERMINAL = {"TERM": "xterm-256color"}
 TIMEOUT_S = 30
@@ -201,7 +201,7 @@ def test_bad_usage_ends_with_2() -> None:
 def test_a_filter_starts_without_prompt_toolkit() -> None:
     """It takes as long to import as the rest together."""
     told = run(
-        program=("-c", "import sys, bcast_grpc.client.filter, bcast_grpc.client.program as _; print(*sys.modules)")
+        program=("-c", "import sys, bcast_grpc.terminal.pipeline, bcast_grpc.terminal.run as _; print(*sys.modules)")
     )
-    assert "bcast_grpc.client.filter" in told.stdout.split()
+    assert "bcast_grpc.terminal.pipeline" in told.stdout.split()
     assert "prompt_toolkit" not in told.stdout.split()

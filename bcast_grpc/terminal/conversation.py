@@ -9,12 +9,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 import bcast_grpc
-from bcast_grpc.client.cli import EXIT_DONE, EXIT_HUNG_UP, EXIT_TERMINATED
-from bcast_grpc.client.display import is_news, notice, reason, shown, shown_name, who
-from bcast_grpc.client.grid import Grid
-from bcast_grpc.client.screen import Screen
 from bcast_grpc.errors import BcastError, ConnectionLost, RequestError
 from bcast_grpc.events import Event, Kind, Welcome
+from bcast_grpc.terminal.arguments import EXIT_DONE, EXIT_HUNG_UP, EXIT_TERMINATED
+from bcast_grpc.terminal.columns import Columns
+from bcast_grpc.terminal.safe_text import is_news, notice, reason, shown, shown_name, who
+from bcast_grpc.terminal.screen import Screen
 
 NOTICES = ("welcome", "joined", "left")
 """The notices that are shown, besides those that always come."""
@@ -103,45 +103,45 @@ class _Conversation:
                 continue
             if self._skipped:
                 told = f"{self._skipped} messages are not shown"
-                self._screen.show(self._screen.grid.alarm(told, event.time_ns))
+                self._screen.show(self._screen.columns.alarm(told, event.time_ns))
                 self._skipped = 0
             self._show(event)
 
     def _skip(self, event: Event) -> None:
         if not self._skipped:
             told = "messages come faster than a terminal can show them: some are left out"
-            self._screen.show(self._screen.grid.alarm(told, event.time_ns))
+            self._screen.show(self._screen.columns.alarm(told, event.time_ns))
         self._skipped += 1
 
     def _show(self, event: Event) -> None:
-        screen, grid = self._screen, self._screen.grid
+        screen, columns = self._screen, self._screen.columns
         match event.kind:
             case Kind.MESSAGE:
-                screen.show(grid.message(event))
+                screen.show(columns.message(event))
             case Kind.ERROR | Kind.GAP | Kind.CLOSING:
-                screen.show(grid.alarm(notice(event), event.time_ns))
+                screen.show(columns.alarm(notice(event), event.time_ns))
             case Kind.RECONNECTING:
                 if is_news(event):
-                    screen.show(grid.alarm(notice(event), event.time_ns))
+                    screen.show(columns.alarm(notice(event), event.time_ns))
             case Kind.WELCOME if not self._welcomed:
                 self._welcomed = True
                 members = event.detail.members if isinstance(event.detail, Welcome) else 0
                 self._answer(f"{shown(self._chat.room)}: {members} here; /help tells what can be typed")
             case Kind.JOINED | Kind.LEFT | Kind.RESUMED:
-                screen.show(grid.notice(notice(event), event.time_ns))
+                screen.show(columns.notice(notice(event), event.time_ns))
             case _:  # answers, and what later servers may tell
                 pass
 
     def _answer(self, *lines: str) -> None:
         """Show what somebody asked for."""
-        grid, now = self._screen.grid, time.time_ns()
-        self._screen.show("".join(grid.notice(line, now) for line in lines), urgent=True)
+        columns, now = self._screen.columns, time.time_ns()
+        self._screen.show("".join(columns.notice(line, now) for line in lines), urgent=True)
 
     def _alarm(self, text: str) -> None:
-        self._screen.show(self._screen.grid.alarm(text, time.time_ns()), urgent=True)
+        self._screen.show(self._screen.columns.alarm(text, time.time_ns()), urgent=True)
 
-    def _prompt(self, grid: Grid) -> str:
-        return grid.prompt(self._chat.room, self._name, self._chat.session)
+    def _prompt(self, columns: Columns) -> str:
+        return columns.prompt(self._chat.room, self._name, self._chat.session)
 
     # --- what was typed
 
@@ -164,7 +164,7 @@ class _Conversation:
         task.add_done_callback(self._unanswered.discard)
 
     async def _say(self, text: str) -> None:
-        mine = self._screen.grid.mine(self._name, self._chat.session, text, time.time_ns())
+        mine = self._screen.columns.mine(self._name, self._chat.session, text, time.time_ns())
         self._screen.show(mine, urgent=True)
         try:
             await self._chat.send(text)
