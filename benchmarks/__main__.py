@@ -2,7 +2,7 @@
 
 Server on one core, load on another, a connection for each client, 64-byte messages unless said otherwise, every
 delivery verified. Ratios count; an absolute figure says more about the machine. The exit code is 1 if anything was
-not delivered once and in order, or could not be measured.
+not delivered once and in order, or could not be measured, and 2 if --only matches nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> int:
     """Measure; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--seconds", type=float, default=2, help="how long each measurement lasts")
-    parser.add_argument("--only", default="", help="only groups or figures with this in their title, or name")
+    parser.add_argument("--only", default="", help="only groups or figures whose name or title contains this")
     parser.add_argument("--full", action="store_true", help="the growth curves too")
     parser.add_argument("--resume", action="store_true", help="measure only what the saved results lack")
     parser.add_argument(
@@ -34,6 +34,8 @@ def main() -> int:
     options = parser.parse_args()
     path = options.save or (FULL if options.full else BUILD / "round.json")
     groups = (*GROUPS, *CURVES) if options.full else GROUPS
+    if not any(asked(group, figure, options.only) for group in groups for figure in group.figures):
+        parser.error(f"--only {options.only!r} matches nothing; the groups are: {', '.join(g.name for g in groups)}")
     begin = time.monotonic()
     try:
         allow_files(6000)
@@ -51,14 +53,18 @@ def run(group: Group, seconds: float, words: str, record: Record) -> int:
     """Measure, show and save what is wanted of a group; return how many faults there were."""
 
     def wanted(figure: Figure, peer: Peer) -> bool:
-        asked = words in group.name or words in figure.title
-        return asked and not record.has(group.name, figure.title, peer.name)
+        return asked(group, figure, words) and not record.has(group.name, figure.title, peer.name)
 
     rows = list(measure(group, seconds, wanted))
     if rows:
         record.add(rows)
         show(group, rows)
     return sum(row.faults for row in rows)
+
+
+def asked(group: Group, figure: Figure, words: str) -> bool:
+    """Say whether ``--only`` selects a figure."""
+    return words in group.name or words in figure.title
 
 
 def shown(path: Path) -> Path:

@@ -10,9 +10,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-from .storm import Outcome, Storm, Weather
+from .storm import Outcome, Storm, Weather, faults_of
 
 _STORES = ("memory", "sqlite", "restored")
 
@@ -39,30 +40,41 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--storm-s", type=float, default=15.0, help="how long one storm lasts (default: 15)")
     parser.add_argument("--every-s", type=float, default=0.5, help="time between faults (default: 0.5)")
     parser.add_argument("--fault", action="append", default=[], help="only this kind; may be repeated")
-    return parser.parse_args()
+    options = parser.parse_args()
+    stores = [options.store] if options.store else _STORES
+    options.weathers = [weather for store in stores if faults_of(weather := _weather(options, store))]
+    if not options.weathers:
+        options.fault = []
+        names = dict.fromkeys(fault.name for store in stores for fault in faults_of(_weather(options, store)))
+        parser.error(f"--fault matches nothing; the faults are: {', '.join(names)}")
+    return options
+
+
+def _weather(options: argparse.Namespace, store: str) -> Weather:
+    return Weather(
+        durable=store != "memory",
+        restores=store == "restored",
+        seed=options.seed,
+        seconds=options.storm_s,
+        clients=options.clients,
+        every_s=options.every_s,
+        faults=tuple(options.fault),
+        doors=tuple(options.doors.split(",")),
+    )
 
 
 async def _rage(options: argparse.Namespace) -> int:
     until = time.monotonic() + options.minutes * 60
     total = Outcome()
-    seed = options.seed
+    turn = 0
     while time.monotonic() < until:
-        for store in [options.store] if options.store else _STORES:
-            weather = Weather(
-                durable=store != "memory",
-                restores=store == "restored",
-                seed=seed,
-                seconds=options.storm_s,
-                clients=options.clients,
-                every_s=options.every_s,
-                faults=tuple(options.fault),
-                doors=tuple(options.doors.split(",")),
-            )
+        for kind in options.weathers:
+            weather = replace(kind, seed=options.seed + turn)
             with tempfile.TemporaryDirectory() as folder:
                 outcome = await Storm(weather, Path(folder)).run()
             _add(total, outcome)
             _report(weather, outcome, max(0.0, until - time.monotonic()))
-        seed += 1
+        turn += 1
     _sum_up(total)
     return 1 if total.violations else 0
 

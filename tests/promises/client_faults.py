@@ -19,13 +19,13 @@ from .fault import Fault
 from .records import Client
 
 if TYPE_CHECKING:
-    from .storm import Storm
+    from .storm import Storm, Weather
 
 _FLOOD = 100
 """How many clients come at once."""
 
 
-def client_faults(storm: Storm) -> Iterator[Fault]:
+def client_faults(weather: Weather) -> Iterator[Fault]:
     """Return what may happen in this weather."""
     yield Fault("client killed", 2, _kill)
     yield Fault("client left", 1, _leave)
@@ -36,7 +36,7 @@ def client_faults(storm: Storm) -> Iterator[Fault]:
     yield Fault("connection slowed", 3, _slow)
     yield Fault("half open at the server", 2, _hang_server)
     yield Fault("half open at the client", 2, _hang_client)
-    if "grpc" in storm.weather.doors:
+    if "grpc" in weather.doors:
         yield Fault("flood of joins", 1, _flood)
         yield Fault("client forked", 1, _fork)
 

@@ -18,21 +18,21 @@ from tests.integration.peers import PATIENCE_S
 from .fault import Fault
 
 if TYPE_CHECKING:
-    from .storm import Storm
+    from .storm import Storm, Weather
 
 _CLOCK_STEPS_S = (-86_400.0, -3700.0, -200.0, -0.005, 200.0, 3700.0)
 
 
-def server_faults(storm: Storm) -> Iterator[Fault]:
+def server_faults(weather: Weather) -> Iterator[Fault]:
     """Return what may happen in this weather."""
     yield Fault("server killed", 3, _kill)
     yield Fault("server drained", 2, _drain)
     yield Fault("server frozen", 1, _freeze)
     yield Fault("clock stepped", 2, _step_clock)
     yield Fault("log unread", 2, _leave_log_unread)
-    if storm.weather.durable:
+    if weather.durable:
         yield Fault("disk full", 3, _fill_disk)
-    if storm.weather.restores:
+    if weather.restores:
         yield Fault("backup restored", 3, _restore_backup)
 
 

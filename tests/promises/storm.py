@@ -90,6 +90,12 @@ class Outcome:
     settings: str = ""
 
 
+def faults_of(weather: Weather) -> list[Fault]:
+    """Return what may happen in this weather."""
+    faults = [*server_faults(weather), *client_faults(weather)]
+    return [fault for fault in faults if not weather.faults or fault.name in weather.faults]
+
+
 class Storm:
     """One run.
 
@@ -219,9 +225,7 @@ class Storm:
     # --- the faults, and what they need
 
     async def _rage(self) -> None:
-        faults = [*server_faults(self), *client_faults(self)]
-        if self.weather.faults:
-            faults = [fault for fault in faults if fault.name in self.weather.faults]
+        faults = faults_of(self.weather)
         until = time.monotonic() + self.weather.seconds
         async with asyncio.TaskGroup() as raging:
             while time.monotonic() < until:
