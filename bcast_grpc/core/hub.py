@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from bcast_grpc.broker.base import Broker
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core import notices
+from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.clock import Scheduler
 from bcast_grpc.core.held import distinct_bytes
+from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.rate import RateLimits
@@ -26,7 +28,7 @@ _FULL_RETRY_AFTER_S = 5.0
 class Hub:
     """Rooms and the per-client queues in them, under one lock: clients may come, leave and publish from any thread.
 
-    A room exists from its first client's arrival to its last one's leaving.
+    A room exists from its first client's admission to its last one's leaving.
 
     Attributes:
         limits: the bounds that are kept here and in the sessions.
@@ -65,38 +67,54 @@ class Hub:
         with self._lock:
             return list(self._rooms)
 
-    def join(self, room_name: str, member: Member, after: Position | None = None, history: int = 0) -> Room:
+    async def admit(self, hello: Hello, peer: str) -> Admission:
+        """Decide whether a client may come in, and have its room open. Every door awaits this before anything else.
+
+        Meanwhile the client may go away, or the server be closed: ``join`` and ``attach`` look at that again.
+
+        Args:
+            hello: who the client is and what it wants.
+            peer: the address of its end of the connection.
+
+        Raises:
+            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+        """
+        with self._lock:
+            room = self._room(hello.room)
+            room.holds += 1
+        return Admission(self, room, hello, peer)
+
+    def release(self, room: Room) -> None:
+        """Stop keeping a room open for a client that was admitted: it is in, or will not come."""
+        with self._lock:
+            room.holds -= 1
+            self._free(room)
+
+    def join(self, room: Room, member: Member, after: Position | None = None, history: int = 0) -> None:
         """Let a client into a room. One with the same ``bcast-client`` makes room for it and ends with ``REPLACED``.
 
         Args:
-            room_name: where it goes.
+            room: the one of its admission.
             member: the client.
             after: where it goes on; see ``Room.add``.
             history: how many earlier messages it wants.
 
         Raises:
-            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN``, ``BROKER_UNAVAILABLE``.
+            CallError: ``SERVER_FULL`` or ``SHUTTING_DOWN``.
         """
         with self._lock:
-            room = self._room(room_name)
-            replaced = room.replaced_by(member)
-            if not replaced:
-                try:
-                    self._check_clients()
-                    self._check_memory()
-                except CallError:
-                    self._free(room)
-                    raise
-            if replaced:
+            self._check_open()
+            if replaced := room.replaced_by(member):
                 room.remove(replaced)
                 replaced.outbox.close(
                     CallError(ErrorCode.REPLACED, "the same bcast-client connected to this room again"), discard=True
                 )
             else:
+                self._check_clients()
+                self._check_memory()
                 self._clients += 1
             room.add(member, after, history)
             self._announce(room, member.author, replaced.author.name if replaced else "")
-        return room
 
     def leave(self, room: Room, member: Member) -> None:
         """Let a client out, and tell the others if it had a name. A client that is out already is ignored."""
@@ -120,16 +138,15 @@ class Hub:
             member.author = member.author._replace(name=name)
             self._announce(room, member.author, old_name)
 
-    def attach(self, room_name: str, author: Author, answer: Callable[[Sequence[Event]], None]) -> Room:
+    def attach(self, room: Room, author: Author, answer: Callable[[Sequence[Event]], None]) -> None:
         """Let an author that holds no stream publish; its answers go to ``answer``, until ``detach``.
 
         Raises:
-            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+            CallError: ``SHUTTING_DOWN``.
         """
         with self._lock:
-            room = self._room(room_name)
+            self._check_open()
             room.attach(author, answer)
-        return room
 
     def detach(self, room: Room, author: Author) -> None:
         """Forget an author that was attached."""
@@ -195,13 +212,16 @@ class Hub:
                     member.outbox.close(CallError(ErrorCode.SHUTTING_DOWN, self._closed), discard=True)
 
     def _room(self, name: str) -> Room:
-        if self._closed:
-            raise CallError(ErrorCode.SHUTTING_DOWN, self._closed)
+        self._check_open()
         room = self._rooms.get(name)
         if room is None:
             self._check_memory()
             room = self._rooms[name] = Room(name, self._broker, self._scheduler, self.limits, self._lock)
         return room
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise CallError(ErrorCode.SHUTTING_DOWN, self._closed)
 
     def _check_clients(self) -> None:
         if self._clients >= self.limits.max_clients:

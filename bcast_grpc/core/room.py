@@ -40,10 +40,13 @@ class Room:
     Args:
         lock: the hub's; ``add``, ``remove``, ``attach``, ``detach`` and ``tell`` are called with it held.
 
+    Attributes:
+        holds: how many clients have been admitted and are not in yet: the room stays open for them.
     """
 
     def __init__(self, name: str, broker: Broker, scheduler: Scheduler, limits: Limits, lock: threading.RLock) -> None:
         self.name = name
+        self.holds = 0
         self._roster = Roster()
         self._answerers: dict[str, Callable[[Sequence[Event]], None]] = {}
         self._broker = broker
@@ -90,7 +93,7 @@ class Room:
     @property
     def empty(self) -> bool:
         """Whether nobody needs this room any more."""
-        return not self.members and not self._answerers
+        return not self.members and not self._answerers and not self.holds
 
     def add(self, member: Member, after: Position | None = None, history: int = 0) -> None:
         """Let a client in: it gets what is accepted from now on, its welcome first.

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from bcast_grpc.core import notices
+from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Codec
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
@@ -23,7 +24,7 @@ class Session:
     """A connected client, from the arrival of its call to the end of it.
 
     Args:
-        hello: who it is and what it wants.
+        admission: says that it may come in; it is used up.
         codec: its wire format.
         wake: called when there is something to take, from any thread.
         reader: whether it only reads.
@@ -32,7 +33,7 @@ class Session:
         outbox: what is queued for it.
 
     Raises:
-        CallError: it cannot be let in: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+        CallError: it cannot be let in after all: ``SERVER_FULL`` or ``SHUTTING_DOWN``.
     """
 
     __slots__ = (
@@ -48,7 +49,8 @@ class Session:
         "outbox",
     )
 
-    def __init__(self, hub: Hub, hello: Hello, codec: Codec, *, wake: Callable[[], None], reader: bool = False) -> None:
+    def __init__(self, admission: Admission, codec: Codec, *, wake: Callable[[], None], reader: bool = False) -> None:
+        hub, hello = admission.hub, admission.hello
         limits = hub.limits
         self.outbox = Outbox(codec, max_messages=limits.queue_messages, max_bytes=limits.queue_bytes, wake=wake)
         self._member = Member(_author(hello), self.outbox, hello.kinds, hello.echo, reader, limits.slow_policy)
@@ -58,7 +60,9 @@ class Session:
         self._slice = min(_SLICE, limits.batch_messages)
         self._entries: list[Entry] = []
         self._answers: list[Event] = []
-        self._room = hub.join(hello.room, self._member, hello.after, hello.history)
+        self._room = admission.room
+        with admission:
+            hub.join(self._room, self._member, hello.after, hello.history)
         self._intake = Intake(hub, self._room)
 
     @property
@@ -200,20 +204,24 @@ class Publisher:
     """An author that holds no stream, for one message.
 
     Args:
-        peer: the other end of its connection: whose rate it counts against, unless it gave a stable id.
+        admission: says that it may publish; it is used up. Unless the author gave a stable id, its messages count
+            against the rate of the admission's ``peer``.
         answer: called once with the ``ACK`` or ``ERROR``, from any thread.
 
     Raises:
-        CallError: ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+        CallError: ``SHUTTING_DOWN``.
     """
 
-    def __init__(self, hub: Hub, hello: Hello, *, peer: str, answer: Callable[[Event], None]) -> None:
+    def __init__(self, admission: Admission, *, answer: Callable[[Event], None]) -> None:
+        hub, hello = admission.hub, admission.hello
         self._hub = hub
         self._author = _author(hello)
-        self._rate_key = self._author.key if hello.client else peer
+        self._rate_key = self._author.key if hello.client else admission.peer
         self._retries = bool(hello.client)
         self._id = ""
-        self._room = hub.attach(hello.room, self._author, lambda events: answer(events[0]._replace(id=self._id)))
+        self._room = admission.room
+        with admission:
+            hub.attach(self._room, self._author, lambda events: answer(events[0]._replace(id=self._id)))
         self._intake = Intake(hub, self._room)
 
     @property

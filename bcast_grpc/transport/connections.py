@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -71,8 +72,14 @@ class Connections:
         return count
 
 
+def peer_of(transport: asyncio.BaseTransport | None) -> str:
+    """Return the address of the other end as ``HOST:PORT``; empty where it is gone already."""
+    host, port, *_ = (transport and transport.get_extra_info("peername")) or ("", "")
+    return f"{host}:{port}" if host else ""
+
+
 def port_of(peer: str) -> int:
-    """Return the port in what gRPC calls a peer; 0 if there is none."""
+    """Return the port of a peer's address; 0 if there is none."""
     port = peer.rpartition(":")[2]
     return int(port) if port.isdecimal() else 0
 

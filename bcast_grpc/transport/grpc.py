@@ -108,7 +108,8 @@ class ChatService:
     async def _serve(self, context: Context, *, reader: bool) -> None:
         hello = _read_hello(self._hub, context)
         codec = _BATCHES if hello.batch else _SINGLY
-        with closing(Stream(self._hub, self._scheduler, hello, codec, reader=reader)) as stream:
+        admission = await self._hub.admit(hello, context.peer())
+        with closing(Stream(admission, self._scheduler, codec, reader=reader)) as stream:
             # Not within the stream's time limit: gRPC does not survive an end in the middle of this.
             await context.send_initial_metadata(_metadata(stream.session, hello))
             await stream.serve(context.write, None if reader else partial(_read, context, self._scheduler.turns))
@@ -118,9 +119,7 @@ class ChatService:
         request = protobuf.decode_publish(frame)
         answered: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         publisher = Publisher(
-            self._hub,
-            hello,
-            peer=context.peer(),
+            await self._hub.admit(hello, context.peer()),
             answer=lambda event: self._scheduler.call(partial(resolve, answered, event)),
         )
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from bcast_grpc.core.hub import Hub
-from bcast_grpc.transport.connections import Connections
+from bcast_grpc.transport.connections import Connections, peer_of, port_of
 from bcast_grpc.transport.handshake import Gate, check_handshake, check_upgrade
 from bcast_grpc.transport.http_connection import HttpConnection, Portions, finish, watch
 from bcast_grpc.transport.scheduler import LoopScheduler
@@ -101,8 +101,7 @@ class HttpService:
         check_upgrade(request)
         self._gate.check(request)
         check_handshake(request)
-        peer = request.get_extra_info("peername") or ("", 0)
-        with self._serving.here(), self._connections.carrying(peer[1]):
+        with self._serving.here(), self._connections.carrying(port_of(peer_of(request.transport))):
             return await self._door.serve(request)
 
     async def _ready(self, _: web.Request) -> web.Response:

@@ -10,9 +10,8 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TypeAlias, TypeVar
 
+from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Codec
-from bcast_grpc.core.hello import Hello
-from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError, ErrorCode
@@ -48,9 +47,8 @@ class Stream:
     The client is in its room from here until ``close()``.
 
     Args:
-        hub: where it goes.
+        admission: says that it may come in; it is used up.
         scheduler: the loop that the hub flushes in.
-        hello: who it is and what it wants.
         codec: its wire format.
         reader: whether it only reads.
 
@@ -60,7 +58,7 @@ class Stream:
 
     __slots__ = ("_linger", "_loop", "_pace", "_reading", "_turns", "_wakened", "_written", "session")
 
-    def __init__(self, hub: Hub, scheduler: LoopScheduler, hello: Hello, codec: Codec, *, reader: bool = False) -> None:
+    def __init__(self, admission: Admission, scheduler: LoopScheduler, codec: Codec, *, reader: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._reading: asyncio.Task[None] | None = None
         self._linger = Linger()
@@ -68,7 +66,7 @@ class Stream:
         self._pace = Pace()
         self._wakened: asyncio.Future[None] | None = None
         self._written: asyncio.Future[None] | None = None
-        self.session = Session(hub, hello, codec, wake=lambda: scheduler.call(self._wake), reader=reader)
+        self.session = Session(admission, codec, wake=lambda: scheduler.call(self._wake), reader=reader)
 
     async def serve(self, write: Write, read: Read | None = None, acked: Callable[[], int] | None = None) -> None:
         """Serve the client until its stream ends.

@@ -15,7 +15,7 @@ from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
-from bcast_grpc.transport.connections import Connections
+from bcast_grpc.transport.connections import Connections, peer_of, port_of
 from bcast_grpc.transport.lingering import Linger, taken
 from bcast_grpc.transport.liveness import Liveness, acked
 from bcast_grpc.transport.scheduler import LoopScheduler
@@ -73,12 +73,12 @@ class TcpDoor:
         self._serving.start(self._serve(reader, writer))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = writer.get_extra_info("peername")
+        peer = peer_of(writer.transport)
         liveness: Liveness | None = None
         try:
             liveness = Liveness(writer.transport, self._keepalive_s)
             connection = _Connection(reader, writer, self._scheduler.turns)
-            with self._connections.carrying(peer[1]):
+            with self._connections.carrying(port_of(peer)):
                 error = await self._talk(connection, peer)
             if error:
                 connection.say(error)
@@ -91,10 +91,11 @@ class TcpDoor:
                 liveness.stop()
             writer.transport.abort()  # what it did not read until now, it never will
 
-    async def _talk(self, connection: _Connection, peer: object) -> CallError | None:
+    async def _talk(self, connection: _Connection, peer: str) -> CallError | None:
         """Serve a client until its stream ends; return what it ends with, where that is not well."""
         try:
-            with closing(Stream(self._hub, self._scheduler, Hello(), _LINES)) as stream:
+            admission = await self._hub.admit(Hello(), peer)
+            with closing(Stream(admission, self._scheduler, _LINES)) as stream:
                 await stream.serve(connection.write, connection.read, connection.acked)
         except CallError as error:
             return copy(error)

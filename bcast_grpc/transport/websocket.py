@@ -18,6 +18,7 @@ from bcast_grpc.core.hub import Hub
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
 from bcast_grpc.transport import liveness
+from bcast_grpc.transport.connections import peer_of
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.lingering import LINGER_S, Linger, taken
 from bcast_grpc.transport.liveness import Liveness, acked
@@ -97,7 +98,8 @@ class WebSocketDoor:
 
     async def _serve(self, request: web.Request, socket: web.WebSocketResponse, connection: _Connection) -> None:
         hello = read_hello(_pairs(request.rel_url.raw_query_string), self._hub.limits)
-        with closing(Stream(self._hub, self._scheduler, hello, connection.codec)) as stream:
+        admission = await self._hub.admit(hello, peer_of(request.transport))
+        with closing(Stream(admission, self._scheduler, connection.codec)) as stream:
             session = stream.session
             socket.headers["bcast-session"] = session.id
             socket.headers["bcast-room"] = quote(hello.room, safe="")

@@ -16,7 +16,7 @@ from bcast_grpc.core.session import Publisher
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.events import Closing, Entry, Kind, Request
 
-from .world import ALL, NOTHING_KEPT, Client, World
+from .world import ALL, NOTHING_KEPT, Client, World, admit
 
 
 class CountingBroker(MemoryBroker):
@@ -93,7 +93,7 @@ def test_a_room_that_is_made_again_is_another_one(world: World) -> None:
 
 def test_a_publisher_holds_its_room(world: World) -> None:
     """A room lives as long as anyone needs it, on a stream or not."""
-    publisher = Publisher(world.hub, Hello(), peer="p", answer=lambda _: None)
+    publisher = Publisher(admit(world.hub, Hello()), answer=lambda _: None)
     ana = world.join()
     epoch = ana.session.epoch
     ana.close()
@@ -135,7 +135,7 @@ def test_a_full_server_lets_a_client_replace_itself() -> None:
     world = World(Limits(max_clients=1))
     world.join(client="c")
     world.join(client="c")
-    Publisher(world.hub, Hello(), peer="p", answer=lambda _: None).close()
+    Publisher(admit(world.hub, Hello()), answer=lambda _: None).close()
     assert world.hub.clients == 1
 
 
@@ -313,7 +313,7 @@ def test_close_lets_nobody_in(world: World) -> None:
     first, second = refusal(world.join), refusal(world.join)
     assert first is not second
     assert (first.code, first.reason, first.retryable) == (ErrorCode.SHUTTING_DOWN, "going down", True)
-    third = refusal(lambda: Publisher(world.hub, Hello(), peer="p", answer=lambda _: None))
+    third = refusal(lambda: Publisher(admit(world.hub, Hello()), answer=lambda _: None))
     assert third.code is ErrorCode.SHUTTING_DOWN
     assert list(world.hub.rooms) == []
 

@@ -24,7 +24,7 @@ from bcast_grpc.core.session import Publisher
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Error, Request
 
-from .world import World
+from .world import World, admit
 
 
 def world_of(budget: Budget, **retention: int) -> World:
@@ -122,7 +122,7 @@ def test_newcomers_are_refused_before_memory_is_full(caplog: pytest.LogCaptureFi
 
 def publish(world: World) -> None:
     """Publish into a room that is not there."""
-    Publisher(world.hub, Hello(room="another"), peer="p", answer=lambda _: None)
+    Publisher(admit(world.hub, Hello(room="another")), answer=lambda _: None)
 
 
 def test_who_sends_ids_is_held_up_when_they_run_out_and_then_refused() -> None:
@@ -159,7 +159,7 @@ def test_a_publish_that_nobody_can_repeat_is_not_remembered() -> None:
     world = world_of(budget)
     answers: list[str] = []
     for client, ids in [("", 0), ("c", 1)]:
-        publisher = Publisher(world.hub, Hello(client=client), peer="p", answer=lambda event: answers.append(event.id))
+        publisher = Publisher(admit(world.hub, Hello(client=client)), answer=lambda event: answers.append(event.id))
         publisher.publish(Request(msg="x", id="1"))
         world.settle()
         assert budget.ids == ids * ID_BYTES

@@ -23,7 +23,7 @@ from bcast_grpc.core.session import Publisher
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import NOBODY, Ack, Closing, Error, Event, Kind, Members, Request, Welcome, relayed
 
-from .world import ALL, Client, PlainWire, World
+from .world import ALL, Client, PlainWire, World, admit
 
 # A flush takes four small messages, a queue holds sixteen of them, or not quite two large ones.
 LIMITS = Limits(max_clients=5, max_message_bytes=900, queue_messages=16, queue_bytes=1600)
@@ -315,7 +315,7 @@ class Promises(RuleBasedStateMachine):
         """A producer without a stream sends a message."""
         model = self.rooms.setdefault(room, Room(room))
         answers: list[Event] = []
-        publisher = Publisher(self.world.hub, Hello(name, room, own_id), peer="peer", answer=answers.append)
+        publisher = Publisher(admit(self.world.hub, Hello(name, room, own_id)), answer=answers.append)
         model.epoch = model.epoch or publisher.epoch
         publisher.publish(Request(msg="p"))
         key = own_id or publisher.id

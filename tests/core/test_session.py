@@ -13,7 +13,7 @@ from bcast_grpc.core.session import Publisher
 from bcast_grpc.errors import BcastError, CallError, ErrorCode, RequestError
 from bcast_grpc.events import Ack, Error, Event, Kind, Member, Members, Request
 
-from .world import ALL, Client, LaterBroker, World
+from .world import ALL, Client, LaterBroker, World, admit
 
 SLICE = 256
 DOWN = CallError(ErrorCode.BROKER_UNAVAILABLE, "the store is away")
@@ -148,7 +148,7 @@ def test_a_stable_id_has_one_rate_over_all_its_calls() -> None:
     again.ask(Request(msg="x", id="x"))
     world.settle()
     assert codes(again) == [("x", ErrorCode.RATE_LIMITED)]
-    publisher = Publisher(world.hub, Hello(client="c"), peer="somewhere", answer=lambda _: None)
+    publisher = Publisher(admit(world.hub, Hello(client="c"), "somewhere"), answer=lambda _: None)
     with pytest.raises(RequestError, match="RATE_LIMITED"):
         publisher.publish(Request(msg="x"))
 
@@ -490,7 +490,7 @@ def test_a_broker_may_refuse_later() -> None:
     world = World(broker=broker)
     ana, bob = world.join(), world.join()
     answered: list[Event] = []
-    publisher = Publisher(world.hub, Hello(), peer="p", answer=answered.append)
+    publisher = Publisher(admit(world.hub, Hello()), answer=answered.append)
     ana.ask(Request(msg="one", id="1"))
     publisher.publish(Request(msg="two", id="2"))
     broker.refuse(DOWN)
@@ -538,7 +538,7 @@ class Producer:
     def __init__(self, world: World, **hello: Any) -> None:
         self.answers: list[Event] = []
         answer: Callable[[Event], None] = self.answers.append
-        self.publisher = Publisher(world.hub, Hello(**hello), peer="ipv4:1.2.3.4:5", answer=answer)
+        self.publisher = Publisher(admit(world.hub, Hello(**hello), "ipv4:1.2.3.4:5"), answer=answer)
 
 
 def test_a_publisher_reaches_everyone_and_is_answered_once(world: World) -> None:
@@ -638,4 +638,4 @@ def test_publishers_of_one_peer_share_a_rate() -> None:
         Producer(world).publisher.publish(Request(msg="x"))
     assert caught.value.code is ErrorCode.RATE_LIMITED
     assert caught.value.retry_after_s == pytest.approx(1)
-    Publisher(world.hub, Hello(), peer="ipv4:5.6.7.8:9", answer=lambda _: None).publish(Request(msg="x"))
+    Publisher(admit(world.hub, Hello(), "ipv4:5.6.7.8:9"), answer=lambda _: None).publish(Request(msg="x"))

@@ -19,7 +19,7 @@ from bcast_grpc.core.session import Publisher, Session
 from bcast_grpc.events import Ack, Entry, Event, Kind, Request
 
 from .scheduler import ManualTimer
-from .world import ALL, PlainWire
+from .world import ALL, PlainWire, admit
 
 PATIENCE_S = 30
 THREADS = 4
@@ -113,7 +113,7 @@ class ThreadedClient:
         self._loop = loop
         self._wire = PlainWire(frame_bytes=1 << 20)
         self._opened = threading.Event()
-        self.session = Session(hub, hello, self._wire.codec, wake=lambda: loop.call_soon(self._write))
+        self.session = Session(admit(hub, hello), self._wire.codec, wake=lambda: loop.call_soon(self._write))
         self._opened.set()
         loop.call_soon(self._write)
 
@@ -272,7 +272,7 @@ def test_producers_in_any_thread_are_answered_once(loop: LoopThread) -> None:
                 answered.set()
 
             listener = ThreadedClient(hub, loop, Hello()) if turn % 3 == number % 3 else None
-            publisher = Publisher(hub, Hello(), peer=str(number), answer=answer)
+            publisher = Publisher(admit(hub, Hello(), str(number)), answer=answer)
             publisher.publish(Request(msg="x"))
             assert answered.wait(PATIENCE_S), "the producer was not answered"
             publisher.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from bcast_grpc.broker.base import Broker, Receiver
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.order import Order
+from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Codec, Piece
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
@@ -73,6 +74,16 @@ class PlainWire:
         return events
 
 
+def admit(hub: Hub, hello: Hello, peer: str = "peer") -> Admission:
+    """Admit a client, where nothing has to be waited for."""
+    admitting = hub.admit(hello, peer)
+    try:
+        admitting.send(None)
+    except StopIteration as admitted:
+        return cast("Admission", admitted.value)
+    raise AssertionError("it waits")
+
+
 class Client:
     """A client's session, and its writer, which moves when it is told to.
 
@@ -90,7 +101,7 @@ class Client:
         self.closed = False
         self._wire = wire
         self._read = 0
-        self.session = Session(hub, hello, wire.codec, wake=self._wake, reader=reader)
+        self.session = Session(admit(hub, hello), wire.codec, wake=self._wake, reader=reader)
 
     @property
     def error(self) -> CallError | None:

@@ -18,12 +18,13 @@ MANY = 18_500
 NAMES = [f"{n:06}" + "ñ" * 58 for n in range(MANY)]
 
 
-def crowd(door: LocalDoor) -> None:
+async def crowd(door: LocalDoor) -> None:
     """Fill the lobby with clients that have long names and are not there."""
     hub = door.server.hub
-    for name in NAMES:
-        member = Member(_author(Hello(name=name)), Outbox(_SINGLY, max_messages=10, max_bytes=1000, wake=lambda: None))
-        hub.join("lobby", member)
+    with await hub.admit(Hello(), "peer") as admission:
+        for name in NAMES:
+            outbox = Outbox(_SINGLY, max_messages=10, max_bytes=1000, wake=lambda: None)
+            hub.join(admission.room, Member(_author(Hello(name=name)), outbox))
 
 
 def clear(door: LocalDoor, own: int) -> None:
@@ -38,7 +39,7 @@ def clear(door: LocalDoor, own: int) -> None:
 async def test_a_long_list_comes_in_parts(serve: Serve, batch: str) -> None:
     """In a row, with one id, all but the last say more; the queue's bounds are not touched; the stream goes on."""
     door = await serve(queue_bytes=80_000, queue_messages=100)
-    crowd(door)
+    await crowd(door)
     asker: Peer = await door.connect("asker", batch=batch, events="none")
     speaker = await door.connect("speaker", events="none")
     await asker.send(pb.ConnectRequest(batch=[pb.ConnectRequest(operacion="who", id="a"), pb.ConnectRequest(id="b")]))
@@ -66,7 +67,7 @@ async def test_a_list_that_fits_is_one_event(serve: Serve) -> None:
     event = await browser.hear()
     assert len(event["members"]["members"]) == 2
     assert "more" not in event["members"]
-    crowd(door)
+    await crowd(door)
     for peer in (browser, plug):
         await peer.send({"operacion": "who", "id": "b"})
         names: list[str] = []

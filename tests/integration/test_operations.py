@@ -382,7 +382,8 @@ async def test_publishing_from_another_thread(door: LocalDoor) -> None:
     def work(name: str) -> None:
         for n in range(200):
             acknowledged = threading.Event()
-            publisher = Publisher(hub, Hello(name=name), peer=name, answer=lambda _, done=acknowledged: done.set())  # type: ignore[misc]
+            admission = asyncio.run(hub.admit(Hello(name=name), name))
+            publisher = Publisher(admission, answer=lambda _, done=acknowledged: done.set())  # type: ignore[misc]
             publisher.publish(Request(msg=f"{n}"))
             assert acknowledged.wait(PATIENCE_S)
             publisher.close()
@@ -405,7 +406,7 @@ async def test_coming_and_going_in_another_thread(door: LocalDoor) -> None:
 
     def work(name: str) -> None:
         for n in range(50):
-            session = Session(hub, Hello(name=name), codec, wake=lambda: None)
+            session = Session(asyncio.run(hub.admit(Hello(name=name), name)), codec, wake=lambda: None)
             session.handle([Request(msg=f"{n}"), Request("who")])
             session.close()
 

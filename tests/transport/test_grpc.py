@@ -437,9 +437,10 @@ async def test_a_slow_client_may_be_replaced_in_the_same_moment() -> None:
     await pass_time()
     arrived: list[Session] = []
 
+    admission = await door.hub.admit(Hello(client="c"), "peer")
+
     def arrive() -> None:
-        hello, codec = Hello(client="c"), Codec(protobuf.encode_singly, 0)
-        arrived.append(Session(door.hub, hello, codec, wake=lambda: None))
+        arrived.append(Session(admission, Codec(protobuf.encode_singly, 0), wake=lambda: None))
 
     member.outbox.close(slow_consumer(member.outbox), discard=True)
     asyncio.get_running_loop().call_soon(arrive)  # comes between the end of the time and the end of the handler

@@ -1,0 +1,49 @@
+"""What a client is given before it is in a room: the decision that it may come in."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from bcast_grpc.core.hello import Hello
+    from bcast_grpc.core.hub import Hub
+    from bcast_grpc.core.room import Room
+
+
+class Admission:
+    """One client may come in, once: ``Hub.admit`` makes it, and a ``Session`` or a ``Publisher`` is made from it.
+
+    Until then it keeps the room open, so an admission that is not used must be released. Between the two, the server
+    may have been closed or filled, so making the session or publisher may still fail.
+
+    Attributes:
+        hub: which admitted the client.
+        room: the client's room, open.
+        hello: who the client is and what it wants.
+        peer: the address of the client's end of the connection.
+    """
+
+    __slots__ = ("_held", "hello", "hub", "peer", "room")
+
+    def __init__(self, hub: Hub, room: Room, hello: Hello, peer: str) -> None:
+        self.hub = hub
+        self.room = room
+        self.hello = hello
+        self.peer = peer
+        self._held = True
+
+    def __enter__(self) -> Self:
+        assert self._held, "an admission is used once"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Stop keeping the room open. To be called where the client is not let in after all; harmless otherwise."""
+        if self._held:
+            self._held = False
+            self.hub.release(self.room)
