@@ -1,4 +1,7 @@
-"""Build the wheel, install it alone into a clean environment, and send a message through it."""
+"""Install each distribution alone into a clean environment, and send a message through it.
+
+Usage: ``python tools/try_wheel.py [FILE…]``. Without files, the wheel is built first.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,29 @@ ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
-    """Build, install and try the wheel."""
+    """Try the files that were named, or build a wheel and try that."""
     with tempfile.TemporaryDirectory() as scratch:
-        run([sys.executable, "-m", "build", "--outdir", f"{scratch}/dist", str(ROOT)])
-        (wheel,) = Path(scratch, "dist").glob("*.whl")
-        venv.create(f"{scratch}/venv", with_pip=True)
-        python = f"{scratch}/venv/bin/python"
-        run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)])
-        try_it(python, scratch)
-    print(f"{wheel.name}: built, installed and tried")
+        for number, file in enumerate([Path(name).resolve() for name in sys.argv[1:]] or [build(scratch)]):
+            try_one(file, Path(scratch, str(number)))
 
 
-def try_it(python: str, scratch: str) -> None:
+def build(scratch: str) -> Path:
+    """Build the sdist, and from it the wheel."""
+    run([sys.executable, "-m", "build", "--outdir", f"{scratch}/dist", str(ROOT)])
+    (wheel,) = Path(scratch, "dist").glob("*.whl")
+    return wheel
+
+
+def try_one(file: Path, scratch: Path) -> None:
+    """Install a wheel or an sdist into an environment of its own, and use it."""
+    venv.create(scratch, with_pip=True)
+    python = f"{scratch}/bin/python"
+    run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(file)])
+    send_a_message(python, str(scratch))
+    print(f"{file.name}: installed and tried", flush=True)
+
+
+def send_a_message(python: str, scratch: str) -> None:
     """Let one client of the installed package hear another."""
     server = subprocess.Popen(
         [python, "-m", "bcast_grpc.server", "--port", "0"], cwd=scratch, stdout=subprocess.PIPE, text=True
