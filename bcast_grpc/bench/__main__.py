@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from bcast_grpc.bench.cli import parse
-from bcast_grpc.bench.program import run
+from bcast_grpc.bench.arguments import parse
+from bcast_grpc.bench.run import run
 
 
 def main() -> int:

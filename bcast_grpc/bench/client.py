@@ -15,7 +15,7 @@ from bcast_grpc.bench.plan import Plan
 from bcast_grpc.bench.sender import Sender
 from bcast_grpc.bench.summary import Summaries, Summary
 from bcast_grpc.bench.verify import Checker
-from bcast_grpc.client.calls import call_metadata, open_channel, start_call
+from bcast_grpc.client.dial import call_metadata, open_channel, start_call
 from bcast_grpc.client.endings import error_of
 from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
 from bcast_grpc.wire.protobuf import MalformedFrame

@@ -153,7 +153,7 @@ class Load:
         await asyncio.gather(*(client.send(start.start_ns, start.stop_ns) for client in self._clients))
         await stopping
         self._busy, self._stopped_ns = self._meter.busy, time.monotonic_ns()
-        await self._until(lambda: all(sender.settled for sender in self._senders.values()))
+        await self._until(lambda: all(sender.finished for sender in self._senders.values()))
         return {number: sender.due for number, sender in self._senders.items()}
 
     async def result(self, due: Mapping[int, Due]) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bcast_grpc.bench.cli import Options
+from bcast_grpc.bench.arguments import Options
 from bcast_grpc.bench.payload import request_bytes
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES
 
@@ -57,7 +57,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Schedule:
     """When a sender sends: at fixed times, whatever the server does; or, without an interval, whenever it may.
 
     Attributes:
@@ -69,8 +69,8 @@ class Pace:
     interval_ns: float
 
     @classmethod
-    def of(cls, options: Options, sender: int, start_ns: int) -> Pace:
-        """The pace of one of the senders, which take turns."""
+    def of(cls, options: Options, sender: int, start_ns: int) -> Schedule:
+        """The schedule of one of the senders, which take turns."""
         apart_ns = 1e9 / options.rate if options.rate else 0.0
         return cls(start_ns + round(sender * apart_ns), apart_ns * options.senders)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from bcast_grpc.bench.cli import Options
+from bcast_grpc.bench.arguments import Options
 from bcast_grpc.bench.link import Tick
 
 _WIDTH = 20

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from bcast_grpc import __version__
-from bcast_grpc.bench.cli import usable_cores
+from bcast_grpc.bench.arguments import usable_cores
 from bcast_grpc.bench.link import MAX_EXAMPLES, Result
 from bcast_grpc.bench.plan import Plan
 from bcast_grpc.terminal.arguments import EXIT_DONE, EXIT_INTERRUPTED, EXIT_LOST, EXIT_NOT_ALL

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from bcast_grpc.bench.payload import Frames
-from bcast_grpc.bench.plan import Pace, Plan
+from bcast_grpc.bench.plan import Plan, Schedule
 from bcast_grpc.bench.verify import Due
 from bcast_grpc.errors import ErrorCode
 from bcast_grpc.v1 import chat_pb2 as pb
@@ -52,7 +52,7 @@ class Sender:
         return self.sent - self._answered
 
     @property
-    def settled(self) -> bool:
+    def finished(self) -> bool:
         """Whether there is no answer to wait for."""
         return self._ended or not self._unanswered
 
@@ -64,17 +64,17 @@ class Sender:
 
     async def send(self, write: Callable[[bytes], Awaitable[None]], start_ns: int, stop_ns: int) -> None:
         """Send until ``stop_ns``, or ``stop()``."""
-        pace = Pace.of(self._plan.options, self._number, start_ns)
+        schedule = Schedule.of(self._plan.options, self._number, start_ns)
         batch, window = self._plan.batch, self._plan.window
         while not self._over and (now_ns := time.monotonic_ns()) < stop_ns:
             if len(self._unanswered) >= window:
                 await self._change(stop_ns)
             elif self._held_until_ns > now_ns:
                 await self._change(min(self._held_until_ns, stop_ns))
-            elif times_ns := pace.due(self.sent, batch, now_ns):
+            elif times_ns := schedule.due(self.sent, batch, now_ns):
                 await write(self._frame(times_ns))
             else:
-                await self._change(min(pace.time_ns(self.sent), stop_ns))
+                await self._change(min(schedule.time_ns(self.sent), stop_ns))
 
     def hear(self, answer: pb.ConnectResponse) -> None:
         """Take note of an ack or an error."""

@@ -22,7 +22,7 @@ _KEY_BYTES = 64
 _MAX_BYTES = 32 * 1024 * 1024
 
 
-class Run(NamedTuple):
+class Span(NamedTuple):
     """Messages of one sender with the numbers from ``first`` to just before ``stop``."""
 
     sender: int
@@ -41,14 +41,14 @@ class Summary(NamedTuple):
     """What is in a frame.
 
     Attributes:
-        runs: the messages; those of one sender in the order in which they came.
+        spans: the messages; those of one sender in the order in which they came.
         messages: how many these are.
         foreign: how many are not of this run of the load.
         samples: at most four, each for as many of the messages, by its oldest. The first is the oldest of all.
         answers: acks, errors and the like.
     """
 
-    runs: tuple[Run, ...]
+    spans: tuple[Span, ...]
     messages: int
     foreign: int
     samples: tuple[Sample, ...]
@@ -77,20 +77,20 @@ def summarise(frame: bytes, run: int) -> Summary:
     headers = [HEADER.unpack_from(payload) for payload in payloads]
     ours = [header for header in headers if header[0] == run]
     foreign += len(headers) - len(ours)
-    return Summary(_runs(ours), len(ours), foreign, _samples([sent_ns for _, _, _, sent_ns in ours]), answers)
+    return Summary(_spans(ours), len(ours), foreign, _samples([sent_ns for _, _, _, sent_ns in ours]), answers)
 
 
-def _runs(headers: Iterable[tuple[int, int, int, int]]) -> tuple[Run, ...]:
-    ended: list[Run] = []
+def _spans(headers: Iterable[tuple[int, int, int, int]]) -> tuple[Span, ...]:
+    ended: list[Span] = []
     first: dict[int, int] = {}
     stop: dict[int, int] = {}
     for _, sender, number, _ in headers:
         if stop.get(sender) != number:
             if sender in stop:
-                ended.append(Run(sender, first[sender], stop[sender]))
+                ended.append(Span(sender, first[sender], stop[sender]))
             first[sender] = number
         stop[sender] = number + 1
-    return (*ended, *(Run(sender, number, stop[sender]) for sender, number in first.items()))
+    return (*ended, *(Span(sender, number, stop[sender]) for sender, number in first.items()))
 
 
 def _samples(times_ns: list[int]) -> tuple[Sample, ...]:
@@ -104,7 +104,7 @@ class Summaries:
 
     def __init__(self, run: int, max_bytes: int = _MAX_BYTES) -> None:
         self._run = run
-        self._known: OrderedDict[tuple[int, bytes], tuple[bytes, Summary]] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, bytes], tuple[bytes, Summary]] = OrderedDict()
         self._bytes = 0
         self._max_bytes = max_bytes
 
@@ -116,14 +116,14 @@ class Summaries:
         """
         # The first event's place and time are in here. All bytes are compared, which is faster than to hash them.
         key = len(frame), frame[:_KEY_BYTES]
-        known = self._known.get(key)
-        if known and known[0] == frame:
-            return known[1]
+        cached = self._cache.get(key)
+        if cached and cached[0] == frame:
+            return cached[1]
         summary = summarise(frame, self._run)
-        if known is None:
+        if cached is None:
             self._bytes += len(frame)
-        self._known[key] = frame, summary
+        self._cache[key] = frame, summary
         while self._bytes > self._max_bytes:
-            (size, _), _ = self._known.popitem(last=False)
+            (size, _), _ = self._cache.popitem(last=False)
             self._bytes -= size
         return summary

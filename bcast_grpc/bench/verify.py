@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-from bcast_grpc.bench.summary import Run, Summary
+from bcast_grpc.bench.summary import Span, Summary
 
 
 @dataclass(slots=True)
@@ -69,12 +69,12 @@ class Checker:
     def take(self, summary: Summary) -> None:
         """Verify what a frame brought. Cost: O(senders in it), if all is well."""
         following = self._next
-        for run in summary.runs:
-            sender, first, stop = run
+        for span in summary.spans:
+            sender, first, stop = span
             if following.get(sender) == first:
                 following[sender] = stop
             else:
-                self._take_unexpected(run)
+                self._take_unexpected(span)
         self.faults.foreign += summary.foreign
 
     def missing(self, due: Mapping[int, Due]) -> dict[int, int]:
@@ -89,8 +89,8 @@ class Checker:
                 found[sender] = lost
         return found
 
-    def _take_unexpected(self, run: Run) -> None:
-        sender, first, stop = run
+    def _take_unexpected(self, span: Span) -> None:
+        sender, first, stop = span
         if sender == self._client:
             self.faults.own += stop - first
             return

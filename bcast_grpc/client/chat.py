@@ -11,17 +11,17 @@ from typing import Self
 import grpc
 
 from bcast_grpc.client import fork
-from bcast_grpc.client.backlog import Backlog
 from bcast_grpc.client.backoff import Backoff
-from bcast_grpc.client.calls import DEFAULT_TARGET, Caller, check_target
 from bcast_grpc.client.connection import Connection
 from bcast_grpc.client.cursor import Cursor
+from bcast_grpc.client.dial import DEFAULT_TARGET, Dialer, check_target
+from bcast_grpc.client.dispatcher import Dispatcher
 from bcast_grpc.client.inbox import Inbox
-from bcast_grpc.client.intake import Intake
+from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.errors import BcastError, ChatClosed, RequestError
 from bcast_grpc.events import Ack, Error, Event, Member, Members, Request
 
-_MAX_BACKLOG_BYTES = 16 * 1024 * 1024
+_MAX_UNANSWERED_BYTES = 16 * 1024 * 1024
 _MAX_BUFFERED_BYTES = 64 * 1024 * 1024
 
 # Taking an event that is there waits for nothing, so other tasks get a turn now and then; a clock costs as much as an
@@ -112,7 +112,7 @@ class Chat:
         leave_timeout_s: float = 10.0,
     ) -> None:
         self.client = client or str(uuid.uuid4())
-        caller = Caller(
+        dialer = Dialer(
             target=check_target(target),
             credentials=credentials,
             room=room,
@@ -123,21 +123,21 @@ class Chat:
             history=history,
             timeout_s=connect_timeout_s,
         )
-        caller.metadata(name, None)  # raises here what does not fit
+        dialer.metadata(name, None)  # raises here what does not fit
         inbox = Inbox(max_buffered, _MAX_BUFFERED_BYTES)
         cursor = Cursor(history=history, echo=echo)
-        self._backlog = Backlog(max_backlog, _MAX_BACKLOG_BYTES)
-        self._intake = Intake(self._backlog, inbox, cursor, wants_welcome=caller.wants_welcome)
+        self._unanswered = Unanswered(max_backlog, _MAX_UNANSWERED_BYTES)
+        self._dispatcher = Dispatcher(self._unanswered, inbox, cursor, wants_welcome=dialer.wants_welcome)
         backoff = Backoff(first_retry_s, max_retry_s)
         self._connection = Connection(
-            caller, name, self._backlog, self._intake, backoff, max_downtime_s, leave_timeout_s
+            dialer, name, self._unanswered, self._dispatcher, backoff, max_downtime_s, leave_timeout_s
         )
         self._events = inbox.events
         self._until_look = 0
         self._turn_until = 0.0
         self._is_open = False
         self._leaving = False
-        self._loss_told = False
+        self._loss_reported = False
         self._is_inherited = False
 
     async def __aenter__(self) -> Self:
@@ -176,17 +176,17 @@ class Chat:
     @property
     def session(self) -> str:
         """One's own public session id, of the last connection; as the next two, it is empty until there was one."""
-        return self._intake.hello.session
+        return self._dispatcher.info.session
 
     @property
     def room(self) -> str:
         """The room's name."""
-        return self._intake.hello.room
+        return self._dispatcher.info.room
 
     @property
     def epoch(self) -> str:
         """The name of the room's order."""
-        return self._intake.hello.epoch
+        return self._dispatcher.info.epoch
 
     # --- what one says
 
@@ -229,7 +229,7 @@ class Chat:
             ValueError: ``id`` is in use by a request that is not answered yet.
         """
         self._check_running()
-        self._backlog.post(Request(msg=text, data=data, id=id))
+        self._unanswered.post(Request(msg=text, data=data, id=id))
         self._wake()
 
     async def flush(self) -> None:
@@ -243,12 +243,12 @@ class Chat:
         connection = self._entered()
         try:
             if not connection.over:
-                await self._backlog.flushed()
-            elif self._backlog.unacknowledged:
+                await self._unanswered.flushed()
+            elif self._unanswered.unacknowledged:
                 connection.raise_error()
                 raise ChatClosed("the chat ended before the server acknowledged all")
         except BcastError:
-            self._loss_told = True
+            self._loss_reported = True
             raise
 
     async def rename(self, name: str) -> None:
@@ -285,7 +285,7 @@ class Chat:
         self._leaving = True
         connection.leave()
         await connection.until_answered()
-        if not self._loss_told:
+        if not self._loss_reported:
             await self.flush()
         await connection.finish()
 
@@ -306,12 +306,12 @@ class Chat:
         turn_over = not self._events or clock() >= self._turn_until
         if self._events and turn_over:
             await asyncio.sleep(0)
-        self._intake.taking()
+        self._dispatcher.taking()
         while not self._events:
             if connection.over:
                 connection.raise_error()
                 raise StopAsyncIteration
-            await self._intake.change()
+            await self._dispatcher.change()
         if turn_over:
             self._turn_until = clock() + _TURN_S
         self._until_look = _EVENTS_A_LOOK
@@ -321,7 +321,7 @@ class Chat:
 
     async def _ask(self, request: Request) -> Event:
         self._check_running()
-        answer = self._backlog.ask(request)
+        answer = self._unanswered.ask(request)
         self._wake()
         event = await answer
         if isinstance(event.detail, Error):

@@ -1,4 +1,4 @@
-"""A connection that comes back: one stream after another, until it is left, given up, or told not to."""
+"""A connection that comes back: one call after another, until it is left, given up, or told not to."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 from contextlib import suppress
 from typing import NamedTuple
 
-from bcast_grpc.client.backlog import Backlog
 from bcast_grpc.client.backoff import Backoff
-from bcast_grpc.client.calls import Caller
+from bcast_grpc.client.call import Call
+from bcast_grpc.client.dial import Dialer
+from bcast_grpc.client.dispatcher import Dispatcher
 from bcast_grpc.client.endings import lost
-from bcast_grpc.client.intake import Intake
-from bcast_grpc.client.stream import Stream
+from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.errors import BcastError, CallError, ChatClosed, ConnectionLost, ErrorCode
 from bcast_grpc.events import Kind, Reconnecting
 
@@ -31,7 +31,7 @@ class Connection:
     """What a chat says and hears through.
 
     Args:
-        caller: whom to call, and as who.
+        dialer: whom to call, and as who.
         name: what others see, until the server agrees to another.
         max_downtime_s: how long to try without success; 0 not to try at all, ``None`` for ever.
         leave_timeout_s: how long one who leaves waits for an answer, and then for the end of the call.
@@ -43,10 +43,10 @@ class Connection:
 
     def __init__(
         self,
-        caller: Caller,
+        dialer: Dialer,
         name: str,
-        backlog: Backlog,
-        intake: Intake,
+        unanswered: Unanswered,
+        dispatcher: Dispatcher,
         backoff: Backoff,
         max_downtime_s: float | None,
         leave_timeout_s: float,
@@ -55,19 +55,19 @@ class Connection:
             raise ValueError(f"leave_timeout_s: {leave_timeout_s:g} does not fit; it takes more than 0")
         self.error: BcastError | None = None
         self.over = False
-        self._caller = caller
+        self._dialer = dialer
         self._name = name
-        self._backlog = backlog
-        self._intake = intake
+        self._unanswered = unanswered
+        self._dispatcher = dispatcher
         self._backoff = backoff
         self._max_downtime_s = max_downtime_s
         self._leave_timeout_s = leave_timeout_s
-        self._began = 0.0  # the stream
+        self._began = 0.0  # the call
         self._why_closed: BcastError | None = None
         self._left_at = math.inf
         self._left = asyncio.Event()
         self._ended = asyncio.Event()
-        self._stream: Stream | None = None
+        self._call: Call | None = None
         self._task: asyncio.Task[None]
 
     async def open(self) -> None:
@@ -91,9 +91,9 @@ class Connection:
             raise self.error.with_traceback(None)  # else it would grow with each time
 
     def wake(self) -> None:
-        """Tell that something was put into the backlog."""
-        self._backlog.queued.set()
-        self._intake.wake()
+        """Wake the writer: a request was queued."""
+        self._unanswered.queued.set()
+        self._dispatcher.wake()
 
     def leave(self) -> None:
         """Get ready to leave: from now on there is an end to waiting for a server that is not there."""
@@ -107,24 +107,24 @@ class Connection:
         While there is no connection, ``max_downtime_s`` says how long there may be none.
         """
         away_s = max(self._max_downtime_s or 0.0, self._leave_timeout_s)
-        missing, since = self._backlog.awaited, _now()
-        while self._backlog.awaited and not self.over:
-            if self._backlog.awaited < missing:
-                missing, since = self._backlog.awaited, _now()
-            silent_since = max(since, self._began) if self._stream else math.inf
+        missing, since = self._unanswered.awaited, _now()
+        while self._unanswered.awaited and not self.over:
+            if self._unanswered.awaited < missing:
+                missing, since = self._unanswered.awaited, _now()
+            silent_since = max(since, self._began) if self._call else math.inf
             if _now() >= min(silent_since, since + away_s) + self._leave_timeout_s:
-                loss = f"{self._backlog.unanswered} requests were not acknowledged"
+                loss = f"{self._unanswered.count} requests were not acknowledged"
                 await self.close(self._lost(f"no answer within {self._leave_timeout_s:g} s; {loss}"))
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._leave_timeout_s / _LOOKS):
-                    await self._backlog.all_answered.wait()
+                    await self._unanswered.all_answered.wait()
 
     async def finish(self) -> None:
         """Half-close, and wait until the server has ended the call; no longer than ``leave_timeout_s``."""
-        self._intake.leave()
-        if self._stream:
-            self._stream.finish(self._backlog)
+        self._dispatcher.leave()
+        if self._call:
+            self._call.finish(self._unanswered)
         try:
             async with asyncio.timeout(self._leave_timeout_s):
                 await self._ended.wait()
@@ -140,7 +140,7 @@ class Connection:
             self._task.result()  # a fault of this library
 
     def _lost(self, cause: str) -> ConnectionLost:
-        return lost(self._caller.target, cause, connected=True)
+        return lost(self._dialer.target, cause, connected=True)
 
     # --- the task that keeps it
 
@@ -159,7 +159,7 @@ class Connection:
             self._end(error)
 
     async def _run(self, opened: asyncio.Future[None]) -> BcastError | None:
-        """Go from stream to stream.
+        """Go from call to call.
 
         Returns:
             Why the last one ended; nothing where the server, or one's leaving, ended it well.
@@ -167,48 +167,48 @@ class Connection:
         Raises:
             BcastError: there is no next one.
         """
-        stream = await self._call()
-        self._intake.begin(stream.hello)
+        call = await self._dial()
+        self._dispatcher.begin(call.info)
         opened.set_result(None)
         while True:
             began = self._began = _now()
-            error = await self._through(stream)
+            error = await self._through(call)
             if error is None or not error.retryable or self._max_downtime_s == 0 or self._done:
                 return error
             self._backoff.connected(_now() - began)
-            self._intake.lost()
+            self._dispatcher.lost()
             again = await self._reconnect(Outage(_now(), error))
             if again is None:
                 return None
-            stream = again
-            self._intake.begin(stream.hello)
+            call = again
+            self._dispatcher.begin(call.info)
 
-    async def _through(self, stream: Stream) -> BcastError | None:
-        self._backlog.rewind()
-        self._stream = stream
+    async def _through(self, call: Call) -> BcastError | None:
+        self._unanswered.rewind()
+        self._call = call
         if self._done:
-            stream.finish(self._backlog)
+            call.finish(self._unanswered)
         try:
-            return await stream.run(self._backlog, self._intake)
+            return await call.run(self._unanswered, self._dispatcher)
         finally:
-            self._stream = None
+            self._call = None
 
-    async def _reconnect(self, outage: Outage) -> Stream | None:
-        """Try until there is a stream again; none where one left that has nothing to come back for.
+    async def _reconnect(self, outage: Outage) -> Call | None:
+        """Try until there is a call again; none where one left that has nothing to come back for.
 
         Raises:
             BcastError: given up, or told not to come back.
         """
-        error, asked_s, attempt = outage.error, self._intake.reconnect_after_s, 1
+        error, asked_s, attempt = outage.error, self._dispatcher.reconnect_after_s, 1
         while True:
             pause_s = self._pause_s(outage, error, asked_s)
             text = f"{error}; trying again in {pause_s:.1f} s"
-            self._intake.tell(Kind.RECONNECTING, text, Reconnecting(error, attempt, pause_s))
+            self._dispatcher.tell(Kind.RECONNECTING, text, Reconnecting(error, attempt, pause_s))
             await self._wait(pause_s, outage)
             if self._done:
                 return None
             try:
-                return await self._call()
+                return await self._dial()
             except BcastError as failed:
                 if not failed.retryable:
                     raise
@@ -231,8 +231,8 @@ class Connection:
         return max(outage.began, self._left_at) + self._leave_timeout_s
 
     def _given_up(self, outage: Outage, error: BcastError) -> ConnectionLost:
-        away_s, unanswered = _now() - outage.began, self._backlog.unanswered
-        loss = f"; {unanswered} requests were not acknowledged" if unanswered else ""
+        away_s, count = _now() - outage.began, self._unanswered.count
+        loss = f"; {count} requests were not acknowledged" if count else ""
         return ConnectionLost(f"{error}; given up after {away_s:.1f} s{loss}")
 
     async def _wait(self, pause_s: float, outage: Outage) -> None:
@@ -244,21 +244,21 @@ class Connection:
         if not self._done:
             await asyncio.sleep(max(0.0, min(until, self._until(outage)) - _now()))
 
-    async def _call(self) -> Stream:
-        if self._backlog.name is not None:
-            self._name = self._backlog.name
-        return await Stream.open(self._caller, self._name, self._intake.position)
+    async def _dial(self) -> Call:
+        if self._unanswered.name is not None:
+            self._name = self._unanswered.name
+        return await Call.open(self._dialer, self._name, self._dispatcher.position)
 
     @property
     def _done(self) -> bool:
         """Whether one left and has nothing to come back for."""
-        return self._left.is_set() and not self._backlog.unanswered
+        return self._left.is_set() and not self._unanswered.count
 
     def _end(self, error: BcastError | None) -> None:
         self.over = True
         self.error = error
-        self._backlog.fail(error or ChatClosed("the chat ended before the server answered"))
-        self._intake.end()
+        self._unanswered.fail(error or ChatClosed("the chat ended before the server answered"))
+        self._dispatcher.end()
         self._ended.set()
 
 

@@ -14,8 +14,8 @@ import grpc
 
 from bcast_grpc.client import fork
 from bcast_grpc.client.background import BackgroundLoop, Work
-from bcast_grpc.client.calls import DEFAULT_TARGET
 from bcast_grpc.client.chat import Chat
+from bcast_grpc.client.dial import DEFAULT_TARGET
 from bcast_grpc.errors import ChatClosed
 from bcast_grpc.events import Ack, Event, Member
 
@@ -224,9 +224,9 @@ class _ThreadsChat(Chat):
         More than one may wait: other threads, or one that Ctrl-C left behind. Who comes first moves all.
         """
         connection = self._entered()
-        self._intake.taking()
+        self._dispatcher.taking()
         while not self._events and not ready and not connection.over:
-            await self._intake.change()
+            await self._dispatcher.change()
         return self.move(ready)
 
     def move(self, ready: deque[Event]) -> bool:

@@ -1,8 +1,8 @@
 /** Where a message is written. */
 
-import { MAX_ITEMS } from "./outbox.js";
+import { MAX_ITEMS } from "./unanswered.js";
 
-/** @typedef {import("./outbox.js").Outbox} Outbox */
+/** @typedef {import("./unanswered.js").Unanswered} Unanswered */
 
 export class Composer {
   #form = /** @type {HTMLFormElement} */ (document.getElementById("composer"));
@@ -44,7 +44,7 @@ export class Composer {
     if (matchMedia("(hover: hover)").matches) this.#text.focus(); // on a phone that would bring up the keyboard
   }
 
-  /** Say why it takes no more, where that is so. @param {Outbox} outbox */
+  /** Say why it takes no more, where that is so. @param {Unanswered} unanswered */
   update({ full }) {
     if (this.#button.disabled === full) return;
     this.#button.disabled = full;

@@ -36,7 +36,7 @@ export const milliseconds = (duration) => 1000 * parseFloat(duration ?? "0");
 
 export class Connection {
   /** @type {WebSocket | null} */ #socket = null;
-  /** @type {{epoch: string, seq: number} | null} */ #place = null;
+  /** @type {{epoch: string, seq: number} | null} */ #resumePoint = null;
   /** @type {Hello} */ #hello = { name: "", room: "", client: "" };
   /** @type {State} */ #state = "form";
   #floor = 0; // the head when we came: what was trimmed before it was never promised
@@ -64,14 +64,14 @@ export class Connection {
     return this.#state === "online";
   }
 
-  /** The place in the room's order up to which everything was told. */
-  get place() {
-    return this.#place ?? { epoch: "", seq: 0 };
+  /** Up to here every message of the room was received. */
+  get resumePoint() {
+    return this.#resumePoint ?? { epoch: "", seq: 0 };
   }
 
   /** Go in, or go on where it is the same room. @param {Hello} hello */
   enter(hello) {
-    if (hello.room !== this.#hello.room) this.#place = null;
+    if (hello.room !== this.#hello.room) this.#resumePoint = null;
     this.#hello = hello;
     this.reconnect();
   }
@@ -138,7 +138,7 @@ export class Connection {
     const url = new URL("ws", document.baseURI); // the page may be below a path
     url.protocol = url.protocol.replace("http", "ws");
     const { name, room, client } = this.#hello;
-    const place = this.#place;
+    const point = this.#resumePoint;
     url.search = String(
       new URLSearchParams({
         ...(name && { name }),
@@ -147,7 +147,7 @@ export class Connection {
         events: "all",
         batch: "1",
         echo: "1",
-        ...(place ? { after: `${place.epoch}:${place.seq}` } : { history: String(HISTORY) }),
+        ...(point ? { after: `${point.epoch}:${point.seq}` } : { history: String(HISTORY) }),
       }),
     );
     return url;
@@ -177,15 +177,15 @@ export class Connection {
     if (kind === "EVENT_KIND_WELCOME") {
       this.#welcome(event, seq);
     } else if (kind === "EVENT_KIND_MESSAGE") {
-      if (seq <= this.place.seq) return;
-      this.place.seq = seq;
+      if (seq <= this.resumePoint.seq) return;
+      this.resumePoint.seq = seq;
       this.#floor = 0;
     } else if (kind === "EVENT_KIND_GAP") {
       const gap = event.gap;
       const last = Number(gap.last_missed ?? 0);
       if (gap.reason === "GAP_REASON_NEW_EPOCH") this.#restart(); // also where an old copy of the same epoch was put back
       gap.first_missed = Math.max(Number(gap.first_missed ?? 0), this.#floor + 1);
-      this.place.seq = Math.max(this.place.seq, last);
+      this.resumePoint.seq = Math.max(this.resumePoint.seq, last);
       if (last && last < gap.first_missed) return;
     } else if (kind === "EVENT_KIND_CLOSING" || (kind === "EVENT_KIND_ERROR" && !event.id)) {
       this.#lastWords = { ...this.#lastWords, ...event };
@@ -201,11 +201,11 @@ export class Connection {
     const { epoch } = event.welcome;
     clearTimeout(this.#timer);
     this.#since = performance.now();
-    if (!this.#place) {
-      this.#place = { epoch, seq: Math.max(0, head - HISTORY) };
+    if (!this.#resumePoint) {
+      this.#resumePoint = { epoch, seq: Math.max(0, head - HISTORY) };
       this.#floor = head;
-    } else if (this.#place.epoch !== epoch) {
-      this.#place = { epoch, seq: 0 };
+    } else if (this.#resumePoint.epoch !== epoch) {
+      this.#resumePoint = { epoch, seq: 0 };
       this.#floor = 0;
     }
     this.#pulse.begin();
@@ -214,7 +214,7 @@ export class Connection {
 
   /** The order began anew: all that is kept of it comes. */
   #restart() {
-    this.place.seq = 0;
+    this.resumePoint.seq = 0;
     this.#floor = 0;
   }
 

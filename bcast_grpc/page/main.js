@@ -7,11 +7,11 @@ import { Entrance } from "./entrance.js";
 import { counted } from "./line.js";
 import { Log } from "./log.js";
 import { claimClient, own } from "./memory.js";
-import { Outbox } from "./outbox.js";
+import { Unanswered } from "./unanswered.js";
 import { Pending } from "./pending.js";
 import { People } from "./people.js";
 
-/** @typedef {import("./connection.js").Event} Event @typedef {import("./outbox.js").Item} Item */
+/** @typedef {import("./connection.js").Event} Event @typedef {import("./unanswered.js").Item} Item */
 
 const MAX_SESSIONS = 100;
 
@@ -27,19 +27,19 @@ let titleTimer = 0;
 
 const log = new Log(find("log"), find("jump"));
 const announcer = new Announcer(find("announcer"));
-const connection = new Connection({ onEvent, onFrame, onState, onTooLarge, awaiting: () => outbox.awaiting });
+const connection = new Connection({ onEvent, onFrame, onState, onTooLarge, awaiting: () => unanswered.awaiting });
 const people = new People(() => connection.ask());
-const pending = new Pending(find("pending"), () => outbox);
+const pending = new Pending(find("pending"), () => unanswered);
 const composer = new Composer(
   (text) => {
-    outbox.add(text);
+    unanswered.add(text);
     log.toEnd();
   },
   (pages) => log.page(pages),
 );
-const outbox = new Outbox(connection, () => {
+const unanswered = new Unanswered(connection, () => {
   pending.update();
-  composer.update(outbox);
+  composer.update(unanswered);
 });
 const entrance = new Entrance(enter, (fault) => onState("form", fault));
 
@@ -50,7 +50,7 @@ function enter({ name, room }) {
   unread = 0;
   find("where").textContent = room;
   composer.open(name, room);
-  outbox.open(client, room);
+  unanswered.open(client, room);
   connection.enter({ name, room, client });
 }
 
@@ -59,9 +59,9 @@ function onState(state, text) {
   const before = document.body.dataset.state;
   document.body.dataset.state = state;
   find("status").textContent = text;
-  if (state !== "online" && before === "online") outbox.disconnected();
+  if (state !== "online" && before === "online") unanswered.disconnected();
   if (state === "form") {
-    const count = outbox.items.length;
+    const count = unanswered.items.length;
     const waits = `${counted(count, "message")} not yet delivered to ${here.room}: sent when you are back there.`;
     entrance.show(text, count ? waits : "");
   } else if (before === "form" || !before) {
@@ -78,7 +78,7 @@ const takers = {
     sessions = [...sessions, session].slice(-MAX_SESSIONS);
     own.set("sessions", sessions);
     people.entered(session);
-    outbox.connected(session);
+    unanswered.connected(session);
   },
   MESSAGE(event, seq) {
     const { message = "", sender: author = "", session = "", data = "" } = event;
@@ -86,18 +86,18 @@ const takers = {
     const isOwn = sessions.includes(session);
     const dataBytes = data && Math.floor((data.length * 3) / 4) - (data.match(/=*$/)?.[0].length ?? 0);
     log.add({ kind: "message", text, author, session, seq, own: isOwn, dataBytes: dataBytes || 0, ms: time(event) });
-    if (isOwn) outbox.echoed(session, seq, text);
+    if (isOwn) unanswered.echoed(session, seq, text);
     else if (seq > caughtUpAt) noticed(author, text || "data");
   },
   GAP(event) {
     const { first_missed: first, last_missed: last = 0, reason } = event.gap;
     const anew = reason === "GAP_REASON_NEW_EPOCH";
-    if (anew) delivered(outbox.forgetPlaces(), event);
+    if (anew) delivered(unanswered.forgetPlaces(), event);
     const why = reason === "GAP_REASON_TRIMMED" ? "older than what is kept" : "they came faster than this page was given them";
     const missed = `Missed ${counted(Number(last) - first + 1, "message")}: ${why}`;
     const begun = "The server began anew: what was said in between may be missing";
     log.add({ kind: "gap", text: anew ? begun : missed, ms: time(event) });
-    if (!anew) delivered(outbox.passed(Number(last)), event);
+    if (!anew) delivered(unanswered.passed(Number(last)), event);
   },
   JOINED(event) {
     people.told(event);
@@ -108,8 +108,8 @@ const takers = {
     log.add({ kind: "left", text: event.message ?? "", ms: time(event) });
   },
   MEMBERS: (event) => people.told(event),
-  ACK: (event) => outbox.answered(event),
-  ERROR: (event) => outbox.answered(event),
+  ACK: (event) => unanswered.answered(event),
+  ERROR: (event) => unanswered.answered(event),
 };
 
 /** @param {Event} event @param {number} seq */
@@ -118,11 +118,11 @@ function onEvent(event, seq) {
 }
 
 function onFrame() {
-  outbox.passed(connection.place.seq);
+  unanswered.passed(connection.resumePoint.seq);
 }
 
 function onTooLarge() {
-  outbox.refuseLargest();
+  unanswered.refuseLargest();
 }
 
 /** Show one's own messages that the server acknowledged, but will not tell any more. @param {Item[]} items @param {Event} event */

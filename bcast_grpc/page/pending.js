@@ -3,20 +3,20 @@
 import { onFrame } from "./frame.js";
 import { element, grouped, shortened } from "./line.js";
 
-/** @typedef {import("./outbox.js").Item} Item @typedef {import("./outbox.js").Outbox} Outbox */
+/** @typedef {import("./unanswered.js").Item} Item @typedef {import("./unanswered.js").Unanswered} Unanswered */
 
 const MAX_SHOWN = 100;
 
 export class Pending {
   #list;
-  /** @type {() => Outbox} */ #outbox;
+  /** @type {() => Unanswered} */ #unanswered;
   /** @type {Map<string, HTMLElement>} */ #shown = new Map();
   #more = element("p", "hint");
 
-  /** @param {HTMLElement} list @param {() => Outbox} outbox */
-  constructor(list, outbox) {
+  /** @param {HTMLElement} list @param {() => Unanswered} unanswered */
+  constructor(list, unanswered) {
     this.#list = list;
-    this.#outbox = outbox;
+    this.#unanswered = unanswered;
     list.after(this.#more);
   }
 
@@ -25,7 +25,7 @@ export class Pending {
   }
 
   #paint = () => {
-    const { items } = this.#outbox();
+    const { items } = this.#unanswered();
     const wanted = new Map(items.slice(0, MAX_SHOWN).map((item) => [item.id, item]));
     for (const [id, row] of this.#shown) {
       if (wanted.has(id)) continue;
@@ -53,8 +53,8 @@ export class Pending {
     text.dir = "auto";
     const retry = element("button", "retry", "Retry");
     const discard = element("button", "discard", "Discard");
-    retry.onclick = () => this.#outbox().retry(item);
-    discard.onclick = () => this.#outbox().discard(item);
+    retry.onclick = () => this.#unanswered().retry(item);
+    discard.onclick = () => this.#unanswered().discard(item);
     return element("li", "", [text, element("span", "reason"), retry, discard]);
   }
 }

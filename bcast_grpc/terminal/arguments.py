@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bcast_grpc import __version__
-from bcast_grpc.client.calls import DEFAULT_TARGET, check_target
+from bcast_grpc.client.dial import DEFAULT_TARGET, check_target
 from bcast_grpc.errors import BcastError, ErrorCode
 from bcast_grpc.terminal.safe_text import shown
 

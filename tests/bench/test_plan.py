@@ -1,4 +1,4 @@
-"""Clients are spread evenly, and senders keep their pace."""
+"""Clients are spread evenly, and senders keep their schedule."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcast_grpc.bench.cli import Options
+from bcast_grpc.bench.arguments import Options
 from bcast_grpc.bench.payload import MAX_SIZE, MIN_SIZE, request_bytes
-from bcast_grpc.bench.plan import Pace, Plan
+from bcast_grpc.bench.plan import Plan, Schedule
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES
 
@@ -68,7 +68,7 @@ def test_a_frame_fits_into_what_a_server_takes(size: int, batch: int, senders: i
 def test_senders_take_turns() -> None:
     """At equal intervals, whatever the server does: what is late keeps the time at which it was to be sent."""
     options = Options(target="here:1", senders=2, rate=10.0)
-    first, second = (Pace.of(options, sender, 1000) for sender in range(2))
+    first, second = (Schedule.of(options, sender, 1000) for sender in range(2))
     assert [first.time_ns(0), second.time_ns(0), first.time_ns(1)] == [1000, 100_001_000, 200_001_000]
     assert first.due(0, 64, 999) == []
     assert first.due(0, 64, 400_001_000) == [1000, 200_001_000, 400_001_000]
@@ -77,4 +77,4 @@ def test_senders_take_turns() -> None:
 
 def test_without_a_rate_as_many_as_fit_are_due_at_once() -> None:
     """Sent when they are sent."""
-    assert Pace.of(Options(target="here:1"), 3, 1000).due(5, 3, 2000) == [2000, 2000, 2000]
+    assert Schedule.of(Options(target="here:1"), 3, 1000).due(5, 3, 2000) == [2000, 2000, 2000]

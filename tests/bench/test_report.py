@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bcast_grpc.bench.cli import Options
+from bcast_grpc.bench.arguments import Options
 from bcast_grpc.bench.histogram import Histogram
 from bcast_grpc.bench.link import Result
 from bcast_grpc.bench.plan import Plan

@@ -153,7 +153,7 @@ def test_what_is_not_of_this_run_is_foreign() -> None:
     ]
     frame = pb.ConnectResponse(batch=[*strange, event((1, 0))]).SerializeToString()
     summary = summarise(frame, RUN)
-    assert (summary.foreign, summary.messages, summary.runs) == (3, 1, ((1, 0, 1),))
+    assert (summary.foreign, summary.messages, summary.spans) == (3, 1, ((1, 0, 1),))
 
 
 def test_answers_are_told_apart_from_messages() -> None:

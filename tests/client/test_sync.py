@@ -231,7 +231,7 @@ def test_ctrl_c_interrupts_a_wait(server: str, room: str, wait: str) -> None:
             with bcast_grpc.connect_sync({server!r}, room={room!r}) as chat:
                 if not {wait.startswith("for")}:
                     # No server leaves a post unanswered; so one that it does not know of.
-                    chat._chat._backlog.post(bcast_grpc.events.Request())
+                    chat._chat._unanswered.post(bcast_grpc.events.Request())
                 print("waiting", flush=True)
                 {wait}
         except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from bcast_grpc.client.pace import Pace
+from bcast_grpc.client.window import Window
 
 FRAME = 256 * 1024
 
@@ -16,7 +16,7 @@ class Line:
 
     def __init__(self, rate: float, delay_s: float) -> None:
         self.now = 0.0
-        self.pace = Pace(FRAME, lambda: self.now)
+        self.window = Window(FRAME, lambda: self.now)
         self.frames: deque[tuple[float, int]] = deque()  # when it is answered, and its size
         self.largest_wait_s = 0.0
         self._rate = rate
@@ -27,18 +27,18 @@ class Line:
         """Send as much as may be, in requests of a size; the bytes that were answered."""
         answered = 0
         while self.now < seconds:
-            if allowed := self.pace.allowance(request):
+            if allowed := self.window.allowance(request):
                 self._send(max(request, allowed - allowed % request))
             else:
                 self.now, size = self.frames.popleft()
-                self.pace.answered(size)
+                self.window.answered(size)
                 answered += size
         return answered
 
     def _send(self, size: int) -> None:
         self._free_at = max(self.now, self._free_at) + size / self._rate
         self.frames.append((self._free_at + self._delay_s, size))
-        self.pace.wrote(size)
+        self.window.wrote(size)
         self.largest_wait_s = max(self.largest_wait_s, self._free_at - self.now)
 
 
@@ -62,9 +62,9 @@ def test_a_fast_line_is_used_after_a_few_round_trips(delay_s: float) -> None:
 
 def test_a_large_request_goes_alone_where_nothing_is_under_way() -> None:
     """It would never find room."""
-    pace = Pace(FRAME)
-    assert pace.allowance(1 << 22) == 1 << 22
-    pace.wrote(1 << 22)
-    assert pace.allowance(1) == 0
-    pace.begin()
-    assert pace.allowance(1) > 1000
+    window = Window(FRAME)
+    assert window.allowance(1 << 22) == 1 << 22
+    window.wrote(1 << 22)
+    assert window.allowance(1) == 0
+    window.begin()
+    assert window.allowance(1) > 1000

@@ -7,9 +7,9 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from bcast_grpc.client.backlog import Backlog
 from bcast_grpc.client.cursor import Cursor
 from bcast_grpc.client.inbox import Inbox
+from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.events import Ack, Closing, Detail, Event, Gap, GapReason, Kind, Position, Resumed, Welcome
 from bcast_grpc.wire.protobuf import decode_events
 
@@ -17,7 +17,7 @@ from bcast_grpc.wire.protobuf import decode_events
 _PATIENCE_S = 0.1
 
 
-class Hello(NamedTuple):
+class SessionInfo(NamedTuple):
     """What the server says when it has let us in."""
 
     session: str = ""
@@ -25,21 +25,21 @@ class Hello(NamedTuple):
     epoch: str = ""
 
 
-class Intake:
+class Dispatcher:
     """One chat's, through all of its connections.
 
     Args:
         wants_welcome: whether the application is given ``WELCOME`` events.
 
     Attributes:
-        hello: what the server said last when it let us in.
+        info: what the server said last when it let us in.
         reconnect_after_s: what the server said last about coming back, since it let us in.
     """
 
-    def __init__(self, backlog: Backlog, inbox: Inbox, cursor: Cursor, *, wants_welcome: bool) -> None:
-        self.hello = Hello()
+    def __init__(self, unanswered: Unanswered, inbox: Inbox, cursor: Cursor, *, wants_welcome: bool) -> None:
+        self.info = SessionInfo()
         self.reconnect_after_s = 0.0
-        self._backlog = backlog
+        self._unanswered = unanswered
         self._inbox = inbox
         self._cursor = cursor
         self._wants_welcome = wants_welcome
@@ -70,16 +70,16 @@ class Intake:
 
     # --- for the connection
 
-    def begin(self, hello: Hello) -> None:
+    def begin(self, info: SessionInfo) -> None:
         """Begin with a connection."""
-        self.hello = hello
+        self.info = info
         self.reconnect_after_s = 0.0
         if (
             self._lost_at and self._cursor.position is None
         ):  # the last one was lost before the server said where that was
             self._resumed(complete=False)
             self.tell(Kind.GAP, "you may have missed messages", Gap(0, 0, GapReason.UNSPECIFIED))
-        self._cursor.begin(hello.epoch)
+        self._cursor.begin(info.epoch)
 
     def receive(self, frame: bytes) -> None:
         """Take what the server says: what answers a request to who asked, nothing twice, the rest to the inbox.
@@ -142,7 +142,7 @@ class Intake:
                 if self._lost_at:
                     self._resumed(complete=resumed)
                 return self._wants_welcome
-        return not (event.id and self._backlog.settle(event))
+        return not (event.id and self._unanswered.resolve(event))
 
     def _resumed(self, *, complete: bool) -> None:
         away_s, self._lost_at = time.monotonic() - self._lost_at, 0.0
@@ -155,12 +155,12 @@ class Intake:
         while self._inbox.full and self._taken_from and not self._leaving:
             if self._inbox.place != place:
                 place, patient_until = self._inbox.place, clock() + _PATIENCE_S
-            if self._backlog.unanswered and (place == self._stuck_at or clock() >= patient_until):
+            if self._unanswered.count and (place == self._stuck_at or clock() >= patient_until):
                 self._inbox.trim()
                 self._stuck_at = self._inbox.place
                 return
             self._room.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(patient_until if self._backlog.unanswered else None):
+                async with asyncio.timeout_at(patient_until if self._unanswered.count else None):
                     await self._room.wait()
         self._inbox.trim()

@@ -10,7 +10,7 @@ from itertools import count
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
-from bcast_grpc.client.pace import Pace
+from bcast_grpc.client.window import Window
 from bcast_grpc.errors import BacklogFull, BcastError, ErrorCode, RequestError
 from bcast_grpc.events import Event, Kind, Member, Members, Request
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES, encode_request
@@ -48,7 +48,7 @@ class _Flush:
     done: asyncio.Future[None]
 
 
-class Backlog:
+class Unanswered:
     """The requests of one chat, kept until they are answered: what a connection took with it is written again.
 
     ``post`` and ``take`` may be called from any thread, the rest only where the event loop runs.
@@ -75,7 +75,7 @@ class Backlog:
         self._prefix = secrets.token_urlsafe(6)
         self._numbers = count(1)
         self._lock = Lock()
-        self._pace = Pace(MAX_FRAME_BYTES)
+        self._window = Window(MAX_FRAME_BYTES)
         self._held_up = False
         self._pieces: deque[bytes] = deque()
         self._asked: dict[str, _Asked] = {}  # in order
@@ -86,7 +86,7 @@ class Backlog:
         self._flushes: list[_Flush] = []
 
     @property
-    def unanswered(self) -> int:
+    def count(self) -> int:
         """How many requests have no answer."""
         return len(self._asked) + len(self._waiting)
 
@@ -152,12 +152,12 @@ class Backlog:
         with self._lock:
             pieces: list[bytes] = []
             size = 0
-            allowed = self._pace.allowance(len(self._pieces[0])) if self._pieces else 0
+            allowed = self._window.allowance(len(self._pieces[0])) if self._pieces else 0
             while self._pieces and size + len(self._pieces[0]) <= allowed and len(pieces) < MAX_REQUESTS:
                 piece = self._pieces.popleft()
                 pieces.append(piece)
                 size += len(piece)
-            self._pace.wrote(size)
+            self._window.wrote(size)
             self._held_up = bool(self._pieces) and not size
         return b"".join(pieces)
 
@@ -165,10 +165,10 @@ class Backlog:
         """Have all that is not answered written again, in its order and before anything newer."""
         with self._lock:
             self._pieces = deque(each.piece for each in self._asked.values())
-            self._pace.begin()
+            self._window.begin()
             self._parts.clear()
 
-    def settle(self, event: Event) -> bool:
+    def resolve(self, event: Event) -> bool:
         """Give an event to whoever asked for it.
 
         Returns:
@@ -185,7 +185,7 @@ class Backlog:
             if asked is None:
                 return False
             self._asked_bytes -= len(asked.piece)
-            self._pace.answered(len(asked.piece))
+            self._window.answered(len(asked.piece))
             if self._waiting:
                 self._admit()
         if self._held_up or not self._asked:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bcast_grpc import __version__
-from bcast_grpc.bench.cli import Options, parse, usable_cores
+from bcast_grpc.bench.arguments import Options, parse, usable_cores
 
 
 def test_what_is_not_given_has_a_default() -> None:

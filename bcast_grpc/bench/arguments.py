@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from bcast_grpc import __version__
 from bcast_grpc.bench.payload import MAX_SIZE, MIN_SIZE
-from bcast_grpc.client.calls import DEFAULT_TARGET
+from bcast_grpc.client.dial import DEFAULT_TARGET
 from bcast_grpc.terminal.arguments import read_certificates, read_target, read_token
 from bcast_grpc.terminal.safe_text import shown
 

@@ -23,7 +23,7 @@ const DEFAULT_RETRY_MS = 1000;
 const SAVE_MS = 100;
 const MAX_TIMER_MS = 60_000; // a timer of more than 24 days would fire at once
 
-export class Outbox {
+export class Unanswered {
   /** @type {Item[]} */ items = [];
   #connection;
   #changed;
@@ -57,7 +57,7 @@ export class Outbox {
   /** Take up what was left for a room. @param {string} client @param {string} room */
   open(client, room) {
     this.#save();
-    this.#key = `outbox.${client}.${room}`;
+    this.#key = `unanswered.${client}.${room}`;
     /** @type {Item[]} */ const kept = own.get(this.#key) ?? [];
     this.items = kept.map((item) => (item.state === "refused" ? item : { ...item, state: "unsent" }));
     this.#changed();
@@ -65,7 +65,7 @@ export class Outbox {
 
   /** @param {string} text */
   add(text) {
-    const { seq } = this.#connection.place;
+    const { seq } = this.#connection.resumePoint;
     this.items.push({ id: randomId(), text, state: "unsent", reason: "", sessions: [], after: seq, seq: 0 });
     this.#touch();
   }
@@ -126,7 +126,7 @@ export class Outbox {
       item.state = "acked";
       item.reason = "";
       item.seq = Number(ack.seq ?? 0);
-      if (ack.epoch !== this.#connection.place.epoch || item.seq <= this.#connection.place.seq) this.#remove(item);
+      if (ack.epoch !== this.#connection.resumePoint.epoch || item.seq <= this.#connection.resumePoint.seq) this.#remove(item);
     } else if (error?.retryable) {
       item.state = "unsent";
       item.reason = error.reason;

@@ -76,7 +76,7 @@ def _dotted(host: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Dialer:
     """What stays the same from one connection of a chat to the next; ``connect()`` tells what each means."""
 
     target: str

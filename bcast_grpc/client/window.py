@@ -9,7 +9,7 @@ _LEAST_BYTES = 16 * 1024
 _PERIOD_S = 2.0
 
 
-class Pace:
+class Window:
     """Bounds the bytes that are written and not answered: some seconds' worth, as the line turns out to be.
 
     Behind more than that a ping would wait, and its answer, until the connection seems dead; and a large frame is

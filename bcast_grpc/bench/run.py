@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from bcast_grpc.bench.cli import Options, complain
+from bcast_grpc.bench.arguments import Options, complain
 from bcast_grpc.bench.plan import Plan
 from bcast_grpc.bench.progress import Progress
 from bcast_grpc.bench.report import Outcome, as_json, as_text, remarks

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bcast_grpc
-from bcast_grpc.client.calls import call_metadata, check_target, is_local
+from bcast_grpc.client.dial import call_metadata, check_target, is_local
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One open call: one task writes the backlog to it, another gives the intake what comes from it."""
+"""One open call: one task writes requests to it, another hands what arrives to the dispatcher."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from urllib.parse import unquote
 import grpc
 
 from bcast_grpc.client import fork
-from bcast_grpc.client.backlog import Backlog
-from bcast_grpc.client.calls import Caller, open_channel, start_call
+from bcast_grpc.client.dial import Dialer, open_channel, start_call
+from bcast_grpc.client.dispatcher import Dispatcher, SessionInfo
 from bcast_grpc.client.endings import error_of, lost
-from bcast_grpc.client.intake import Hello, Intake
+from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
 from bcast_grpc.events import Position
 from bcast_grpc.wire.protobuf import MalformedFrame
 
-Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
+GrpcCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 Status: TypeAlias = grpc.aio.AioRpcError
 Read: TypeAlias = Callable[[], Awaitable[object]]
 
@@ -28,15 +28,15 @@ _STATUS_S = 5.0
 _PAUSES_S = (0.0, 0.001, 0.01, 0.1, 0.5)
 
 
-class Stream:
+class Call:
     """A call that the server has let in.
 
     Attributes:
-        hello: what it said then.
+        info: what it said then.
     """
 
-    def __init__(self, target: str, channel: grpc.aio.Channel, call: Call, hello: Hello) -> None:
-        self.hello = hello
+    def __init__(self, target: str, channel: grpc.aio.Channel, call: GrpcCall, info: SessionInfo) -> None:
+        self.info = info
         self._target = target
         self._channel = channel
         self._call = call
@@ -45,35 +45,35 @@ class Stream:
         call.add_done_callback(self._keep_status)
 
     @classmethod
-    async def open(cls, caller: Caller, name: str, after: Position | None) -> Stream:
+    async def open(cls, dialer: Dialer, name: str, after: Position | None) -> Call:
         """Call the server, and wait until it has let us in.
 
         Raises:
             CallError: it refused.
             ConnectionLost: there is none, or it did not answer in time.
         """
-        channel = open_channel(caller.target, caller.credentials)
+        channel = open_channel(dialer.target, dialer.credentials)
         fork.opened()
         try:
-            call = start_call(channel, caller.metadata(name, after))
-            return cls(caller.target, channel, call, await _let_in(call, caller.target, caller.timeout_s))
+            call = start_call(channel, dialer.metadata(name, after))
+            return cls(dialer.target, channel, call, await _let_in(call, dialer.target, dialer.timeout_s))
         except BaseException:
             await _close(channel)
             raise
 
-    async def run(self, backlog: Backlog, intake: Intake) -> BcastError | None:
-        """Write what is in the backlog, and read, until the call has ended; it is ended where this is cancelled.
+    async def run(self, unanswered: Unanswered, dispatcher: Dispatcher) -> BcastError | None:
+        """Write the unanswered requests, and read, until the call has ended; cancelling this ends the call.
 
         Returns:
             Why it ended; nothing where the server ended it well after our goodbye.
         """
-        writing = asyncio.create_task(self._write(backlog))
+        writing = asyncio.create_task(self._write(unanswered))
         try:
-            return await self._read(intake)
+            return await self._read(dispatcher)
         finally:
             self._call.cancel()
             self._finishing = True
-            backlog.queued.set()
+            unanswered.queued.set()
             try:
                 await asyncio.wait({writing})  # a write that is under way when the call is cancelled is cancelled too
                 if not writing.cancelled():
@@ -81,41 +81,41 @@ class Stream:
             finally:
                 await _close(self._channel)
 
-    def finish(self, backlog: Backlog) -> None:
-        """Half-close, once what is in the backlog is written."""
+    def finish(self, unanswered: Unanswered) -> None:
+        """Half-close, once all unanswered requests are written."""
         self._finishing = True
-        backlog.queued.set()
+        unanswered.queued.set()
 
     # --- the two tasks
 
-    async def _write(self, backlog: Backlog) -> None:
+    async def _write(self, unanswered: Unanswered) -> None:
         try:
             while True:
-                backlog.queued.clear()
+                unanswered.queued.clear()
                 if self._call.done():
                     return
-                if frame := backlog.take():
+                if frame := unanswered.take():
                     await self._call.write(frame)
                 elif self._finishing:
                     await self._call.done_writing()
                     return
                 else:
-                    await backlog.queued.wait()
+                    await unanswered.queued.wait()
         except (Status, grpc.aio.BaseError, asyncio.InvalidStateError):
             pass  # the call has ended, and the reader finds out how
         except BaseException:
             self._call.cancel()
             raise
 
-    async def _read(self, intake: Intake) -> BcastError | None:
+    async def _read(self, dispatcher: Dispatcher) -> BcastError | None:
         # Neither `call.read()`, which says that the call has ended, with messages still unread, as soon as a write
         # failed; nor `async for`, which waits for ever where something on the way ended the stream without a status.
         read = cast("Read", getattr(self._call, "_read", self._call.read))
         try:
-            await intake.make_room()
+            await dispatcher.make_room()
             while (frame := await read()) is not grpc.aio.EOF:
-                intake.receive(cast("bytes", frame))
-                await intake.make_room()
+                dispatcher.receive(cast("bytes", frame))
+                await dispatcher.make_room()
             async with asyncio.timeout(_STATUS_S):
                 return await self._why_it_ended()
         except Status:
@@ -127,7 +127,7 @@ class Stream:
 
     # --- how it ended
 
-    def _keep_status(self, call: Call) -> None:
+    def _keep_status(self, call: GrpcCall) -> None:
         if self._status is None or _is_provisional(self._status):
             self._status = _status_of_ended(call)
 
@@ -161,13 +161,13 @@ async def _close(channel: grpc.aio.Channel) -> None:
         fork.closed()
 
 
-async def _let_in(call: Call, target: str, timeout_s: float) -> Hello:
+async def _let_in(call: GrpcCall, target: str, timeout_s: float) -> SessionInfo:
     """Wait for the server's initial metadata, and decode it."""
     try:
         async with asyncio.timeout(timeout_s):
             metadata = await call.initial_metadata()
             if metadata.get("bcast-session"):
-                return Hello(*(unquote(str(metadata.get(f"bcast-{field}", ""))) for field in Hello._fields))
+                return SessionInfo(*(unquote(str(metadata.get(f"bcast-{field}", ""))) for field in SessionInfo._fields))
             status = await _status_of_stranger(call)
     except TimeoutError:
         raise ConnectionLost(f"no answer from {target} within {timeout_s:g} s") from None
@@ -177,7 +177,7 @@ async def _let_in(call: Call, target: str, timeout_s: float) -> Hello:
     raise CallError(ErrorCode.UNSPECIFIED, f"no bcast_grpc server at {target}: {what}", retryable=True)
 
 
-async def _status_of_stranger(call: Call) -> Status | None:
+async def _status_of_stranger(call: GrpcCall) -> Status | None:
     """How a call ends that was answered without our metadata; nothing where it goes on, with whatever."""
     try:
         if await call.read() is not grpc.aio.EOF:
@@ -191,13 +191,13 @@ def _is_provisional(status: Status) -> bool:
     return status.code() is grpc.StatusCode.INTERNAL and status.details() == _PROVISIONAL
 
 
-async def _status_of(call: Call) -> Status:
+async def _status_of(call: GrpcCall) -> Status:
     """Wait until a call has ended, and return how."""
     code, details = await call.code(), await call.details()
     return Status(code, await call.initial_metadata(), await call.trailing_metadata(), details)
 
 
-def _status_of_ended(call: Call) -> Status | None:
+def _status_of_ended(call: GrpcCall) -> Status | None:
     """Return how a call has ended, without waiting: the coroutine has nothing to wait for."""
     reading = _status_of(call)
     try:
