@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests import inherited
 from tests.page.server import PageServer, serving
 
 from . import languages
@@ -16,8 +17,7 @@ from .languages import BUILD_S, Language
 from .matrix import Matrix
 from .program import Program
 
-# Tests start processes. gRPC's fork handlers run in between fork and exec, and crash there now and then.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+inherited.prepare()
 
 LANGUAGES = languages.load()
 ROOM = "salón 100 % 你好"
