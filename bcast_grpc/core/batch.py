@@ -164,6 +164,11 @@ class View(NamedTuple):
     kinds: frozenset[Kind] | None = None
     skip_notices: int = 0
 
+    @property
+    def shows_messages(self) -> bool:
+        """Whether messages are to be seen."""
+        return self.kinds is None or Kind.MESSAGE in self.kinds
+
     def shows(self, place: int, run: Run) -> bool:
         """Say whether the run in the ``place`` is to be seen."""
         if place < self.skip or (self.kinds is not None and run.kind not in self.kinds):

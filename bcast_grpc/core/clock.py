@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 MAX_ROUND_S = 0.05
@@ -65,6 +65,14 @@ class Scheduler(Protocol):
         """Call back from the loop after ``delay_s``."""
 
 
+class Writer(Protocol):
+    """Writes to one client what its outbox holds."""
+
+    @property
+    def wake(self) -> Callable[[], None]:
+        """Tells it that there is something to write."""
+
+
 class FlushClock:
     """Decides when the next flush is due, from the writes that the last one set off.
 
@@ -75,14 +83,16 @@ class FlushClock:
     interval has to be chosen.
 
     A round ends when seven in eight of its writers are done, at the latest after ``MAX_ROUND_S``; writers that were
-    still busy when the flush came are not part of it. So clients that stop reading do not hold the others up. A loop
-    that was too busy to see the writers' answers blames nobody: the round goes on for a while.
+    still busy when the flush came are not part of it. So clients that stop reading do not hold the others up. Where all
+    were still busy, it ends when the first of them is done, or flush would follow flush until every queue is full. A
+    loop that was too busy to see the writers' answers blames nobody: the round goes on for a while.
 
     What may wait in an idle room, such as the notices of a flood of joins, is flushed a while later, or with whatever
     may not wait.
 
     Args:
-        flush: pushes what is pending, and returns how many writers that set off.
+        flush: pushes what is pending, and sets writers off. Returns those that were offered something, but had not
+            written what they had before; it is looked into only where none was set off.
         pending: how many messages there are to flush; 0 if there is nothing to do.
         patience_s: how long what is pending may wait for more.
         lock: guards the room; held during ``poke`` by the caller.
@@ -91,7 +101,7 @@ class FlushClock:
     def __init__(
         self,
         scheduler: Scheduler,
-        flush: Callable[[int], int],
+        flush: Callable[[], Iterable[Writer]],
         pending: Callable[[], int],
         patience_s: Callable[[], float],
         lock: threading.RLock,
@@ -103,13 +113,12 @@ class FlushClock:
         self._lock = lock
         self._busy = False
         self._dozing = False
-        self._round = 0
-        self._writers = 0
+        self._writers: set[Writer] = set()
         self._tolerated = 0
         self._began = 0.0
         self._due = 0.0
         self._extensions = 0
-        self._sleeping: deque[tuple[Callable[[], None], int]] = deque()
+        self._sleeping: deque[tuple[Writer, int]] = deque()
         self._timer: Timer | None = None
         self._reading = False
         self._round_s = 0.0
@@ -136,16 +145,33 @@ class FlushClock:
         self._push = _nothing
         self._pending = self._patience_s = lambda: 0
 
-    def set_off(self, wake: Callable[[], None], size: int) -> None:
-        """Wake a writer with frames of ``size`` bytes, as soon as it is its turn. To be called during a flush."""
-        self._sleeping.append((wake, size))
+    def set_off(self, writer: Writer, size: int) -> None:
+        """Wake a writer with frames of ``size`` bytes, as soon as it is its turn; the round waits for it.
 
-    def written(self, round_: int) -> None:
-        """Say that a writer set off by the flush number ``round_`` has written everything."""
-        if round_ == self._round and self._writers > 0:
-            self._writers -= 1
-            if self._writers <= self._tolerated and not self._sleeping:
+        To be called during a flush, as are ``join`` and ``wake``.
+        """
+        self._writers.add(writer)
+        self._sleeping.append((writer, size))
+
+    def join(self, writer: Writer) -> None:
+        """Have the round wait for a writer that was woken already."""
+        self._writers.add(writer)
+
+    def wake(self, writer: Writer) -> None:
+        """Wake a writer that the round does not wait for."""
+        self._sleeping.append((writer, 0))
+
+    def written(self, writer: Writer) -> None:
+        """Say that a writer has written everything."""
+        if writer in self._writers:
+            self._writers.remove(writer)
+            if len(self._writers) <= self._tolerated and not self._sleeping:
                 self._end_round()
+
+    def forget(self, writer: Writer) -> None:
+        """Wait for a writer no more. Any thread may say so, with the lock held."""
+        if writer in self._writers:
+            self._scheduler.call_soon(lambda: self.written(writer))
 
     def _doze(self, wait_s: float) -> None:
         if self._dozing:
@@ -162,26 +188,28 @@ class FlushClock:
     def _flush(self) -> None:
         self._stop_timer()
         self._reading = False
-        self._round += 1
+        self._writers.clear()
         self._began = self._scheduler.time()
-        writers = 0
+        busy: Iterable[Writer] = ()
         try:
-            writers = self._push(self._round)
+            busy = self._push()
         finally:  # a fault in one flush must not be the end of the room
-            self._tolerated = writers // 8
-            self._writers = writers
+            self._tolerated = len(self._writers) // 8
+            if not self._writers:
+                self._writers.update(busy)
+                self._tolerated = max(0, len(self._writers) - 1)
             self._extensions = 0
             self._wake_some()
 
     def _wake_some(self) -> None:
         weight = 0
         while self._sleeping and weight < WRITERS_AT_ONCE:
-            wake, size = self._sleeping.popleft()
+            writer, size = self._sleeping.popleft()
             weight += 1 + size // SMALL_BYTES
-            wake()
+            writer.wake()
         if self._sleeping:
             self._scheduler.call_soon(self._wake_some)
-        elif self._writers > self._tolerated:
+        elif len(self._writers) > self._tolerated:
             self._limit_round(self._scheduler.time())
         else:
             self._end_round()
@@ -199,7 +227,7 @@ class FlushClock:
             self._end_round()
 
     def _end_round(self) -> None:
-        self._writers = 0
+        self._writers.clear()
         self._stop_timer()
         with self._lock:
             self._seen = self._pending()
@@ -237,5 +265,5 @@ class FlushClock:
             self._timer = None
 
 
-def _nothing(_: int) -> int:
-    return 0
+def _nothing() -> Iterable[Writer]:
+    return ()

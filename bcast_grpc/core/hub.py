@@ -104,7 +104,7 @@ class Hub:
         """
         with self._lock:
             self._check_open()
-            if replaced := room.replaced_by(member):
+            if replaced := room.roster.with_client(member.author.key, reader=member.reader):
                 room.remove(replaced)
                 replaced.outbox.close(
                     CallError(ErrorCode.REPLACED, "the same bcast-client connected to this room again"), discard=True
@@ -122,7 +122,6 @@ class Hub:
             if not room.remove(member):
                 return
             self._clients -= 1
-            self._scheduler.call_soon(lambda: room.written(member))  # it will write no more
             if member.author.name:
                 room.tell(notices.left(member.author))
             self._free(room)
@@ -146,12 +145,12 @@ class Hub:
         """
         with self._lock:
             self._check_open()
-            room.attach(author, answer)
+            room.answers.attach(author, answer)
 
     def detach(self, room: Room, author: Author) -> None:
         """Forget an author that was attached."""
         with self._lock:
-            room.detach(author)
+            room.answers.detach(author)
             self._free(room)
 
     def time(self) -> float:
@@ -166,7 +165,7 @@ class Hub:
         """Count what is queued, and have histories dropped where memory is short. To be called often, from the loop."""
         with self._lock:
             outboxes = [member.outbox for room in self._rooms.values() for member in room.members.values()]
-            replays = sum(room.replay_bytes for room in self._rooms.values())
+            replays = sum(room.feed.held_bytes for room in self._rooms.values())
             self.budget.queues = replays + sum(outbox.queued_bytes + outbox.writing_bytes for outbox in outboxes)
             if self.budget.excess > 0:  # that was the most it can be
                 self.budget.queues = replays + distinct_bytes(outboxes)

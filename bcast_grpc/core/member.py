@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -40,9 +40,8 @@ class Member:
         notices_from: the number of the first run that may be a notice for it: notices from before it came may still be
             behind messages that the broker has not answered.
         arrival: the room's head when it came.
-        round: the flush that set its writer off, until that has written everything; 0: none.
         replay: how far it has been fed from the history, until it is level with the others.
-        leaving: what to do when it is level.
+        last_words: what it is to be told when it is level, and then its call ends; None while it stays.
         owed: how many answers to its own requests are still to be queued.
     """
 
@@ -56,9 +55,8 @@ class Member:
     start: int = 0
     notices_from: float = 0
     arrival: int = 0
-    round: int = 0
     replay: Replay | None = None
-    leaving: Callable[[], None] | None = None
+    last_words: Sequence[Event] | None = None
     owed: int = 0
 
     @property
@@ -85,11 +83,6 @@ class Member:
             else:
                 self.offer(codec.frames(list(some)), reserve=self.policy is not SlowPolicy.DISCONNECT)
 
-    def begin_round(self, round_: int) -> int:
-        """Take part in the round of writes of a flush; return 1, to be added up."""
-        self.round = round_
-        return 1
-
     def offer(self, frames: Sequence[Frame], *, wake: bool = True, reserve: bool = False) -> bool | None:
         """Queue ``frames``; see ``Outbox.offer``. A client whose queue is full is disconnected, unless it may drop.
 
@@ -101,11 +94,11 @@ class Member:
         try:
             if outbox.offer(frames, wake=wake, drop=self.policy is SlowPolicy.DROP, reserve=reserve):
                 if outbox.dropping and not dropping:
-                    self._log("the oldest messages are dropped")
+                    self.log_slow("the oldest messages are dropped")
                 return True
         except OutboxClosed:
             return None
-        self._log("disconnected")
+        self.log_slow("disconnected")
         outbox.close(slow_consumer(outbox), discard=True)
         return False
 
@@ -117,12 +110,8 @@ class Member:
         except OutboxClosed:
             return None
 
-    def fall_behind(self, last_seq: int) -> None:
-        """Feed the client from the history, after the message in the place ``last_seq``."""
-        self.replay = Replay(last_seq)
-        self._log("it is fed from the history")
-
-    def _log(self, what: str) -> None:
+    def log_slow(self, what: str) -> None:
+        """Log that the client reads too slowly, and what becomes of it."""
         logger.warning(
             "slow consumer: session %s, %d messages queued: %s", self.author.session, self.outbox.queued_messages, what
         )

@@ -115,12 +115,7 @@ class Session:
 
     def take(self) -> bytes | None:
         """Take the next frame to write; None if there is nothing. See ``Outbox.take``."""
-        frame = self.outbox.take()
-        if frame is None and self._member.replay:
-            frame = self._room.feed(self._member)
-        if frame is None:
-            self._room.written(self._member)
-        return frame
+        return self._room.take(self._member)
 
     def leave(self, request_id: str = "") -> None:
         """End the call well, once what is queued has gone out; whatever is asked after that is ignored."""
@@ -190,7 +185,7 @@ class Session:
 
     def _who(self, request: Request) -> None:
         self._asking = True
-        self._room.answer(self.id, lambda: notices.members_in_parts(self._room.present(), request.id))
+        self._room.answer(self.id, lambda: notices.members_in_parts(self._room.roster.present(), request.id))
 
 
 _OPERATIONS: dict[str, Callable[[Session, Request], None]] = {

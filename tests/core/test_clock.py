@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import pytest
@@ -27,13 +27,25 @@ from bcast_grpc.core.clock import (
 from .scheduler import ManualScheduler
 
 
+class Pen:
+    """A writer that says when it is done only if it is asked to.
+
+    Args:
+        wake: what it does when it is woken.
+    """
+
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
+        self.wake = wake
+
+
 class Flushes:
     """A room as its clock sees it: something is pending, and a flush sets writers off.
 
     Attributes:
         at: when each flush came.
         pending: how much there is to flush.
-        writers: how many writers the next flush sets off.
+        writers: how many writers each flush sets off from now on.
+        behind: those that were offered something and still write what they had before.
         during: what else happens in the next flush.
     """
 
@@ -44,18 +56,26 @@ class Flushes:
         self.pending = 0
         self.patience_s = 0.0
         self.writers = 0
+        self.behind: Sequence[Pen] = ()
+        self._busy: dict[int, list[Pen]] = {}
         self.during: Callable[[], None] | None = None
         self.clock = FlushClock(self.scheduler, self.flush, lambda: self.pending, lambda: self.patience_s, self.lock)
 
-    def flush(self, round_: int) -> int:
+    def flush(self) -> Sequence[Pen]:
         """Push what is pending."""
         self.at.append(self.scheduler.now)
-        assert round_ == len(self.at), "rounds are counted from 1 on"
         self.pending = 0
         during, self.during = self.during, None
         if during:
             during()
-        return self.writers
+        pens = self._busy[len(self.at)] = [Pen() for _ in range(self.writers)]
+        for pen in pens:
+            self.clock.join(pen)
+        return self.behind
+
+    def written(self, round_: int) -> None:
+        """Let a writer that the flush number ``round_`` set off be done."""
+        self.clock.written(self._busy[round_].pop())
 
     def poke(self) -> None:
         """Something is pending."""
@@ -128,7 +148,7 @@ def test_it_collects_while_a_round_is_out(room: Flushes) -> None:
     room.poke()
     room.scheduler.advance(MAX_ROUND_S * 0.9)
     assert room.at == [0]
-    room.clock.written(1)
+    room.written(1)
     room.scheduler.advance(MAX_PAUSE_S)
     assert len(room.at) == 2
 
@@ -138,7 +158,7 @@ def test_reading_gets_a_short_pause(room: Flushes) -> None:
     room.start_round(1)
     room.poke()
     room.scheduler.advance(0.004)
-    room.clock.written(1)
+    room.written(1)
     room.scheduler.settle()
     assert room.at == [0, pytest.approx(0.004 + FIRST_PAUSE_S)]
 
@@ -148,7 +168,7 @@ def test_after_a_short_round_the_pause_is_as_short(room: Flushes) -> None:
     room.start_round(1)
     room.poke()
     room.scheduler.advance(0.0003)
-    room.clock.written(1)
+    room.written(1)
     room.scheduler.settle()
     assert room.at == [0, pytest.approx(0.0006)]
 
@@ -158,7 +178,7 @@ def test_where_messages_come_densely_reading_gets_more_time(room: Flushes) -> No
     room.start_round(1)
     room.poke()
     room.scheduler.advance(0.004)
-    room.clock.written(1)
+    room.written(1)
     for _ in range(30):
         room.pending += round(0.005 / DENSE_S)
         room.scheduler.advance(0.001)
@@ -170,7 +190,7 @@ def test_no_pause_is_long(room: Flushes) -> None:
     room.start_round(1)
     room.poke()
     room.scheduler.advance(0.04)
-    room.clock.written(1)
+    room.written(1)
     room.pending += 1000
     room.scheduler.settle()
     assert room.at == [0, pytest.approx(0.04 + FIRST_PAUSE_S + MAX_PAUSE_S)]
@@ -181,7 +201,7 @@ def test_where_messages_come_densely_no_more_the_pause_ends(room: Flushes) -> No
     room.start_round(1)
     room.poke()
     room.scheduler.advance(0.004)
-    room.clock.written(1)
+    room.written(1)
     room.pending += round(0.005 / DENSE_S)
     room.scheduler.settle()
     assert room.at == [0, pytest.approx(0.004 + FIRST_PAUSE_S + 0.004)]
@@ -192,7 +212,7 @@ def test_a_pause_ends_when_a_flush_has_enough(room: Flushes) -> None:
     room.start_round(1)
     room.poke()
     room.scheduler.advance(0.004)
-    room.clock.written(1)
+    room.written(1)
     room.scheduler.advance(0.0005)
     room.clock.poke(full=True)
     room.clock.poke(full=True)
@@ -205,7 +225,7 @@ def test_a_pause_that_is_over_already_ends_once(room: Flushes) -> None:
     room.start_round(1)
     room.poke()
     room.scheduler.advance(0.004)
-    room.clock.written(1)
+    room.written(1)
     (end_of_pause,) = room.scheduler.scheduled
     room.clock.poke(full=True)
     end_of_pause()
@@ -247,7 +267,7 @@ def test_what_came_during_a_round_and_may_wait_waits() -> None:
     room.patience_s = 0.5
     room.poke()
     room.scheduler.advance(0.01)
-    room.clock.written(1)
+    room.written(1)
     room.scheduler.settle()
     assert room.at == pytest.approx([0.0, 0.51])
 
@@ -259,7 +279,7 @@ def test_a_room_that_is_full_at_the_end_of_a_pause_is_flushed_once() -> None:
     room.start_round(1)
     room.poke()
     room.scheduler.advance(0.004)
-    room.clock.written(1)
+    room.written(1)
     room.pending += round(0.005 / DENSE_S)
     lock.afterwards = lambda: room.clock.poke(full=True)
     room.scheduler.advance(MAX_ROUND_S / 2)
@@ -270,7 +290,7 @@ def test_without_anything_pending_there_is_no_pause(room: Flushes) -> None:
     """A round during which nothing came makes the next message wait for nothing."""
     room.start_round(1)
     room.scheduler.advance(0.009)
-    room.clock.written(1)
+    room.written(1)
     assert room.scheduler.scheduled == []
     room.start_round(0)
     assert room.at == [0, pytest.approx(0.009)]
@@ -290,10 +310,10 @@ def test_seven_in_eight_writers_end_a_round(room: Flushes, writers: int, needed:
     room.start_round(writers)
     room.poke()
     for _ in range(needed - 1):
-        room.clock.written(1)
+        room.written(1)
     room.scheduler.advance(MAX_ROUND_S * 0.9)
     assert len(room.at) == 1
-    room.clock.written(1)
+    room.written(1)
     room.scheduler.advance(MAX_PAUSE_S)
     assert len(room.at) == 2
 
@@ -319,16 +339,48 @@ def test_a_loop_that_was_busy_itself_blames_nobody(room: Flushes) -> None:
     assert len(room.at) == 2
 
 
+def test_where_all_are_busy_the_first_that_is_done_ends_the_round(room: Flushes) -> None:
+    """Otherwise flush would follow flush at once, until every queue is full."""
+    room.behind = [Pen() for _ in range(3)]
+    room.start_round(0)
+    room.poke()
+    room.scheduler.advance(MAX_ROUND_S * 0.9)
+    assert len(room.at) == 1
+    room.clock.written(room.behind[1])
+    room.scheduler.advance(MAX_PAUSE_S)
+    assert len(room.at) == 2
+
+
+def test_where_some_were_set_off_nobody_waits_for_those_that_were_busy(room: Flushes) -> None:
+    """Who stopped reading holds up one flush."""
+    room.behind = [Pen()]
+    room.start_round(1)
+    room.poke()
+    room.written(1)
+    room.scheduler.advance(MAX_PAUSE_S)
+    assert len(room.at) == 2
+
+
+def test_a_writer_that_is_gone_is_waited_for_no_more(room: Flushes) -> None:
+    """It may go while the lock is held: the round ends from the loop."""
+    room.behind = [Pen()]
+    room.start_round(0)
+    room.poke()
+    room.clock.forget(room.behind[0])
+    room.scheduler.advance(MAX_PAUSE_S)
+    assert len(room.at) == 2
+
+
 def test_an_old_round_is_over_for_good(room: Flushes) -> None:
     """A writer that comes late from an earlier round says nothing about this one."""
     room.start_round(1)
     room.scheduler.advance(MAX_ROUND_S)
     room.start_round(1)
     room.poke()
-    room.clock.written(1)
+    room.written(1)
     room.scheduler.advance(MAX_ROUND_S * 0.9)
     assert len(room.at) == 2
-    room.clock.written(2)
+    room.written(2)
     room.scheduler.advance(MAX_PAUSE_S)
     assert len(room.at) == 3
 
@@ -337,7 +389,7 @@ def test_late_writers_of_a_round_change_nothing(room: Flushes) -> None:
     """Those that were tolerated may still come when the round is over."""
     room.start_round(8)
     for _ in range(8):
-        room.clock.written(1)
+        room.written(1)
     assert room.scheduler.scheduled == []
     room.start_round(0)
     assert len(room.at) == 2
@@ -381,11 +433,11 @@ class Sleepers:
         self.others_saw: list[int] = []
         self._room = room
         room.during = lambda: self._fall_asleep(count, size)
-        room.start_round(count)
+        room.start_round(0)
 
     def _fall_asleep(self, count: int, size: int) -> None:
         for _ in range(count):
-            self._room.clock.set_off(self._wake, size)
+            self._room.clock.set_off(Pen(self._wake), size)
         self._room.scheduler.call_soon(self._have_a_turn)
 
     def _wake(self) -> None:
@@ -419,16 +471,19 @@ def test_a_round_lasts_until_all_were_set_off(room: Flushes) -> None:
     count = 10 * WRITERS_AT_ONCE
     done = []
 
-    def write() -> None:
-        done.append(1)
-        room.clock.written(1)
+    def set_one_off() -> None:
+        def write() -> None:
+            done.append(1)
+            room.clock.written(pen)
+
+        pen = Pen(write)
+        room.clock.set_off(pen, 100)
 
     def set_all_off() -> None:
         for _ in range(count):
-            room.clock.set_off(write, 100)
+            set_one_off()
 
     room.during = set_all_off
-    room.writers = count
     room.poke()
     room.scheduler.step()  # the flush, and the first of them
     room.poke()
@@ -447,10 +502,9 @@ def test_the_time_of_a_round_begins_when_all_were_set_off(room: Flushes) -> None
 
     def set_all_off() -> None:
         for _ in range(4 * WRITERS_AT_ONCE):
-            room.clock.set_off(slow_wake, 100)
+            room.clock.set_off(Pen(slow_wake), 100)
 
     room.during = set_all_off
-    room.writers = 4 * WRITERS_AT_ONCE
     room.poke()
     room.scheduler.run_soon()
     room.poke()
@@ -464,7 +518,7 @@ def test_a_fault_in_a_flush_leaves_no_writer_asleep(room: Flushes) -> None:
     woken = []
 
     def fail() -> None:
-        room.clock.set_off(lambda: woken.append(1), 1)
+        room.clock.set_off(Pen(lambda: woken.append(1)), 1)
         raise ZeroDivisionError
 
     room.during = fail
@@ -485,7 +539,7 @@ class ClockMachine(RuleBasedStateMachine):
         self.rounds = 0
         self.began = 0.0
         self.set_off = 0
-        self.busy: dict[int, int] = {}  # writers by round
+        self.busy: dict[int, list[Pen]] = {}  # writers by round
         self.round_open = False
         self.due: float | None = None
         self.round_s = 0.0
@@ -500,21 +554,22 @@ class ClockMachine(RuleBasedStateMachine):
     def done(self) -> bool:
         """Whether the round may end."""
         late = self.scheduler.now >= self.began + MAX_ROUND_S
-        return late or self.busy[self.rounds] <= self.set_off // 8
+        return late or len(self.busy[self.rounds]) <= self.set_off // 8
 
-    def flush(self, round_: int) -> int:
+    def flush(self) -> Sequence[Pen]:
         """Take a flush when it is due, and only then."""
         assert self.due == pytest.approx(self.scheduler.now)
         assert not self.round_open
         self.rounds += 1
-        assert round_ == self.rounds
         self.pending, self.due, self.pauses, self.cut_short = 0, None, 0, False
         comes_meanwhile, self.comes_meanwhile = self.comes_meanwhile, 0
         for _ in range(comes_meanwhile):
             self.poke()
         self.began, self.set_off, self.round_open = self.scheduler.now, self.next_writers, True
-        self.busy[round_] = self.next_writers
-        return self.next_writers
+        self.busy[self.rounds] = [Pen() for _ in range(self.next_writers)]
+        for pen in self.busy[self.rounds]:
+            self.clock.join(pen)
+        return ()
 
     def count_pending(self) -> int:
         """Be asked at the end of a round, which must be over then, or of a pause for reading."""
@@ -565,11 +620,10 @@ class ClockMachine(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 1000), count=st.integers(1, 20))
     def write(self, pick: int, count: int) -> None:
         """Let writers of some round be done."""
-        rounds = [round_ for round_, busy in self.busy.items() if busy]
-        round_ = rounds[pick % len(rounds)]
-        for _ in range(min(count, self.busy[round_])):
-            self.busy[round_] -= 1
-            self.clock.written(round_)
+        rounds = [busy for busy in self.busy.values() if busy]
+        busy = rounds[pick % len(rounds)]
+        for _ in range(min(count, len(busy))):
+            self.clock.written(busy.pop())
 
     @rule(seconds=st.sampled_from([0, 0.001, 0.004, 0.011, 0.03, MAX_ROUND_S]))
     def advance(self, seconds: float) -> None:

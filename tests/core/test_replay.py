@@ -620,3 +620,18 @@ def test_whatever_was_kept_is_replayed(said: int, kept: int, wanted: int) -> Non
     bob = world.join(history=wanted)
     world.settle()
     assert seqs(bob) == list(range(max(said - min(wanted, kept), 0) + 1, said + 1))
+
+
+def test_who_is_fed_and_is_given_notices_counts_once() -> None:
+    """An ack counts clients, not frames: the messages of one come from the history, its notices by the flush."""
+    world = World(broker=MemoryBroker())
+    ana = world.join("ana")
+    ana.say("1")
+    world.settle()
+    world.join(history=1, kinds=ALL)
+    ana.ask(Request("join", "eva"), Request(msg="2", id="x"))
+    world.scheduler.run_soon()
+    ana.write_all()
+    (ack,) = [detail for id_, detail in ana.answers() if id_ == "x"]
+    assert isinstance(ack, Ack)
+    assert (ack.queued, ack.refused) == (1, 0)
