@@ -29,10 +29,14 @@ MAY_IMPORT = {
     "server": {"__init__", "errors", "events", "settings", "broker", "core", "wire", "transport", "v1"},
     "client": {"__init__", "errors", "events", "wire", "v1"},
     "store": {"__init__", "errors", "broker"},
-    "terminal": {"__init__", "errors", "events", "wire", "client"},
-    "bench": {"__init__", "errors", "events", "wire", "v1", "client", "terminal"},
+    "console": {"errors", "client"},
+    "terminal": {"__init__", "errors", "events", "wire", "client", "console"},
+    "bench": {"__init__", "errors", "events", "wire", "v1", "client", "console"},
 }
-"""What each part may import: errors, events ← broker, wire, core ← transport ← server; client ← terminal ← bench."""
+"""What each part may import of the others.
+
+Errors, events ← broker, wire, core ← transport ← server; client ← console ← terminal, bench.
+"""
 
 ENTRANCES = {Path("client", "__main__.py"): "terminal"}
 """What stands in one folder and belongs to another part: ``python -m bcast_grpc.client`` runs the terminal program."""

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bcast_grpc import __version__
 from bcast_grpc.bench.payload import MAX_SIZE, MIN_SIZE
-from bcast_grpc.client.dial import DEFAULT_TARGET
-from bcast_grpc.terminal.arguments import read_certificates, read_target, read_token
-from bcast_grpc.terminal.safe_text import shown
+from bcast_grpc.console.arguments import add_endpoint, number, read_endpoint, whole_number
 
 PROGRAM = "bcast_grpc.bench"
 
@@ -91,13 +87,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     given = parser.parse_args(arguments)
     for name in ("senders", "rooms", "processes"):
         if (getattr(given, name) or 0) > given.clients:
-            parser.error(
-                f"--{name} {getattr(given, name)}: takes at most as many as there are clients, {given.clients}"
-            )
+            parser.error(f"--{name} {getattr(given, name)}: must be at most the number of clients, {given.clients}")
+    endpoint = read_endpoint(parser, given, environment)
     return Options(
-        target=read_target(parser, given.target or environment.get("BCAST_TARGET") or DEFAULT_TARGET),
-        token=read_token(parser, given.token, environment.get("BCAST_TOKEN", "")),
-        root_certificates=read_certificates(parser, given.tls_ca) if given.tls_ca else b"",
+        target=endpoint.target,
+        token=endpoint.token,
+        root_certificates=endpoint.root_certificates,
         clients=given.clients,
         senders=min(10, given.clients) if given.senders is None else given.senders,
         rate=given.rate,
@@ -116,11 +111,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def complain(text: str) -> None:
-    """Say on stderr, in one line, what went wrong."""
-    print(f"{PROGRAM}: {shown(text)}", file=sys.stderr, flush=True)  # noqa: T201
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {PROGRAM}",
@@ -130,63 +120,41 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add(
-        "target",
-        metavar="TARGET",
-        nargs="?",
-        help=f"HOST:PORT of the server, with or without grpc:// (default: BCAST_TARGET, or {DEFAULT_TARGET})",
-    )
-    add("--clients", metavar="N", type=_whole(1), default=100, help="how many connect (default: %(default)s)")
-    add("--senders", metavar="N", type=_whole(0), help="how many of them send (default: 10, or all)")
+    add("--clients", metavar="N", type=whole_number(1), default=100, help="how many connect (default: %(default)s)")
+    add("--senders", metavar="N", type=whole_number(0), help="how many of them send (default: 10, or all)")
     add(
         "--rate",
         metavar="R",
-        type=_number(0),
+        type=number(0),
         default=0.0,
         help="messages a second, of all senders together; 0: as many as are acknowledged (default: 0)",
     )
     add(
         "--size",
         metavar="BYTES",
-        type=_whole(MIN_SIZE, MAX_SIZE),
+        type=whole_number(MIN_SIZE, MAX_SIZE),
         default=64,
         help=f"of a message's payload, from {MIN_SIZE} on (default: %(default)s)",
     )
-    add("--rooms", metavar="N", type=_whole(1), default=1, help="spread the clients over (default: %(default)s)")
-    add("--duration", metavar="S", type=_number(0.001), default=10.0, help="seconds of sending (default: 10)")
-    add("--batch", metavar="N", type=_whole(1), default=64, help="up to so many in a frame (default: %(default)s)")
-    add("--processes", metavar="N", type=_whole(1), help="that the load is spread over (default: the usable cores)")
+    add("--rooms", metavar="N", type=whole_number(1), default=1, help="spread the clients over (default: %(default)s)")
+    add("--duration", metavar="S", type=number(0.001), default=10.0, help="seconds of sending (default: 10)")
+    add(
+        "--batch", metavar="N", type=whole_number(1), default=64, help="most messages in a frame (default: %(default)s)"
+    )
+    add(
+        "--processes",
+        metavar="N",
+        type=whole_number(1),
+        help="spread the load over (default: the usable cores)",
+    )
     add(
         "--grace",
         metavar="S",
-        type=_number(0.001),
+        type=number(0.001),
         default=10.0,
         help="seconds to wait for what is missing, while nothing arrives (default: 10)",
     )
     add("--json", action="store_true", help="the summary as one JSON object")
-    add("--token", help="better in BCAST_TOKEN: others on this machine see your command line")
-    add("--tls-ca", metavar="FILE", help="use TLS; certificates to trust, as PEM")
+    add_endpoint(parser)
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
     return parser
-
-
-def _whole(least: int, most: int = 1_000_000) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if re.fullmatch(r"[0-9]{1,9}", text) and least <= int(text) <= most:
-            return int(text)
-        raise argparse.ArgumentTypeError(f"{shown(text)!r} does not fit; it takes a whole number, {least} to {most}")
-
-    return read
-
-
-def _number(least: float, most: float = 1e9) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if least <= number <= most:
-            return number
-        raise argparse.ArgumentTypeError(f"{shown(text)!r} does not fit; it takes a number, {least:g} to {most:.0f}")
-
-    return read

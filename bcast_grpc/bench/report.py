@@ -14,7 +14,7 @@ from bcast_grpc import __version__
 from bcast_grpc.bench.arguments import usable_cores
 from bcast_grpc.bench.link import MAX_EXAMPLES, Result
 from bcast_grpc.bench.plan import Plan
-from bcast_grpc.terminal.arguments import EXIT_DONE, EXIT_INTERRUPTED, EXIT_LOST, EXIT_NOT_ALL
+from bcast_grpc.console.exits import EXIT_DONE, EXIT_INTERRUPTED, EXIT_LOST, EXIT_NOT_ALL
 
 _SATURATED = 0.85
 _NOT_REACHED = 0.95

@@ -10,14 +10,14 @@ import signal
 import sys
 import time
 
-from bcast_grpc.bench.arguments import Options, complain
+from bcast_grpc.bench.arguments import PROGRAM, Options
 from bcast_grpc.bench.plan import Plan
 from bcast_grpc.bench.progress import Progress
 from bcast_grpc.bench.report import Outcome, as_json, as_text, remarks
 from bcast_grpc.bench.workers import CannotWork, Interrupted
 from bcast_grpc.bench.workers import run as run_workers
+from bcast_grpc.console.exits import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, complain, exit_code
 from bcast_grpc.errors import BcastError
-from bcast_grpc.terminal.arguments import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, exit_code
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_S = 1.0
@@ -37,10 +37,10 @@ def run(options: Options) -> int:
     except Interrupted:
         return ending.exit_code
     except BcastError as error:
-        complain(str(error))
+        complain(PROGRAM, str(error))
         return exit_code(error)
     except CannotWork as error:
-        complain(str(error))
+        complain(PROGRAM, str(error))
         return EXIT_NOT_ALL
     try:
         _tell(outcome)
@@ -88,7 +88,7 @@ def _tell(outcome: Outcome) -> None:
     else:
         _say(as_text(outcome))
     for remark in remarks(outcome):
-        complain(remark)
+        complain(PROGRAM, remark)
 
 
 def _say(text: str) -> None:

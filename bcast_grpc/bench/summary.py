@@ -7,15 +7,13 @@ verifying it for one more client is a comparison for each sender in it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
-from google.protobuf.message import DecodeError
-
 from bcast_grpc.bench.payload import HEADER
 from bcast_grpc.v1 import chat_pb2 as pb
-from bcast_grpc.wire.protobuf import MalformedFrame
+from bcast_grpc.wire.protobuf import parse_events
 
 _SAMPLES = 4
 _KEY_BYTES = 64
@@ -61,11 +59,7 @@ def summarise(frame: bytes, run: int) -> Summary:
     Raises:
         MalformedFrame: it does not parse.
     """
-    try:
-        message = pb.ConnectResponse.FromString(frame)
-    except DecodeError as error:
-        raise MalformedFrame(f"a frame that is no ConnectResponse: {error}") from None
-    events: Sequence[pb.ConnectResponse] = message.batch or (message,)
+    events = parse_events(frame)
     payloads = [event.data for event in events]
     answers: tuple[pb.ConnectResponse, ...] = ()
     foreign = 0

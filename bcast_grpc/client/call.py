@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, cast
-from urllib.parse import unquote
 
 import grpc
 
@@ -13,19 +12,17 @@ from bcast_grpc.client import fork
 from bcast_grpc.client.dial import Dialer, open_channel, start_call
 from bcast_grpc.client.dispatcher import Dispatcher, SessionInfo
 from bcast_grpc.client.endings import error_of, lost
+from bcast_grpc.client.handshake import wait_until_let_in
+from bcast_grpc.client.status import FinalStatus, GrpcCall, Status
 from bcast_grpc.client.unanswered import Unanswered
-from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
+from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.events import Position
 from bcast_grpc.wire.protobuf import MalformedFrame
 
-GrpcCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
-Status: TypeAlias = grpc.aio.AioRpcError
 Read: TypeAlias = Callable[[], Awaitable[object]]
 
-_PROVISIONAL = "Internal error from Core"
 _STATUS_S = 5.0
 """How long after the last message a status may come, which comes with the end."""
-_PAUSES_S = (0.0, 0.001, 0.01, 0.1, 0.5)
 
 
 class Call:
@@ -40,9 +37,8 @@ class Call:
         self._target = target
         self._channel = channel
         self._call = call
-        self._status: Status | None = None
+        self._status = FinalStatus(call)
         self._finishing = False
-        call.add_done_callback(self._keep_status)
 
     @classmethod
     async def open(cls, dialer: Dialer, name: str, after: Position | None) -> Call:
@@ -56,7 +52,7 @@ class Call:
         fork.opened()
         try:
             call = start_call(channel, dialer.metadata(name, after))
-            return cls(dialer.target, channel, call, await _let_in(call, dialer.target, dialer.timeout_s))
+            return cls(dialer.target, channel, call, await wait_until_let_in(call, dialer.target, dialer.timeout_s))
         except BaseException:
             await _close(channel)
             raise
@@ -125,29 +121,11 @@ class Call:
         except MalformedFrame as fault:  # nothing after it can be trusted, on this stream
             return CallError(ErrorCode.MALFORMED, f"{self._target} sent {fault}", retryable=True)
 
-    # --- how it ended
-
-    def _keep_status(self, call: GrpcCall) -> None:
-        if self._status is None or _is_provisional(self._status):
-            self._status = _status_of_ended(call)
-
     async def _why_it_ended(self) -> BcastError | None:
-        """Find the server's status.
-
-        A write that fails because the call has ended puts a status of its own over the server's, or before it
-        (https://github.com/grpc/grpc/issues/36066). So the first is kept where it is the server's, else awaited.
-        """
-        status = self._status or await _status_of(self._call)
-        for pause_s in _PAUSES_S:
-            if not _is_provisional(status):
-                break
-            await asyncio.sleep(pause_s)
-            status = await _status_of(self._call)
-        return (
-            self._ended_well()
-            if status.code() is grpc.StatusCode.OK
-            else error_of(status, self._target, connected=True)
-        )
+        status = await self._status.wait()
+        if status.code() is grpc.StatusCode.OK:
+            return self._ended_well()
+        return error_of(status, self._target, connected=True)
 
     def _ended_well(self) -> BcastError | None:
         """A server ends a call well only after our goodbye; before that, something on the way did."""
@@ -159,50 +137,3 @@ async def _close(channel: grpc.aio.Channel) -> None:
         await channel.close()
     finally:
         fork.closed()
-
-
-async def _let_in(call: GrpcCall, target: str, timeout_s: float) -> SessionInfo:
-    """Wait for the server's initial metadata, and decode it."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            metadata = await call.initial_metadata()
-            if metadata.get("bcast-session"):
-                return SessionInfo(*(unquote(str(metadata.get(f"bcast-{field}", ""))) for field in SessionInfo._fields))
-            status = await _status_of_stranger(call)
-    except TimeoutError:
-        raise ConnectionLost(f"no answer from {target} within {timeout_s:g} s") from None
-    if status and status.code() is not grpc.StatusCode.OK:
-        raise error_of(status, target, connected=False)
-    what = "the call ended at once" if status else "it answers in another way"
-    raise CallError(ErrorCode.UNSPECIFIED, f"no bcast_grpc server at {target}: {what}", retryable=True)
-
-
-async def _status_of_stranger(call: GrpcCall) -> Status | None:
-    """How a call ends that was answered without our metadata; nothing where it goes on, with whatever."""
-    try:
-        if await call.read() is not grpc.aio.EOF:
-            return None
-    except Status:
-        pass
-    return await _status_of(call)
-
-
-def _is_provisional(status: Status) -> bool:
-    return status.code() is grpc.StatusCode.INTERNAL and status.details() == _PROVISIONAL
-
-
-async def _status_of(call: GrpcCall) -> Status:
-    """Wait until a call has ended, and return how."""
-    code, details = await call.code(), await call.details()
-    return Status(code, await call.initial_metadata(), await call.trailing_metadata(), details)
-
-
-def _status_of_ended(call: GrpcCall) -> Status | None:
-    """Return how a call has ended, without waiting: the coroutine has nothing to wait for."""
-    reading = _status_of(call)
-    try:
-        reading.send(None)
-    except StopIteration as finished:
-        return cast("Status", finished.value)
-    reading.close()
-    return None

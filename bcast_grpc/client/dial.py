@@ -15,11 +15,11 @@ from bcast_grpc import __version__
 from bcast_grpc.events import Position
 from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 
-DEFAULT_TARGET = "127.0.0.1:50051"
+_DEFAULT_PORT = 50051
+DEFAULT_TARGET = f"127.0.0.1:{_DEFAULT_PORT}"
 
 _CONNECT = "/bcast_grpc.v1.Chat/Connect"
 
-_DEFAULT_PORT = 50051
 _HOST_PORT = re.compile(r"(?:grpc://)?(?P<host>\[[^\]\s]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
 _GRPC_NAME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):.+")
 
@@ -65,6 +65,17 @@ def check_target(target: str) -> str:
     if not found or not 0 < port < 65536:
         raise ValueError(f"target: {target!r} does not fit; it takes HOST:PORT, such as {DEFAULT_TARGET}")
     return f"{_dotted(found['host'])}:{port}"
+
+
+def check_token(token: str) -> str:
+    """Return the token, which may be empty.
+
+    Raises:
+        ValueError: it cannot be sent; the token itself is not in the text.
+    """
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("token: must be printable ASCII characters without spaces")
+    return token
 
 
 def _dotted(host: str) -> str:
@@ -136,8 +147,7 @@ def call_metadata(
     Raises:
         ValueError: a text is not Unicode, or the token cannot be sent.
     """
-    if not _TOKEN.fullmatch(token):
-        raise ValueError("token: takes printable ASCII characters without spaces")
+    check_token(token)
     pairs = [("bcast-batch", "1")]
     for key, value in (("bcast-name", name), ("bcast-room", room), ("bcast-client", client)):
         if value:
@@ -169,6 +179,11 @@ def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> gr
     if credentials is None:
         return grpc.aio.insecure_channel(target, options)
     return grpc.aio.secure_channel(target, credentials, options)
+
+
+def tls_credentials(root_certificates: bytes) -> grpc.ChannelCredentials | None:
+    """Credentials for TLS with these certificates to trust, as PEM; none, for a connection without TLS, if empty."""
+    return grpc.ssl_channel_credentials(root_certificates) if root_certificates else None
 
 
 def start_call(

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from bcast_grpc.client.status import PROVISIONAL
 from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
 
 _DOMAIN = "bcast_grpc"
@@ -72,6 +73,8 @@ def _cause(details: str) -> str:
     """The one to know of gRPC's chain of causes: the last, or what TLS found fault with."""
     if http := _HTTP_STATUS.search(details):
         return f"the answer was HTTP {http[1]}, not gRPC; a proxy's, perhaps"
+    if details == PROVISIONAL:
+        return "the call ended, and gRPC did not keep its status"
     if _RESET in details:
         return f"something on the way broke the stream off ({details.removesuffix('))').rpartition('(')[2]})"
     details = details.removesuffix(": OK").rstrip("]")

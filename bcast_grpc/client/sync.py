@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
+from collections.abc import Callable, Coroutine
+from functools import partial, update_wrapper
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import grpc
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from bcast_grpc.client import fork
 from bcast_grpc.client.background import BackgroundLoop, Work
 from bcast_grpc.client.chat import Chat
-from bcast_grpc.client.dial import DEFAULT_TARGET
 from bcast_grpc.errors import ChatClosed
 from bcast_grpc.events import Ack, Event, Member
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _takes_arguments_of(
+    constructor: Callable[P, object],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
+    """Give ``__init__`` the signature of another class's, for type checkers and for ``help()``."""
+
+    def decorate(init: Callable[..., None]) -> Callable[Concatenate[Any, P], None]:
+        return update_wrapper(init, constructor.__init__, assigned=(), updated=())
+
+    return decorate
 
 
 class SyncChat:
@@ -40,44 +49,9 @@ class SyncChat:
     next event included, which loses none.
     """
 
-    def __init__(
-        self,
-        target: str = DEFAULT_TARGET,
-        *,
-        name: str = "",
-        room: str = "",
-        client: str = "",
-        events: str | Iterable[str] | None = None,
-        echo: bool = False,
-        token: str = "",
-        credentials: grpc.ChannelCredentials | None = None,
-        history: int = 0,
-        max_backlog: int = 10_000,
-        max_buffered: int = 100_000,
-        connect_timeout_s: float = 10.0,
-        max_downtime_s: float | None = None,
-        first_retry_s: float = 0.1,
-        max_retry_s: float = 10.0,
-        leave_timeout_s: float = 10.0,
-    ) -> None:
-        self._chat = _ThreadsChat(
-            target,
-            name=name,
-            room=room,
-            client=client,
-            events=events,
-            echo=echo,
-            token=token,
-            credentials=credentials,
-            history=history,
-            max_backlog=max_backlog,
-            max_buffered=max_buffered,
-            connect_timeout_s=connect_timeout_s,
-            max_downtime_s=max_downtime_s,
-            first_retry_s=first_retry_s,
-            max_retry_s=max_retry_s,
-            leave_timeout_s=leave_timeout_s,
-        )
+    @_takes_arguments_of(Chat)
+    def __init__(self, *target: Any, **options: Any) -> None:
+        self._chat = _ThreadsChat(*target, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._ready: deque[Event] = deque()

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 from prompt_toolkit.utils import get_cwidth
 
+from bcast_grpc.console.safe_text import shown, shown_author, shown_lines
 from bcast_grpc.events import Event
-from bcast_grpc.terminal.safe_text import ALARM, BOLD, DIM, clock, name_style, paint, shown, shown_author, shown_lines
+from bcast_grpc.terminal.lines import ALARM, BOLD, DIM, clock, name_style, paint
 
 _BAR = "│"
 _MY_BAR = "┃"

@@ -9,11 +9,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 import bcast_grpc
+from bcast_grpc.console.exits import EXIT_DONE, EXIT_HUNG_UP, EXIT_TERMINATED
+from bcast_grpc.console.safe_text import shown, shown_name
 from bcast_grpc.errors import BcastError, ConnectionLost, RequestError
 from bcast_grpc.events import Event, Kind, Welcome
-from bcast_grpc.terminal.arguments import EXIT_DONE, EXIT_HUNG_UP, EXIT_TERMINATED
 from bcast_grpc.terminal.columns import Columns
-from bcast_grpc.terminal.safe_text import is_news, notice, reason, shown, shown_name, who
+from bcast_grpc.terminal.lines import is_news, notice, reason, who
 from bcast_grpc.terminal.screen import Screen
 
 NOTICES = ("welcome", "joined", "left")

@@ -8,10 +8,11 @@ import sys
 from typing import TextIO
 
 import bcast_grpc
+from bcast_grpc.console.exits import EXIT_DONE, EXIT_NOT_ALL, complain
 from bcast_grpc.errors import BacklogFull, BcastError, RequestError
 from bcast_grpc.events import Event, Kind
-from bcast_grpc.terminal.arguments import EXIT_DONE, EXIT_NOT_ALL, Options, complain
-from bcast_grpc.terminal.safe_text import is_news, json_line, line, notice, reason
+from bcast_grpc.terminal.arguments import PROGRAM, Options
+from bcast_grpc.terminal.lines import is_news, json_line, line, notice, reason
 from bcast_grpc.terminal.stdio import BlockingCalls, Line, read_lines, until_unread, write_all
 
 NOTICES = ("joined", "left")
@@ -137,7 +138,7 @@ class _Pipeline:
 
     def _refuse(self, number: str, why: str) -> None:
         self.refused += 1
-        complain(f"line {number} was not sent: {why}")
+        complain(PROGRAM, f"line {number} was not sent: {why}")
 
 
 def _descriptor(stream: TextIO | None) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import grpc
-
 import bcast_grpc
+from bcast_grpc.client.dial import tls_credentials
+from bcast_grpc.console.exits import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, complain, exit_code
 from bcast_grpc.errors import BcastError
-from bcast_grpc.terminal.arguments import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, Options, complain, exit_code
+from bcast_grpc.terminal.arguments import PROGRAM, Options
 
 
 def run(options: Options) -> int:
@@ -24,10 +24,10 @@ def run(options: Options) -> int:
     except BrokenPipeError:
         return EXIT_PIPE
     except BcastError as error:
-        complain(str(error))
+        complain(PROGRAM, str(error))
         return exit_code(error)
     except OSError as error:
-        complain(f"cannot read the input or write the output: {error.strerror}")
+        complain(PROGRAM, f"cannot read the input or write the output: {error.strerror}")
         return EXIT_NOT_ALL
 
 
@@ -44,14 +44,13 @@ async def _take_part(options: Options) -> int:
 
 
 def _connect(options: Options, events: str | tuple[str, ...]) -> bcast_grpc.Chat:
-    credentials = grpc.ssl_channel_credentials(options.root_certificates) if options.root_certificates else None
     return bcast_grpc.connect(
         options.target,
         name=options.name,
         room=options.room,
         events=events,
         token=options.token,
-        credentials=credentials,
+        credentials=tls_credentials(options.root_certificates),
         history=options.history,
         max_downtime_s=options.max_downtime_s,
     )

@@ -93,11 +93,20 @@ def decode_events(frame: bytes) -> list[Event]:
     Raises:
         MalformedFrame: it does not parse.
     """
+    return [_read(message) for message in parse_events(frame)]
+
+
+def parse_events(frame: bytes) -> Sequence[pb.ConnectResponse]:
+    """Parse a frame into the contract's messages, one for each event.
+
+    Raises:
+        MalformedFrame: it does not parse.
+    """
     try:
         message = pb.ConnectResponse.FromString(frame)
     except DecodeError as error:
         raise MalformedFrame(f"a frame that is no ConnectResponse: {error}") from None
-    return [_read(item) for item in message.batch or (message,)]
+    return message.batch or (message,)
 
 
 def to_message(event: Event) -> pb.ConnectResponse:

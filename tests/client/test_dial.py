@@ -106,7 +106,7 @@ def test_plain_ascii_stays_readable(text: str) -> None:
 @pytest.mark.parametrize("token", ["with space", "línea", "new\nline"])
 def test_a_token_that_cannot_be_sent_is_refused(token: str) -> None:
     """It is not shown in the error."""
-    with pytest.raises(ValueError, match=r"^token: takes printable ASCII characters without spaces$"):
+    with pytest.raises(ValueError, match=r"^token: must be printable ASCII characters without spaces$"):
         bcast_grpc.connect(token=token)
 
 

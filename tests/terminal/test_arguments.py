@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import bcast_grpc
-from bcast_grpc.errors import CallError, ConnectionLost, ErrorCode
-from bcast_grpc.terminal.arguments import Options, exit_code, parse
+from bcast_grpc.terminal.arguments import Options, parse
 
 TERMINAL = {"TERM": "xterm-256color"}
 TIMEOUT_S = 30
@@ -164,22 +163,6 @@ def test_what_makes_no_sense_is_refused(arguments: list[str], told: str, capsys:
     told_last = capsys.readouterr().err.splitlines()[-1]
     assert told in told_last
     assert "cret" not in told_last
-
-
-def test_each_end_has_an_exit_code() -> None:
-    """2 for what does not fit, 77 for who is not let in, 69 for all else."""
-    codes = {code: exit_code(CallError(code, "why")) for code in ErrorCode}
-    assert {code for code, number in codes.items() if number == 2} == {
-        ErrorCode.NAME_INVALID,
-        ErrorCode.METADATA_INVALID,
-    }
-    assert {code for code, number in codes.items() if number == 77} == {
-        ErrorCode.UNAUTHENTICATED,
-        ErrorCode.PERMISSION_DENIED,
-        ErrorCode.TOKEN_EXPIRED,
-    }
-    assert set(codes.values()) == {2, 69, 77}
-    assert exit_code(ConnectionLost("why")) == 69
 
 
 def test_help_and_version_are_told() -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bcast_grpc.console.safe_text import shown, shown_lines
 from bcast_grpc.events import Author, Event, Kind, relayed
 from bcast_grpc.terminal.columns import Columns, cells, fit, wrap
-from bcast_grpc.terminal.safe_text import shown, shown_lines
 
 TEXTS = st.text(
     st.characters(exclude_categories=["Cs"])

@@ -1,0 +1,44 @@
+"""The beginning of a call: the server lets us in, or says why not."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import unquote
+
+import grpc
+
+from bcast_grpc.client.dispatcher import SessionInfo
+from bcast_grpc.client.endings import error_of
+from bcast_grpc.client.status import GrpcCall, Status, status_of
+from bcast_grpc.errors import CallError, ConnectionLost, ErrorCode
+
+
+async def wait_until_let_in(call: GrpcCall, target: str, timeout_s: float) -> SessionInfo:
+    """Wait for the server's initial metadata, and decode it.
+
+    Raises:
+        CallError: the server refused, or it is no server of this project.
+        ConnectionLost: there is no server, or it did not answer in time.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            metadata = await call.initial_metadata()
+            if metadata.get("bcast-session"):
+                return SessionInfo(*(unquote(str(metadata.get(f"bcast-{field}", ""))) for field in SessionInfo._fields))
+            status = await _status_of_stranger(call)
+    except TimeoutError:
+        raise ConnectionLost(f"no answer from {target} within {timeout_s:g} s") from None
+    if status and status.code() is not grpc.StatusCode.OK:
+        raise error_of(status, target, connected=False)
+    what = "the call ended at once" if status else "its answer lacks bcast-session"
+    raise CallError(ErrorCode.UNSPECIFIED, f"no bcast_grpc server at {target}: {what}", retryable=True)
+
+
+async def _status_of_stranger(call: GrpcCall) -> Status | None:
+    """How a call ends that was answered without our metadata; nothing where it goes on, with whatever."""
+    try:
+        if await call.read() is not grpc.aio.EOF:
+            return None
+    except Status:
+        pass
+    return await status_of(call)

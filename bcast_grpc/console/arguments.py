@@ -1,0 +1,92 @@
+"""The arguments of every program that connects to a server: its address, the token, the certificates."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from bcast_grpc.client.dial import DEFAULT_TARGET, check_target, check_token
+from bcast_grpc.console.safe_text import shown
+
+
+class Endpoint(NamedTuple):
+    """Where to connect, and with what permission.
+
+    Attributes:
+        root_certificates: PEM; empty for a connection without TLS.
+    """
+
+    target: str
+    token: str
+    root_certificates: bytes
+
+
+def add_endpoint(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that ``read_endpoint`` reads."""
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        nargs="?",
+        help=f"HOST:PORT of the server, with or without grpc:// (default: BCAST_TARGET, or {DEFAULT_TARGET})",
+    )
+    parser.add_argument("--token", help="better given as BCAST_TOKEN: others on this machine can see your command line")
+    parser.add_argument("--tls-ca", metavar="FILE", help="use TLS, and trust the certificates in this PEM file")
+
+
+def read_endpoint(
+    parser: argparse.ArgumentParser, given: argparse.Namespace, environment: Mapping[str, str]
+) -> Endpoint:
+    """Read where to connect; an argument counts more than the environment.
+
+    Raises:
+        SystemExit: an argument is wrong; stderr says which.
+    """
+    token = (environment.get("BCAST_TOKEN", "") if given.token is None else given.token).strip()
+    target = given.target or environment.get("BCAST_TARGET") or DEFAULT_TARGET
+    try:
+        return Endpoint(
+            check_target(target.removesuffix("/")),
+            check_token(token),
+            _read_certificates(parser, given.tls_ca) if given.tls_ca else b"",
+        )
+    except ValueError as error:
+        parser.error(shown(str(error)))
+
+
+def whole_number(least: int, most: int = 1_000_000) -> Callable[[str], int]:
+    """Make the reader of a whole number for ``argparse``."""
+
+    def read(text: str) -> int:
+        if re.fullmatch(r"[0-9]{1,9}", text) and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{shown(text)!r} is not a whole number from {least} to {most}")
+
+    return read
+
+
+def number(least: float, most: float = 1e9) -> Callable[[str], float]:
+    """Make the reader of a number for ``argparse``."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if least <= value <= most:
+            return value
+        raise argparse.ArgumentTypeError(f"{shown(text)!r} is not a number from {least:g} to {most:.0f}")
+
+    return read
+
+
+def _read_certificates(parser: argparse.ArgumentParser, path: str) -> bytes:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        parser.error(f"--tls-ca {shown(path)}: cannot be read: {error.strerror}")
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        parser.error(f"--tls-ca {shown(path)}: contains no PEM certificate")
+    return content

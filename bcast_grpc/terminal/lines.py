@@ -1,0 +1,113 @@
+"""Events as lines of text: messages and notices, with the colours of names."""
+
+from __future__ import annotations
+
+import time
+from zlib import crc32
+
+from bcast_grpc.console.safe_text import escaped, escaped_json, escaped_name, shown, shown_author, shown_name
+from bcast_grpc.errors import BcastError
+from bcast_grpc.events import Error, Event, Gap, GapReason, Kind, Member, Reconnecting, Resumed
+from bcast_grpc.wire.json import encode_event
+
+# Of the 256 colours of a terminal: those apart from each other that have a contrast of about 4 or more on black and on
+# white. A name's colour is its checksum's, so that it is the same for everyone and every day.
+NAME_COLOURS = (27, 28, 30, 64, 99, 129, 130, 131, 133, 161, 164, 97)
+DIM = "38;5;243"
+ALARM = "38;5;196"
+BOLD = "1"
+
+
+def paint(text: str, style: str, colour: bool) -> str:
+    """Wrap ``text`` into a terminal's colour codes; as it is where ``colour`` is off."""
+    return f"\x1b[{style}m{text}\x1b[0m" if colour and text else text
+
+
+def name_style(name: str) -> str:
+    """The colour that goes with a name."""
+    return f"38;5;{NAME_COLOURS[crc32(name.encode(errors='replace')) % len(NAME_COLOURS)]}"
+
+
+def clock(time_ns: int) -> str:
+    """The local time of day, hours and minutes."""
+    try:
+        then = time.localtime(time_ns // 1_000_000_000)
+    except (OverflowError, OSError, ValueError):  # what a server says need not be a time
+        return "--:--"
+    return f"{then.tm_hour:02}:{then.tm_min:02}"
+
+
+# --- notices: what is not a message, in a few words on one line
+
+
+def notice(event: Event) -> str:
+    """What happened, on one line, names as one word each."""
+    match event.detail:
+        case Gap(first, last, reason):
+            return _gap(first, last, reason)
+        case Reconnecting(error):
+            return f"{shown(str(error))}; trying again…"
+        case Resumed(away_s):
+            return f"back, after {away_s:.0f} s" if away_s >= 1 else "back"
+        case Error(code, why):
+            return f"{shown(why)} ({code.name})"
+        case _ if event.kind in (Kind.JOINED, Kind.LEFT) and event.sender:
+            return _with_name(event.message, event.sender)
+        case _:
+            return shown(event.message)
+
+
+def reason(error: BcastError) -> str:
+    """What went wrong, on one line."""
+    return shown(str(error))
+
+
+def who(members: tuple[Member, ...]) -> list[str]:
+    """Who is here: a line for each, and since when."""
+    return [f"{shown_author(each.name, each.session)}  since {clock(each.since_ns)}" for each in members]
+
+
+def is_news(event: Event) -> bool:
+    """Whether it is worth a line: not each try to connect that failed."""
+    return not isinstance(event.detail, Reconnecting) or event.detail.attempt == 1
+
+
+def _gap(first: int, last: int, reason: GapReason) -> str:
+    why = {
+        GapReason.TRIMMED: "no longer kept",
+        GapReason.SLOW: "this client fell behind",
+        GapReason.NEW_EPOCH: "the room began anew",
+    }.get(reason, "for a reason not given")
+    if not last:
+        return f"messages may be missing: {why}"
+    return f"message {first} is missing: {why}" if first == last else f"messages {first} to {last} are missing: {why}"
+
+
+def _with_name(message: str, name: str) -> str:
+    """Make names in "ana joined", "ana left" and "ana is now eva" one word each."""
+    if message.startswith(f"{name} "):
+        return f"{shown_name(name)}{shown(message[len(name) :])}"
+    former, renamed, _ = message.rpartition(f" is now {name}")
+    return f"{shown_name(former)} is now {shown_name(name)}" if renamed else shown(message)
+
+
+# --- lines for programs
+
+
+def line(event: Event, *, colour: bool = False) -> str:
+    r"""A message as one line, ``AUTHOR: TEXT``.
+
+    The first colon that a space follows ends the author. Control characters, line breaks included, and what is not seen
+    are written as escapes, a backslash as two. An author without a name is its session id, as ``«4f1c22»``.
+    """
+    name = event.sender
+    if name:
+        author = paint(escaped_name(name), name_style(name), colour)
+    else:
+        author = paint(shown_author("", event.session), DIM, colour)
+    return f"{author}: {escaped(event.text)}"
+
+
+def json_line(event: Event) -> str:
+    """An event as one line of JSON: exact, and yet safe to look at, since JSON has escapes of its own."""
+    return escaped_json(encode_event(event))
