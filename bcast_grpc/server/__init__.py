@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bcast_grpc.server.address import CannotStart
     from bcast_grpc.server.server import Server
+    from bcast_grpc.transport.address import CannotStart
 
 __all__ = ["CannotStart", "Server"]
 
@@ -17,6 +17,7 @@ if not TYPE_CHECKING:  # else a type checker would believe in any name
         # Found when it is used: the program has things to do before gRPC is loaded.
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from bcast_grpc.server import address, server
+        from bcast_grpc.server import server
+        from bcast_grpc.transport import address
 
         return server.Server if name == "Server" else address.CannotStart

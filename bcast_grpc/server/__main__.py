@@ -12,12 +12,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from bcast_grpc.server import signals
-from bcast_grpc.server.address import CannotStart
 from bcast_grpc.server.arguments import format_config, load
 from bcast_grpc.server.descriptors import raise_limit
 from bcast_grpc.server.logs import set_up, take_over_stderr
 from bcast_grpc.server.output import Output, open_missing
 from bcast_grpc.settings import Settings, SettingsError
+from bcast_grpc.transport.address import CannotStart
 
 try:
     import uvloop
@@ -74,8 +74,8 @@ async def serve(settings: Settings) -> int:
     _spare_collections()
     _put_loop_first()
     stdout = Output(sys.stdout, "{} lines were dropped".format)
-    for door in server.doors:
-        stdout.put(f"listening on {door}")
+    for url in server.urls:
+        stdout.put(f"listening on {url}")
     await ending.asked.wait()
     await server.drain()
     stdout.flush(_LAST_LINES_S)

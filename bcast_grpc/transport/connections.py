@@ -26,10 +26,14 @@ class Connections:
 
     Args:
         crowded: says whether the system has no room for another connection.
+
+    Attributes:
+        ports: those that the doors listen on.
     """
 
     def __init__(self, crowded: Callable[[], bool] = lambda: False) -> None:
         self.crowded = crowded
+        self.ports: set[int] = set()
         self._busy: Counter[int] = Counter()
         self._ended: dict[int, float] = {}
         self._idle_since: dict[int, float] = {}
@@ -51,7 +55,7 @@ class Connections:
         self._ended.clear()
         self._idle_since.clear()
 
-    def hang_up_idle(self, ports: Collection[int]) -> int:
+    def hang_up_idle(self) -> int:
         """Hang up on those that have come to one of our ports and carry no call; return how many those were.
 
         To be called again and again while descriptors are short. Cost: O(open descriptors).
@@ -59,7 +63,7 @@ class Connections:
         now = time.monotonic()
         before, self._idle_since = self._idle_since, {}
         count = 0
-        for connection, port in _connected_to(ports):
+        for connection, port in _connected_to(self.ports):
             with connection:
                 if port in self._busy:
                     continue

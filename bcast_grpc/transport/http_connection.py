@@ -229,13 +229,14 @@ class HttpConnection(web.RequestHandler):
             raise ConnectionError("it is answered, and no more is read")
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
             raise ConnectionError("there can be no other answer") from exc
-        logger.error("a fault while answering %s", request.remote, exc_info=exc)
-        answer = web.Response(status=status, text="a fault of the server; its log says more\n", headers=HEADERS)
+        logger.error("internal error while answering %s", request.remote, exc_info=exc)
+        text = "internal error of the server; its log has the details\n"
+        answer = web.Response(status=status, text=text, headers=HEADERS)
         answer.force_close()
         return answer
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        """Log a fault of ours; that what came is broken is none, and those of handlers do not come here."""
+        """Log an error of the server. What a client sent wrong is none, and errors of handlers do not come here."""
         noise = (web.RequestPayloadError, HttpProcessingError, OSError, ValueError)
         is_noise = isinstance(kwargs.get("exc_info"), noise)
         logger.log(logging.DEBUG if is_noise else logging.ERROR, *args, **kwargs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from copy import copy
 from functools import partial
@@ -14,14 +13,11 @@ from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Codec
 from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Session
-from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Request
+from bcast_grpc.transport.ending import ending
 from bcast_grpc.transport.lingering import Linger
 from bcast_grpc.transport.pace import Pace
 from bcast_grpc.transport.scheduler import LoopScheduler
-from bcast_grpc.wire.protobuf import MalformedFrame
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -35,10 +31,6 @@ It, and each slice, raises ``MalformedFrame`` or ``CallError`` where what came c
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 """Writes a frame; returns once there is room for the next one. Raises ``ConnectionGone`` where there never will be."""
-
-
-class ConnectionGone(Exception):
-    """Nothing more can be read or written, and nobody is there to be told why."""
 
 
 class Stream:
@@ -136,19 +128,17 @@ class Stream:
                 self._limit()  # it still reads
 
     async def _read(self, read: Read) -> None:
-        try:
-            while await self._read_some(read):
-                pass
-            self.session.leave()
-        except MalformedFrame as error:
-            self.session.fail(CallError(ErrorCode.MALFORMED, str(error)))
-        except CallError as error:
-            self.session.fail(copy(error))
-        except ConnectionGone:
+        ended = await ending(self._read_all(read), f"session {self.session.id}")
+        if ended.gone:
             self.session.outbox.close(discard=True)
-        except Exception:
-            logger.exception("a fault while reading from session %s", self.session.id)
-            self.session.fail(fault())
+        elif ended.error:
+            self.session.fail(ended.error)
+        else:
+            self.session.leave()
+
+    async def _read_all(self, read: Read) -> None:
+        while await self._read_some(read):
+            pass
 
     async def _read_some(self, read: Read) -> bool:
         """Read and carry out what comes next; nothing of it is kept afterwards. Return False at the end."""
@@ -203,11 +193,6 @@ class Stream:
 
 def _wake_nobody() -> None:
     """Do nothing: the writer is gone."""
-
-
-def fault() -> CallError:
-    """Return what a client is told of a fault of ours."""
-    return CallError(ErrorCode.INTERNAL, "a fault of the server; its log says more")
 
 
 def resolve(future: asyncio.Future[T], result: T) -> None:

@@ -1,4 +1,4 @@
-"""The WebSocket door: the contract's messages as JSON, for browsers."""
+"""WebSockets at the HTTP door: the contract's messages as JSON, for browsers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec
 from bcast_grpc.core.hello import read_hello
-from bcast_grpc.core.hub import Hub
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
 from bcast_grpc.transport import liveness
-from bcast_grpc.transport.connections import peer_of
+from bcast_grpc.transport.door import Shared
+from bcast_grpc.transport.ending import ConnectionGone, ending
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.lingering import LINGER_S, Linger, taken
 from bcast_grpc.transport.liveness import Liveness, acked
 from bcast_grpc.transport.percent import percent_decode
-from bcast_grpc.transport.scheduler import LoopScheduler
-from bcast_grpc.transport.stream import ConnectionGone, Stream, fault
+from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json
 
@@ -42,21 +41,17 @@ _WRITE_BYTES = 16 * 1024  # after so much aiohttp looks whether it has to wait; 
 _READS_IN_A_ROW = 16
 
 
-class WebSocketDoor:
+class WebSockets:
     """Serves WebSockets.
 
     Args:
-        hub: where the clients go.
-        scheduler: the loop that the hub flushes in.
-        keepalive_s: how long a connection is silent before it is pinged.
+        shared: what all doors share.
     """
 
-    def __init__(self, hub: Hub, scheduler: LoopScheduler, keepalive_s: float) -> None:
-        self._hub = hub
-        self._scheduler = scheduler
-        self._keepalive_s = keepalive_s
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
 
-    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+    async def serve(self, request: web.Request, peer: str) -> web.WebSocketResponse:
         """Serve a client until its WebSocket ends.
 
         Raises:
@@ -65,28 +60,19 @@ class WebSocketDoor:
         """
         socket = web.WebSocketResponse(
             autoping=False,
-            heartbeat=None if liveness.KNOWN else self._keepalive_s,
+            heartbeat=None if liveness.KNOWN else self._shared.keepalive_s,
             max_msg_size=json.MAX_REQUEST_BYTES,
             compress=False,  # each client would compress what all of them share
             timeout=LINGER_S,  # for the answer to a close
             writer_limit=_WRITE_BYTES,
         )
-        query = request.rel_url.raw_query_string
+        batch = "batch=1" in request.rel_url.raw_query_string.split("&")
         assert isinstance(request.protocol, HttpConnection)
-        connection = _Connection(request.protocol, socket, self._scheduler.turns, batch="batch=1" in query.split("&"))
+        connection = _Connection(request.protocol, socket, self._shared.scheduler.turns, batch=batch)
         try:
-            await self._serve(request, socket, connection)
-        except CallError as error:
-            await connection.end(request, error)
-        except (ConnectionGone, OSError) as error:
-            logger.debug("%s is gone: %s", request.remote, error)
-        except web.HTTPException:
-            raise
-        except Exception:
-            logger.exception("a fault while serving %s", request.remote)
-            await connection.end(request, fault())
-        else:
-            await connection.end(request)
+            ended = await ending(self._talk(request, socket, connection, peer), peer, OSError)
+            if not ended.gone:
+                await connection.end(request, ended.error)
         finally:
             if socket.prepared and request.transport:
                 request.transport.abort()  # what it did not read until now, it never will
@@ -96,10 +82,12 @@ class WebSocketDoor:
             raise ConnectionResetError("it left before it was let in")
         return socket
 
-    async def _serve(self, request: web.Request, socket: web.WebSocketResponse, connection: _Connection) -> None:
-        hello = read_hello(_pairs(request.rel_url.raw_query_string), self._hub.limits)
-        admission = await self._hub.admit(hello, peer_of(request.transport))
-        with closing(Stream(admission, self._scheduler, connection.codec)) as stream:
+    async def _talk(
+        self, request: web.Request, socket: web.WebSocketResponse, connection: _Connection, peer: str
+    ) -> None:
+        hello = read_hello(_pairs(request.rel_url.raw_query_string), self._shared.hub.limits)
+        admission = await self._shared.hub.admit(hello, peer)
+        with closing(Stream(admission, self._shared.scheduler, connection.codec)) as stream:
             session = stream.session
             socket.headers["bcast-session"] = session.id
             socket.headers["bcast-room"] = quote(hello.room, safe="")
@@ -107,7 +95,7 @@ class WebSocketDoor:
             await socket.prepare(request)
             if request.transport is None:
                 raise ConnectionGone("it left as it was let in")
-            watch = Liveness(request.transport, self._keepalive_s, socket.ping)
+            watch = Liveness(request.transport, self._shared.keepalive_s, socket.ping)
             try:
                 await stream.serve(connection.write, connection.read, partial(acked, request.transport))
             finally:

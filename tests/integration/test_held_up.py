@@ -11,7 +11,7 @@ import pytest
 from grpc import StatusCode
 
 from bcast_grpc.broker.sqlite.writer import Writer
-from bcast_grpc.transport import waiting
+from bcast_grpc.transport import publishing
 from bcast_grpc.v1 import chat_pb2 as pb
 
 from .conftest import Serve
@@ -62,7 +62,7 @@ async def test_a_publish_does_not_wait_for_ever(
     serve: Serve, tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told that it was not sent."""
-    monkeypatch.setattr(waiting, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(publishing, "PATIENCE_S", 0.2)
     door = await serve(store=f"sqlite:{tmp_path / 'store'}")
     ana = await door.connect()
 

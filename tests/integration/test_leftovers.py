@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from aiohttp import web
 
+from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Run
 from bcast_grpc.core.clock import FlushClock
 from bcast_grpc.core.member import Member
@@ -16,7 +17,7 @@ from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.room import Room
 from bcast_grpc.core.session import Publisher, Session
 from bcast_grpc.events import Entry, Request
-from bcast_grpc.transport import tcp, websocket
+from bcast_grpc.transport import tcp_door, websocket
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.json import RequestReader
@@ -25,8 +26,8 @@ from .conftest import LocalDoor, Serve
 from .peers import Peer, eventually, within
 
 OURS = (
-    *(Entry, FlushClock, Member, Outbox, Publisher, Request, RequestReader, Room, Run, Session, Stream),
-    *(tcp._Connection, websocket._Connection, web.WebSocketResponse, web.Request),
+    *(Admission, Entry, FlushClock, Member, Outbox, Publisher, Request, RequestReader, Room, Run, Session, Stream),
+    *(tcp_door._Connection, websocket._Connection, web.WebSocketResponse, web.Request),
 )
 """What there is of a client and of its frames."""
 

@@ -8,7 +8,7 @@ from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.session import _author
-from bcast_grpc.transport.grpc import _SINGLY
+from bcast_grpc.transport.rpc import _SINGLY
 from bcast_grpc.v1 import chat_pb2 as pb
 
 from .conftest import LocalDoor, Serve

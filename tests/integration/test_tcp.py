@@ -18,6 +18,7 @@ from bcast_grpc.core.session import Session
 from bcast_grpc.server import Server
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.liveness import set_keepalive
+from bcast_grpc.transport.tcp_door import TcpDoor
 
 from .conftest import LocalDoor, Serve
 from .peers import PATIENCE_S, SocketPeer, eventually, within
@@ -325,7 +326,7 @@ async def test_who_never_reads_its_last_words_is_let_go(serve: Serve, monkeypatc
         said += 1
         await bob.say(data=bytes(60_000), id=f"{said}")
         await bob.answer(f"{said}")
-    (door,) = doors.server._others
+    (door,) = [door for door in doors.server.doors if isinstance(door, TcpDoor)]
     await eventually(lambda: not door._serving._tasks)
 
 

@@ -60,35 +60,38 @@ def pair() -> Iterator[Pair]:
 def test_an_idle_connection_is_given_a_second(pair: Pair, clock: Clock) -> None:
     """Its call may be on its way."""
     known = Connections()
-    assert known.hang_up_idle({pair.door}) == 0
+    known.ports.add(pair.door)
+    assert known.hang_up_idle() == 0
     clock.now += 0.9
-    assert known.hang_up_idle({pair.door}) == 0
+    assert known.hang_up_idle() == 0
     assert pair.is_open
     clock.now += 0.2
-    assert known.hang_up_idle({pair.door}) == 1
+    assert known.hang_up_idle() == 1
     assert not pair.is_open
 
 
 def test_a_call_keeps_its_connection(pair: Pair, clock: Clock) -> None:
     """However long it lasts, and until the last of several has ended; then there is little to wait for."""
     known = Connections()
+    known.ports.add(pair.door)
     with known.carrying(pair.port):
         with known.carrying(pair.port):
             pass
         for _ in range(5):
-            assert known.hang_up_idle({pair.door}) == 0
+            assert known.hang_up_idle() == 0
             clock.now += 100
-    assert known.hang_up_idle({pair.door}) == 0  # its last words are on their way
+    assert known.hang_up_idle() == 0  # its last words are on their way
     clock.now += 0.1
-    assert known.hang_up_idle({pair.door}) == 1
+    assert known.hang_up_idle() == 1
     assert not pair.is_open
 
 
 def test_connections_of_other_ports_are_not_ours_to_end(pair: Pair, clock: Clock) -> None:
     """Such as that to a database."""
     known = Connections()
+    known.ports = {pair.door + 1, 0}
     for _ in range(5):
-        assert known.hang_up_idle({pair.door + 1, 0}) == 0
+        assert known.hang_up_idle() == 0
         clock.now += 100
     assert pair.is_open
 
@@ -96,10 +99,11 @@ def test_connections_of_other_ports_are_not_ours_to_end(pair: Pair, clock: Clock
 def test_who_was_idle_begins_anew_when_there_was_room(pair: Pair, clock: Clock) -> None:
     """Only while descriptors are short does it matter."""
     known = Connections()
-    known.hang_up_idle({pair.door})
+    known.ports.add(pair.door)
+    known.hang_up_idle()
     clock.now += 100
     known.forget()
-    assert known.hang_up_idle({pair.door}) == 0
+    assert known.hang_up_idle() == 0
     assert pair.is_open
 
 

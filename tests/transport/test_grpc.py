@@ -21,9 +21,9 @@ from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Ack, Closing, Entry, Error, Event, Kind, Request
-from bcast_grpc.transport.grpc import SERVICE, _status
 from bcast_grpc.transport.lingering import LINGER_S
 from bcast_grpc.transport.percent import percent_decode
+from bcast_grpc.transport.rpc import SERVICE, status
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire import protobuf
 
@@ -630,10 +630,10 @@ def test_every_code_has_its_status(code: ErrorCode) -> None:
         ErrorCode.BROKER_UNAVAILABLE: "UNAVAILABLE",
         ErrorCode.INTERNAL: "INTERNAL",
     }.get(code, "INVALID_ARGUMENT")
-    status = _status(CallError(code, "why"))
-    assert grpc.StatusCode[expected].value[0] == status.code
-    assert status.message == "why"
-    (detail,) = status.details
+    ended = status(CallError(code, "why"))
+    assert grpc.StatusCode[expected].value[0] == ended.code
+    assert ended.message == "why"
+    (detail,) = ended.details
     info = error_details_pb2.ErrorInfo()
     assert detail.Unpack(info)
     assert (info.reason, info.domain) == (code.name, "bcast_grpc")
@@ -642,9 +642,9 @@ def test_every_code_has_its_status(code: ErrorCode) -> None:
 
 def test_a_status_says_when_to_come_back() -> None:
     """Where that matters, and only there."""
-    status = _status(CallError(ErrorCode.SERVER_FULL, "full", retry_after_s=0.25))
+    ended = status(CallError(ErrorCode.SERVER_FULL, "full", retry_after_s=0.25))
     retry = error_details_pb2.RetryInfo()
-    assert status.details[1].Unpack(retry)
+    assert ended.details[1].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 250
 
 

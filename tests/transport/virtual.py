@@ -20,7 +20,8 @@ from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.events import Event, Kind, Request
 from bcast_grpc.transport.connections import Connections
-from bcast_grpc.transport.grpc import ChatService, Context
+from bcast_grpc.transport.door import Shared
+from bcast_grpc.transport.grpc_door import ChatService, Context
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.wire import protobuf
 
@@ -217,7 +218,7 @@ class Door:
         self.hub = Hub(
             MemoryBroker(Retention(messages=0, bytes=0, age_s=0, dedup_s=0)), self.scheduler, limits or Limits()
         )
-        self.service = ChatService(self.hub, self.scheduler, Connections())
+        self.service = ChatService(Shared(self.hub, self.scheduler, Connections(), keepalive_s=20))
 
     async def connect(self, *, raw: Mapping[str, str | bytes] | None = None, **said: str) -> Call:
         """Begin a ``Connect``, with these keys, or with ``raw`` metadata."""

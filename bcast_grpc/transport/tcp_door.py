@@ -1,72 +1,62 @@
-"""The plain door: JSON objects over a bare TCP socket, as in the exercise it all began with."""
+"""The TCP door: JSON objects over a plain socket."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from copy import copy
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec
 from bcast_grpc.core.hello import Hello
-from bcast_grpc.core.hub import Hub
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
-from bcast_grpc.transport.connections import Connections, peer_of, port_of
+from bcast_grpc.transport.address import Address
+from bcast_grpc.transport.connections import peer_of, port_of
+from bcast_grpc.transport.door import Door, Shared
+from bcast_grpc.transport.ending import ConnectionGone, ending
 from bcast_grpc.transport.lingering import Linger, taken
 from bcast_grpc.transport.liveness import Liveness, acked
-from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.serving import BACKLOG, Serving
-from bcast_grpc.transport.stream import ConnectionGone, Stream, fault
+from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json
-
-logger = logging.getLogger(__name__)
 
 _LINES = Codec(json.encode_lines, json.MAX_BATCH_BYTES, json.split_lines)
 _SEGMENT_BYTES = 16 * 1024
 
 
-class TcpDoor:
+class TcpDoor(Door):
     """Serves TCP connections. Each is in the room ``lobby`` from the accept on, without a name.
 
     Args:
-        hub: where the clients go.
-        scheduler: the loop that the hub flushes in.
-        keepalive_s: how long a connection is silent before it is probed.
-        connections: counts those that carry a client.
+        shared: what all doors share.
+        address: where to listen.
     """
 
-    def __init__(
-        self,
-        hub: Hub,
-        scheduler: LoopScheduler,
-        keepalive_s: float,
-        *,
-        connections: Connections,
-    ) -> None:
-        self._hub = hub
-        self._scheduler = scheduler
-        self._keepalive_s = keepalive_s
-        self._connections = connections
+    def __init__(self, shared: Shared, address: Address) -> None:
+        self._shared = shared
+        self._address = address
         self._servers: list[asyncio.Server] = []
         self._serving = Serving()
 
-    async def start(self, sockets: Iterable[socket.socket]) -> None:
-        """Take in clients from sockets that listen."""
+    async def open(self) -> Sequence[str]:
+        """Listen."""
+        sockets = self._address.listen()
         self._servers = [await asyncio.start_server(self._accept, sock=one, backlog=BACKLOG) for one in sockets]
+        port: int = sockets[0].getsockname()[1]
+        self._shared.connections.ports.add(port)
+        return [self._address.url("tcp", port)]
 
     async def stop(self, grace_s: float) -> None:
-        """Take in nobody more, and cut off who is still there after ``grace_s``."""
+        """Accept nobody more, and disconnect those that are still connected after ``grace_s``."""
         for server in self._servers:
             server.close()
         await self._serving.end(grace_s)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._connections.crowded():
+        if self._shared.connections.crowded():
             writer.transport.abort()
             return
         # A task that asyncio makes is reported as a fault when it is cancelled.
@@ -74,37 +64,26 @@ class TcpDoor:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = peer_of(writer.transport)
-        liveness: Liveness | None = None
         try:
-            liveness = Liveness(writer.transport, self._keepalive_s)
-            connection = _Connection(reader, writer, self._scheduler.turns)
-            with self._connections.carrying(port_of(peer)):
-                error = await self._talk(connection, peer)
-            if error:
-                connection.say(error)
-            await connection.hang_up()
-        except (ConnectionGone, OSError, TimeoutError) as lost:
-            logger.debug("%s is gone: %s", peer, lost)
-            lost.__traceback__ = None
+            await ending(self._converse(reader, writer, peer), peer, OSError)
         finally:
-            if liveness:
-                liveness.stop()
             writer.transport.abort()  # what it did not read until now, it never will
 
-    async def _talk(self, connection: _Connection, peer: str) -> CallError | None:
-        """Serve a client until its stream ends; return what it ends with, where that is not well."""
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
+        liveness = Liveness(writer.transport, self._shared.keepalive_s)
+        connection = _Connection(reader, writer, self._shared.scheduler.turns)
         try:
-            admission = await self._hub.admit(Hello(), peer)
-            with closing(Stream(admission, self._scheduler, _LINES)) as stream:
-                await stream.serve(connection.write, connection.read, connection.acked)
-        except CallError as error:
-            return copy(error)
-        except (ConnectionGone, OSError):
-            raise
-        except Exception:
-            logger.exception("a fault while serving %s", peer)
-            return fault()
-        return None
+            with self._shared.connections.carrying(port_of(peer)):
+                ended = await ending(self._talk(connection, peer), peer, OSError)
+            if not ended.gone:
+                await connection.end(ended.error)
+        finally:
+            liveness.stop()
+
+    async def _talk(self, connection: _Connection, peer: str) -> None:
+        admission = await self._shared.hub.admit(Hello(), peer)
+        with closing(Stream(admission, self._shared.scheduler, _LINES)) as stream:
+            await stream.serve(connection.write, connection.read, connection.acked)
 
 
 class _Connection:
@@ -139,20 +118,18 @@ class _Connection:
         self._put(frame)
         await self._writer.drain()
 
-    def say(self, error: CallError) -> None:
-        """Say what it ends with."""
-        for frame, _, _ in _LINES.frames([notices.error(error, "")]):
-            self._put(frame)
-
     def acked(self) -> int:
         """Return how many bytes the client has acknowledged."""
         return acked(self._writer.transport)
 
-    async def hang_up(self) -> None:
-        """Wait until the client has read everything and hung up too.
+    async def end(self, error: CallError | None) -> None:
+        """Send what the stream ends with; wait until the client has read everything and has closed its end too.
 
         A socket that is closed with something unread in it is reset, and what was last written to it is lost.
         """
+        if error:
+            for frame, _, _ in _LINES.frames([notices.error(error, "")]):
+                self._put(frame)
         if self._writer.is_closing():
             return
         async with Linger() as linger:

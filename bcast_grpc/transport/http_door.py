@@ -1,4 +1,4 @@
-"""The HTTP port: the page for people, the WebSocket behind it, and what a load balancer asks."""
+"""The HTTP door: the page for people, the WebSocket behind it, and what a load balancer asks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import asyncio
 import gzip
 import hashlib
 import logging
-import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
-from bcast_grpc.core.hub import Hub
-from bcast_grpc.transport.connections import Connections, peer_of, port_of
+from bcast_grpc.transport.address import Address, is_loopback
+from bcast_grpc.transport.connections import peer_of, port_of
+from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.handshake import Gate, check_handshake, check_upgrade
 from bcast_grpc.transport.http_connection import HttpConnection, Portions, finish, watch
-from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
-from bcast_grpc.transport.websocket import WebSocketDoor
+from bcast_grpc.transport.websocket import WebSockets
 
 # It warns of every client that asks for a protocol on top of the WebSocket; there is none, and that is no fault.
 logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
@@ -34,38 +33,27 @@ _TYPES = {
 }
 
 
-class HttpService:
-    """What is served over HTTP.
+class HttpDoor(Door):
+    """Serves HTTP: the page, its WebSocket, and health checks.
 
     Args:
-        hub: where the clients go.
-        scheduler: the loop that the hub flushes in.
-        keepalive_s: how long a WebSocket is silent before it is pinged.
+        shared: what all doors share.
+        address: where to listen.
         origins: whose pages may open the WebSocket, besides our own; ``*``: all.
-        on_loopback: whether only this machine reaches it.
-        connections: counts those that carry a client.
     """
 
-    def __init__(
-        self,
-        hub: Hub,
-        scheduler: LoopScheduler,
-        *,
-        keepalive_s: float,
-        origins: Collection[str] = (),
-        on_loopback: bool = True,
-        connections: Connections,
-    ) -> None:
-        self._hub = hub
-        self._door = WebSocketDoor(hub, scheduler, keepalive_s)
+    def __init__(self, shared: Shared, address: Address, origins: Collection[str] = ()) -> None:
+        self._shared = shared
+        self._address = address
+        self._sockets = WebSockets(shared)
         self._serving = Serving()
-        self._connections = connections
-        self._gate = Gate(origins, on_loopback=on_loopback)
+        self._gate = Gate(origins, on_loopback=is_loopback(address.host))
         self._runner: web.AppRunner | None = None
         self._listeners: list[asyncio.Server] = []
 
-    async def start(self, sockets: Iterable[socket.socket]) -> None:
-        """Take in requests from sockets that listen."""
+    async def open(self) -> Sequence[str]:
+        """Listen."""
+        listening = self._address.listen()
         loop = asyncio.get_running_loop()
         self._runner = web.AppRunner(self.app(), shutdown_timeout=_ANSWER_S)
         await self._runner.setup()
@@ -74,12 +62,16 @@ class HttpService:
         portions = Portions(loop)
 
         def accept() -> asyncio.Protocol:
-            return Refused() if self._connections.crowded() else HttpConnection(server, portions, loop=loop)
+            crowded = self._shared.connections.crowded()
+            return Refused() if crowded else HttpConnection(server, portions, loop=loop)
 
-        self._listeners = [await loop.create_server(accept, sock=one, backlog=BACKLOG) for one in sockets]
+        self._listeners = [await loop.create_server(accept, sock=one, backlog=BACKLOG) for one in listening]
+        port: int = listening[0].getsockname()[1]
+        self._shared.connections.ports.add(port)
+        return [self._address.url("http", port)]
 
     async def stop(self, grace_s: float) -> None:
-        """Take in nobody more, and cut off who is still there after ``grace_s``."""
+        """Accept nobody more, and disconnect those that are still connected after ``grace_s``."""
         while self._listeners:
             self._listeners.pop().close()
         await self._serving.end(grace_s)  # before aiohttp ends, which would not hear their last words
@@ -101,12 +93,13 @@ class HttpService:
         check_upgrade(request)
         self._gate.check(request)
         check_handshake(request)
-        with self._serving.here(), self._connections.carrying(port_of(peer_of(request.transport))):
-            return await self._door.serve(request)
+        peer = peer_of(request.transport)
+        with self._serving.here(), self._shared.connections.carrying(port_of(peer)):
+            return await self._sockets.serve(request, peer)
 
     async def _ready(self, _: web.Request) -> web.Response:
-        if self._hub.closed:
-            raise web.HTTPServiceUnavailable(text=f"{self._hub.closed}\n")
+        if closed := self._shared.hub.closed:
+            raise web.HTTPServiceUnavailable(text=f"{closed}\n")
         return web.Response(text="ready\n")
 
 

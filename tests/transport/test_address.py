@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bcast_grpc.server.address import CannotStart, is_loopback, join_host_port, listen
+from bcast_grpc.transport.address import CannotStart, is_loopback, join_host_port, listen
 
 
 @pytest.fixture

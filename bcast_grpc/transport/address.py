@@ -1,4 +1,4 @@
-"""Addresses to listen on: all of them, or a clear word on why not."""
+"""Addresses to listen on: all that a host name has, or an error that says why not."""
 
 from __future__ import annotations
 
@@ -6,27 +6,55 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
+from typing import NamedTuple
 
 _BACKLOG = 65_535
-"""As many as the system allows: it takes less where `net.core.somaxconn` is less."""
+"""As many as the system allows: it uses less if `net.core.somaxconn` is less."""
 
 
 class CannotStart(Exception):
-    """A door could not be opened; nothing was started."""
+    """The server cannot start: an address or the store cannot be used. Nothing was started."""
+
+
+class Address(NamedTuple):
+    """Where a door listens.
+
+    Attributes:
+        host: an address or a name.
+        port: 0 takes a free one.
+        setting: what the port is called in the settings, for error texts.
+    """
+
+    host: str
+    port: int
+    setting: str
+
+    def listen(self) -> Sequence[socket.socket]:
+        """Listen there; see ``listen``."""
+        return listen(*self)
+
+    def at(self, port: int) -> str:
+        """Return ``HOST:PORT`` with the port that was taken."""
+        return join_host_port(self.host, port)
+
+    def url(self, scheme: str, port: int) -> str:
+        """Return the URL with the port that was taken."""
+        return f"{scheme}://{self.at(port)}"
 
 
 def listen(host: str, port: int, setting: str) -> Sequence[socket.socket]:
     """Listen on all addresses that a host name has, on the same port.
 
-    Of several addresses, as ``localhost`` may have, one that this machine does not have may be missing.
+    A name such as ``localhost`` may have several addresses. Those that this machine does not have are left out, unless
+    there is no other.
 
     Args:
         host: an address or a name.
         port: 0 takes a free one.
-        setting: what the port is called, for the error's text.
+        setting: what the port is called in the settings, for error texts.
 
     Raises:
-        CannotStart: it can not.
+        CannotStart: the address cannot be bound.
     """
     listening: list[socket.socket] = []
     missing: OSError | None = None

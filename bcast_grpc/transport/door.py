@@ -1,0 +1,57 @@
+"""What a door is: a way for clients to come in, over one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.transport.connections import Connections
+from bcast_grpc.transport.scheduler import LoopScheduler
+
+
+class Door(Protocol):
+    """Serves clients over one protocol, from ``open()`` to ``stop()``.
+
+    For each client it awaits ``Hub.admit``, makes a ``Stream`` from the admission, and gives that its reads and writes.
+    """
+
+    async def open(self) -> Sequence[str]:
+        """Listen, and serve whoever connects.
+
+        Returns:
+            The URLs that clients connect to.
+
+        Raises:
+            CannotStart: the address cannot be listened on; nothing is left open.
+        """
+        ...
+
+    async def drain(self) -> None:
+        """Announce that the server is about to close, where the protocol has a way to. Clients are still served."""
+        return
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept no more clients, give those that are connected ``grace_s`` to finish, and disconnect the rest.
+
+        It does nothing where the door was never opened.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all doors of a server share.
+
+    Attributes:
+        hub: admits clients and knows their rooms.
+        scheduler: the event loop, as the core sees it.
+        connections: counts the connections that serve a client, so that idle ones can be closed if need be.
+        keepalive_s: how long a connection may be silent before it is pinged or probed.
+    """
+
+    hub: Hub
+    scheduler: LoopScheduler
+    connections: Connections
+    keepalive_s: float

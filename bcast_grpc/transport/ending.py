@@ -1,0 +1,68 @@
+"""How serving a client ends, whatever was raised meanwhile, and whatever the door."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from bcast_grpc.errors import BcastError, CallError, ErrorCode
+from bcast_grpc.wire.fields import MalformedFrame
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class ConnectionGone(Exception):
+    """The connection is lost: nothing more can be read or written, so the client cannot be told why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending(Generic[T]):
+    """How it ended.
+
+    Attributes:
+        result: what serving the client returned; None unless it ended well.
+        error: what to tell the client; None if it ended well, or the client is gone.
+        gone: whether the client can be told nothing any more.
+    """
+
+    result: T | None = None
+    error: CallError | None = None
+    gone: bool = False
+
+
+async def ending(serving: Awaitable[T], who: str, *gone: type[Exception]) -> Ending[T]:
+    """Await the serving of a client, and return how it ended. Nothing but a cancellation is raised.
+
+    An exception keeps the frames that it was raised through, and all that they hold. So none leaves this function:
+    an error that is returned is a new one.
+
+    Args:
+        serving: serves the client.
+        who: the client, for the log.
+        gone: what this door's I/O raises for a lost connection, besides ``ConnectionGone``.
+    """
+    lost_connection: tuple[type[Exception], ...] = (ConnectionGone, *gone)
+    try:
+        return Ending(await serving)
+    except BcastError as error:
+        return Ending(
+            error=CallError(error.code, error.reason, retry_after_s=error.retry_after_s, retryable=error.retryable)
+        )
+    except MalformedFrame as error:
+        return Ending(error=CallError(ErrorCode.MALFORMED, str(error)))
+    except lost_connection as lost:
+        logger.debug("%s is gone: %s", who, lost)
+        lost.__traceback__ = lost.__context__ = None  # some connections keep what they raised
+        return Ending(gone=True)
+    except Exception:
+        logger.exception("internal error while serving %s", who)
+        return Ending(error=internal_error())
+
+
+def internal_error() -> CallError:
+    """Return what a client is told of an error in the server itself."""
+    return CallError(ErrorCode.INTERNAL, "internal error of the server; its log has the details")

@@ -1,0 +1,224 @@
+"""The gRPC door on ``grpc.aio``: the engine with its options, the service ``Chat``, health and reflection."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+
+from bcast_grpc.core.session import Publisher
+from bcast_grpc.events import Request
+from bcast_grpc.transport.address import Address, CannotStart
+from bcast_grpc.transport.connections import Connections, listening_on, port_of
+from bcast_grpc.transport.door import Door, Shared
+from bcast_grpc.transport.ending import ending
+from bcast_grpc.transport.liveness import let_pings_pass
+from bcast_grpc.transport.publishing import Publishing
+from bcast_grpc.transport.rpc import SERVICE, codec_for, initial_metadata, read_metadata, status
+from bcast_grpc.transport.stream import Stream
+from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
+from bcast_grpc.wire import protobuf
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+
+_NO_BOUND = 2**31 - 1
+_HANDSHAKE_MS = 10_000
+_LONG_S = 3600
+_STREAMS_BESIDES = 1000
+"""How many calls more than clients a connection may have: those that are refused, publish, or watch the health."""
+
+
+class GrpcDoor(Door):
+    """Serves gRPC.
+
+    Args:
+        shared: what all doors share.
+        address: where to listen.
+        max_clients: how many clients the server takes.
+        max_connections: how many connections the engine may have open.
+    """
+
+    def __init__(self, shared: Shared, address: Address, *, max_clients: int, max_connections: int) -> None:
+        self._shared = shared
+        self._address = address
+        self._options = options(shared.keepalive_s, max_clients=max_clients, max_connections=max_connections)
+        self._health = _Health(shared.connections)
+        self._engine: grpc.aio.Server | None = None
+
+    async def open(self) -> Sequence[str]:
+        """Listen, and report as healthy."""
+        address = self._address
+        engine = self._engine = grpc.aio.server(options=self._options)
+        engine.add_generic_rpc_handlers((ChatService(self._shared).handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, engine)
+        services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(services, engine)
+        for probe in address.listen():
+            probe.close()  # gRPC reports neither in time nor clearly that an address is taken
+        try:
+            port = engine.add_insecure_port(address.at(address.port))
+        except RuntimeError as error:  # it was taken in between
+            raise CannotStart(str(error)) from None
+        for listener in listening_on(port):
+            let_pings_pass(listener, self._shared.keepalive_s)
+        self._shared.connections.ports.add(port)
+        await engine.start()
+        for service in ("", SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return [address.url("grpc", port)]
+
+    async def drain(self) -> None:
+        """Report as not serving."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop the engine. Health watches would stay for ever, so there is a limit."""
+        if self._engine:
+            await self._engine.stop(grace_s)
+
+
+class ChatService:
+    """The three calls of ``Chat``.
+
+    Args:
+        shared: what all doors share.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        self._hub = shared.hub
+        self._connections = shared.connections
+        self._scheduler = shared.scheduler
+        self._publishing = Publishing(shared.scheduler)
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return what ``grpc.aio.Server.add_generic_rpc_handlers`` takes. Frames pass as bytes, encoded elsewhere."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Connect": grpc.stream_stream_rpc_method_handler(counted(self._connections, self.connect)),
+                "Publish": grpc.unary_unary_rpc_method_handler(counted(self._connections, self.publish)),
+                "Subscribe": grpc.unary_stream_rpc_method_handler(counted(self._connections, self.subscribe)),
+            },
+        )
+
+    async def connect(self, _: AsyncIterator[bytes], context: Context) -> None:
+        """Serve a client that sends and receives."""
+        await _end(context, self._serve(context, reader=False))
+
+    async def subscribe(self, frame: bytes, context: Context) -> None:
+        """Serve a client that only receives."""
+        await _end(context, self._subscribe(frame, context))
+
+    async def publish(self, frame: bytes, context: Context) -> bytes | None:
+        """Send one message, and answer once it is in the others' queues."""
+        return await _end(context, self._publish(frame, context))
+
+    async def _subscribe(self, frame: bytes, context: Context) -> None:
+        protobuf.check_subscribe(frame)
+        await self._serve(context, reader=True)
+
+    async def _serve(self, context: Context, *, reader: bool) -> None:
+        hello = read_metadata(context.invocation_metadata() or (), self._hub.limits)
+        admission = await self._hub.admit(hello, context.peer())
+        with closing(Stream(admission, self._scheduler, codec_for(hello), reader=reader)) as stream:
+            # Not within the stream's time limit: gRPC does not survive an end in the middle of this.
+            await context.send_initial_metadata(initial_metadata(stream.session, hello))
+            await stream.serve(context.write, None if reader else partial(_read, context, self._scheduler.turns))
+
+    async def _publish(self, frame: bytes, context: Context) -> bytes:
+        hello = read_metadata(context.invocation_metadata() or (), self._hub.limits)
+        request = protobuf.decode_publish(frame)
+
+        async def begin(publisher: Publisher) -> None:
+            await context.send_initial_metadata(initial_metadata(publisher, hello))
+
+        admission = await self._hub.admit(hello, context.peer())
+        return protobuf.encode_publish_response(await self._publishing.publish(admission, request, begin))
+
+
+def counted(
+    connections: Connections, call: Callable[[Any, Context], Awaitable[Any]]
+) -> Callable[[Any, Context], Awaitable[Any]]:
+    """Have each call count for its connection while it lasts."""
+
+    async def serve(request: Any, context: Context) -> Any:
+        with connections.carrying(port_of(context.peer())):
+            return await call(request, context)
+
+    return serve
+
+
+async def _read(context: Context, turns: Turns) -> Iterator[Sequence[Request]] | None:
+    frame = await context.read()
+    if frame is grpc.aio.EOF:  # type: ignore[comparison-overlap]
+        return None
+    if len(frame) > LIGHT_BYTES:
+        await turns.take()
+    return protobuf.read_requests(frame)
+
+
+async def _end(context: Context, serving: Awaitable[T]) -> T | None:
+    """Serve a client, and end its call with what that ends with."""
+    ended = await ending(serving, context.peer(), grpc.aio.InternalError)
+    if ended.error:
+        try:
+            await context.abort_with_status(rpc_status.to_status(status(ended.error)))
+        except grpc.aio.InternalError as error:
+            logger.debug("%s is gone: %s", context.peer(), error)
+    return ended.result
+
+
+class _Health(health.aio.HealthServicer):
+    """The standard service; a connection that watches it is in use."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__()
+        self._connections = connections
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
+        """Report the status, and every change of it."""
+        with self._connections.carrying(port_of(context.peer())):
+            await super().Watch(request, context)
+
+
+def options(keepalive_s: float, *, max_clients: int, max_connections: int) -> list[tuple[str, int]]:
+    """Return what the engine is set up with."""
+    # A slow peer answers a ping when it has read what is before it, so it has most of the time that there is. Only the
+    # ping timeout tells who is frozen: the core never sets the timer of its keepalive timeout (as of 1.85).
+    ping_ms = max(1, round(keepalive_s * 400))
+    answer_ms = max(1, min(round(keepalive_s * 1500), 2**31 - 1))  # what gRPC has room for
+    return [
+        ("grpc.so_reuseport", 0),  # a second server on the port would silently take half of the clients
+        ("grpc.max_receive_message_length", protobuf.MAX_REQUEST_BYTES),
+        ("grpc.max_send_message_length", -1),
+        # Or a client that sends large frames without stop would have 50 MB under way, and its reads would come first.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.enable_channelz", 0),  # nobody is offered it, and it would cost 600 bytes for each client
+        ("grpc.keepalive_time_ms", ping_ms),
+        ("grpc.keepalive_timeout_ms", answer_ms),
+        ("grpc.http2.ping_timeout_ms", answer_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 1000),  # clients may ping too
+        # What has arrived waits for its turn, however many come at once: the core would cancel, in silence, what it
+        # draws by lot of more than 1000, all of more than 3000, and who waits for longer than 30 s.
+        ("grpc.server.max_pending_requests", _NO_BOUND),
+        ("grpc.server.max_pending_requests_hard_limit", _NO_BOUND),
+        ("grpc.server_max_unrequested_time_in_server", _LONG_S),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        # Past its bound the core would not accept, and everyone, health checks too, would wait.
+        ("grpc.max_allowed_incoming_connections", max_connections),
+        # A connection that opens and resets calls faster than they are seen waits for itself alone.
+        ("grpc.max_concurrent_streams", max_clients + _STREAMS_BESIDES),
+    ]
