@@ -1,14 +1,14 @@
-"""What can go wrong, in one family.
+"""All errors, in one family.
 
-Every fault has a code of the contract's enum ``bcast_grpc.v1.ErrorCode``; the code says what it is and whether to come
-back, the reason says it to a person::
+Every error has a code of the contract's enum ``bcast_grpc.v1.ErrorCode``. The code is for programs and decides whether
+a retry can help; the reason is for people::
 
     BcastError             .code .reason .retryable .retry_after_s
     ├── RequestError       one request was not carried out; the stream goes on
-    ├── CallError          the call ended, or was never let in
-    ├── ConnectionLost     no server there, or what was between us and it broke (client only)
-    ├── ChatClosed         used after it was closed (client only)
-    └── BacklogFull        posted faster than the server acknowledges (client only)
+    ├── CallError          the call was refused, or the server ended it
+    ├── ConnectionLost     the server cannot be reached, or the connection broke (client only)
+    ├── ChatClosed         the chat was used after it was closed (client only)
+    └── BacklogFull        ``post()`` was called faster than the server acknowledges (client only)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import IntEnum
 
 
 class ErrorCode(IntEnum):
-    """The contract's error codes; numbers and names are those of the ``.proto``."""
+    """The contract's error codes, with the numbers and names of the ``.proto``."""
 
     UNSPECIFIED = 0
     EMPTY_MESSAGE = 1
@@ -59,12 +59,12 @@ class BcastError(Exception):
     """The root of the family.
 
     Attributes:
-        code: what it is.
+        code: which error it is; ``UNSPECIFIED`` for errors of the client itself.
         reason: what was wrong and what would be right, for a person.
-        retry_after_s: how long to wait before that, in seconds; 0 where it does not matter.
+        retry_after_s: how long to wait before a retry, in seconds; 0 if any time is fine.
 
     Args:
-        retryable: what the server said about it; else the code decides.
+        retryable: whether a retry can help, as the server said; by default the code decides.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class BcastError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether trying again can help."""
+        """Whether a retry can help."""
         return self._retryable
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Not every child takes what is in `args`.
+        # Not every subclass accepts what is in `args`.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
@@ -94,23 +94,23 @@ class RequestError(BcastError):
 
 
 class CallError(BcastError):
-    """The call ended, or was never let in."""
+    """The call was refused, or the server ended it."""
 
 
 class ConnectionLost(BcastError):
-    """No server there, or what was between us and it broke."""
+    """The server cannot be reached, or the connection to it broke."""
 
     def __init__(self, reason: str, *, retry_after_s: float = 0.0) -> None:
         super().__init__(ErrorCode.UNSPECIFIED, reason, retry_after_s=retry_after_s)
 
     @property
     def retryable(self) -> bool:
-        """Always: another try may find it there."""
+        """Always true: the server may be there at the next attempt."""
         return True
 
 
 class ChatClosed(BcastError):
-    """The connection was used after it was closed."""
+    """The chat was used after it was closed."""
 
     def __init__(self, reason: str = "this chat is closed") -> None:
         super().__init__(ErrorCode.UNSPECIFIED, reason)
@@ -124,5 +124,5 @@ class BacklogFull(BcastError):
 
     @property
     def retryable(self) -> bool:
-        """Always: the backlog shrinks with every acknowledgement."""
+        """Always true: every acknowledgement makes room."""
         return True

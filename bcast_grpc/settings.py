@@ -33,7 +33,7 @@ from bcast_grpc.errors import BcastError, ErrorCode
 from bcast_grpc.origins import parse_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 PREFIX = "BCAST_"
 """What the environment variables begin with."""
@@ -47,10 +47,10 @@ _MAX_TIME_S = 2**31 // 1000
 
 
 class SettingsError(BcastError):
-    """The settings do not fit.
+    """Some settings are invalid.
 
     Attributes:
-        faults: what is wrong, a line for each; the message is all of them.
+        faults: one line for each invalid setting; the message joins them.
     """
 
     def __init__(self, faults: Iterable[str]) -> None:
@@ -59,10 +59,10 @@ class SettingsError(BcastError):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of value, in words for a person: what it ``takes``, and the ``unit`` that stands for it in the help."""
+class Accepts:
+    """What a setting accepts, in ``words`` for an error text, and the ``unit`` that stands for a value in the help."""
 
-    takes: str
+    words: str
     unit: str
 
 
@@ -75,16 +75,16 @@ def _check_host(host: str) -> str:
 
 
 _NO_FILES = (
-    (r":?memory:?|:.*", "memory: to keep messages in memory; or, for a file of that name, sqlite:./{path}"),
-    (r"file:.*", "a path and no URI: sqlite:chat.db; or, for a file of that name, sqlite:./{path}"),
-    (r"//.*", "a path and no URL: sqlite:chat.db in this directory, or sqlite:/var/lib/chat.db"),
-    (r"(?!\.{0,2}/).*\?\w+=.*", "a path, which has no parameters: sqlite:{bare}"),
-    (r"~.*", "a path in full, as ~ means nothing here: sqlite:/home/…; or, for a file of that name, sqlite:./{path}"),
+    (r":?memory:?|:.*", "memory: to keep messages in memory, or sqlite:./{path} for a file of that name"),
+    (r"file:.*", "a path, not a URI: sqlite:chat.db, or sqlite:./{path} for a file of that name"),
+    (r"//.*", "a path, not a URL: sqlite:chat.db in this directory, or sqlite:/var/lib/chat.db"),
+    (r"(?!\.{0,2}/).*\?\w+=.*", "a path without parameters: sqlite:{bare}"),
+    (r"~.*", "a full path, since ~ is not expanded: sqlite:/home/…, or sqlite:./{path} for a file of that name"),
     (r"\s.*|.*\s", "a path without blanks around it: sqlite:{stripped}"),
     (r".*[\x00-\x1f\x7f].*", "a path without control characters"),
     (r"(.*/)?\.{0,2}", "the path of a file, not of a directory: sqlite:{directory}chat.db"),
 )
-"""Paths that somebody meant to be something else, and what would be right."""
+"""Texts that look like a path but were meant to be something else, and what would be right."""
 
 
 def _check_store(store: str) -> str:
@@ -97,7 +97,7 @@ def _check_store(store: str) -> str:
         if re.fullmatch(pattern, path, re.DOTALL | re.IGNORECASE):
             directory = path if path.endswith("/") else f"{path}/"
             shown = {"path": path, "bare": path.partition("?")[0], "stripped": path.strip(), "directory": directory}
-            raise PydanticCustomError("takes", words.format_map(shown))
+            raise PydanticCustomError("must_be", words.format_map(shown))
     return store
 
 
@@ -117,100 +117,113 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 def _refuse_bool(value: object) -> object:
     """Keep ``port = true`` from being port 1."""
     if isinstance(value, bool):
-        raise ValueError  # of all exceptions, pydantic makes only this one a fault
+        raise ValueError  # the only exception that pydantic turns into a validation error
     return value
 
 
 _Number = BeforeValidator(_refuse_bool)
-_TIME = f"seconds, at most {_MAX_TIME_S}"
 
-Host = Annotated[str, AfterValidator(_check_host), Kind("an IP address (no brackets) or a host name", "HOST")]
-Port = Annotated[int, Field(ge=0, le=65535), _Number, Kind("a whole number from 0 to 65535 (0: a free one)", "PORT")]
+Host = Annotated[str, AfterValidator(_check_host), Accepts("an IP address (no brackets) or a host name", "HOST")]
+Port = Annotated[
+    int, Field(ge=0, le=65535), _Number, Accepts("a whole number from 0 to 65535 (0 picks a free port)", "PORT")
+]
 OptionalPort = Annotated[
-    int | None, Field(ge=0, le=65535), _Number, Kind("a whole number from 0 to 65535 (0: a free one), or off", "PORT")
+    int | None,
+    Field(ge=0, le=65535),
+    _Number,
+    Accepts("a whole number from 0 to 65535 (0 picks a free port), or off", "PORT"),
 ]
 Origins = Annotated[
     tuple[str, ...],
     NoDecode,  # it is no JSON
     BeforeValidator(_split_origins),
     AfterValidator(_check_origins),
-    Kind("origins such as https://chat.example.org, with commas between them, or * for all", "ORIGIN"),
+    Accepts("origins such as https://chat.example.org, separated by commas, or * for all", "ORIGIN"),
 ]
-Count = Annotated[int, Field(ge=1), _Number, Kind("a whole number, at least 1", "COUNT")]
-Bytes = Annotated[int, Field(ge=1), _Number, Kind("a whole number of bytes, at least 1", "BYTES")]
-Amount = Annotated[int, Field(ge=0), _Number, Kind("a whole number, 0 or more", "COUNT")]
-AmountOfBytes = Annotated[int, Field(ge=0), _Number, Kind("a whole number of bytes, 0 or more", "BYTES")]
+Count = Annotated[int, Field(ge=1), _Number, Accepts("a whole number, at least 1", "COUNT")]
+Bytes = Annotated[int, Field(ge=1), _Number, Accepts("a whole number of bytes, at least 1", "BYTES")]
+Amount = Annotated[int, Field(ge=0), _Number, Accepts("a whole number, 0 or more", "COUNT")]
+AmountOfBytes = Annotated[int, Field(ge=0), _Number, Accepts("a whole number of bytes, 0 or more", "BYTES")]
 MessageBytes = Annotated[
     int,
     Field(ge=1, le=_MAX_MESSAGE_BYTES),
     _Number,
-    Kind(f"a whole number of bytes from 1 to {_MAX_MESSAGE_BYTES} (4 MiB of a gRPC request less 64 KiB)", "BYTES"),
+    Accepts(f"a whole number of bytes from 1 to {_MAX_MESSAGE_BYTES} (4 MiB of a gRPC request less 64 KiB)", "BYTES"),
 ]
 OptionalBytes = Annotated[
     int | None,
     Field(ge=1),
     _Number,
-    Kind("a whole number of bytes, at least 1, or off (half of what there is)", "BYTES"),
+    Accepts("a whole number of bytes, at least 1, or off (half of the memory of the machine or the cgroup)", "BYTES"),
 ]
 Grace = Annotated[
-    float, Field(ge=0, le=_MAX_TIME_S, allow_inf_nan=False), _Number, Kind(f"0 or more {_TIME}", "SECONDS")
+    float,
+    Field(ge=0, le=_MAX_TIME_S, allow_inf_nan=False),
+    _Number,
+    Accepts(f"a number of seconds from 0 to {_MAX_TIME_S}", "SECONDS"),
 ]
 Interval = Annotated[
-    float, Field(gt=0, le=_MAX_TIME_S, allow_inf_nan=False), _Number, Kind(f"more than 0 {_TIME}", "SECONDS")
+    float,
+    Field(gt=0, le=_MAX_TIME_S, allow_inf_nan=False),
+    _Number,
+    Accepts(f"a number of seconds above 0, at most {_MAX_TIME_S}", "SECONDS"),
 ]
-Store = Annotated[str, AfterValidator(_check_store), Kind("memory: or sqlite:PATH", "STORE")]
+Store = Annotated[str, AfterValidator(_check_store), Accepts("memory: or sqlite:PATH", "STORE")]
 Rate = Annotated[
-    float | None, Field(gt=0, allow_inf_nan=False), _Number, Kind("more than 0 messages a second, or off", "MESSAGES/S")
+    float | None,
+    Field(gt=0, allow_inf_nan=False),
+    _Number,
+    Accepts("a number of messages a second above 0, or off", "MESSAGES/S"),
 ]
-Burst = Annotated[int | None, Field(ge=1), _Number, Kind("a whole number, at least 1, or off", "MESSAGES")]
+Burst = Annotated[int | None, Field(ge=1), _Number, Accepts("a whole number, at least 1, or off", "MESSAGES")]
 
 
 class Settings(BaseModel):
-    """What the server is told.
+    """The settings of a server.
 
     Raises:
-        SettingsError: for what does not fit.
+        SettingsError: some values are invalid.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     host: Host = Field("127.0.0.1", description="address to listen on")
-    port: Port = Field(50051, description="port for gRPC; 0 takes a free one")
+    port: Port = Field(50051, description="port for gRPC; 0 picks a free one")
     http_port: OptionalPort = Field(
-        None, description="port for the web page, WebSockets and health; 0 takes a free one"
+        None, description="port for the web page, WebSockets and health; 0 picks a free one"
     )
-    tcp_port: OptionalPort = Field(None, description="port for plain JSON sockets; 0 takes a free one")
+    tcp_port: OptionalPort = Field(None, description="port for plain JSON sockets; 0 picks a free one")
     http_allow_origin: Origins = Field(
-        (), description="whose pages may open the WebSocket besides our own; may be given several times"
+        (), description="origins whose pages may open the WebSocket, besides the server's own; may be repeated"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="write log lines of this level and above"
     )
     log_format: Literal["text", "json"] = Field("text", description="form of the log on stderr")
-    drain_s: Grace = Field(
-        10, description="on SIGTERM, SIGINT or SIGHUP: how long clients get to receive what is queued"
+    drain_s: Grace = Field(10, description="on SIGTERM, SIGINT or SIGHUP: time for clients to receive what is queued")
+    keepalive_s: Interval = Field(
+        20, description="interval of pings on an idle connection; after twice this without an answer, disconnect"
     )
-    keepalive_s: Interval = Field(20, description="ping an idle connection; no answer within twice this: gone")
-    max_message_bytes: MessageBytes = Field(65536, description="text plus data of a message")
-    max_clients: Count = Field(20000, description="clients connected at once")
-    queue_messages: Count = Field(20000, description="bound of one client's queue, in messages")
-    queue_bytes: Bytes = Field(4194304, description="bound of one client's queue, in bytes")
+    max_message_bytes: MessageBytes = Field(65536, description="largest message, text plus data")
+    max_clients: Count = Field(20000, description="most clients connected at once")
+    queue_messages: Count = Field(20000, description="most messages in one client's queue")
+    queue_bytes: Bytes = Field(4194304, description="most bytes in one client's queue")
     slow_policy: Literal["disconnect", "drop", "catch-up"] = Field(
-        "disconnect", description="what becomes of a client whose queue is full"
+        "disconnect", description="what happens to a client whose queue is full"
     )
     history_messages: Amount = Field(1000, description="messages kept for each room")
     history_bytes: AmountOfBytes = Field(8388608, description="bytes of messages kept for each room")
     history_age_s: Grace = Field(3600, description="how long messages are kept")
-    dedup_s: Grace = Field(120, description="how long an id is remembered, so that a retry is not sent again")
+    dedup_s: Grace = Field(120, description="how long an id is remembered, so that a retry is not delivered twice")
     max_memory: OptionalBytes = Field(
         None,
-        description="bytes that histories, ids, queues and what waits for the store may take;"
-        " off: half of what the machine or the cgroup has",
+        description="most bytes for histories, ids, queues and writes to the store;"
+        " off: half of the memory of the machine or the cgroup",
     )
     progress_s: Interval = Field(30, description="interval of PROGRESS events")
     store: Store = Field("memory:", description="where messages are kept: memory:, or sqlite:PATH")
-    rate: Rate = Field(None, description="messages a second for one client")
-    burst: Burst = Field(None, description="how many of them at once; follows the rate unless set")
+    rate: Rate = Field(None, description="most messages a second from one client")
+    burst: Burst = Field(None, description="most messages at once from one client; follows the rate unless set")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -224,7 +237,7 @@ class Settings(BaseModel):
         least = info.data.get("max_message_bytes", 0) + _MESSAGE_OVERHEAD_BYTES
         if queue_bytes < least and "max_message_bytes" in info.data:
             words = "at least max-message-bytes + {overhead} = {least}: a queue must hold one message"
-            raise PydanticCustomError("takes", words, {"overhead": _MESSAGE_OVERHEAD_BYTES, "least": least})
+            raise PydanticCustomError("must_be", words, {"overhead": _MESSAGE_OVERHEAD_BYTES, "least": least})
         return queue_bytes
 
     @field_validator("burst")
@@ -234,7 +247,7 @@ class Settings(BaseModel):
         if burst is None:
             return None if rate is None else math.ceil(rate)
         if rate is None and "rate" in info.data:
-            raise PydanticCustomError("takes", "nothing but off while rate is off")
+            raise PydanticCustomError("must_be", "off while rate is off")
         return burst
 
     @model_validator(mode="wrap")
@@ -248,12 +261,12 @@ class Settings(BaseModel):
 
 
 def explain_unknown(written: str, spell: Callable[[str], str], also: Iterable[str] = (), where: str = "") -> str:
-    """Say that there is no such setting, and name the nearest one.
+    """Return the error text for an unknown setting, with the nearest known one.
 
     Args:
-        written: what a person wrote.
-        spell: turns a setting's name into what is written in that place.
-        also: names that are taken there besides those of the settings.
+        written: the unknown name, as it was written.
+        spell: turns a setting's name into its spelling in that place.
+        also: names that are valid there besides those of the settings.
         where: where it was written, with a space before it.
     """
     bare = written.removeprefix(PREFIX).lstrip("-").replace("-", "_").lower()
@@ -270,18 +283,22 @@ def _explain(error: ValidationError, written: Mapping[str, str]) -> list[str]:
         if fault["type"] == "extra_forbidden":
             faults.append(explain_unknown(name, str))
         else:
-            faults.append(f"{what}: takes {fault['msg'] if fault['type'] == 'takes' else say_what_fits(name)}")
+            faults.append(f"{what}: must be {fault['msg'] if fault['type'] == 'must_be' else say_what_fits(name)}")
     return faults
 
 
 def say_what_fits(name: str) -> str:
-    """Say what the setting takes."""
+    """Return what the setting accepts, in words."""
     field = Settings.model_fields[name]
-    kinds = [kind.takes for kind in field.metadata if isinstance(kind, Kind)]
-    return kinds[0] if kinds else " or ".join(get_args(field.annotation))
+    words = [one.words for one in field.metadata if isinstance(one, Accepts)]
+    return words[0] if words else _one_of(get_args(field.annotation))
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def show(text: str | list[str] | None) -> str:
-    """Show what a person wrote, quoted where it would not be seen, or would do something to a terminal."""
+    """Return a value as it was written, quoted if it is empty, has spaces or could control a terminal."""
     shown = "off" if text is None else ",".join(text) if isinstance(text, list) else text
     return shown if shown.isprintable() and shown and " " not in shown else repr(shown)

@@ -23,7 +23,7 @@ from pydantic_settings import (
 
 from bcast_grpc import __version__
 from bcast_grpc.server.machine import default_max_memory
-from bcast_grpc.settings import PREFIX, Kind, Settings, SettingsError, explain_unknown, say_what_fits, show
+from bcast_grpc.settings import PREFIX, Accepts, Settings, SettingsError, explain_unknown, say_what_fits, show
 
 _CONFIG = "BCAST_CONFIG"
 _CLIENTS_OWN = frozenset({"BCAST_TARGET", "BCAST_TOKEN"})  # read by the terminal client; the server lets them be
@@ -135,7 +135,7 @@ def _add_flag(parser: ArgumentParser, *flags: str, **options: Any) -> None:
     field = Settings.model_fields.get(options.get("dest", ""))
     options["help"] = options.get("help", "").replace("(default: ())", "(default: off)")
     for kind in field.metadata if field else ():
-        if isinstance(kind, Kind):
+        if isinstance(kind, Accepts):
             options["metavar"] = kind.unit
     parser.add_argument(*flags, **options)
 
@@ -168,7 +168,7 @@ def _read_file(name: str, written: str, faults: list[str]) -> dict[str, _Given]:
             raise FileNotFoundError("no such file")
         values = TomlConfigSettingsSource(_Declared, toml_file=file)()
     except (OSError, RuntimeError) as error:
-        faults.append(f"{written}: takes a TOML file: {getattr(error, 'strerror', None) or error}")
+        faults.append(f"{written}: cannot read this TOML file: {getattr(error, 'strerror', None) or error}")
         return {}
     except ValueError as error:
         faults.append(f"{written}: is not TOML: {error}")
@@ -194,13 +194,13 @@ def _find_unknown_flags(words: Iterable[str]) -> list[str]:
         elif value_may_follow:
             value_may_follow = False
         else:
-            faults.append(f"{show(word)}: only flags are taken, such as --port 50051")
+            faults.append(f"{show(word)}: is not a flag; settings are given as flags, such as --port 50051")
     return faults
 
 
 def _explain_usage(error: ArgumentError) -> str:
     name = (error.argument_name or "").removeprefix("--").replace("-", "_")
-    why = f"has no value; takes {say_what_fits(name)}" if name in Settings.model_fields else error.message
+    why = f"needs a value: {say_what_fits(name)}" if name in Settings.model_fields else error.message
     return f"{error.argument_name}: {why}"
 
 

@@ -42,7 +42,7 @@ def fields(message: bytes, at: int = 0, end: int | None = None) -> Iterator[Fiel
             tag, at = _varint(message, start, end)
         number, wire_type, value = tag >> 3, tag & 7, at
         if not 0 < number <= _MAX_NUMBER:
-            raise MalformedFrame("no field has such a tag")
+            raise MalformedFrame("a field has an invalid tag")
         if wire_type == _SIZED:
             size, value = _varint(message, at, end)
             at = value + size
@@ -55,12 +55,12 @@ def fields(message: bytes, at: int = 0, end: int | None = None) -> Iterator[Fiel
         elif wire_type == _GROUP_END and groups:
             groups -= 1
         else:
-            raise MalformedFrame("no field has such a tag")
+            raise MalformedFrame("a field has an invalid tag")
         if at > end:
-            raise MalformedFrame("it ends in the middle of a field")
+            raise MalformedFrame("the message ends in the middle of a field")
         yield 0 if groups or wire_type == _GROUP_END else number, start, value, at
     if groups:
-        raise MalformedFrame("it ends in the middle of a group")
+        raise MalformedFrame("the message ends in the middle of a group")
 
 
 def check_number_of_fields(message: bytes) -> None:
@@ -83,4 +83,4 @@ def _varint(message: bytes, at: int, end: int) -> tuple[int, int]:
         number |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
             return number, at + place + 1
-    raise MalformedFrame("it ends in the middle of a number")
+    raise MalformedFrame("the message ends in the middle of a number")

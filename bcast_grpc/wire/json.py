@@ -34,7 +34,7 @@ from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS, TOO_MANY
 Object: TypeAlias = dict[str, object]
 
 _SLICE = 64
-_NESTED = "batch: a batch within a batch; put all requests into one list"
+_NESTED = "batch: a batch cannot contain a batch; put all requests into one list"
 
 
 class _BrokenJson(MalformedFrame):
@@ -78,9 +78,9 @@ def _parse(text: bytes | bytearray | str, *, unfinished: bool = False) -> object
     try:
         return from_json(text, allow_inf_nan=False, cache_strings="keys", allow_partial=unfinished)
     except ValueError as error:
-        raise _BrokenJson(f"broken JSON: {error}") from None
+        raise _BrokenJson(f"invalid JSON: {error}") from None
     except TypeError:
-        raise _BrokenJson("broken JSON: half of a surrogate pair is no text") from None
+        raise _BrokenJson("invalid JSON: a text contains half of a surrogate pair") from None
 
 
 def _pauses(steps: Iterator[None]) -> Iterator[list[Request]]:
@@ -179,7 +179,7 @@ def _data(value: Object) -> bytes:
     try:
         return _from_base64(text)
     except ValueError:  # binascii.Error is one
-        raise _Misfit("data: takes base64 text; this is none") from None
+        raise _Misfit("data: is not valid base64") from None
 
 
 def _from_base64(text: str) -> bytes:
@@ -192,7 +192,7 @@ def _from_base64(text: str) -> bytes:
 
 
 def _misfit(key: str, right: str, wrong: object) -> str:
-    return f"{key}: takes {right}, not {_name(wrong)}"
+    return f"{key}: must be {right}, not {_name(wrong)}"
 
 
 def _name(value: object) -> str:
@@ -264,7 +264,7 @@ class RequestReader:
         self._looked = 0  # how far its end was looked for,
         self._depth = 0  # how many brackets are open there,
         self._in_text = False  # and whether it is within a text
-        self._parsed = 0  # how much of it is known to be no broken JSON
+        self._parsed = 0  # how much of it is known to be no invalid JSON
 
     def feed(self, data: bytes) -> list[Request]:
         """Read the next bytes of the stream, wherever they were cut.
@@ -348,7 +348,7 @@ class RequestReader:
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
-            reason = f"an object of more than {self._max_bytes} bytes; that is the most one may have"
+            reason = f"an object is larger than {self._max_bytes} bytes, the maximum"
             raise CallError(ErrorCode.MESSAGE_TOO_LARGE, reason)
 
     def _end(self, unread: bytes | bytearray, start: int) -> int:
@@ -358,7 +358,7 @@ class RequestReader:
                 return whole.end()
             if unread[start] not in b"[{":
                 shown = unread[start : start + _SHOWN].decode(errors="replace")
-                raise _malformed(f"broken JSON: an object begins with {{, not with {shown!r}")
+                raise _malformed(f"invalid JSON: an object must begin with {{, not with {shown!r}")
             self._depth = 1
             self._looked = start + 1
         return self._look_on(unread)
@@ -376,7 +376,7 @@ class RequestReader:
                 at = found.end()
                 match found.lastgroup:
                     case "open" if depth == _MAX_DEPTH:
-                        raise _malformed(f"broken JSON: nested in more than {_MAX_DEPTH} brackets")
+                        raise _malformed(f"invalid JSON: nested in more than {_MAX_DEPTH} brackets")
                     case "open":
                         depth += 1
                     case "close":

@@ -105,7 +105,7 @@ def parse_events(frame: bytes) -> Sequence[pb.ConnectResponse]:
     try:
         message = pb.ConnectResponse.FromString(frame)
     except DecodeError as error:
-        raise MalformedFrame(f"a frame that is no ConnectResponse: {error}") from None
+        raise MalformedFrame(f"the frame is not a valid ConnectResponse: {error}") from None
     return message.batch or (message,)
 
 

@@ -89,7 +89,7 @@ def _fields(frame: bytes) -> Iterator[Field]:
     try:
         yield from fields(frame)
     except MalformedFrame as error:
-        raise MalformedFrame(f"a frame that is no ConnectRequest: {error}") from None
+        raise MalformedFrame(f"the frame is not a valid ConnectRequest: {error}") from None
 
 
 def _pop_slice(items: list[Field]) -> int:
@@ -122,7 +122,7 @@ def _decode(frame: bytes) -> list[Request]:
     try:
         message = pb.ConnectRequest.FromString(frame)
     except DecodeError as error:
-        raise MalformedFrame(f"a frame that is no ConnectRequest: {error}") from None
+        raise MalformedFrame(f"the frame is not a valid ConnectRequest: {error}") from None
     batch = message.batch
     if not batch:
         return [Request(message.operacion, message.msg, message.data, message.id)]
@@ -139,7 +139,7 @@ def check_subscribe(frame: bytes) -> None:
         check_number_of_fields(frame)
         pb.SubscribeRequest.FromString(frame)
     except (DecodeError, MalformedFrame) as error:
-        raise MalformedFrame(f"a frame that is no SubscribeRequest: {error}") from None
+        raise MalformedFrame(f"the frame is not a valid SubscribeRequest: {error}") from None
 
 
 def decode_publish(frame: bytes) -> Request:
@@ -152,5 +152,5 @@ def decode_publish(frame: bytes) -> Request:
         check_number_of_fields(frame)
         message = pb.PublishRequest.FromString(frame)
     except (DecodeError, MalformedFrame) as error:
-        raise MalformedFrame(f"a frame that is no PublishRequest: {error}") from None
+        raise MalformedFrame(f"the frame is not a valid PublishRequest: {error}") from None
     return Request(msg=message.msg, data=message.data, id=message.id)

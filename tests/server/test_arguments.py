@@ -18,7 +18,7 @@ from bcast_grpc import __version__
 from bcast_grpc.errors import BcastError
 from bcast_grpc.server.arguments import Loaded, format_config, load
 from bcast_grpc.server.machine import default_max_memory
-from bcast_grpc.settings import Kind, Settings, SettingsError
+from bcast_grpc.settings import Accepts, Settings, SettingsError
 
 NAMES = list(Settings.model_fields)
 DEFAULTS = Settings()
@@ -138,7 +138,7 @@ def test_no_setting_takes_nothing(name: str, source: str, sources: Sources) -> N
     with pytest.raises(SettingsError) as caught:
         sources.load()
     (fault,) = caught.value.faults
-    said, _, takes = fault.partition(": takes ")
+    said, _, takes = fault.partition(": must be ")
     assert said == sources.written(source, name, "")
     assert takes
 
@@ -148,7 +148,7 @@ def test_every_setting_is_described(name: str) -> None:
     """A setting has a meaning, and either a fixed choice or a kind with its unit."""
     field = Settings.model_fields[name]
     assert field.description
-    assert get_args(field.annotation) or any(isinstance(kind, Kind) for kind in field.metadata)
+    assert get_args(field.annotation) or any(isinstance(kind, Accepts) for kind in field.metadata)
 
 
 def test_defaults_are_those_of_the_documentation() -> None:
@@ -229,7 +229,7 @@ def test_settings_in_code_are_checked_and_frozen() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings(port=99999, prot=1)  # type: ignore[call-arg]
     assert caught.value.faults == (
-        "port=99999: takes a whole number from 0 to 65535 (0: a free one)",
+        "port=99999: must be a whole number from 0 to 65535 (0 picks a free port)",
         "prot: no such setting; did you mean port?",
     )
     assert isinstance(caught.value, BcastError)
@@ -246,7 +246,7 @@ def test_flags_are_read_as_people_write_them() -> None:
     """Both ``--port 1`` and ``--port=1``; the last of two wins; negative numbers are values."""
     assert load(["--port=1"], {}).settings.port == 1
     assert load(["--port", "1", "--port=2"], {}).settings.port == 2
-    assert faults_of("--port", "-1") == ["--port -1: takes a whole number from 0 to 65535 (0: a free one)"]
+    assert faults_of("--port", "-1") == ["--port -1: must be a whole number from 0 to 65535 (0 picks a free port)"]
 
 
 def test_the_clients_variable_and_those_of_others_are_let_be() -> None:
@@ -270,7 +270,7 @@ def test_host_takes_addresses_and_names(host: str) -> None:
 )
 def test_host_takes_nothing_else(host: str) -> None:
     """What can be neither an address nor a name is refused at once, not by the resolver later."""
-    with pytest.raises(SettingsError, match="takes an IP address"):
+    with pytest.raises(SettingsError, match="must be an IP address"):
         Settings(host=host)
 
 
@@ -279,7 +279,7 @@ def test_host_takes_nothing_else(host: str) -> None:
 def test_times_and_rates_are_positive_and_finite(name: str, value: str) -> None:
     """No setting that is a time or a rate takes infinity, NaN, a negative or a word."""
     (fault,) = faults_of(flag(name), value)
-    assert fault.startswith(f"{flag(name)} {value}: takes ")
+    assert fault.startswith(f"{flag(name)} {value}: must be ")
 
 
 def test_only_drain_may_take_no_time() -> None:
@@ -293,7 +293,7 @@ def test_only_drain_may_take_no_time() -> None:
 def test_counts_are_whole_and_at_least_one(name: str, value: str) -> None:
     """Counts and sizes take digits, and not none."""
     (fault,) = faults_of(flag(name), value, "--rate=1")
-    assert fault.startswith(f"{flag(name)} {value}: takes a whole number")
+    assert fault.startswith(f"{flag(name)} {value}: must be a whole number")
 
 
 def test_a_truth_is_no_number(sources: Sources) -> None:
@@ -306,7 +306,7 @@ def test_a_message_fits_into_a_request() -> None:
     """max-message-bytes goes up to a gRPC request less what comes along, and no further."""
     most = 4 * 1024 * 1024 - 64 * 1024
     assert Settings(max_message_bytes=most).max_message_bytes == most
-    words = f"takes a whole number of bytes from 1 to {most} (4 MiB of a gRPC request less 64 KiB)"
+    words = f"must be a whole number of bytes from 1 to {most} (4 MiB of a gRPC request less 64 KiB)"
     assert faults_of(f"--max-message-bytes={most + 1}") == [f"--max-message-bytes {most + 1}: {words}"]
 
 
@@ -314,7 +314,7 @@ def test_a_queue_holds_a_message() -> None:
     """queue-bytes is at least one message and what is around it."""
     assert Settings(max_message_bytes=1000, queue_bytes=5096).queue_bytes == 5096
     assert faults_of("--queue-bytes=5095", BCAST_MAX_MESSAGE_BYTES="1000") == [
-        "--queue-bytes 5095: takes at least max-message-bytes + 4096 = 5096: a queue must hold one message"
+        "--queue-bytes 5095: must be at least max-message-bytes + 4096 = 5096: a queue must hold one message"
     ]
 
 
@@ -349,17 +349,15 @@ def test_origins_are_kept_as_browsers_send_them() -> None:
 )
 def test_what_is_no_origin_is_refused(origin: str) -> None:
     """It would match nothing that a browser sends, and nobody would know why."""
-    takes = "takes origins such as https://chat.example.org, with commas between them, or * for all"
+    takes = "must be origins such as https://chat.example.org, separated by commas, or * for all"
     assert faults_of("--http-allow-origin", origin) == [f"--http-allow-origin {origin}: {takes}"]
 
 
 def test_burst_needs_a_rate(sources: Sources) -> None:
     """A burst of nothing means nothing, so it is refused; rate off in a nearer source counts."""
-    assert faults_of("--burst", "5") == ["--burst 5: takes nothing but off while rate is off"]
+    assert faults_of("--burst", "5") == ["--burst 5: must be off while rate is off"]
     sources.put("file", {"rate": 5, "burst": 5})
-    assert faults_of(*sources.argv, "--rate=off") == [
-        f"burst = 5 in {sources.path}: takes nothing but off while rate is off"
-    ]
+    assert faults_of(*sources.argv, "--rate=off") == [f"burst = 5 in {sources.path}: must be off while rate is off"]
 
 
 def test_a_rate_that_does_not_fit_is_one_fault() -> None:
@@ -374,29 +372,29 @@ def test_a_rate_that_does_not_fit_is_one_fault() -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--port", "99999"], "--port 99999: takes a whole number from 0 to 65535 (0: a free one)"),
-        (["--port"], "--port: has no value; takes a whole number from 0 to 65535 (0: a free one)"),
-        (["--log-level=loud"], "--log-level loud: takes debug or info or warning or error"),
-        (["--slow-policy=forget"], "--slow-policy forget: takes disconnect or drop or catch-up"),
-        (["--store", "redis:a"], "--store redis:a: takes memory: or sqlite:PATH"),
-        (["--store", "sqlite:"], "--store sqlite:: takes memory: or sqlite:PATH"),
-        (["--keepalive-s=off"], "--keepalive-s off: takes more than 0 seconds, at most 2147483"),
-        (["--host", "a b"], "--host 'a b': takes an IP address (no brackets) or a host name"),
-        (["--host=\x1b[2J"], r"--host '\x1b[2J': takes an IP address (no brackets) or a host name"),
+        (["--port", "99999"], "--port 99999: must be a whole number from 0 to 65535 (0 picks a free port)"),
+        (["--port"], "--port: needs a value: a whole number from 0 to 65535 (0 picks a free port)"),
+        (["--log-level=loud"], "--log-level loud: must be debug, info, warning or error"),
+        (["--slow-policy=forget"], "--slow-policy forget: must be disconnect, drop or catch-up"),
+        (["--store", "redis:a"], "--store redis:a: must be memory: or sqlite:PATH"),
+        (["--store", "sqlite:"], "--store sqlite:: must be memory: or sqlite:PATH"),
+        (["--keepalive-s=off"], "--keepalive-s off: must be a number of seconds above 0, at most 2147483"),
+        (["--host", "a b"], "--host 'a b': must be an IP address (no brackets) or a host name"),
+        (["--host=\x1b[2J"], r"--host '\x1b[2J': must be an IP address (no brackets) or a host name"),
         (["--prot", "1"], "--prot: no such setting; did you mean --port?"),
         (["--prot=1"], "--prot: no such setting; did you mean --port?"),
         (["--por=1"], "--por: no such setting; did you mean --port?"),
         (["--log_level=info"], "--log_level: no such setting; did you mean --log-level?"),
         (["--printconfig"], "--printconfig: no such setting; did you mean --print-config?"),
         (["--metrics-port=80"], "--metrics-port: no such setting; did you mean --tcp-port?"),
-        (["--http-port=-1"], "--http-port -1: takes a whole number from 0 to 65535 (0: a free one), or off"),
+        (["--http-port=-1"], "--http-port -1: must be a whole number from 0 to 65535 (0 picks a free port), or off"),
         (["-x"], "-x: no such setting"),
-        (["50051"], "50051: only flags are taken, such as --port 50051"),
+        (["50051"], "50051: is not a flag; settings are given as flags, such as --port 50051"),
         (["--config"], "--config: expected one argument"),
         (["--print-config=1"], "--print-config: ignored explicit argument '1'"),
-        (["--config="], "--config '': takes a TOML file: no such file"),
-        (["--config=/nowhere/x"], "--config /nowhere/x: takes a TOML file: no such file"),
-        (["--config=/"], "--config /: takes a TOML file: no such file"),
+        (["--config="], "--config '': cannot read this TOML file: no such file"),
+        (["--config=/nowhere/x"], "--config /nowhere/x: cannot read this TOML file: no such file"),
+        (["--config=/"], "--config /: cannot read this TOML file: no such file"),
     ],
 )
 def test_flag_faults(argv: list[str], said: str) -> None:
@@ -409,15 +407,15 @@ def test_flag_faults(argv: list[str], said: str) -> None:
 @pytest.mark.parametrize(
     ("store", "right"),
     [
-        (":memory:", "memory: to keep messages in memory; or, for a file of that name, sqlite:./:memory:"),
-        ("memory:", "memory: to keep messages in memory; or, for a file of that name, sqlite:./memory:"),
+        (":memory:", "memory: to keep messages in memory, or sqlite:./:memory: for a file of that name"),
+        ("memory:", "memory: to keep messages in memory, or sqlite:./memory: for a file of that name"),
         (
             "file:x?mode=memory",
-            "a path and no URI: sqlite:chat.db; or, for a file of that name, sqlite:./file:x?mode=memory",
+            "a path, not a URI: sqlite:chat.db, or sqlite:./file:x?mode=memory for a file of that name",
         ),
-        ("//chat.db", "a path and no URL: sqlite:chat.db in this directory, or sqlite:/var/lib/chat.db"),
-        ("chat.db?mode=ro", "a path, which has no parameters: sqlite:chat.db"),
-        ("~/x", "a path in full, as ~ means nothing here: sqlite:/home/…; or, for a file of that name, sqlite:./~/x"),
+        ("//chat.db", "a path, not a URL: sqlite:chat.db in this directory, or sqlite:/var/lib/chat.db"),
+        ("chat.db?mode=ro", "a path without parameters: sqlite:chat.db"),
+        ("~/x", "a full path, since ~ is not expanded: sqlite:/home/…, or sqlite:./~/x for a file of that name"),
         (" x", "a path without blanks around it: sqlite:x"),
         ("a\0b", "a path without control characters"),
         ("data/", "the path of a file, not of a directory: sqlite:data/chat.db"),
@@ -426,7 +424,7 @@ def test_flag_faults(argv: list[str], said: str) -> None:
 )
 def test_stores_that_mean_something_else(store: str, right: str) -> None:
     """A path that SQLite or a shell would read in its own way is refused, with what would be right."""
-    assert faults_of(f"--store=sqlite:{store}")[0].endswith(f": takes {right}")
+    assert faults_of(f"--store=sqlite:{store}")[0].endswith(f": must be {right}")
 
 
 @pytest.mark.parametrize(
@@ -440,13 +438,13 @@ def test_stores_that_are_files(path: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({"BCAST_PORT": "x"}, "BCAST_PORT=x: takes a whole number from 0 to 65535 (0: a free one)"),
-        ({"BCAST_PORT": ""}, "BCAST_PORT='': takes a whole number from 0 to 65535 (0: a free one)"),
+        ({"BCAST_PORT": "x"}, "BCAST_PORT=x: must be a whole number from 0 to 65535 (0 picks a free port)"),
+        ({"BCAST_PORT": ""}, "BCAST_PORT='': must be a whole number from 0 to 65535 (0 picks a free port)"),
         ({"BCAST_PROT": "1"}, "BCAST_PROT: no such setting; did you mean BCAST_PORT?"),
         ({"BCAST_port": "1"}, "BCAST_port: no such setting; did you mean BCAST_PORT?"),
         ({"BCAST_CONFG": "x"}, "BCAST_CONFG: no such setting; did you mean BCAST_CONFIG?"),
         ({"BCAST_PRINT_CONFIG": "1"}, "BCAST_PRINT_CONFIG: no such setting; did you mean BCAST_CONFIG?"),
-        ({"BCAST_CONFIG": ""}, "BCAST_CONFIG='': takes a TOML file: no such file"),
+        ({"BCAST_CONFIG": ""}, "BCAST_CONFIG='': cannot read this TOML file: no such file"),
     ],
 )
 def test_environment_faults(environ: dict[str, str], said: str) -> None:
@@ -459,13 +457,13 @@ def test_environment_faults(environ: dict[str, str], said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("port = 99999", "port = 99999 in {path}: takes a whole number from 0 to 65535 (0: a free one)"),
-        ('host = "a b"', 'host = "a b" in {path}: takes an IP address (no brackets) or a host name'),
+        ("port = 99999", "port = 99999 in {path}: must be a whole number from 0 to 65535 (0 picks a free port)"),
+        ('host = "a b"', 'host = "a b" in {path}: must be an IP address (no brackets) or a host name'),
         ("prot = 1", "prot in {path}: no such setting; did you mean port?"),
         ("Port = 1", "Port in {path}: no such setting; did you mean port?"),
         ("drain-s = 1", "drain-s in {path}: no such setting; did you mean drain_s?"),
         ("[server]\nport = 1", "server in {path}: no such setting"),
-        ("port.x = 1", "port = {{'x': 1}} in {path}: takes a whole number from 0 to 65535 (0: a free one)"),
+        ("port.x = 1", "port = {{'x': 1}} in {path}: must be a whole number from 0 to 65535 (0 picks a free port)"),
         ("a b", "--config {path}: is not TOML: "),
         ('port = "\udcff"', "--config {path}: is not TOML: "),
     ],
@@ -486,7 +484,7 @@ def test_a_file_that_cannot_be_read_is_a_fault(sources: Sources, monkeypatch: py
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert faults_of(*sources.argv) == [f"--config {sources.path}: takes a TOML file: Permission denied"]
+    assert faults_of(*sources.argv) == [f"--config {sources.path}: cannot read this TOML file: Permission denied"]
 
 
 def test_all_faults_are_reported_at_once(sources: Sources) -> None:
@@ -582,7 +580,7 @@ def test_help_tells_each_setting(capsys: pytest.CaptureFixture[str], monkeypatch
     rest = text.partition("options:")[2]
     for name in NAMES:
         field = Settings.model_fields[name]
-        units = [kind.unit for kind in field.metadata if isinstance(kind, Kind)]
+        units = [kind.unit for kind in field.metadata if isinstance(kind, Accepts)]
         takes = units[0] if units else ",".join(get_args(field.annotation))
         default = "off" if field.default in (None, ()) else field.default
         takes = f"{{{takes}}}" if "," in takes else takes

@@ -257,17 +257,17 @@ def test_what_is_left_out_or_not_known_is_no_fault(frame: str, requests: list[Re
 @pytest.mark.parametrize(
     ("frame", "id_", "fault"),
     [
-        ('{"msg":7,"id":"x"}', "x", "msg: takes text, not a number"),
-        ('{"msg":1.5}', "", "msg: takes text, not a number"),
-        ('{"operacion":true,"id":"x"}', "x", "operacion: takes text, not true"),
-        ('{"operacion":["join"]}', "", "operacion: takes text, not a list"),
-        ('{"msg":{},"id":7}', "", "msg: takes text, not an object"),
-        ('{"msg":"x","id":7}', "", "id: takes text, not a number"),
-        ('{"data":false,"id":"x"}', "x", "data: takes base64 text, not false"),
-        ('{"data":[0],"id":"x"}', "x", "data: takes base64 text, not a list"),
-        ('{"batch":"x","id":"x"}', "x", "batch: takes a list of requests, not text"),
-        ('{"batch":{}}', "", "batch: takes a list of requests, not an object"),
-        ('{"batch":false}', "", "batch: takes a list of requests, not false"),
+        ('{"msg":7,"id":"x"}', "x", "msg: must be text, not a number"),
+        ('{"msg":1.5}', "", "msg: must be text, not a number"),
+        ('{"operacion":true,"id":"x"}', "x", "operacion: must be text, not true"),
+        ('{"operacion":["join"]}', "", "operacion: must be text, not a list"),
+        ('{"msg":{},"id":7}', "", "msg: must be text, not an object"),
+        ('{"msg":"x","id":7}', "", "id: must be text, not a number"),
+        ('{"data":false,"id":"x"}', "x", "data: must be base64 text, not false"),
+        ('{"data":[0],"id":"x"}', "x", "data: must be base64 text, not a list"),
+        ('{"batch":"x","id":"x"}', "x", "batch: must be a list of requests, not text"),
+        ('{"batch":{}}', "", "batch: must be a list of requests, not an object"),
+        ('{"batch":false}', "", "batch: must be a list of requests, not false"),
         ('"hola"', "", 'a request is an object like {"msg":"hola"}, not text'),
         ("7", "", 'a request is an object like {"msg":"hola"}, not a number'),
         ("null", "", 'a request is an object like {"msg":"hola"}, not null'),
@@ -284,7 +284,7 @@ def test_a_value_of_the_wrong_type_is_a_fault_of_its_request(frame: str, id_: st
 def test_data_that_is_no_base64_is_a_fault(text: str) -> None:
     """Nothing is guessed."""
     (request,) = decode_requests(json.dumps({"data": text, "id": "x"}))
-    assert request == Request(id="x", fault="data: takes base64 text; this is none")
+    assert request == Request(id="x", fault="data: is not valid base64")
 
 
 def test_faults_within_a_batch_are_those_of_their_requests() -> None:
@@ -296,9 +296,9 @@ def test_faults_within_a_batch_are_those_of_their_requests() -> None:
         one, number, nested, no_batch, wrong, inner, last = decode_requests(whole)
         assert (one, last) == (Request(msg="one"), Request(msg="last"))
         assert number.fault == 'a request is an object like {"msg":"hola"}, not a number'
-        assert nested == Request(id="x", fault="batch: a batch within a batch; put all requests into one list")
-        assert no_batch.fault == "batch: takes a list of requests, not a number"
-        assert wrong == Request(id="y", fault="msg: takes text, not false")
+        assert nested == Request(id="x", fault="batch: a batch cannot contain a batch; put all requests into one list")
+        assert no_batch.fault == "batch: must be a list of requests, not a number"
+        assert wrong == Request(id="y", fault="msg: must be text, not false")
         assert inner.fault.endswith("not a list")
 
 
@@ -325,7 +325,7 @@ BROKEN = {
 @pytest.mark.parametrize("frame", BROKEN)
 def test_broken_json_is_malformed(frame: bytes) -> None:
     """It says what and where; JSON means JSON, not what some writer takes for it."""
-    with pytest.raises(MalformedFrame, match="broken JSON: ") as caught:
+    with pytest.raises(MalformedFrame, match="invalid JSON: ") as caught:
         decode_requests(frame)
     assert BROKEN[frame] in str(caught.value)
 
@@ -467,7 +467,7 @@ def test_the_cuts_make_no_difference_to_a_broken_stream(data: bytes, places: lis
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        (b"hola", "an object begins with {, not with 'hola'"),
+        (b"hola", "an object must begin with {, not with 'hola'"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n", "not with 'GET / HTTP/1.1\\r\\nHost: x"),
         (b"7", "not with '7'"),
         (b'"msg"', "not with '\"msg\"'"),
@@ -496,7 +496,7 @@ def test_broken_json_is_told_at_once(before: bytes, broken: bytes, reason: str) 
         assert requests == (read([before])[0])
         assert reader.fault is not None
         assert reader.fault.code is ErrorCode.MALFORMED
-        assert reader.fault.reason.startswith("broken JSON: ")
+        assert reader.fault.reason.startswith("invalid JSON: ")
         if segments[-1] == broken:
             assert reason in reader.fault.reason
         fault = reader.fault

@@ -113,7 +113,7 @@ def test_unknown_fields_are_ignored() -> None:
 @pytest.mark.parametrize("frame", [b"\xff", b"\x0a\x05abc", NO_UTF8, b"\x0b", b"\x7a\x04" + NO_UTF8])
 def test_a_frame_that_does_not_parse_is_malformed(frame: bytes) -> None:
     """Broken bytes and text that is no UTF-8 are refused, at the top and within a batch, and named."""
-    with pytest.raises(protobuf.MalformedFrame, match="a frame that is no ConnectRequest"):
+    with pytest.raises(protobuf.MalformedFrame, match="the frame is not a valid ConnectRequest"):
         protobuf.decode_requests(frame)
 
 
@@ -141,7 +141,7 @@ def test_a_publish_is_a_broadcast(request: Request) -> None:
 
 def test_a_publish_that_does_not_parse_is_malformed() -> None:
     """It is named for what it is not."""
-    with pytest.raises(protobuf.MalformedFrame, match="a frame that is no PublishRequest"):
+    with pytest.raises(protobuf.MalformedFrame, match="the frame is not a valid PublishRequest"):
         protobuf.decode_publish(b"\x0a\x02\xff\xff")
 
 
@@ -149,7 +149,7 @@ def test_a_subscribe_says_nothing() -> None:
     """Fields of a newer client are let be; bytes that do not parse are malformed, and named."""
     protobuf.check_subscribe(b"")
     protobuf.check_subscribe(b"\xfa\x3f\x03new")
-    with pytest.raises(protobuf.MalformedFrame, match="a frame that is no SubscribeRequest"):
+    with pytest.raises(protobuf.MalformedFrame, match="the frame is not a valid SubscribeRequest"):
         protobuf.check_subscribe(b"\xff")
 
 
@@ -263,7 +263,7 @@ def test_unknown_details_are_none() -> None:
 @pytest.mark.parametrize("frame", [b"\xff", NO_UTF8_EVENT, b"\x7a\x04" + NO_UTF8_EVENT])
 def test_events_that_do_not_parse_are_malformed(frame: bytes) -> None:
     """A client is told what its server sent."""
-    with pytest.raises(protobuf.MalformedFrame, match="a frame that is no ConnectResponse"):
+    with pytest.raises(protobuf.MalformedFrame, match="the frame is not a valid ConnectResponse"):
         protobuf.decode_events(frame)
 
 
