@@ -1,8 +1,8 @@
-"""The values that flow: a ``Request`` comes in, an ``Entry`` is put in order, an ``Event`` goes out.
+"""The values that pass through: a ``Request`` comes in, an ``Entry`` gets its place in the order, an ``Event`` goes out.
 
-They are those of the contract (``protos/bcast_grpc/v1/chat.proto``), free of any wire format. ``Request``, ``Entry``
-and ``Event`` are named tuples, not frozen dataclasses: there is one of each for every message, and they are made in a
-third of the time.
+They are those of the contract (``protos/bcast_grpc/v1/chat.proto``), independent of any wire format. ``Request``,
+``Entry`` and ``Event`` are named tuples rather than frozen dataclasses: every message needs one of each, and a named
+tuple is made in a third of the time.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from bcast_grpc.errors import BcastError, ErrorCode
 
 
 class Kind(IntEnum):
-    """What an event tells; numbers and names are those of the contract's ``EventKind``.
+    """The kinds of events, with the numbers and names of the contract's ``EventKind``.
 
-    The negative ones are never on a wire: the client library tells them of itself.
+    Negative kinds are never sent: the client library makes them to report on its connection.
     """
 
     UNSPECIFIED = 0
@@ -59,13 +59,13 @@ class Place(NamedTuple):
 
 
 class Author(NamedTuple):
-    """Who says something.
+    """Who sent a message.
 
     Attributes:
         session: the public session id, given by the server.
-        name: empty if it has none.
-        key: what "not to the author" compares, on the server: the client's own stable id where it gave one, else the
-            session id.
+        name: empty if the client has none.
+        key: what the server compares to keep a message from its author: the client's own stable id if it gave one,
+            else the session id.
     """
 
     session: str
@@ -77,7 +77,7 @@ NOBODY = Author("", "", "")
 
 
 class Request(NamedTuple):
-    """One thing that a client asks for. ``fault`` says why it could not be read, where that is so."""
+    """One request of a client. If it could not be read, ``fault`` says why."""
 
     operacion: str = ""
     msg: str = ""
@@ -90,9 +90,9 @@ class Entry(NamedTuple):
     """A message that has no place in its room's order yet.
 
     Attributes:
-        message: what a person will read.
-        id: makes a retry safe, and asks for an ack.
-        asks: whether an ack is wanted without an id too.
+        message: the text for people.
+        id: makes a retry safe, and requests an ack.
+        asks: whether an ack is requested even without an id.
     """
 
     author: Author
@@ -104,7 +104,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """You are in."""
+    """The client has joined the room."""
 
     session: str
     room: str
@@ -115,7 +115,7 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Your request was carried out; ``seq`` is the message's place, 0 for "join" and "leave"."""
+    """The request was carried out; ``seq`` is the message's place, 0 for "join" and "leave"."""
 
     seq: int = 0
     epoch: str = ""
@@ -126,7 +126,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """Your request was not carried out."""
+    """The request was not carried out."""
 
     code: ErrorCode
     reason: str
@@ -136,7 +136,7 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """You were not given the messages from ``first_missed`` to ``last_missed``, both included."""
+    """The client was not given the messages from ``first_missed`` to ``last_missed``, both included."""
 
     first_missed: int
     last_missed: int
@@ -154,7 +154,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Who is here; ``more`` where the next event goes on with the list."""
+    """The clients in the room; with ``more``, the next event continues the list."""
 
     members: tuple[Member, ...]
     more: bool = False
@@ -170,9 +170,9 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Reconnecting:
-    """The client library has no connection, because of ``error``; it tries again in ``retry_in_s``.
+    """The client library lost its connection because of ``error``, and will try again in ``retry_in_s``.
 
-    ``attempt`` is 1 when the connection was lost, and one more with each try that failed since.
+    ``attempt`` is 1 when the connection is lost, and rises by one with each failed attempt.
     """
 
     error: BcastError
@@ -182,9 +182,9 @@ class Reconnecting:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The client library has a connection again, after ``away_s``.
+    """The client library is connected again, after ``away_s``.
 
-    ``complete`` tells whether nothing was missed; if not, a ``GAP`` event follows.
+    ``complete`` is true if nothing was missed; otherwise a ``GAP`` event follows.
     """
 
     away_s: float
@@ -198,9 +198,9 @@ class Event(NamedTuple):
     """What happened.
 
     Attributes:
-        kind: what it tells.
+        kind: what kind of event it is.
         message: text for a person, set on every event: "ana: hola", "ana left".
-        author: whose doing it is; ``NOBODY`` where the server itself speaks.
+        author: who caused it; ``NOBODY`` for an event of the server itself.
         seq: the place in the room's order for a message; the room's head for a welcome and a progress; otherwise 0.
         time_ns: when the server accepted it, in nanoseconds since 1970.
         data: the author's opaque payload.
