@@ -1,4 +1,4 @@
-"""The values that pass through: a ``Request`` comes in, an ``Entry`` gets its place in the order, an ``Event`` goes out.
+"""The values that pass through: a ``Request`` comes in, an ``Entry`` gets its place, an ``Event`` goes out.
 
 They are those of the contract (``protos/bcast_grpc/v1/chat.proto``), independent of any wire format. ``Request``,
 ``Entry`` and ``Event`` are named tuples rather than frozen dataclasses: every message needs one of each, and a named
