@@ -239,7 +239,7 @@ async def test_a_frame_that_does_not_parse_ends_the_call() -> None:
     assert ana.reason == "MALFORMED"
     assert ana.status is not None
     assert ana.status.code == code_pb2.INVALID_ARGUMENT
-    assert "no ConnectRequest" in ana.status.message
+    assert "not a valid ConnectRequest" in ana.status.message
     assert bob.texts == ["ana left"]
 
 
