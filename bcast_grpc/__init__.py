@@ -32,6 +32,10 @@ if TYPE_CHECKING:
         Resumed,
         Welcome,
     )
+    from bcast_grpc.server.server import Server
+    from bcast_grpc.server.sync import SyncServer
+    from bcast_grpc.settings import Settings, SettingsError
+    from bcast_grpc.transport.address import CannotStart
 
 __version__ = "0.1.0"
 
@@ -41,6 +45,7 @@ __all__ = [
     "BacklogFull",
     "BcastError",
     "CallError",
+    "CannotStart",
     "Chat",
     "ChatClosed",
     "Closing",
@@ -56,7 +61,11 @@ __all__ = [
     "Reconnecting",
     "RequestError",
     "Resumed",
+    "Server",
+    "Settings",
+    "SettingsError",
     "SyncChat",
+    "SyncServer",
     "Welcome",
     "__version__",
     "connect",
@@ -90,6 +99,10 @@ _MODULES = {
         "Resumed",
         "Welcome",
     ),
+    "bcast_grpc.server.server": ("Server",),
+    "bcast_grpc.server.sync": ("SyncServer",),
+    "bcast_grpc.settings": ("Settings", "SettingsError"),
+    "bcast_grpc.transport.address": ("CannotStart",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

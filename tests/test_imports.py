@@ -16,7 +16,8 @@ PACKAGE = "bcast_grpc"
 SOURCE = Path(__file__).parent.parent / PACKAGE
 
 MAY_IMPORT = {
-    "__init__": {"errors", "events", "client"},  # what users import, found when it is used
+    # What users import, found when it is used.
+    "__init__": {"errors", "events", "client", "settings", "server", "transport.address"},
     "errors": set(),
     "events": {"errors"},
     "origins": set(),

@@ -21,12 +21,13 @@ class Admission:
         hub: which admitted the client.
         room: the client's room, open.
         hello: who the client is and what it wants.
-        peer: the address of the client's end of the connection.
+        peer: the address of the client's end of the connection; None for the application that runs the server, whose
+            messages are not limited in rate.
     """
 
     __slots__ = ("_held", "hello", "hub", "peer", "room")
 
-    def __init__(self, hub: Hub, room: Room, hello: Hello, peer: str) -> None:
+    def __init__(self, hub: Hub, room: Room, hello: Hello, peer: str | None) -> None:
         self.hub = hub
         self.room = room
         self.hello = hello

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from bcast_grpc import events
 from bcast_grpc.broker.base import Broker
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core import notices
@@ -67,14 +68,20 @@ class Hub:
         with self._lock:
             return list(self._rooms)
 
-    async def admit(self, hello: Hello, peer: str) -> Admission:
+    def members(self, room_name: str) -> Sequence[events.Member]:
+        """Return who is connected to a room, in the order of arrival."""
+        with self._lock:
+            room = self._rooms.get(room_name)
+            return room.roster.present() if room else []
+
+    async def admit(self, hello: Hello, peer: str | None) -> Admission:
         """Decide whether a client may come in, and have its room open. Every door awaits this before anything else.
 
         Meanwhile the client may go away, or the server be closed: ``join`` and ``attach`` look at that again.
 
         Args:
             hello: who the client is and what it wants.
-            peer: the address of its end of the connection.
+            peer: the address of its end of the connection; None for the application that runs the server.
 
         Raises:
             CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.

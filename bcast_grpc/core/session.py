@@ -211,7 +211,7 @@ class Publisher:
         hub, hello = admission.hub, admission.hello
         self._hub = hub
         self._author = _author(hello)
-        self._rate_key = self._author.key if hello.client else admission.peer
+        self._rate_key = admission.peer and (self._author.key if hello.client else admission.peer)
         self._retries = bool(hello.client)
         self._id = ""
         self._room = admission.room
@@ -265,7 +265,7 @@ def _author(hello: Hello) -> Author:
     return Author(session, hello.name, f":{hello.client}" if hello.client else session)
 
 
-def _entry(hub: Hub, author: Author, request: Request, rate_key: str) -> Entry:
+def _entry(hub: Hub, author: Author, request: Request, rate_key: str | None) -> Entry:
     """Return the message that a broadcast asks for, or raise what is wrong with it."""
     _, msg, data, id_, _ = request
     size = utf8_bytes(msg) + len(data)
@@ -278,7 +278,7 @@ def _entry(hub: Hub, author: Author, request: Request, rate_key: str) -> Entry:
         )
     if id_:
         _check_id(hub, request)
-    if hub.rates and (wait_s := hub.rates.take(rate_key)):
+    if hub.rates and rate_key and (wait_s := hub.rates.take(rate_key)):
         raise RequestError(
             ErrorCode.RATE_LIMITED,
             f"more than {hub.limits.rate:g} messages a second; try again in {wait_s:.3f} s",

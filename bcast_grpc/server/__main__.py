@@ -8,23 +8,16 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 
 from bcast_grpc.server import signals
 from bcast_grpc.server.arguments import format_config, load
 from bcast_grpc.server.descriptors import raise_limit
+from bcast_grpc.server.event_loop import new_event_loop
 from bcast_grpc.server.logs import set_up, take_over_stderr
 from bcast_grpc.server.output import Output, open_missing
 from bcast_grpc.settings import Settings, SettingsError
 from bcast_grpc.transport.address import CannotStart
-
-try:
-    import uvloop
-except ImportError:  # Windows, and Pythons that it does not support
-    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-else:
-    new_event_loop = uvloop.new_event_loop
 
 logger = logging.getLogger("bcast_grpc.server")
 

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Self
 from urllib.parse import urlsplit
 
 from bcast_grpc.broker.base import Broker
@@ -14,16 +16,20 @@ from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.broker.sqlite.faults import CannotOpen
+from bcast_grpc.core.hello import read_hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits, SlowPolicy
+from bcast_grpc.events import Ack, Member, Request
 from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.server.machine import default_max_memory
+from bcast_grpc.server.sync import SyncServer, in_thread
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import Address, CannotStart, is_loopback
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.grpc_door import GrpcDoor
 from bcast_grpc.transport.http_door import HttpDoor
+from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.tcp_door import TcpDoor
 
@@ -37,17 +43,26 @@ _RELIEVE_S = 2.0
 
 
 class Server:
-    """A broadcast server in the running event loop.
+    """A broadcast server.
 
-    ::
+    It runs in the application's own event loop, or in a thread of its own::
 
-        server = Server(Settings(port=0))
-        await server.start()
-        ...
-        await server.drain()
+        async with Server(Settings(port=0)) as server:
+            await server.publish("lobby", "hola")
+
+        with Server.in_thread(Settings(port=0)) as server:
+            server.publish("lobby", "hola")
+
+    The server listens from the beginning of the context on, and drains at its end. ``start()`` and ``drain()`` do the
+    same without a context. ``publish()`` and ``members()`` may be awaited in any event loop of any thread; ``sync`` has
+    both for threads without one.
+
+    Args:
+        settings: what the command line of ``python -m bcast_grpc.server`` sets, with the same names and defaults.
 
     Attributes:
-        hub: the registry of rooms and clients; an application may publish into it from any thread.
+        sync: the same server for threads without an event loop: its methods block.
+        hub: the registry of rooms and clients.
         doors: the ways for clients to come in, gRPC first.
         urls: what it listens on, once started; in the order of ``doors``.
 
@@ -67,7 +82,67 @@ class Server:
         shared = Shared(self.hub, self._scheduler, self._connections, settings.keepalive_s)
         self.doors: Sequence[Door] = list(_doors(settings, shared, self._descriptors.connections))
         self.urls: Sequence[str] = ()
+        self.sync = SyncServer(self, self._scheduler)
+        self._publishing = Publishing(self._scheduler)
         self._chores: list[asyncio.Task[None]] = []
+
+    @staticmethod
+    def in_thread(settings: Settings) -> AbstractContextManager[SyncServer]:
+        """Run a server in a thread of its own, in a ``with`` statement.
+
+        Raises:
+            CannotStart: an address or the store cannot be used.
+        """
+        return in_thread(lambda: Server(settings))
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Drain and stop."""
+        await self.drain()
+
+    async def publish(
+        self,
+        room: str,
+        msg: str = "",
+        *,
+        data: bytes = b"",
+        id: str = "",  # noqa: A002  # as in the contract
+        name: str = "",
+        client: str = "",
+    ) -> Ack:
+        """Send a message to everyone in a room, and return once it is in their queues.
+
+        Args:
+            room: the room's name.
+            msg: the text; it or ``data`` may be empty, but not both.
+            data: bytes, passed on as they are.
+            id: a name for the message, which the server remembers for ``dedup_s`` if there is a ``client``: the same
+                message is not sent again, and the answer is the first one, with ``duplicate`` set.
+            name: whom the message is from, as clients see it; none by default.
+            client: a stable name for the application in its role as a client. It makes ``id`` effective.
+
+        Returns:
+            The place of the message in the room's order, and how many clients have it in their queues.
+
+        Raises:
+            BcastError: the message was not accepted; ``code`` and ``reason`` say why.
+        """
+        return await self._scheduler.run(lambda: self._publish(room, name, client, Request("", msg, data, id)))
+
+    async def _publish(self, room: str, name: str, client: str, request: Request) -> Ack:
+        hello = read_hello([("room", room), ("name", name), ("client", client)], self.hub.limits)
+        return await self._publishing.publish(await self.hub.admit(hello, None), request)
+
+    async def members(self, room: str) -> Sequence[Member]:
+        """Return who is connected to a room, in the order of arrival; empty if there is no such room."""
+        return await self._scheduler.run(lambda: self._members(room))
+
+    async def _members(self, room: str) -> Sequence[Member]:
+        return self.hub.members(read_hello([("room", room)], self.hub.limits).room)
 
     @property
     def address(self) -> str:
@@ -102,7 +177,7 @@ class Server:
         try:
             for door in reversed(self.doors):  # gRPC last: it reports as healthy
                 self.urls = [*await door.open(), *self.urls]
-        except CannotStart:
+        except BaseException:
             await self.stop()
             raise
         self._chores = [
@@ -123,6 +198,12 @@ class Server:
 
         Takes ``drain_s`` at most.
         """
+        try:
+            await self._drain()
+        finally:
+            await self.stop()
+
+    async def _drain(self) -> None:
         logger.info("draining: %d clients", self.hub.clients)
         for door in self.doors:
             await door.drain()
@@ -140,7 +221,6 @@ class Server:
         except TimeoutError:
             logger.warning("%d clients did not read what was queued for them in time", self.hub.clients)
             self.hub.discard()
-        await self.stop()
 
     async def stop(self) -> None:
         """Stop at once; clients see ``UNAVAILABLE`` or a lost connection."""

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent import futures
+from typing import Any, TypeVar
 
+from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.transport.turns import Turns
+
+T = TypeVar("T")
+
+_LOOK_S = 0.5
+"""How often a thread that waits for the loop looks whether that has ended."""
 
 
 class LoopScheduler:
@@ -42,3 +50,38 @@ class LoopScheduler:
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Call back from the loop after ``delay_s``."""
         return self._loop.call_later(delay_s, callback)
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do the work in this loop, whichever loop this is awaited in, and return its result."""
+        if asyncio.get_running_loop() is self._loop:
+            return await work()
+        return await asyncio.wrap_future(self._begin(work))
+
+    def wait(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do the work in this loop, and block until there is a result.
+
+        Raises:
+            CallError: ``SHUTTING_DOWN``: the loop has ended.
+            RuntimeError: this is the loop's own thread.
+        """
+        if threading.get_ident() == self._thread:
+            raise RuntimeError("this would block the server's own event loop; await the server's methods there")
+        future = self._begin(work)
+        while True:
+            futures.wait([future], _LOOK_S)
+            if future.done() and not future.cancelled():
+                return future.result()
+            if future.cancelled() or self._loop.is_closed():
+                raise _stopped()
+
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> futures.Future[T]:
+        working = work()
+        try:
+            return asyncio.run_coroutine_threadsafe(working, self._loop)
+        except RuntimeError:  # the loop is closed
+            working.close()
+            raise _stopped() from None
+
+
+def _stopped() -> CallError:
+    return CallError(ErrorCode.SHUTTING_DOWN, "the server has stopped")

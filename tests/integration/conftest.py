@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
 from bcast_grpc.server import Server
-from bcast_grpc.server.__main__ import new_event_loop
+from bcast_grpc.server.event_loop import new_event_loop
 from bcast_grpc.settings import Settings
 
 from .peers import Door, SocketPeer, WebSocketPeer, Wire, eventually, within
