@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -14,6 +15,10 @@ from pathlib import Path
 
 _IDLE_S = 1.0
 """How long a connection may be without a call before it is hung up on."""
+
+_KEPT_OPEN: list[int] = []
+"""Files that took a socket's number in the moment it was looked at: to close one would release the process's locks on
+it, which SQLite relies on."""
 
 _LAST_WORDS_S = 0.05
 """The same where it had one, such as a call that was refused: until the status is on its way."""
@@ -111,13 +116,14 @@ def _connected_to(ports: Collection[int]) -> Iterator[tuple[socket.socket, int]]
 def _sockets() -> Iterator[socket.socket]:
     """Find this process's sockets, each as one that is to be closed."""
     for file in list(Path("/dev/fd").iterdir()):
+        number = int(file.name)
         try:
-            own = os.dup(int(file.name))  # its owner may close it in this moment, and another get its number
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+            own = os.dup(number)  # its owner may close it in this moment, and another get its number
         except OSError:
             continue
-        try:
-            found = socket.socket(fileno=own)
-        except OSError:  # it is none
-            os.close(own)
+        if stat.S_ISSOCK(os.fstat(own).st_mode):
+            yield socket.socket(fileno=own)
         else:
-            yield found
+            _KEPT_OPEN.append(own)

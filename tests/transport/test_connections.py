@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bcast_grpc.transport import connections
-from bcast_grpc.transport.connections import Connections, port_of
+from bcast_grpc.transport.connections import Connections, listening_on, port_of
 
 
 class Clock:
@@ -105,6 +109,19 @@ def test_who_was_idle_begins_anew_when_there_was_room(pair: Pair, clock: Clock) 
     known.forget()
     assert known.hang_up_idle() == 0
     assert pair.is_open
+
+
+def test_locks_on_files_are_kept(pair: Pair, tmp_path: Path) -> None:
+    """A process that closes a file loses its locks on it, also those that SQLite holds by another descriptor."""
+    known = Connections()
+    known.ports.add(pair.door)
+    with (tmp_path / "file").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        known.hang_up_idle()
+        assert not list(listening_on(pair.door))
+        try_lock = f"import fcntl; fcntl.lockf(open({file.name!r}, 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        other = subprocess.run([sys.executable, "-c", try_lock], stderr=subprocess.PIPE, text=True, check=False)
+    assert "BlockingIOError" in other.stderr
 
 
 @pytest.mark.parametrize(
