@@ -8,7 +8,7 @@ from zlib import crc32
 from bcast_grpc.console.safe_text import escaped, escaped_json, escaped_name, shown, shown_author, shown_name
 from bcast_grpc.errors import BcastError
 from bcast_grpc.events import Error, Event, Gap, GapReason, Kind, Member, Reconnecting, Resumed
-from bcast_grpc.wire.json import encode_event
+from bcast_grpc.wire.json_events import encode_event
 
 # Of the 256 colours of a terminal: those apart from each other that have a contrast of about 4 or more on black and on
 # white. A name's colour is its checksum's, so that it is the same for everyone and every day.

@@ -21,9 +21,9 @@ from bcast_grpc.transport.liveness import Liveness, acked
 from bcast_grpc.transport.serving import BACKLOG, Serving
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
-from bcast_grpc.wire import json
+from bcast_grpc.wire import json_events, json_requests
 
-_LINES = Codec(json.encode_lines, json.MAX_BATCH_BYTES, json.split_lines)
+_LINES = Codec(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_requests.split_lines)
 _SEGMENT_BYTES = 16 * 1024
 
 
@@ -95,7 +95,7 @@ class _Connection:
         self._turns = turns
         self._reader = reader
         self._writer = writer
-        self._requests = json.RequestReader()
+        self._requests = json_requests.RequestReader()
 
     async def read(self) -> Iterator[Sequence[Request]] | None:
         if self._requests.fault:

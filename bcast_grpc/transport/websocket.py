@@ -25,15 +25,15 @@ from bcast_grpc.transport.liveness import Liveness, acked
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
-from bcast_grpc.wire import json
+from bcast_grpc.wire import json_events, json_requests
 
 logger = logging.getLogger(__name__)
 
 CLOSE_CODES = 4000
 """A WebSocket that is ended by an error closes with this and the error code's number."""
 
-_ARRAYS = Codec(json.encode_arrays, json.PIECE_BYTES, json.split_arrays)
-_SINGLY = Codec(json.encode_singly, 0)
+_ARRAYS = Codec(json_events.encode_arrays, json_events.PIECE_BYTES, json_requests.split_arrays)
+_SINGLY = Codec(json_events.encode_singly, 0)
 _REASON_BYTES = 123
 _REQUESTS = (WSMsgType.TEXT, WSMsgType.BINARY)
 _WRITES_IN_A_ROW = 64
@@ -61,7 +61,7 @@ class WebSockets:
         socket = web.WebSocketResponse(
             autoping=False,
             heartbeat=None if liveness.KNOWN else self._shared.keepalive_s,
-            max_msg_size=json.MAX_REQUEST_BYTES,
+            max_msg_size=json_requests.MAX_REQUEST_BYTES,
             compress=False,  # each client would compress what all of them share
             timeout=LINGER_S,  # for the answer to a close
             writer_limit=_WRITE_BYTES,
@@ -127,7 +127,7 @@ class _Connection:
             except OSError as error:  # it could not answer a ping, say
                 raise ConnectionGone(str(error)) from None
             if message.type in _REQUESTS:
-                return json.read_requests(message.data)
+                return json_requests.read_requests(message.data)
             if message.type not in (WSMsgType.PING, WSMsgType.PONG):
                 raise ConnectionGone(message.type.name)  # who has closed a WebSocket reads nothing more
 
@@ -141,7 +141,7 @@ class _Connection:
             await asyncio.sleep(0)
 
     async def write(self, frame: bytes) -> None:
-        await self._socket.send_frame(json.close_array(frame) if self._batch else frame, WSMsgType.TEXT)
+        await self._socket.send_frame(json_events.close_array(frame) if self._batch else frame, WSMsgType.TEXT)
         self._in_a_row += 1
         if self._in_a_row == _WRITES_IN_A_ROW:  # to a socket with room, a write waits for nothing
             self._in_a_row = 0

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import Ack, Closing, Detail, Error, Event, Gap, GapReason, Kind, Members, Welcome
-from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES
+from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES as MAX_BATCH_BYTES
 
 Object: TypeAlias = dict[str, object]
 

@@ -20,7 +20,7 @@ from bcast_grpc.events import Entry, Request
 from bcast_grpc.transport import tcp_door, websocket
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.v1 import chat_pb2 as pb
-from bcast_grpc.wire.json import RequestReader
+from bcast_grpc.wire.json_requests import RequestReader
 
 from .conftest import LocalDoor, Serve
 from .peers import Peer, eventually, within

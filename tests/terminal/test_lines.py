@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import NOBODY, Author, Closing, Error, Event, Gap, GapReason, Kind, Member, relayed
 from bcast_grpc.terminal import lines
-from bcast_grpc.wire.json import encode_event
+from bcast_grpc.wire.json_events import encode_event
 from tests.console.test_safe_text import NAMES, SESSIONS, TEXTS, is_harmless, unescape
 
 OWN_CODES = re.compile(r"\x1b\[(?:\d+;)*\d+m")

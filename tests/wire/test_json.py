@@ -33,19 +33,16 @@ from bcast_grpc.events import (
     wire_bytes,
 )
 from bcast_grpc.v1 import chat_pb2 as pb
-from bcast_grpc.wire.json import (
+from bcast_grpc.wire.json_events import (
     MAX_BATCH_BYTES,
-    MAX_REQUEST_BYTES,
     PIECE_BYTES,
-    MalformedFrame,
-    RequestReader,
     close_array,
-    decode_requests,
     encode_arrays,
     encode_event,
     encode_lines,
     encode_singly,
 )
+from bcast_grpc.wire.json_requests import MAX_REQUEST_BYTES, MalformedFrame, RequestReader, decode_requests
 from bcast_grpc.wire.protobuf import to_message
 
 from .values import EVENTS, REQUESTS
@@ -556,7 +553,7 @@ def parsed_bytes() -> Iterator[list[int]]:
         sizes.append(len(data))
         return from_json(data, **options)  # type: ignore[arg-type]
 
-    with mock.patch("bcast_grpc.wire.json.from_json", counting):
+    with mock.patch("bcast_grpc.wire.json_requests.from_json", counting):
         yield sizes
 
 

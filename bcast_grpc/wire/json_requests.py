@@ -1,10 +1,10 @@
-"""The contract's requests in JSON, and all that a door needs of this format.
+"""The contract's requests in JSON.
 
-A TCP client sends objects with nothing between them that says where one ends, so ``RequestReader`` looks for the ends:
-the brackets that are in no text, found by regular expressions that never step back, so that a byte is looked at a fixed
-number of times however the stream is cut. What stands between the brackets is the parser's business.
+A TCP client sends objects with nothing between them that marks where one ends, so ``RequestReader`` looks for the ends:
+the brackets outside of texts. Regular expressions that never backtrack find them, so each byte is read a fixed number
+of times, however the stream is cut. The parser reads what stands between the brackets.
 
-The parser makes an object of each value, so the values of a large text are counted before.
+The parser makes an object of each value, so the values of a large text are counted first.
 """
 
 from __future__ import annotations
@@ -21,13 +21,6 @@ from pydantic_core import from_json
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Request
 from bcast_grpc.wire.fields import MalformedFrame as MalformedFrame
-from bcast_grpc.wire.json_events import PIECE_BYTES as PIECE_BYTES
-from bcast_grpc.wire.json_events import close_array as close_array
-from bcast_grpc.wire.json_events import encode_arrays as encode_arrays
-from bcast_grpc.wire.json_events import encode_event as encode_event
-from bcast_grpc.wire.json_events import encode_lines as encode_lines
-from bcast_grpc.wire.json_events import encode_singly as encode_singly
-from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES as MAX_BATCH_BYTES
 from bcast_grpc.wire.protobuf_requests import MAX_REQUEST_BYTES as MAX_REQUEST_BYTES
 from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS, TOO_MANY
 
