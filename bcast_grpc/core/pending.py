@@ -83,7 +83,7 @@ class Pending:
             self._bytes += size
             if run.asked:
                 self._asked = self.first + len(self._runs) - 1
-        self._growing = True
+        self._growing = self._growing or bool(entries)
         self._messages += len(entries)
 
     def attach(self, session: str, answers: Sequence[Event]) -> bool:

@@ -96,6 +96,15 @@ def test_after_a_flush_a_new_run_begins() -> None:
     assert seqs(pending.take()) == [[2]]
 
 
+def test_no_messages_change_nothing() -> None:
+    """An empty answer of a broker does not join what comes after a notice or a line to what was before it."""
+    pending = Pending(10, 10_000)
+    pending.append(Run.of_notice(Event(Kind.LEFT, "b left", AUTHORS[1])))
+    extend(pending, entries(), 1)
+    extend(pending, entries("a", author=AUTHORS[1]), 1)
+    assert [run.kind for run in pending.take()] == [Kind.LEFT, Kind.MESSAGE]
+
+
 def test_a_flush_takes_no_more_messages_than_it_may() -> None:
     """Past ``batch_messages`` the rest waits for the next flush."""
     pending = Pending(2, 10_000)
