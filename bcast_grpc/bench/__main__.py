@@ -10,12 +10,12 @@ from bcast_grpc.bench.run import run
 
 
 def main() -> int:
-    """Put load on a server.
+    """Run the bench.
 
     Returns:
         The exit code.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's log is in nobody's words; the workers inherit it
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log is of no use to users; the workers inherit this
     return run(parse(sys.argv[1:], os.environ))
 
 

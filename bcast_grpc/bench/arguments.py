@@ -1,6 +1,6 @@
-"""What the load was asked to be: command line and environment become ``Options``; and how it says that it failed.
+"""The command line and the environment of the bench, read into ``Options``.
 
-The only place of the load that reads either of them. What concerns the connection is named as in the terminal client.
+Nothing else of the bench reads either of them. The arguments for the connection are those of the terminal client.
 """
 
 from __future__ import annotations
@@ -17,32 +17,35 @@ from bcast_grpc.console.arguments import add_endpoint, number, read_endpoint, wh
 PROGRAM = "bcast_grpc.bench"
 
 _DESCRIPTION = """\
-Put load on a bcast_grpc server: clients with a connection each, in rooms that
-nobody else is in, some of which send. Every delivery is verified: each message
-once, in its author's order, to all but the author. Then comes a summary."""
+Put load on a bcast_grpc server, and measure it. Each client has a connection of
+its own, in rooms that nobody else uses, and some of the clients send. Every
+delivery is verified: each message arrives once, in its author's order, at all
+clients of the room but the author. At the end a summary is printed."""
 
 _EPILOG = """\
---rate 0 finds how much the server can take; latency is then that of its full
-queues. For the latency of your own load give its rate: each message counts from
-the moment at which it was to be sent, however late it was.
+--rate 0 measures how much the server can take; the latency is then that of full
+queues. To measure the latency of your own load, give its rate: a message's
+latency counts from the moment it was due, even if it was sent late.
 
-The load runs best on another machine, or on other cores (taskset), than the
-server. It says so when it was itself what limited the figures.
+Run the bench on another machine than the server, or on other cores (taskset).
+If the bench itself limited the figures, it says so.
 
 exit codes:
-    0  done: all messages arrived, once and in order
-    1  done, but some did not, were refused, or clients were disconnected
-    2  usage
-   69  no server there, it let not all clients in, or it was lost for good
-   77  not let in
-  129  as Ctrl-C, by SIGHUP: its terminal was closed
-  130  Ctrl-C: the summary is of the time until then; a second one, more than a
-       second later, ends at once
-  141  nobody reads the output any more
-  143  as Ctrl-C, by SIGTERM
+    0  all messages arrived, once and in order
+    1  some messages were lost, repeated, out of order or refused, or clients
+       were disconnected
+    2  wrong usage
+   69  no server was reached, it did not let all clients in, or the connections
+       of all clients were lost
+   77  the server refused the token, or requires one
+  129  ended by SIGHUP, because the terminal was closed; else as for Ctrl-C
+  130  ended by Ctrl-C: the summary covers the time until then; a second Ctrl-C,
+       more than a second later, ends at once
+  141  the reader of the output has gone
+  143  ended by SIGTERM; else as for Ctrl-C
 
 examples:
-  python -m bcast_grpc.bench                            what can this machine do
+  python -m bcast_grpc.bench                            what this machine can do
   python -m bcast_grpc.bench chat.example --clients 1000 --rate 100
   python -m bcast_grpc.bench --json | jq .latency_ms.p99
 """
@@ -50,16 +53,16 @@ examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the load was asked to be.
+    """What the bench is asked to do.
 
     Attributes:
         root_certificates: PEM; empty for a connection without TLS.
         senders: how many of the clients send.
-        rate: messages a second of all senders together; 0 for as many as are acknowledged.
-        size: bytes of one message's payload.
-        rooms: the clients are spread over so many.
-        batch: how many messages are at most in one frame.
-        grace_s: how long to wait for what is missing while nothing arrives.
+        rate: messages per second of all senders together; 0 for as many as the server acknowledges.
+        size: bytes of the payload of one message.
+        rooms: how many rooms the clients are spread over.
+        batch: how many messages a frame has at most.
+        grace_s: how long to wait for missing messages while nothing arrives.
     """
 
     target: str
@@ -78,10 +81,10 @@ class Options:
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
-    """Make sense of the command line.
+    """Read the command line and the environment.
 
     Raises:
-        SystemExit: with code 2 where there is none, 0 after ``--help`` and ``--version``.
+        SystemExit: with code 2 if an argument is wrong, 0 after ``--help`` and ``--version``.
     """
     parser = _parser()
     given = parser.parse_args(arguments)
@@ -120,41 +123,57 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--clients", metavar="N", type=whole_number(1), default=100, help="how many connect (default: %(default)s)")
-    add("--senders", metavar="N", type=whole_number(0), help="how many of them send (default: 10, or all)")
+    add(
+        "--clients",
+        metavar="N",
+        type=whole_number(1),
+        default=100,
+        help="how many clients connect (default: %(default)s)",
+    )
+    add("--senders", metavar="N", type=whole_number(0), help="how many of the clients send (default: 10, or all)")
     add(
         "--rate",
         metavar="R",
         type=number(0),
         default=0.0,
-        help="messages a second, of all senders together; 0: as many as are acknowledged (default: 0)",
+        help="messages per second of all senders together; 0: as many as the server acknowledges (default: 0)",
     )
     add(
         "--size",
         metavar="BYTES",
         type=whole_number(MIN_SIZE, MAX_SIZE),
         default=64,
-        help=f"of a message's payload, from {MIN_SIZE} on (default: %(default)s)",
+        help=f"size of a message's payload, {MIN_SIZE} or more (default: %(default)s)",
     )
-    add("--rooms", metavar="N", type=whole_number(1), default=1, help="spread the clients over (default: %(default)s)")
-    add("--duration", metavar="S", type=number(0.001), default=10.0, help="seconds of sending (default: 10)")
     add(
-        "--batch", metavar="N", type=whole_number(1), default=64, help="most messages in a frame (default: %(default)s)"
+        "--rooms",
+        metavar="N",
+        type=whole_number(1),
+        default=1,
+        help="how many rooms the clients are spread over (default: %(default)s)",
+    )
+    add("--duration", metavar="S", type=number(0.001), default=10.0, help="how many seconds to send (default: 10)")
+    add(
+        "--batch",
+        metavar="N",
+        type=whole_number(1),
+        default=64,
+        help="most messages in one frame (default: %(default)s)",
     )
     add(
         "--processes",
         metavar="N",
         type=whole_number(1),
-        help="spread the load over (default: the usable cores)",
+        help="how many processes to use (default: one for each usable core)",
     )
     add(
         "--grace",
         metavar="S",
         type=number(0.001),
         default=10.0,
-        help="seconds to wait for what is missing, while nothing arrives (default: 10)",
+        help="seconds to wait for missing messages while nothing arrives (default: 10)",
     )
-    add("--json", action="store_true", help="the summary as one JSON object")
+    add("--json", action="store_true", help="print the summary as one JSON object")
     add_endpoint(parser)
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
     return parser

@@ -1,4 +1,4 @@
-"""One client of the load: a connection and a call of its own, every frame verified as it comes."""
+"""One client of the bench: it has its own connection, and verifies every frame as it arrives."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
 from bcast_grpc.wire.protobuf import MalformedFrame
 
 JOIN_TIMEOUT_S = 20.0
-"""How long a server may take to let a client in."""
+"""How long the server may take to let a client in."""
 
 
 class Receipts:
     """What the clients of one process received.
 
     Attributes:
-        last_ns: when the last message came.
-        active_ns: when anything came at all.
+        last_ns: when the last message arrived.
+        active_ns: when anything arrived at all.
     """
 
     def __init__(self) -> None:
@@ -53,11 +53,11 @@ class Receipts:
 
 
 class Client:
-    """A client of the load.
+    """A client of the bench.
 
     Attributes:
-        error: what ended its call before it was to end.
-        sender: what it sends, if it is one of those.
+        error: what ended its call early.
+        sender: what it sends; ``None`` if it does not send.
     """
 
     def __init__(self, plan: Plan, number: int, summaries: Summaries, receipts: Receipts) -> None:
@@ -76,8 +76,8 @@ class Client:
         """Connect, and begin to listen once the server has let us in.
 
         Raises:
-            CallError: it refused.
-            ConnectionLost: there is none, or it did not answer in time.
+            CallError: the server refused the connection.
+            ConnectionLost: no server was reached, or it did not answer in time.
         """
         options = self._plan.options
         room = self._plan.room(self.number)
@@ -89,9 +89,9 @@ class Client:
         self._listener = asyncio.create_task(self._listen(self._call, status))
 
     async def send(self, start_ns: int, stop_ns: int) -> None:
-        """Send until the time is over, or the call; nothing for one that is no sender."""
+        """Send until the time is over or the call has ended; does nothing if this is not a sender."""
         if self.sender and self._call:
-            # Where the call has ended, the listener finds out how.
+            # If the call has ended, the listener finds out why.
             with suppress(grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
                 await self.sender.send(self._call.write, start_ns, stop_ns)
 
@@ -108,7 +108,7 @@ class Client:
             await self._channel.close()
         if self._listener:
             with suppress(asyncio.CancelledError):
-                await self._listener  # raises what is a fault of the load
+                await self._listener  # raises what went wrong in the bench
 
     async def _listen(self, call: GrpcCall, status: FinalStatus) -> None:
         target = self._plan.options.target

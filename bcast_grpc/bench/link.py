@@ -1,4 +1,4 @@
-"""What the processes tell each other, and how."""
+"""The messages between the parent and its workers, and the pipes that carry them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from bcast_grpc.bench.verify import Due, Faults
 from bcast_grpc.errors import BcastError
 
 MAX_EXAMPLES = 5
-"""How many clients with faults are told of by number."""
+"""How many clients with faults are reported by number."""
 
 # --- from a worker
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """All my clients are in."""
+    """All clients of this worker are connected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A client of mine was not let in."""
+    """A client of this worker could not connect."""
 
     error: BcastError
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """How far my clients are."""
+    """The progress of this worker's clients."""
 
     joined: int
     sent: int = 0
@@ -43,25 +43,25 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """My senders have stopped, and heard what became of their messages: this is due to the others."""
+    """The senders have stopped, and their answers are in: ``due`` is what all others must receive."""
 
     due: Mapping[int, Due]
 
 
 @dataclass(slots=True)
 class Result:
-    """What my clients found; or all workers' clients, put together.
+    """What the clients of a worker found, or those of all workers together.
 
     Attributes:
-        unacknowledged: messages that the server has not said anything about.
-        refused: messages that the server refused, by its code.
-        disconnected: clients whose call the server ended, by its code.
-        reasons: what the server said, by its code.
-        examples: faults in words; not all of them.
+        unacknowledged: messages that the server has not answered.
+        refused: messages that the server refused, by error code.
+        disconnected: clients whose call ended early, by error code.
+        reasons: the reason that the server gave, by error code.
+        examples: some of the faults, in words.
         last_ns: when the last message arrived; 0 if none did.
         stopped_ns: when the senders stopped.
-        cpu_s: what this process used from the start on.
-        busy: the part of a core that it used while there was something to send.
+        cpu_s: the CPU time that this process used since the start.
+        busy: the share of a core that it used while it sent.
     """
 
     sent: int = 0
@@ -86,7 +86,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Send from now on, until then; times are of ``time.monotonic_ns()``."""
+    """Send from ``start_ns`` to ``stop_ns``, by ``time.monotonic_ns()``."""
 
     start_ns: int
     stop_ns: int
@@ -94,12 +94,12 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Send no more."""
+    """Stop sending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Await:
-    """This is due to your clients; wait for it, then tell what they found."""
+    """Wait until the clients have received what is due, then report what they found."""
 
     due: Mapping[int, Due]
 
@@ -107,7 +107,7 @@ class Await:
 class Link:
     """One end of a pipe to another process, in an event loop.
 
-    What is told is small, and its reader does nothing else for long: so writing may block, and reading a begun message.
+    Messages are small and their reader is never busy for long. So writing may block, as may reading the rest of one.
     """
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
@@ -117,20 +117,20 @@ class Link:
         self._loop.add_reader(connection.fileno(), self._read)
 
     def tell(self, message: object) -> None:
-        """Send; in vain if the other process has ended."""
-        with suppress(OSError):  # whoever listens hears of it
+        """Send a message; it is dropped if the other process has ended."""
+        with suppress(OSError):  # the reader notices it
             self._connection.send(message)
 
     async def hear(self) -> Any:
         """Wait for the next message.
 
         Returns:
-            None if the other process has ended.
+            ``None`` if the other process has ended.
         """
         return await self._heard.get()
 
     def close(self) -> None:
-        """Let go of the pipe."""
+        """Close the pipe."""
         self._loop.remove_reader(self._connection.fileno())
         self._connection.close()
 

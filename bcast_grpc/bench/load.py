@@ -1,4 +1,4 @@
-"""One process of the load: its clients join, send, and verify what they receive."""
+"""One worker of the bench: its clients join, send, and verify what they receive."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ else:
     new_event_loop = uvloop.new_event_loop
 
 _JOINING = 32
-"""How many clients of a process connect at the same time."""
+"""How many clients of a worker connect at the same time."""
 
 _TICK_S = 0.25
 _LOOK_S = 0.02
 
 
 def work(plan: Plan, process: int, connection: Connection[Any, Any]) -> None:
-    """Be a worker process: do what is told, to the end."""
+    """Run a worker process: follow the parent's orders to the end."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_work(plan, process, connection))
 
@@ -64,7 +64,7 @@ async def _tick(load: Load, link: Link) -> None:
 
 
 class Orders:
-    """What the parent process has told to do so far. When it is gone, there is nobody to work for."""
+    """The orders of the parent so far. If the parent is gone, the worker ends."""
 
     def __init__(self, link: Link) -> None:
         loop = asyncio.get_running_loop()
@@ -105,7 +105,7 @@ class Meter:
 
     @property
     def busy(self) -> float:
-        """The part of a core in use."""
+        """The share of a core in use."""
         return self.cpu_s / max((time.monotonic_ns() - self.since_ns) / 1e9, 1e-9)
 
 
@@ -124,10 +124,10 @@ class Load:
         self._stopped_ns = 0
 
     async def join(self) -> None:
-        """Let all clients in.
+        """Connect all clients.
 
         Raises:
-            BcastError: one was not let in.
+            BcastError: a client was not let in.
         """
         free = asyncio.Semaphore(_JOINING)
 
@@ -146,7 +146,7 @@ class Load:
         _spare_collections()
 
     async def send(self, start: Start, stop: asyncio.Event) -> dict[int, Due]:
-        """Send for the time given or until told to stop, and wait for the answers."""
+        """Send until the time is over or the parent says stop, then wait for the answers."""
         await asyncio.sleep((start.start_ns - time.monotonic_ns()) / 1e9)
         self._meter = Meter.started()
         stopping = asyncio.create_task(self._stop(stop, start.stop_ns))
@@ -157,7 +157,7 @@ class Load:
         return {number: sender.due for number, sender in self._senders.items()}
 
     async def result(self, due: Mapping[int, Due]) -> Result:
-        """Wait for what is due to the clients, and tell what they found."""
+        """Wait until the clients have received what is due, and return what they found."""
         waiting = self._clients
 
         def all_there() -> bool:
@@ -184,15 +184,15 @@ class Load:
         await asyncio.gather(*(client.leave() for client in self._clients))
 
     def tick(self) -> Tick:
-        """How far it is."""
+        """The progress so far."""
         return Tick(self._joined, sum(sender.sent for sender in self._senders.values()), self._receipts.messages)
 
     async def _stop(self, stop: asyncio.Event, stop_ns: int) -> None:
-        """Stop the senders when it is time, when told to, or when no client is left."""
-        told: asyncio.Task[object] = asyncio.create_task(stop.wait())
+        """Stop the senders when the time is over, when the parent says so, or when no client is left."""
+        ordered: asyncio.Task[object] = asyncio.create_task(stop.wait())
         gone: asyncio.Task[object] = asyncio.create_task(self._gone())
-        await asyncio.wait([told, gone], timeout=(stop_ns - time.monotonic_ns()) / 1e9, return_when=FIRST_COMPLETED)
-        told.cancel()
+        await asyncio.wait([ordered, gone], timeout=(stop_ns - time.monotonic_ns()) / 1e9, return_when=FIRST_COMPLETED)
+        ordered.cancel()
         gone.cancel()
         for sender in self._senders.values():
             sender.stop()
@@ -202,7 +202,7 @@ class Load:
             await client.gone()
 
     async def _until(self, done: Callable[[], bool]) -> None:
-        """Wait until it is done, or nothing has come for the time of grace."""
+        """Wait until ``done()``, or until nothing has arrived for ``grace_s``."""
         since_ns = time.monotonic_ns()
         while not done():
             quiet_ns = time.monotonic_ns() - max(since_ns, self._receipts.active_ns)
@@ -218,7 +218,7 @@ def _add(result: Result, client: Client, due: Mapping[int, Due]) -> None:
         result.acknowledged += sender.acknowledged
         result.refused += sender.refused
         result.reasons.update(sender.reasons)
-    if client.error:  # it was told that it would not get all
+    if client.error:  # it knows that it will not get everything
         code = "CONNECTION_LOST" if isinstance(client.error, ConnectionLost) else client.error.code.name
         result.disconnected[code] += 1
         result.reasons.setdefault(code, client.error.reason)

@@ -1,4 +1,4 @@
-"""What a message of the load carries: a header that tells its author and its place, padded to the size asked for."""
+"""The payload of a message: a header with its author and number, padded to the size asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bcast_grpc.events import Request
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES, encode_request
 
 HEADER = Struct("<IIQq")
-"""The run, the sender's number, its message's number from 0 on, and when it was (to be) sent.
+"""The run, the sender's number, its message's number from 0 on, and when it was due.
 
 Times are of ``time.monotonic_ns()``, which is one clock for all processes of a machine.
 """

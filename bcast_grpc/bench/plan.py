@@ -1,4 +1,4 @@
-"""Who is where: clients spread over processes and rooms, and how much a sender may have in flight."""
+"""How clients are spread over processes and rooms, and how much a sender may have in flight."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES
 
 _IN_FLIGHT_MESSAGES = 8192
 _IN_FLIGHT_BYTES = 2 * 1024 * 1024
-"""Half of what a server queues for one client, unless told otherwise: who reads at all is never too slow."""
+"""Half of what a server queues for one client by default, so a client that reads at all is never too slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run of the load.
+    """The plan of one run.
 
     Attributes:
-        run: a number by which this run's messages and rooms are told from all others.
+        run: a number that distinguishes the messages and rooms of this run from all others.
     """
 
     options: Options
@@ -30,7 +30,7 @@ class Plan:
         return f"bench-{self.run:08x}-{client % self.options.rooms}"
 
     def clients(self, process: int) -> range:
-        """The numbers of the clients that are in a process."""
+        """The numbers of a process's clients."""
         return range(process, self.options.clients, self.options.processes)
 
     def sends(self, client: int) -> bool:
@@ -43,14 +43,14 @@ class Plan:
 
     @property
     def batch(self) -> int:
-        """How many messages a frame holds at most, given what a frame of requests and what the window may hold."""
+        """How many messages a frame has at most, within the bounds of a frame and of the window."""
         request = request_bytes(self.options.size)
         most = min(MAX_REQUEST_BYTES, _IN_FLIGHT_BYTES // max(1, self.options.senders)) // request
         return max(1, min(self.options.batch, most))
 
     @property
     def window(self) -> int:
-        """How many frames of a sender may be unacknowledged: enough to keep a server busy, not more."""
+        """How many frames of a sender may be unacknowledged: enough to keep the server busy, and no more."""
         messages = max(1, self.options.senders) * self.batch
         frames = min(_IN_FLIGHT_MESSAGES // messages, _IN_FLIGHT_BYTES // (messages * self.options.size))
         return max(1, frames)
@@ -58,11 +58,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a sender sends: at fixed times, whatever the server does; or, without an interval, whenever it may.
+    """When a sender sends: at fixed times, whatever the server does, or as soon as it may.
 
     Attributes:
-        first_ns: when its first message is to be sent.
-        interval_ns: how long after that the next one, and so on; 0 for as soon as it may be.
+        first_ns: when its first message is due.
+        interval_ns: the time between two messages; 0 for as soon as it may.
     """
 
     first_ns: int
@@ -75,11 +75,11 @@ class Schedule:
         return cls(start_ns + round(sender * apart_ns), apart_ns * options.senders)
 
     def time_ns(self, number: int) -> int:
-        """When the message with this number is to be sent."""
+        """When the message with this number is due."""
         return self.first_ns + round(number * self.interval_ns)
 
     def due(self, number: int, at_most: int, now_ns: int) -> list[int]:
-        """The times of the messages from ``number`` on that are to be sent by now."""
+        """When the messages from ``number`` on were due, of those that are due by now."""
         if not self.interval_ns:
             return [now_ns] * at_most
         return list(self._times(number, at_most, now_ns))

@@ -1,4 +1,4 @@
-"""How far the load is, on one line of a terminal that is written again and again."""
+"""The progress of the bench, on one line of a terminal that is rewritten."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WIDTH = 20
 
 
 class Progress:
-    """A line on a terminal; nothing where ``stream`` is none."""
+    """A line on a terminal; nothing if ``stream`` is not a terminal."""
 
     def __init__(self, options: Options, stream: TextIO) -> None:
         self._options = options
@@ -22,13 +22,13 @@ class Progress:
         self._began_s = 0.0
 
     def show(self, ticks: Sequence[Tick]) -> None:
-        """Write how far each process is."""
+        """Show the progress of all workers."""
         if self._shown:
             self._stream.write(f"\r{self._line(ticks)}\x1b[K")
             self._stream.flush()
 
     def clear(self) -> None:
-        """Leave an empty line for what follows."""
+        """Clear the line for what follows."""
         if self._shown:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
@@ -37,7 +37,7 @@ class Progress:
         joined, sent = sum(tick.joined for tick in ticks), sum(tick.sent for tick in ticks)
         delivered = sum(tick.delivered for tick in ticks)
         if joined < self._options.clients or not sent:
-            return f"{_bar(joined / self._options.clients)}  {joined} of {self._options.clients} clients are in"
+            return f"{_bar(joined / self._options.clients)}  {joined} of {self._options.clients} clients are connected"
         now_s = time.monotonic()
         self._began_s = self._began_s or now_s
         passed_s = min(now_s - self._began_s, self._options.duration_s)

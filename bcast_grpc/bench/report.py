@@ -1,4 +1,4 @@
-"""What was measured, for a person and as JSON."""
+"""The summary of a run, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99_9": 99.9, "max": 100
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A run of the load.
+    """The outcome of a run.
 
     Attributes:
         start_ns: when it began to send.
-        result: what all workers' clients found.
-        interrupted: whether it was ended before its time.
+        result: what the clients of all workers found.
+        interrupted: whether the run was ended early.
     """
 
     plan: Plan
@@ -43,18 +43,18 @@ class Outcome:
 
     @property
     def saturated(self) -> bool:
-        """Whether the load was as fast as it can be, so that a server might have taken more."""
+        """Whether the bench itself was the limit, so that the server might have taken more."""
         return self.result.busy >= _SATURATED
 
     @property
     def clean(self) -> bool:
-        """Whether all went as promised, to all and with all."""
+        """Whether every promise was kept and every message acknowledged."""
         result = self.result
         return not (result.faults or result.unacknowledged or result.refused or result.disconnected)
 
     @property
     def exit_code(self) -> int:
-        """What is told to a script."""
+        """The exit code for a script."""
         if self.interrupted:
             return EXIT_INTERRUPTED
         if self.result.disconnected.total() == self.plan.options.clients:
@@ -63,9 +63,9 @@ class Outcome:
 
 
 def merged(results: Iterable[Result]) -> Result:
-    """Put together what several processes found.
+    """Add up what several processes found.
 
-    ``busy`` becomes that of the busiest process or of all usable cores, whichever is nearer to its limit.
+    ``busy`` is that of the busiest process or of all usable cores, whichever is nearer to its limit.
     """
     whole, busy = Result(), 0.0
     for each in results:
@@ -85,7 +85,7 @@ def merged(results: Iterable[Result]) -> Result:
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """The summary for a program; docs/operations.md says what the keys mean."""
+    """The summary as JSON; docs/operations.md explains the keys."""
     options, result, measured_s = outcome.plan.options, outcome.result, outcome.measured_s
     return {
         "ok": outcome.clean,
@@ -127,7 +127,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def as_text(outcome: Outcome) -> str:
-    """The summary for a person."""
+    """The summary as text."""
     options, result, measured_s = outcome.plan.options, outcome.result, outcome.measured_s
     latency = _latency_ms(outcome)
     load = (
@@ -152,21 +152,23 @@ def as_text(outcome: Outcome) -> str:
         ("faults", str(result.faults)),
         ("refused", _counts(result.refused)),
         ("disconnected", _counts(result.disconnected)),
-        ("load's CPU", f"{result.cpu_s:.1f} s in {_many(options.processes, 'process')}, {result.busy:.0%} busy"),
+        ("bench's CPU", f"{result.cpu_s:.1f} s in {_many(options.processes, 'process')}, {result.busy:.0%} busy"),
     ]
     return "\n".join(f"{name:<14}{text}" for name, text in rows)
 
 
 def remarks(outcome: Outcome) -> list[str]:
-    """What one should know of these figures: what went wrong, and what limits them."""
+    """What a reader of the summary should know: what went wrong, and what limited the figures."""
     options, result = outcome.plan.options, outcome.result
     found = [*result.examples[:MAX_EXAMPLES]]
     found += [f"{code}: {reason}" for code, reason in sorted(result.reasons.items())]
     if options.rate and not outcome.interrupted and result.sent < _NOT_REACHED * options.rate * options.duration_s:
-        found.append(f"the rate was not reached: {result.sent / options.duration_s:,.0f}/s of {options.rate:,.0f}/s")
+        found.append(
+            f"the rate was not reached: {result.sent / options.duration_s:,.0f}/s instead of {options.rate:,.0f}/s"
+        )
     if outcome.saturated:
         found.append(
-            f"the load itself was {result.busy:.0%} busy: a server may take more than this. Give the load more cores"
+            f"the bench itself was {result.busy:.0%} busy: the server may take more, if the bench gets more cores"
         )
     return found
 
@@ -184,7 +186,7 @@ def _many(count: int, what: str) -> str:
 
 
 def _pace(rate: float) -> str:
-    return f"{rate:g} messages/s in all" if rate else "as fast as acknowledged"
+    return f"{rate:g} messages/s in all" if rate else "as many messages as are acknowledged"
 
 
 def _but(count: int, what: str) -> str:
@@ -196,7 +198,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _short(number: float, unit: str) -> str:
-    """Three digits, and a prefix to the unit where it is many: 1.23 k/s, 45.6 MB/s, 789/s."""
+    """Three digits, with a prefix to the unit for large numbers: 1.23 k/s, 45.6 MB/s, 789/s."""
     for prefix in ("", "k", "M", "G"):
         if number < 999.5 or prefix == "G":
             break

@@ -1,4 +1,4 @@
-"""The load from its options to its exit code."""
+"""The bench from its options to its exit code."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from bcast_grpc.errors import BcastError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_S = 1.0
-"""Signals that come within this time of the first are one: a terminal and a supervisor may send one each."""
+"""Signals within this time of the first count as one: a terminal and a supervisor may send one each."""
 
 
 def run(options: Options) -> int:
-    """Put the load on the server, and tell what was measured.
+    """Put the load on the server, and print what was measured.
 
     Returns:
         The exit code.
@@ -43,15 +43,17 @@ def run(options: Options) -> int:
         complain(PROGRAM, str(error))
         return EXIT_NOT_ALL
     try:
-        _tell(outcome)
+        _print(outcome)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else Python would fail to flush the rest at its exit
         return EXIT_PIPE
     return ending.exit_code if outcome.interrupted else outcome.exit_code
 
 
 class Ending:
-    """The signal that ends the load: what is in flight is awaited, and a second one ends at once."""
+    """The signal that ends the load: messages in flight are awaited, unless a second signal comes."""
 
     def __init__(self) -> None:
         self.exit_code = EXIT_INTERRUPTED
@@ -63,7 +65,7 @@ class Ending:
         now = time.monotonic()
         if self.asked.is_set():
             if now - self._first > _SAME_S:
-                os._exit(self.exit_code)  # the workers find nobody to work for
+                os._exit(self.exit_code)  # the workers notice it, and end too
             return
         self._first = now
         self.exit_code = 128 + number
@@ -74,7 +76,7 @@ async def _run(plan: Plan, progress: Progress, ending: Ending) -> Outcome:
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         if signal.getsignal(number) is signal.SIG_IGN and number is signal.SIGHUP:
-            continue  # as nohup wants it
+            continue  # as under nohup
         loop.add_signal_handler(number, ending.on_signal, number)
     try:
         return await run_workers(plan, ending.asked, progress.show)
@@ -82,7 +84,7 @@ async def _run(plan: Plan, progress: Progress, ending: Ending) -> Outcome:
         progress.clear()
 
 
-def _tell(outcome: Outcome) -> None:
+def _print(outcome: Outcome) -> None:
     if outcome.plan.options.json:
         _say(json.dumps(as_json(outcome)))
     else:

@@ -1,4 +1,4 @@
-"""What one client sends: frame after frame, as many unacknowledged as its window holds."""
+"""What one client sends: frame after frame, with as many unacknowledged as its window allows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _CODES: dict[int, str] = {code.value: code.name for code in ErrorCode}
 
 
 class Sender:
-    """A sender's messages, their acks, and the time.
+    """Sends the messages of one client, and counts their answers.
 
     Attributes:
         sent: how many messages were written.
-        refused: how many of them the server refused, by its code.
-        reasons: how it said so, by its code.
+        refused: how many messages the server refused, by error code.
+        reasons: the reason that the server gave, by error code.
     """
 
     def __init__(self, plan: Plan, number: int) -> None:
@@ -43,22 +43,22 @@ class Sender:
 
     @property
     def acknowledged(self) -> int:
-        """How many messages have their place and are in the others' queues."""
+        """How many messages the server has acknowledged."""
         return max(self._answered - self.refused.total(), 0)
 
     @property
     def unanswered(self) -> int:
-        """How many messages the server has said nothing about."""
+        """How many messages the server has not answered."""
         return self.sent - self._answered
 
     @property
     def finished(self) -> bool:
-        """Whether there is no answer to wait for."""
+        """Whether there is no answer left to wait for."""
         return self._ended or not self._unanswered
 
     @property
     def due(self) -> Due:
-        """What the others must have got. Where the call has ended, what came last may have been lost with it."""
+        """What the others must receive. If the call has ended, the last messages may have been lost with it."""
         unanswered = next(iter(self._unanswered.values()), range(self.sent, self.sent))
         return Due(unanswered.start if self._ended else self.sent, self.refused.total())
 
@@ -77,7 +77,7 @@ class Sender:
                 await self._change(min(schedule.time_ns(self.sent), stop_ns))
 
     def hear(self, answer: pb.ConnectResponse) -> None:
-        """Take note of an ack or an error."""
+        """Count an ack or an error."""
         if answer.kind == pb.EVENT_KIND_ERROR:
             code = _CODES.get(answer.error.code, "UNSPECIFIED")  # a newer server may have others
             self.refused[code] += 1
@@ -90,12 +90,12 @@ class Sender:
         self._changed.set()
 
     def stop(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self._over = True
         self._changed.set()
 
     def end(self) -> None:
-        """Take note that the call has ended."""
+        """Note that the call has ended."""
         self._ended = True
         self.stop()
 
@@ -105,7 +105,7 @@ class Sender:
         return self._frames.frame(first, times_ns)
 
     async def _change(self, until_ns: int) -> None:
-        """Wait until something has happened, or the time has come."""
+        """Wait until something has changed, or until ``until_ns``."""
         self._changed.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout((until_ns - time.monotonic_ns()) / _NS):

@@ -1,7 +1,7 @@
-"""What is in a frame of events, as far as the load wants to know.
+"""What the bench needs to know of a frame of events.
 
-Clients of one room get the same bytes, but for their own messages and acks. So each distinct frame is decoded once, and
-verifying it for one more client is a comparison for each sender in it.
+The clients of a room receive the same bytes, except for their own messages and acks. So each distinct frame is decoded
+once, and verifying it for another client costs one comparison for each sender in it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ class Span(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """So many messages were sent at this time or later."""
+    """This many messages were sent at this time or later."""
 
     sent_ns: int
     messages: int
 
 
 class Summary(NamedTuple):
-    """What is in a frame.
+    """The content of a frame.
 
     Attributes:
-        spans: the messages; those of one sender in the order in which they came.
-        messages: how many these are.
-        foreign: how many are not of this run of the load.
-        samples: at most four, each for as many of the messages, by its oldest. The first is the oldest of all.
+        spans: the messages; those of one sender are in the order of arrival.
+        messages: how many messages there are.
+        foreign: how many messages are not of this run.
+        samples: at most four, each for a quarter of the messages, with the time of its oldest.
         answers: acks, errors and the like.
     """
 
@@ -94,7 +94,7 @@ def _samples(times_ns: list[int]) -> tuple[Sample, ...]:
 
 
 class Summaries:
-    """Summaries of the frames that came lately, within a bound of memory."""
+    """A cache of the summaries of recent frames, bounded in bytes."""
 
     def __init__(self, run: int, max_bytes: int = _MAX_BYTES) -> None:
         self._run = run
@@ -103,12 +103,12 @@ class Summaries:
         self._max_bytes = max_bytes
 
     def of(self, frame: bytes) -> Summary:
-        """Summarise a frame, or remember what was found in the very same bytes.
+        """Summarise a frame, or return the summary of the same bytes from the cache.
 
         Raises:
             MalformedFrame: it does not parse.
         """
-        # The first event's place and time are in here. All bytes are compared, which is faster than to hash them.
+        # This includes the seq and time of the first event. Below, comparing all bytes is faster than hashing them.
         key = len(frame), frame[:_KEY_BYTES]
         cached = self._cache.get(key)
         if cached and cached[0] == frame:

@@ -1,4 +1,4 @@
-"""Whether one client was given what it is promised: each sender's messages once, in order, and never its own."""
+"""Checks that a client receives each sender's messages once and in order, and never its own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bcast_grpc.bench.summary import Span, Summary
 
 @dataclass(slots=True)
 class Faults:
-    """How many deliveries were not as promised.
+    """How many deliveries broke a promise.
 
     Attributes:
         lost: did not arrive.
         repeated: arrived again.
         out_of_order: arrived after a later one of the same sender.
         own: came back to their author.
-        foreign: are of another room, or not of this load at all.
+        foreign: belong to another room, or not to this run.
     """
 
     lost: int = 0
@@ -35,13 +35,13 @@ class Faults:
         return ", ".join(f"{count:,} {name}" for count, name in counts if count) or "none"
 
     def add(self, other: Faults) -> None:
-        """Count another's too."""
+        """Add the faults of another client."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
 class Due(NamedTuple):
-    """What each other client of a sender's room must have got: ``sent`` messages, without the ``refused`` of them."""
+    """What each other client of a sender's room must receive: ``sent`` messages, except ``refused`` of them."""
 
     sent: int
     refused: int = 0
@@ -55,7 +55,7 @@ class Checker:
         senders: the numbers of all senders in its room.
 
     Attributes:
-        faults: what was wrong; ``lost`` is told by ``missing()``.
+        faults: what was wrong; ``missing()`` says what was lost.
     """
 
     __slots__ = ("_client", "_gaps", "_next", "faults")
@@ -67,7 +67,7 @@ class Checker:
         self.faults = Faults()
 
     def take(self, summary: Summary) -> None:
-        """Verify what a frame brought. Cost: O(senders in it), if all is well."""
+        """Verify a frame. Cost: O(senders in it), if all is well."""
         following = self._next
         for span in summary.spans:
             sender, first, stop = span
@@ -78,11 +78,11 @@ class Checker:
         self.faults.foreign += summary.foreign
 
     def missing(self, due: Mapping[int, Due]) -> dict[int, int]:
-        """How many messages have not arrived, of which sender; ``due`` may tell of other rooms' senders too."""
+        """How many messages of each sender have not arrived; ``due`` may contain senders of other rooms."""
         found = {}
         for sender, following in self._next.items():
             sent, refused = due[sender]
-            # What nobody acknowledged may have arrived, or not.
+            # An unacknowledged message may have arrived or not.
             gaps = sum(len(range(gap.start, min(gap.stop, sent))) for gap in self._gaps.get(sender, ()))
             lost = gaps + max(sent - following, 0) - refused
             if lost > 0:
@@ -107,7 +107,7 @@ class Checker:
         self._next[sender] = max(following, stop)
 
     def _fill(self, sender: int, again: range) -> int:
-        """Take out of the gaps what arrived after all, and return how many these are."""
+        """Remove from the gaps what arrived after all, and return how many messages that is."""
         filled, left = 0, []
         for gap in self._gaps.get(sender, ()):
             before = range(gap.start, min(gap.stop, again.start))

@@ -1,4 +1,4 @@
-"""The processes of the load, from their start to their end, and the parent's part in it."""
+"""The worker processes of the bench, from their start to their end, as the parent sees them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Show: TypeAlias = Callable[[list[Tick]], None]
 T = TypeVar("T")
 
 _LEAD_NS = 100_000_000
-"""How long before the start the workers are told of it."""
+"""How long before the start the workers are given its time."""
 
 _FILES_EACH, _FILES_BESIDES = 1, 64
-"""How many files a worker has open for each client, and besides."""
+"""How many files a worker opens for each client, and for itself."""
 
 _LEAVING_S = 10.0
 _SHOW_S = 0.25
@@ -38,14 +38,14 @@ class CannotWork(Exception):
 
 
 class Interrupted(Exception):
-    """Ctrl-C, before there was anything to measure."""
+    """The bench was interrupted before there was anything to measure."""
 
 
 class Crew:
     """All workers.
 
     Attributes:
-        ticks: how far each of them was lately.
+        ticks: the latest progress of each.
     """
 
     def __init__(self, processes: Sequence[BaseProcess], links: Sequence[Link]) -> None:
@@ -54,16 +54,16 @@ class Crew:
         self._links = links
 
     def tell(self, message: object) -> None:
-        """Tell it all of them."""
+        """Send a message to all workers."""
         for link in self._links:
             link.tell(message)
 
     async def hear(self, kind: type[T]) -> list[T]:
-        """Wait until each has told something of this kind.
+        """Wait until each worker has sent a message of this kind.
 
         Raises:
             BcastError: a client was not let in.
-            CannotWork: a process ended.
+            CannotWork: a worker ended unexpectedly.
         """
         return await asyncio.gather(*(self._hear_one(number, kind) for number in range(len(self._links))))
 
@@ -77,23 +77,23 @@ class Crew:
                 case None:
                     self._processes[number].join(_LEAVING_S)
                     code = self._processes[number].exitcode
-                    raise CannotWork(f"a process of the load ended unexpectedly, with exit code {code}")
+                    raise CannotWork(f"a worker process ended unexpectedly, with exit code {code}")
                 case message if isinstance(message, kind):
                     return message
 
 
 async def run(plan: Plan, interrupted: asyncio.Event, show: Show) -> Outcome:
-    """Run the load to its end, or to that of the messages in flight when ``interrupted`` is set.
+    """Run the load to its end; after ``interrupted``, only until the messages in flight have arrived.
 
     Args:
-        plan: what the load is to be.
-        interrupted: set by Ctrl-C.
-        show: called now and then with how far each process is.
+        plan: the load.
+        interrupted: set by a signal.
+        show: called regularly with the progress of each worker.
 
     Raises:
         BcastError: a client was not let in.
-        CannotWork: this machine does not allow it.
-        Interrupted: before the first message.
+        CannotWork: this machine does not allow such a load.
+        Interrupted: it was interrupted before the first message.
     """
     _allow_files(plan)
     async with _crew(plan, show) as crew:
@@ -133,10 +133,10 @@ async def _show(crew: Crew, show: Show) -> None:
 
 @asynccontextmanager
 async def _crew(plan: Plan, show: Show) -> AsyncIterator[Crew]:
-    """Start the workers; at the end none is left."""
+    """Start the workers, and end them all at the end."""
     processes, links = [], []
     context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
-    resource_tracker.ensure_running()  # else its start would undo what keeps Ctrl-C from the first worker
+    resource_tracker.ensure_running()  # else its start would unblock Ctrl-C for the first worker
     for number in range(plan.options.processes):
         ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(plan, number, theirs), daemon=True)
@@ -161,7 +161,7 @@ async def _crew(plan: Plan, show: Show) -> AsyncIterator[Crew]:
 
 
 def _start_deaf(process: BaseProcess) -> None:
-    """Start a process that neither Ctrl-C nor the end of the terminal reaches: the parent says when to stop."""
+    """Start a process that ignores Ctrl-C and the end of the terminal: the parent tells it when to stop."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         process.start()
@@ -170,17 +170,17 @@ def _start_deaf(process: BaseProcess) -> None:
 
 
 def _allow_files(plan: Plan) -> None:
-    """Raise the number of files that a worker may have open to what it needs.
+    """Raise the limit of open files to what a worker needs.
 
     Raises:
-        CannotWork: that is more than this user may.
+        CannotWork: it needs more than this user may open.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = math.ceil(plan.options.clients / plan.options.processes) * _FILES_EACH + _FILES_BESIDES
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise CannotWork(
-            f"{plan.options.clients} clients in {plan.options.processes} processes need {needed} open files each, and"
-            f" {hard} are allowed: use more --processes, or raise the limit (ulimit -Hn)"
+            f"{plan.options.clients} clients in {plan.options.processes} processes need {needed} open files each, but"
+            f" only {hard} are allowed: use more --processes, or raise the limit (ulimit -Hn)"
         )
     if soft != resource.RLIM_INFINITY and needed > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -2,6 +2,6 @@
 
 import os as _os
 
-# gRPC's own fork handlers kill children with SIGSEGV now and then, where a connection is open. It reads this when it
-# begins; who wants the handlers all the same has set it before.
+# gRPC's own fork handlers sometimes kill children with SIGSEGV while a connection is open. gRPC reads this variable
+# when it is imported; set it before if you want the handlers all the same.
 _os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -12,7 +12,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    # gRPC's log is in nobody's words, and ours go to stderr; it is told before it is imported, or does not listen.
+    # gRPC's own log is of no use to users, and stderr is for our lines. gRPC reads this only when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from bcast_grpc.terminal.arguments import parse
     from bcast_grpc.terminal.run import run

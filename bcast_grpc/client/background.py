@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for those who have none."""
+"""An event loop in a thread of its own, for callers that have none."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bcast_grpc.errors import ChatClosed
 T = TypeVar("T")
 
 _CTRL_C_S = 0.5
-"""How late a Ctrl-C may come: one that strikes just before a wait begins does not end that wait, nor any on Windows."""
+"""How late Ctrl-C is noticed at most: just before a wait, and on Windows always, it does not interrupt the wait."""
 
 
 class Work(Generic[T]):
     """A coroutine that runs in the event loop of another thread.
 
-    ``concurrent.futures`` would do, but for Ctrl-C: striking inside a ``Condition``, it may leave that locked, and the
-    loop waiting for it for ever. Here the main thread touches nothing but a lock of its own.
+    ``concurrent.futures`` would do, were it not for Ctrl-C: if that strikes inside a ``Condition``, it may leave the
+    condition locked, and the loop waits for it for ever. Here the main thread touches only a lock of its own.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, start: Callable[[], Coroutine[Any, Any, T]]) -> None:
@@ -37,8 +37,8 @@ class Work(Generic[T]):
         """Wait for the result, once.
 
         Raises:
-            TimeoutError: it is not there in time.
-            ChatClosed: the loop has ended before.
+            TimeoutError: the result did not arrive in time.
+            ChatClosed: the loop ended before.
         """
         until = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while not self._done.acquire(timeout=min(max(0.0, until - time.monotonic()), _CTRL_C_S)):
@@ -50,7 +50,7 @@ class Work(Generic[T]):
         return self._task.result()
 
     def cancel(self) -> None:
-        """Cancel it where it is not done."""
+        """Cancel the work, if it is not done."""
         if self._task is None or not self._task.done():
             with suppress(RuntimeError):  # the loop has ended before
                 self._loop.call_soon_threadsafe(self._cancel)
@@ -70,9 +70,10 @@ class Work(Generic[T]):
 
 
 class BackgroundLoop:
-    """A thread with an event loop for all synchronous chats; it is there while one is open.
+    """A thread with an event loop for all synchronous chats; it runs while one of them is open.
 
-    One for all, since gRPC wakes every loop of a process for the events of any: https://github.com/grpc/grpc/pull/23377.
+    All chats share one, because gRPC wakes every loop of a process for the events of each:
+    https://github.com/grpc/grpc/pull/23377.
     """
 
     def __init__(self) -> None:
@@ -97,7 +98,7 @@ class BackgroundLoop:
             return self._loop
 
     def release(self) -> None:
-        """Have no more use for the loop."""
+        """Give the loop back; the thread ends with its last user."""
         with self._lock:
             self._users -= 1
             if not self._users:

@@ -29,7 +29,7 @@ class Call:
     """A call that the server has let in.
 
     Attributes:
-        info: what it said then.
+        info: the session that the server gave us.
     """
 
     def __init__(self, target: str, channel: grpc.aio.Channel, call: GrpcCall, info: SessionInfo) -> None:
@@ -45,8 +45,8 @@ class Call:
         """Call the server, and wait until it has let us in.
 
         Raises:
-            CallError: it refused.
-            ConnectionLost: there is none, or it did not answer in time.
+            CallError: the server refused the connection.
+            ConnectionLost: no server was reached, or it did not answer in time.
         """
         channel = open_channel(dialer.target, dialer.credentials)
         fork.opened()
@@ -61,7 +61,7 @@ class Call:
         """Write the unanswered requests, and read, until the call has ended; cancelling this ends the call.
 
         Returns:
-            Why it ended; nothing where the server ended it well after our goodbye.
+            Why the call ended; ``None`` if the server ended it without an error after we left.
         """
         writing = asyncio.create_task(self._write(unanswered))
         try:
@@ -73,7 +73,7 @@ class Call:
             try:
                 await asyncio.wait({writing})  # a write that is under way when the call is cancelled is cancelled too
                 if not writing.cancelled():
-                    writing.result()  # a fault of this library
+                    writing.result()  # raises what went wrong in this library
             finally:
                 await _close(self._channel)
 
@@ -98,14 +98,14 @@ class Call:
                 else:
                     await unanswered.queued.wait()
         except (Status, grpc.aio.BaseError, asyncio.InvalidStateError):
-            pass  # the call has ended, and the reader finds out how
+            pass  # the call has ended, and the reader finds out why
         except BaseException:
             self._call.cancel()
             raise
 
     async def _read(self, dispatcher: Dispatcher) -> BcastError | None:
-        # Neither `call.read()`, which says that the call has ended, with messages still unread, as soon as a write
-        # failed; nor `async for`, which waits for ever where something on the way ended the stream without a status.
+        # Not `call.read()`: once a write has failed it reports the end of the call although messages are unread.
+        # Not `async for` either: it waits for ever if something on the way ended the stream without a status.
         read = cast("Read", getattr(self._call, "_read", self._call.read))
         try:
             await dispatcher.make_room()
@@ -117,8 +117,8 @@ class Call:
         except Status:
             return await self._why_it_ended()
         except TimeoutError:
-            return lost(self._target, "the stream was ended without a status", connected=True)
-        except MalformedFrame as fault:  # nothing after it can be trusted, on this stream
+            return lost(self._target, "the stream ended without a status", connected=True)
+        except MalformedFrame as fault:  # nothing that follows on this stream can be trusted
             return CallError(ErrorCode.MALFORMED, f"{self._target} sent {fault}", retryable=True)
 
     async def _why_it_ended(self) -> BcastError | None:
@@ -128,7 +128,7 @@ class Call:
         return error_of(status, self._target, connected=True)
 
     def _ended_well(self) -> BcastError | None:
-        """A server ends a call well only after our goodbye; before that, something on the way did."""
+        """The server ends a call without an error only after we left; before that, something on the way did."""
         return None if self._finishing else lost(self._target, "the stream was ended", connected=True)
 
 

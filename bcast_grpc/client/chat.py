@@ -1,4 +1,4 @@
-"""A place in a room: what one says and what one hears."""
+"""The client library: a chat in one room, for ``asyncio``."""
 
 from __future__ import annotations
 
@@ -40,55 +40,56 @@ class Chat:
             async for event in chat:
                 print(event.message)
 
-    All that others send is received at once, and kept until it is taken by ``async for``. That ends after ``leave()``;
-    it raises ``CallError`` or ``ConnectionLost`` where the chat ended otherwise; either way only after all that was
-    received before. It can be broken off and begun again without loss. While there are events it goes on without
-    waiting, but lets other tasks have a turn every 5 ms.
+    What others send is received in the background, and kept until the application takes it with ``async for``.
+    The iteration ends after ``leave()``. If the chat ends in any other way, the iteration raises ``CallError`` or
+    ``ConnectionLost``, after it has given out everything that was received before. You may break out of it and begin
+    again without loss. While events are there it does not wait, but it lets other tasks run every 5 ms.
 
-    A connection that is lost comes back: the chat tries again, later each time, goes on after the last message that it
-    received, and sends again, in order, what was not acknowledged; the server knows the ids of what it has already.
-    Nobody need care, but the iteration tells: ``RECONNECTING`` when it is lost and with each try that failed,
-    ``RESUMED`` when it is back, and ``GAP`` where the server no longer has what was missed. The chat ends where the
-    server says not to come back (``BcastError.retryable``), where its answer proves that it is no such server or that
-    one is not let in, or after ``max_downtime_s``. Whatever else ends a stream, the chat comes back, also after what a
-    proxy answers meanwhile in HTTP. Only ``async with`` itself has a single try.
+    When the connection is lost, the chat reconnects: it waits longer before each attempt, resumes after the last
+    message it received, and sends again, in order, every request that was not answered. The server recognises the ids
+    of those it has already. An application need not care, but the iteration reports it: ``RECONNECTING`` when the
+    connection is lost and after each failed attempt, ``RESUMED`` when it is back, and ``GAP`` where the server no
+    longer has what was missed. The first connection is attempted once. After that the client reconnects until it
+    succeeds, or until ``max_downtime_s`` has passed. It stops at once where the server says not to come back (see
+    ``BcastError.retryable``), and where the answer proves that it is no server of this project, or that it will not
+    let this client in. HTTP answers of a proxy prove nothing of the kind.
 
-    If ``max_buffered`` events (or 64 MiB) wait to be taken, the chat stops reading, so that the server's policy for
-    slow clients decides. But where nobody takes events at all, or not while an answer is awaited that comes after them,
-    the oldest events are dropped, and a ``GAP`` event in their place tells which.
+    If ``max_buffered`` events (or 64 MiB) are waiting, the chat stops reading, and the server's policy for slow
+    clients decides. Two cases would deadlock, so there the oldest events are dropped and replaced by a ``GAP``: you
+    never iterate, or you await an answer that is queued behind events you are not reading.
 
-    It belongs to the event loop that it was entered in, and is not for other threads: ``connect_sync()`` is. It belongs
-    to its process as well: in one that is forked while it is open, it raises ``ChatClosed``, and a new chat
-    ``CallError``; connect after the fork, or use ``spawn`` or ``forkserver``.
+    A chat belongs to the event loop in which it was entered, and may not be used from other threads: use
+    ``connect_sync()`` for that. It also belongs to its process. In a process that is forked while it is open it raises
+    ``ChatClosed``, and a new chat raises ``CallError``: connect after the fork, or use ``spawn`` or ``forkserver``.
 
     Args:
-        target: ``HOST:PORT``, port 50051 where it is left out, or a gRPC name such as ``unix:/run/bcast.sock``.
-        name: what others see; empty for none.
+        target: ``HOST:PORT`` (the port is 50051 if left out), or a gRPC name such as ``unix:/run/bcast.sock``.
+        name: the name that others see; empty for none.
         room: ``lobby`` if empty.
-        client: a stable id of your own: a second chat with it in the same room replaces the first. A random UUID if
-            empty.
-        events: which notices to receive: words of ``welcome``, ``joined``, ``left``, ``progress``, or ``all``, or
-            ``none``. The server's default is ``left``.
-        echo: receive one's own messages too.
-        token: what the server takes for permission.
+        client: a stable id of your own: a second chat with the same id in the same room replaces the first. A random
+            UUID if empty.
+        events: the notices to receive: any of ``welcome``, ``joined``, ``left`` and ``progress``, or ``all``, or
+            ``none``. The default is ``left``.
+        echo: receive your own messages too.
+        token: the token that gives permission to connect.
         credentials: for TLS: ``grpc.ssl_channel_credentials()``.
         history: how many of the room's last messages to receive first.
-        max_backlog: how many requests may be without an answer, while there is no connection too; also, no more than
-            16 MiB of them. Then ``send()`` waits and ``post()`` raises.
-        max_buffered: how many events may wait to be taken, 2 or more.
-        connect_timeout_s: how long each try to connect waits for the server's answer.
-        max_downtime_s: how long to try again without success until the chat ends; 0 for not at all, for ever if
-            ``None``.
-        first_retry_s: how long to wait, at most, before the first try; that doubles with each try, and the wait is a
-            random part of it.
-        max_retry_s: how far it doubles. A server may ask for more.
-        leave_timeout_s: how long leaving waits without an answer, and then for the server to end the call.
+        max_backlog: how many requests may be unanswered, also while there is no connection; they may hold 16 MiB.
+            Beyond that ``send()`` waits and ``post()`` raises ``BacklogFull``.
+        max_buffered: how many received events may wait to be taken; 2 or more.
+        connect_timeout_s: how long each attempt to connect waits for the server's answer.
+        max_downtime_s: how long to reconnect without success before the chat ends; 0 for never reconnecting, ``None``
+            for no limit.
+        first_retry_s: the upper bound of the pause before the first attempt to reconnect. The bound doubles with each
+            attempt, and the pause is a random part of it.
+        max_retry_s: the largest bound. A server may ask for a longer pause.
+        leave_timeout_s: how long ``leave()`` waits for an answer, and then for the server to end the call.
 
     Raises:
-        ValueError: an argument does not fit.
+        ValueError: an argument is wrong; the text says what would be right.
 
     Attributes:
-        client: one's own stable id.
+        client: the stable id of this client.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class Chat:
             history=history,
             timeout_s=connect_timeout_s,
         )
-        dialer.metadata(name, None)  # raises here what does not fit
+        dialer.metadata(name, None)  # checks the arguments
         inbox = Inbox(max_buffered, _MAX_BUFFERED_BYTES)
         cursor = Cursor(history=history, echo=echo)
         self._unanswered = Unanswered(max_backlog, _MAX_UNANSWERED_BYTES)
@@ -141,15 +142,15 @@ class Chat:
         self._is_inherited = False
 
     async def __aenter__(self) -> Self:
-        """Connect, with a single try.
+        """Connect. This is attempted once.
 
         Raises:
-            CallError: the server refused.
-            ConnectionLost: there is no server, or none that answers in time.
+            CallError: the server refused the connection.
+            ConnectionLost: no server was reached, or it did not answer in time.
         """
         fork.check()
         if self._is_open:
-            raise RuntimeError("this chat was entered before; connect again for another")
+            raise RuntimeError("a chat can be entered only once; call connect() again for another")
         fork.own(self)
         await self._connection.open()
         self._is_open = True
@@ -158,8 +159,8 @@ class Chat:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave; at once, without waiting for anything, if there was an error."""
-        if self._is_inherited and kind is not None:  # an error of its own ends the child's share
+        """Leave the room; after an error, without waiting for anything."""
+        if self._is_inherited and kind is not None:  # the child has an error of its own to report
             return
         try:
             if kind is None:
@@ -169,41 +170,42 @@ class Chat:
             await self._entered().close()
 
     def disown(self) -> None:
-        """Say so to whoever uses this chat in a process that was forked: it stays the parent's."""
+        """Refuse to work from now on: this is a forked process, and the chat is its parent's."""
         self._is_inherited = True
         self._until_look = 0
 
     @property
     def session(self) -> str:
-        """One's own public session id, of the last connection; as the next two, it is empty until there was one."""
+        """The public session id of the last connection; like ``room`` and ``epoch`` it is empty before the first."""
         return self._dispatcher.info.session
 
     @property
     def room(self) -> str:
-        """The room's name."""
+        """The name of the room."""
         return self._dispatcher.info.room
 
     @property
     def epoch(self) -> str:
-        """The name of the room's order."""
+        """The epoch of the room's order."""
         return self._dispatcher.info.epoch
 
-    # --- what one says
+    # --- sending
 
     async def send(self, text: str = "", *, data: bytes = b"", id: str = "") -> Ack:  # noqa: A002  # the contract's name
-        """Send to all others in the room, and wait for the acknowledgement; as long as there is no connection, too.
+        """Send a message to all others in the room, and wait until the server has acknowledged it.
 
-        Where the wait is given up (a timeout, say) the message may have been sent all the same, or be sent later.
+        Without a connection, the message waits for one. If you cancel the wait (with a timeout, say), the message may
+        have been sent already, or may be sent later.
 
         Args:
             text: for people.
-            data: for programs, relayed unread.
-            id: chosen by the library where it is empty.
+            data: for programs; the server relays it unread.
+            id: identifies the message; the library chooses one if it is empty.
 
         Raises:
             RequestError: the server refused this message; the chat goes on.
-            CallError: the chat ended before the answer came.
-            ConnectionLost: the same, for want of a server.
+            CallError: the server ended the chat before it answered.
+            ConnectionLost: the connection was lost for good before the server answered.
             ChatClosed: the chat was left, or has ended.
             ValueError: ``id`` is in use by a request that is not answered yet.
         """
@@ -211,20 +213,20 @@ class Chat:
         return event.detail if isinstance(event.detail, Ack) else Ack()
 
     def post(self, text: str = "", *, data: bytes = b"", id: str = "") -> None:  # noqa: A002  # the contract's name
-        """Send to all others in the room, without waiting for anything.
+        """Send a message to all others in the room, without waiting for anything.
 
-        A message that the server refuses comes back as an ``ERROR`` event.
+        If the server refuses the message, the iteration yields an ``ERROR`` event with its ``id``.
 
         Args:
             text: for people.
-            data: for programs, relayed unread.
-            id: chosen by the library where it is empty.
+            data: for programs; the server relays it unread.
+            id: identifies the message; the library chooses one if it is empty.
 
         Raises:
-            BacklogFull: too much is not acknowledged yet. ``await flush()`` waits for it.
-            RequestError: it is larger than what can be sent at all.
-            CallError: the chat has ended.
-            ConnectionLost: the same, for want of a server.
+            BacklogFull: too many requests are unanswered; ``await flush()`` waits for the answers.
+            RequestError: the message is larger than any server accepts.
+            CallError: the server has ended the chat.
+            ConnectionLost: the connection was lost for good.
             ChatClosed: the chat was left, or has ended.
             ValueError: ``id`` is in use by a request that is not answered yet.
         """
@@ -233,12 +235,12 @@ class Chat:
         self._wake()
 
     async def flush(self) -> None:
-        """Wait until all that was posted before is acknowledged, or refused.
+        """Wait until every message posted so far is acknowledged or refused.
 
         Raises:
-            CallError: the chat ended before that.
-            ConnectionLost: the same, for want of a server.
-            ChatClosed: the server ended the call well, but before that.
+            CallError: the server ended the chat before that.
+            ConnectionLost: the connection was lost for good before that.
+            ChatClosed: the server ended the call without an error, but before that.
         """
         connection = self._entered()
         try:
@@ -246,22 +248,22 @@ class Chat:
                 await self._unanswered.flushed()
             elif self._unanswered.unacknowledged:
                 connection.raise_error()
-                raise ChatClosed("the chat ended before the server acknowledged all")
+                raise ChatClosed("the chat ended before the server acknowledged every message")
         except BcastError:
             self._loss_reported = True
             raise
 
     async def rename(self, name: str) -> None:
-        """Be called ``name`` from now on.
+        """Change the name that others see.
 
         Raises:
-            RequestError: the name does not fit.
+            RequestError: the server refused the name; the chat goes on.
             BcastError: as for ``send()``.
         """
         await self._ask(Request("join", name))
 
     async def members(self) -> tuple[Member, ...]:
-        """Ask who is here.
+        """Ask who is in the room.
 
         Raises:
             BcastError: as for ``send()``.
@@ -270,16 +272,19 @@ class Chat:
         return event.detail.members if isinstance(event.detail, Members) else ()
 
     async def leave(self) -> None:
-        """Leave: wait for all answers, then receive what is on its way to here.
+        """Leave the room: wait for all answers, then receive what is still on its way.
 
-        What was received can still be taken afterwards. To leave again does nothing. Without a connection there is
-        nothing to wait for, unless something is not answered: then it is tried to get one for ``max_downtime_s``, or
-        ``leave_timeout_s`` where that is ``None``. A server that answers nothing for ``leave_timeout_s``, or that long
-        does not end the call, is given up: the call is cancelled, and the iteration ends with ``ConnectionLost``.
+        Events that were received can still be taken afterwards. Leaving again does nothing.
+
+        Without a connection there is nothing to wait for, unless a request is unanswered: then the chat tries to
+        reconnect for ``max_downtime_s``, or for ``leave_timeout_s`` if that is ``None``. If the server answers nothing
+        for ``leave_timeout_s``, or does not end the call for that long, the call is cancelled and the iteration ends
+        with ``ConnectionLost``.
 
         Raises:
-            CallError: the chat ended before all that was posted was acknowledged, and ``flush()`` has not told so.
-            ConnectionLost: the same, for want of a server.
+            CallError: the server ended the chat before every posted message was acknowledged, and ``flush()`` has not
+                raised that already.
+            ConnectionLost: likewise, because the connection was lost for good.
         """
         connection = self._entered()
         self._leaving = True
@@ -289,7 +294,7 @@ class Chat:
             await self.flush()
         await connection.finish()
 
-    # --- what one hears
+    # --- receiving
 
     def __aiter__(self) -> Self:
         return self
@@ -335,7 +340,7 @@ class Chat:
         if self._is_inherited:
             raise fork.not_ours()
         if not self._is_open:
-            raise ChatClosed("this chat is not open; enter it by a `with` statement")
+            raise ChatClosed("this chat is not open; enter it with `async with` (or `with`, for connect_sync)")
         return self._connection
 
     def _check_running(self) -> None:

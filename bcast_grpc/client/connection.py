@@ -1,4 +1,4 @@
-"""A connection that comes back: one call after another, until it is left, given up, or told not to."""
+"""A connection that comes back: one call after another, until the chat is left or there is no point in trying."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from bcast_grpc.errors import BcastError, CallError, ChatClosed, ConnectionLost,
 from bcast_grpc.events import Kind, Reconnecting
 
 _LOOKS = 20
-"""How often one who leaves looks whether answers still come, within the time that is waited for one."""
+"""How often leaving checks whether answers still come, within ``leave_timeout_s``."""
 
 
 class Outage(NamedTuple):
-    """There is no connection since ``began``, in the loop's time, for the reason of ``error``."""
+    """There has been no connection since ``began``, in the loop's time, because of ``error``."""
 
     began: float
     error: BcastError
 
 
 class Connection:
-    """What a chat says and hears through.
+    """The connection of one chat, over all of its calls.
 
     Args:
-        dialer: whom to call, and as who.
-        name: what others see, until the server agrees to another.
-        max_downtime_s: how long to try without success; 0 not to try at all, ``None`` for ever.
-        leave_timeout_s: how long one who leaves waits for an answer, and then for the end of the call.
+        dialer: makes the calls.
+        name: the name that others see, until the server accepts another.
+        max_downtime_s: how long to reconnect without success; 0 for not at all, ``None`` for no limit.
+        leave_timeout_s: how long leaving waits for an answer, and then for the end of the call.
 
     Attributes:
-        error: what ended it; none while it lasts, or if it ended well or by ``close()``.
+        error: what ended it; ``None`` while it lasts, and if it ended without an error or by ``close()``.
         over: whether it has ended. What was received before may still be in the inbox.
     """
 
@@ -52,7 +52,7 @@ class Connection:
         leave_timeout_s: float,
     ) -> None:
         if leave_timeout_s <= 0:
-            raise ValueError(f"leave_timeout_s: {leave_timeout_s:g} does not fit; it takes more than 0")
+            raise ValueError(f"leave_timeout_s must be more than 0, not {leave_timeout_s:g}")
         self.error: BcastError | None = None
         self.over = False
         self._dialer = dialer
@@ -71,11 +71,11 @@ class Connection:
         self._task: asyncio.Task[None]
 
     async def open(self) -> None:
-        """Connect for the first time, with a single try.
+        """Connect for the first time. This is attempted once.
 
         Raises:
-            CallError: the server refused.
-            ConnectionLost: there is none, or none that answered in time.
+            CallError: the server refused the connection.
+            ConnectionLost: no server was reached, or it did not answer in time.
         """
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._keep(opened))
@@ -88,7 +88,7 @@ class Connection:
     def raise_error(self) -> None:
         """Raise what ended the connection, if that was an error."""
         if self.error:
-            raise self.error.with_traceback(None)  # else it would grow with each time
+            raise self.error.with_traceback(None)  # else the traceback would grow each time
 
     def wake(self) -> None:
         """Wake the writer: a request was queued."""
@@ -96,15 +96,15 @@ class Connection:
         self._dispatcher.wake()
 
     def leave(self) -> None:
-        """Get ready to leave: from now on there is an end to waiting for a server that is not there."""
+        """Prepare to leave: from now on, waiting for an absent server has a limit."""
         if not self._left.is_set():
             self._left_at = _now()
             self._left.set()
 
     async def until_answered(self) -> None:
-        """Wait for the answers to all that was asked; give up where the server answers nothing for ``leave_timeout_s``.
+        """Wait for all answers, but give up if the server answers nothing for ``leave_timeout_s``.
 
-        While there is no connection, ``max_downtime_s`` says how long there may be none.
+        While there is no connection, ``max_downtime_s`` limits the wait instead.
         """
         away_s = max(self._max_downtime_s or 0.0, self._leave_timeout_s)
         missing, since = self._unanswered.awaited, _now()
@@ -113,8 +113,8 @@ class Connection:
                 missing, since = self._unanswered.awaited, _now()
             silent_since = max(since, self._began) if self._call else math.inf
             if _now() >= min(silent_since, since + away_s) + self._leave_timeout_s:
-                loss = f"{self._unanswered.count} requests were not acknowledged"
-                await self.close(self._lost(f"no answer within {self._leave_timeout_s:g} s; {loss}"))
+                why = f"no answer within {self._leave_timeout_s:g} s{_loss(self._unanswered.count)}"
+                await self.close(self._lost(why))
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._leave_timeout_s / _LOOKS):
@@ -129,15 +129,17 @@ class Connection:
             async with asyncio.timeout(self._leave_timeout_s):
                 await self._ended.wait()
         except TimeoutError:
-            await self.close(self._lost(f"it did not end within {self._leave_timeout_s:g} s of our leaving"))
+            await self.close(
+                self._lost(f"the server did not end the call within {self._leave_timeout_s:g} s after we left")
+            )
 
     async def close(self, why: BcastError | None = None) -> None:
-        """End at once, if it has not ended."""
+        """End the connection at once, if it has not ended."""
         self._why_closed = why
         self._task.cancel()
         await asyncio.wait({self._task})
         if not self._task.cancelled():
-            self._task.result()  # a fault of this library
+            self._task.result()  # raises what went wrong in this library
 
     def _lost(self, cause: str) -> ConnectionLost:
         return lost(self._dialer.target, cause, connected=True)
@@ -145,7 +147,9 @@ class Connection:
     # --- the task that keeps it
 
     async def _keep(self, opened: asyncio.Future[None]) -> None:
-        error: BcastError | None = CallError(ErrorCode.INTERNAL, "a fault of the client library")
+        error: BcastError | None = CallError(
+            ErrorCode.INTERNAL, "the client library failed; this is a bug, please report it"
+        )
         try:
             error = await self._run(opened)
         except BcastError as final:
@@ -162,10 +166,10 @@ class Connection:
         """Go from call to call.
 
         Returns:
-            Why the last one ended; nothing where the server, or one's leaving, ended it well.
+            Why the last call ended; ``None`` if it ended without an error.
 
         Raises:
-            BcastError: there is no next one.
+            BcastError: there is no next call.
         """
         call = await self._dial()
         self._dispatcher.begin(call.info)
@@ -194,10 +198,10 @@ class Connection:
             self._call = None
 
     async def _reconnect(self, outage: Outage) -> Call | None:
-        """Try until there is a call again; none where one left that has nothing to come back for.
+        """Dial until there is a call again; ``None`` if the chat was left and has nothing more to send.
 
         Raises:
-            BcastError: given up, or told not to come back.
+            BcastError: the time is up, or the server said not to come back.
         """
         error, asked_s, attempt = outage.error, self._dispatcher.reconnect_after_s, 1
         while True:
@@ -215,10 +219,10 @@ class Connection:
                 error, asked_s, attempt = failed, 0.0, attempt + 1
 
     def _pause_s(self, outage: Outage, error: BcastError, asked_s: float) -> float:
-        """How long to wait: as long as the server asked for, and a last time until the time is up.
+        """How long to wait: at least as long as the server asked for, and no longer than the time that is left.
 
         Raises:
-            ConnectionLost: the time is up, or the server asked for more than there is.
+            ConnectionLost: the time is up, or the server asked for more time than is left.
         """
         left_s, asked_s = self._until(outage) - _now(), max(asked_s, error.retry_after_s)
         if left_s <= 0 or asked_s > left_s:
@@ -231,12 +235,11 @@ class Connection:
         return max(outage.began, self._left_at) + self._leave_timeout_s
 
     def _given_up(self, outage: Outage, error: BcastError) -> ConnectionLost:
-        away_s, count = _now() - outage.began, self._unanswered.count
-        loss = f"; {count} requests were not acknowledged" if count else ""
-        return ConnectionLost(f"{error}; given up after {away_s:.1f} s{loss}")
+        away_s = _now() - outage.began
+        return ConnectionLost(f"{error}; given up after {away_s:.1f} s{_loss(self._unanswered.count)}")
 
     async def _wait(self, pause_s: float, outage: Outage) -> None:
-        """Wait; one who leaves waits no longer than there is reason to."""
+        """Wait; less long if the chat is left meanwhile."""
         until = _now() + pause_s
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
@@ -251,7 +254,7 @@ class Connection:
 
     @property
     def _done(self) -> bool:
-        """Whether one left and has nothing to come back for."""
+        """Whether the chat was left and has nothing more to send."""
         return self._left.is_set() and not self._unanswered.count
 
     def _end(self, error: BcastError | None) -> None:
@@ -260,6 +263,12 @@ class Connection:
         self._unanswered.fail(error or ChatClosed("the chat ended before the server answered"))
         self._dispatcher.end()
         self._ended.set()
+
+
+def _loss(count: int) -> str:
+    if not count:
+        return ""
+    return f"; {count} requests were not acknowledged" if count > 1 else "; 1 request was not acknowledged"
 
 
 def _now() -> float:

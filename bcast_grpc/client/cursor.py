@@ -1,4 +1,4 @@
-"""How far one has come in a room's order. No I/O."""
+"""How far we have come in a room's order. No I/O."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ _MAX_OWN = 65_536
 
 
 class Cursor:
-    """The place to go on from, and what is left out because it came before.
+    """Where to resume, and which messages were received before.
 
-    One's own messages are passed too, by their acknowledgements, once all before them has come: else a room in which
-    nobody else speaks would seem to have much that was missed. Not where they are heard as well (``echo``).
+    The server does not echo our own messages, so the cursor also advances when the ``ACK`` of one arrives and
+    everything before it has been received. Otherwise a room in which only we speak would seem to have a large gap.
+    With ``echo`` our own messages arrive like all others.
 
     Args:
-        history: how many messages from before may come at first.
-        echo: whether one hears one's own messages.
+        history: how many earlier messages were asked for.
+        echo: whether we receive our own messages.
     """
 
     def __init__(self, *, history: int, echo: bool) -> None:
         self._history = history
         self._echo = echo
         self._epoch = ""
-        self._seq = 0  # of the last message that came
-        self._passed: int | None = None  # nothing up to here is to come any more
+        self._seq = 0  # of the last message received
+        self._passed: int | None = None  # nothing up to here will come any more
         self._own: deque[int] = deque(maxlen=_MAX_OWN)
 
     @property
     def position(self) -> Position | None:
-        """What to go on after; none before the first word of the server."""
+        """Where to resume; ``None`` before the server has said anything."""
         if self._passed is None and not self._seq:
             return None
         here = max(self._seq, self._passed or 0)
@@ -40,17 +41,17 @@ class Cursor:
         return Position(self._epoch, here)
 
     def begin(self, epoch: str) -> None:
-        """Begin with a connection: the order of before, or a new one, of which all that is kept is going to come."""
+        """Begin a call. In a new epoch everything that is kept is going to be received."""
         if epoch != self._epoch:
             if self._epoch:
                 self._restart()
             self._epoch = epoch
 
     def take(self, seq: int) -> bool:
-        """Pass a message.
+        """Advance to a message.
 
         Returns:
-            False if it came before.
+            False if it was received before.
         """
         if seq <= self._seq:
             return False
@@ -58,19 +59,19 @@ class Cursor:
         return True
 
     def welcome(self, head: int) -> None:
-        """Hear how long the order is: where nothing came before, this is where one begins."""
+        """Note the head of the order: where nothing was received before, we begin there."""
         if self._passed is None:
             self._passed = max(0, head - self._history)
 
     def own(self, ack: Ack) -> None:
-        """Hear of the place of a message of one's own."""
+        """Note the seq of a message of our own."""
         if ack.seq and ack.epoch == self._epoch and not self._echo:
             self._own.append(ack.seq)
             if len(self._own) == _MAX_OWN:
-                _ = self.position  # let go of those that are passed
+                _ = self.position  # forgets those that the cursor has passed
 
     def gap(self, gap: Gap) -> None:
-        """Hear that some will not come."""
+        """Skip messages that will not come."""
         if gap.reason is GapReason.NEW_EPOCH:
             self._restart()
         self._passed = max(self._passed or 0, gap.last_missed)

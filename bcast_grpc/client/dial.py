@@ -1,4 +1,4 @@
-"""How a call is made: where to, over what channel, with what metadata."""
+"""How a call is made: to which address, over which channel, with which metadata."""
 
 from __future__ import annotations
 
@@ -30,40 +30,40 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.primary_user_agent", f"bcast_grpc-python/{__version__}"),
     # A message may be as large as a request; what is added to it (its author, its place) fits into the rest.
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES + MAX_BATCH_BYTES),
-    # Any byte is life: a connection is pinged when none has come for 10 s, and given up when that ping is not answered
-    # within 20 s. So a server that froze, or whose cable was pulled, is found after 30 s. A line that is merely slow is
-    # not cut: while data flows there are no pings, whose answers would wait behind it. That takes a fixed window in
-    # place of the pings that measure a line. It is the ping timeout that decides: gRPC never starts the clock of the
-    # keepalive timeout, but TCP gets it (TCP_USER_TIMEOUT). Unless `max_pings_without_data` is 0, pings end in a silent
-    # room.
+    # Any byte shows that the server is alive. When none has come for 10 s it is pinged, and when the ping is not
+    # answered within 20 s the connection is given up. So a server that froze is noticed after 30 s. A line that is
+    # merely slow is not cut: while data flows there are no pings, whose answers would wait behind the data. For that
+    # the window must be fixed, because gRPC measures a line with pings. The ping timeout decides: gRPC never starts the
+    # clock of the keepalive timeout, but passes it to TCP (TCP_USER_TIMEOUT). Unless `max_pings_without_data` is 0,
+    # gRPC stops pinging in a silent room.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 60_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 1024 * 1024),
-    # A connection for each chat. A shared one would make a try to connect no try at all, but the last failure once
-    # more, while another chat's connection waits to try again.
+    # Each chat has its own connection. On a shared one, an attempt to connect would only repeat the last failure while
+    # another chat waits before its next attempt.
     ("grpc.use_local_subchannel_pool", 1),
-    # The only call of this channel is never tried again by gRPC, which would not know where to go on.
+    # gRPC must not retry the call by itself: it would not know where to resume.
     ("grpc.enable_retries", 0),
 )
 
 
 def check_target(target: str) -> str:
-    """Return the address as gRPC takes it.
+    """Return the address in the form that gRPC accepts.
 
-    gRPC itself takes port 443 where none is given, and a port that is too large modulo 65536.
+    gRPC itself would use port 443 where none is given, and a port that is too large modulo 65536.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an address.
     """
     if _GRPC_NAME.fullmatch(target) and not _HOST_PORT.fullmatch(target):
         return target
     found = _HOST_PORT.fullmatch(target)
     port = int(found["port"] or _DEFAULT_PORT) if found else 0
     if not found or not 0 < port < 65536:
-        raise ValueError(f"target: {target!r} does not fit; it takes HOST:PORT, such as {DEFAULT_TARGET}")
+        raise ValueError(f"target: {target!r} is not an address; it must be HOST:PORT, such as {DEFAULT_TARGET}")
     return f"{_dotted(found['host'])}:{port}"
 
 
@@ -79,7 +79,7 @@ def check_token(token: str) -> str:
 
 
 def _dotted(host: str) -> str:
-    """Write an address such as 127.1 in full: other programs take it, gRPC does not."""
+    """Write an address such as 127.1 in full: other programs accept it, gRPC does not."""
     try:
         return socket.inet_ntoa(socket.inet_aton(host))
     except OSError:
@@ -88,7 +88,7 @@ def _dotted(host: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialer:
-    """What stays the same from one connection of a chat to the next; ``connect()`` tells what each means."""
+    """What all calls of a chat have in common; ``connect()`` says what each argument means."""
 
     target: str
     credentials: grpc.ChannelCredentials | None
@@ -101,10 +101,10 @@ class Dialer:
     timeout_s: float
 
     def metadata(self, name: str, after: Position | None) -> tuple[tuple[str, str], ...]:
-        """Say who and where, and after which message to go on; the history is for the first time.
+        """The metadata of the next call: who we are, and where to resume. Only the first call asks for history.
 
         Raises:
-            ValueError: a text is not Unicode, or the token cannot be sent.
+            ValueError: a text cannot be encoded as UTF-8, or the token cannot be sent.
         """
         return call_metadata(
             name=name,
@@ -124,7 +124,7 @@ class Dialer:
 
 
 def with_welcome(events: str) -> str:
-    """Ask for ``WELCOME`` too, which tells where one is before there was a message."""
+    """Ask for ``WELCOME`` too: it says where we are before the first message."""
     words = [word.strip() for word in events.split(",")]
     if words == ["all"] or "welcome" in words:
         return events
@@ -142,10 +142,10 @@ def call_metadata(
     after: Position | None = None,
     history: int = 0,
 ) -> tuple[tuple[str, str], ...]:
-    """Say who and where in the contract's metadata; what is not given is not sent.
+    """Write who we are and what we want as the contract's metadata; empty values are left out.
 
     Raises:
-        ValueError: a text is not Unicode, or the token cannot be sent.
+        ValueError: a text cannot be encoded as UTF-8, or the token cannot be sent.
     """
     check_token(token)
     pairs = [("bcast-batch", "1")]
@@ -171,7 +171,7 @@ def _percent_encode(text: str) -> str:
 
 
 def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    """Make a channel to ``target``; nothing is sent yet."""
+    """Make a channel to ``target``; it sends nothing yet."""
     options = list(_OPTIONS)
     if is_local(target):
         # gRPC would send even this through the proxy that http_proxy names, where it is another machine's loopback.
@@ -189,13 +189,13 @@ def tls_credentials(root_certificates: bytes) -> grpc.ChannelCredentials | None:
 def start_call(
     channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]
 ) -> grpc.aio.StreamStreamCall[bytes, bytes]:
-    """Call ``Connect``. Frames pass as bytes: a chat encodes and decodes them itself."""
+    """Call ``Connect``. Frames are bytes, because a chat encodes and decodes them itself."""
     connect: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_CONNECT)
     return connect(metadata=metadata)
 
 
 def is_local(target: str) -> bool:
-    """Whether a target as gRPC takes it, from ``check_target``, is on this machine, however it is spelled."""
+    """Whether a target (from ``check_target``) is on this machine, however it is spelled."""
     scheme, _, rest = target.partition(":")
     if _HOST_PORT.fullmatch(target):
         return _is_loopback(target)

@@ -1,4 +1,4 @@
-"""What becomes of what the server says: answers go to who asked, the rest to the inbox, nothing twice."""
+"""Where each event from the server goes: answers to whoever asked, everything else to the inbox, nothing twice."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.events import Ack, Closing, Detail, Event, Gap, GapReason, Kind, Position, Resumed, Welcome
 from bcast_grpc.wire.protobuf import decode_events
 
-# How long nobody takes events until it is held to be for want of an answer.
+# If nobody takes events for this long while an answer is awaited, we assume that they wait for that answer.
 _PATIENCE_S = 0.1
 
 
 class SessionInfo(NamedTuple):
-    """What the server says when it has let us in."""
+    """What the server tells us when it lets us in."""
 
     session: str = ""
     room: str = ""
@@ -26,14 +26,14 @@ class SessionInfo(NamedTuple):
 
 
 class Dispatcher:
-    """One chat's, through all of its connections.
+    """Receives the events of one chat, over all of its calls.
 
     Args:
         wants_welcome: whether the application is given ``WELCOME`` events.
 
     Attributes:
-        info: what the server said last when it let us in.
-        reconnect_after_s: what the server said last about coming back, since it let us in.
+        info: the session of the last call.
+        reconnect_after_s: when to reconnect, if the server of this call said so; else 0.
     """
 
     def __init__(self, unanswered: Unanswered, inbox: Inbox, cursor: Cursor, *, wants_welcome: bool) -> None:
@@ -52,26 +52,26 @@ class Dispatcher:
 
     @property
     def position(self) -> Position | None:
-        """What a next connection goes on after."""
+        """Where the next call resumes."""
         return self._cursor.position
 
-    # --- for those who take events
+    # --- for the application
 
     def taking(self) -> None:
-        """Tell that somebody takes events from the inbox."""
+        """Note that the application is taking events from the inbox."""
         self._taken_from = True
         if self._inbox.half_empty:
             self._room.set()
 
     async def change(self) -> None:
-        """Wait until the inbox is given events, or there will be no more."""
+        """Wait until there are new events in the inbox, or there will be no more."""
         self._changed.clear()
         await self._changed.wait()
 
     # --- for the connection
 
     def begin(self, info: SessionInfo) -> None:
-        """Begin with a connection."""
+        """Begin a call."""
         self.info = info
         self.reconnect_after_s = 0.0
         if (
@@ -82,7 +82,7 @@ class Dispatcher:
         self._cursor.begin(info.epoch)
 
     def receive(self, frame: bytes) -> None:
-        """Take what the server says: what answers a request to who asked, nothing twice, the rest to the inbox.
+        """Decode a frame, and give each event to whoever asked for it or to the inbox.
 
         Raises:
             MalformedFrame: it does not parse.
@@ -98,38 +98,38 @@ class Dispatcher:
             self._changed.set()
 
     async def make_room(self) -> None:
-        """Leave what comes next on the server, whose policy for slow clients decides, until there is room again.
+        """Wait before more is read, while the inbox is full; meanwhile the server's policy for slow clients decides.
 
-        Or drop events: if nobody has begun to take them, or if an answer is awaited, which comes after what would be
-        left there, and nobody takes any for some time, perhaps for the very reason that it awaits the answer.
+        In two cases old events are dropped instead, because waiting would be a deadlock: the application has never
+        taken an event, or it awaits an answer that is queued behind events which it does not take.
         """
         if self._inbox.full:
             await self._wait_for_room()
 
     def wake(self) -> None:
-        """Look again whether there is reason to wait for room."""
+        """Check again whether to wait for room."""
         self._room.set()
 
     def leave(self) -> None:
-        """Wait for room no more: whoever leaves wants to be done."""
+        """Stop waiting for room: the chat is being left."""
         self._leaving = True
         self._room.set()
 
     def tell(self, kind: Kind, text: str, detail: Detail) -> None:
-        """Tell the application what the server does not."""
+        """Give the application an event that does not come from the server."""
         self._inbox.tell(Event(kind, text, time_ns=time.time_ns(), detail=detail))
         self._changed.set()
 
     def lost(self) -> None:
-        """Have no connection any more."""
+        """Note that the connection was lost."""
         self._lost_at = time.monotonic()
 
     def end(self) -> None:
-        """Have no more to give."""
+        """Note that there will be no more events."""
         self._changed.set()
 
     def _passes(self, event: Event) -> bool:
-        """Whether an event that is no message is for those who iterate."""
+        """Whether an event that is not a message is for the inbox."""
         match event.detail:
             case Ack() as ack:
                 self._cursor.own(ack)

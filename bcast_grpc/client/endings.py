@@ -1,8 +1,8 @@
-"""Why a call ended, and whether to come back.
+"""Why a call ended, and whether to reconnect.
 
-Final is a status of this project's own server that says so, and one which proves that this is no such server, or that
-we are not let in. Everything else may be the fault of something between client and server, and another try may succeed;
-so may one after an answer of HTTP, which is not the server's: who was let in once was not refused by that.
+Two kinds of status are final: one in which a server of this project says so, and one which proves that this is no such
+server or that it will not let us in. Anything else may be caused by something between client and server, so another
+attempt may succeed. That includes HTTP answers, because they come from a proxy and not from the server.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
 
 _DOMAIN = "bcast_grpc"
 
-# gRPC's own words for what it was told by HTTP, not by a server of gRPC.
+# How gRPC describes an HTTP answer that does not come from a gRPC server.
 _HTTP_STATUS = re.compile(r"Received http2 header with status: (\d+)")
 _RESET = "RST_STREAM with error code"
 _REFUSALS = ("401", "403")
 
 
 def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> BcastError:
-    """Say in this project's terms why a call ended; ``retryable`` tells whether to come back.
+    """Turn the status of a call into an error of this project; its ``retryable`` says whether to reconnect.
 
     Args:
-        status: how gRPC says it.
-        target: the server's address, for the text.
+        status: the status that gRPC reports.
+        target: the address of the server, for the text.
         connected: whether the server had let the client in.
     """
     details = status.details() or status.code().name
@@ -46,13 +46,13 @@ def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> B
 
 
 def lost(target: str, cause: str, *, connected: bool, retry_after_s: float = 0.0) -> ConnectionLost:
-    """Say that there is no connection to ``target``, or no longer."""
+    """The error of a connection to ``target`` that failed or was lost."""
     what = f"the connection to {target} was lost" if connected else f"cannot connect to {target}"
     return ConnectionLost(f"{what}: {cause}", retry_after_s=retry_after_s)
 
 
 def _code_of_refusal(status: grpc.StatusCode, details: str) -> ErrorCode | None:
-    """The nearest code to a status without ``ErrorInfo`` of this project; nothing where it refuses nobody."""
+    """The code for a final status without our ``ErrorInfo``; ``None`` if it is not final."""
     http = _HTTP_STATUS.search(details)
     if _RESET in details or (http and http[1] not in _REFUSALS):
         return None
@@ -64,28 +64,28 @@ def _code_of_refusal(status: grpc.StatusCode, details: str) -> ErrorCode | None:
         case grpc.StatusCode.PERMISSION_DENIED:
             return ErrorCode.PERMISSION_DENIED
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "message larger than max" in details:
-            return ErrorCode.MESSAGE_TOO_LARGE  # and would be each time
+            return ErrorCode.MESSAGE_TOO_LARGE  # as it would be each time
         case _:
             return None
 
 
 def _cause(details: str) -> str:
-    """The one to know of gRPC's chain of causes: the last, or what TLS found fault with."""
+    """The useful part of gRPC's chain of causes: the last one, or the reason of TLS."""
     if http := _HTTP_STATUS.search(details):
-        return f"the answer was HTTP {http[1]}, not gRPC; a proxy's, perhaps"
+        return f"the answer was HTTP {http[1]}, not gRPC; it may come from a proxy"
     if details == PROVISIONAL:
         return "the call ended, and gRPC did not keep its status"
     if _RESET in details:
-        return f"something on the way broke the stream off ({details.removesuffix('))').rpartition('(')[2]})"
+        return f"the stream was reset on the way ({details.removesuffix('))').rpartition('(')[2]})"
     details = details.removesuffix(": OK").rstrip("]")
     _, handshake, fault = details.partition("OPENSSL_internal:")
     return f"the TLS handshake failed: {fault}" if handshake else details.rpartition(": ")[2]
 
 
 def _read_details(status: grpc.aio.AioRpcError) -> tuple[ErrorCode | None, bool | None, float]:
-    """Read what a server of this project attaches: the code, whether to come back, and the seconds to wait before that.
+    """Read what a server of this project attaches: the code, whether to reconnect, and how many seconds to wait first.
 
-    There is no code where it is another's, and no word on coming back where the server left that to the code.
+    The code is ``None`` for other servers; ``retryable`` is ``None`` where the server leaves that to the code.
     """
     code, retryable, retry_after_s = None, None, 0.0
     for detail in _rich_status(status).details:
@@ -101,7 +101,7 @@ def _read_details(status: grpc.aio.AioRpcError) -> tuple[ErrorCode | None, bool 
 
 def _rich_status(status: grpc.aio.AioRpcError) -> status_pb2.Status:
     try:
-        found = rpc_status.from_call(status)  # type: ignore[arg-type]  # it has all of a call that is needed
+        found = rpc_status.from_call(status)  # type: ignore[arg-type]  # it has all that is needed of a call
         return found or status_pb2.Status()
-    except (ValueError, DecodeError):  # something on the way changed it, or made it up
+    except (ValueError, DecodeError):  # something on the way changed or invented it
         return status_pb2.Status()

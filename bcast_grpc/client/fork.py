@@ -1,7 +1,7 @@
-"""What a forked process cannot have of its parent: gRPC's threads, which are not there, and the parent's connections.
+"""A forked process has none of gRPC's threads, and the connections belong to its parent.
 
-So a chat that was open then says so to whoever uses it in the child, and so does a new one there: gRPC would wait for
-its threads for ever.
+So a chat that was open at the fork raises an error when the child uses it, and so does a new chat there: gRPC would
+wait for its threads for ever.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _REMEDY = "connect after the fork, or start the process with 'spawn' or 'forkser
 
 
 class Inherited(Protocol):
-    """What belongs to the process that made it."""
+    """Something that belongs to the process that made it."""
 
     def disown(self) -> None:
-        """Be of no use from now on: this is a child of that process."""
+        """Refuse to work from now on: this is a forked child of that process."""
 
 
 _connections = 0
@@ -31,33 +31,31 @@ def check() -> None:
     """Check that gRPC works in this process.
 
     Raises:
-        CallError: it was forked while a chat was open.
+        CallError: the process was forked while a chat was open.
     """
     if _is_cut_off:
-        reason = f"a chat was open when this process was forked, and gRPC does not work in it; {_REMEDY}"
+        reason = f"this process was forked while a chat was open, so gRPC does not work in it; {_REMEDY}"
         raise CallError(ErrorCode.UNSPECIFIED, reason)
 
 
 def not_ours() -> ChatClosed:
     """The error of a chat that a parent process opened."""
-    return ChatClosed(
-        f"this chat belongs to the process that opened it, not to one that was forked from that; {_REMEDY}"
-    )
+    return ChatClosed(f"this chat belongs to the parent process, which opened it; {_REMEDY}")
 
 
 def own(thing: Inherited) -> None:
-    """Have it told if it finds itself in a child."""
+    """Have ``disown()`` called after a fork, in the child."""
     _owned.add(thing)
 
 
 def opened() -> None:
-    """Count a connection that a child cannot have."""
+    """Count an open connection."""
     global _connections  # there is one gRPC in a process
     _connections += 1
 
 
 def closed() -> None:
-    """Count one less."""
+    """Count a closed connection."""
     global _connections
     _connections -= 1
 

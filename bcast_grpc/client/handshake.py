@@ -35,7 +35,7 @@ async def wait_until_let_in(call: GrpcCall, target: str, timeout_s: float) -> Se
 
 
 async def _status_of_stranger(call: GrpcCall) -> Status | None:
-    """How a call ends that was answered without our metadata; nothing where it goes on, with whatever."""
+    """The status of a call that was answered without our metadata; ``None`` if it does not end."""
     try:
         if await call.read() is not grpc.aio.EOF:
             return None

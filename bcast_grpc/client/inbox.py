@@ -1,4 +1,4 @@
-"""What was received and is not taken yet, within bounds. No I/O, and no waiting."""
+"""Events that were received and not taken yet, within bounds. No I/O, and no waiting."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from bcast_grpc.events import Event, Gap, GapReason, Kind
 
 
 class Inbox:
-    """A bounded queue of events. Whoever fills it looks at ``full``, and either stops or calls ``trim()``.
+    """A bounded queue of events. Whoever fills it checks ``full``, and either stops or calls ``trim()``.
 
     Bytes are those on the wire, counted by the frame: a frame counts until its last event is taken.
 
     Args:
-        max_events: how many may wait, 2 or more: a gap and what came after it.
-        max_bytes: how many bytes may wait, one frame apart, which may be larger.
+        max_events: how many events may wait; 2 or more, for a gap and what follows it.
+        max_bytes: how many bytes may wait; a single larger frame is accepted too.
 
     Attributes:
-        events: what waits, the oldest first; it is taken with ``events.popleft()``, which costs no more than that.
+        events: the waiting events, oldest first; take them with ``events.popleft()``.
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
         if max_events < 2:
-            raise ValueError(f"max_events: {max_events} does not fit; it takes 2 or more")
+            raise ValueError(f"max_buffered must be 2 or more, not {max_events}")
         self.events: deque[Event] = deque()
         self._max_events = max_events
         self._max_bytes = max_bytes
@@ -43,7 +43,7 @@ class Inbox:
 
     @property
     def half_empty(self) -> bool:
-        """Whether there is room enough to be worth filling."""
+        """Whether there is enough room to read on."""
         return len(self.events) <= self._max_events // 2 and self._waiting_bytes() <= self._max_bytes // 2
 
     def put(self, events: list[Event], size: int) -> None:
@@ -54,7 +54,7 @@ class Inbox:
         self._frames.append((self._last, size))
 
     def tell(self, event: Event) -> None:
-        """Add an event that came over no wire; it replaces one of its kind that is still the newest."""
+        """Add an event of our own; a ``RECONNECTING`` replaces the one before it, if that is still the newest."""
         if self.events and self.events[-1].kind is event.kind is Kind.RECONNECTING:
             self.events[-1] = event
         else:
@@ -63,7 +63,7 @@ class Inbox:
     def trim(self) -> None:
         """Drop the oldest events until the bounds hold, and put a ``GAP`` in their place.
 
-        A gap that is still the first to be taken is extended. The newest frame is not dropped for its bytes.
+        If the first event is a gap already, it is extended. The newest frame is not dropped for its size.
         """
         by_count = len(self.events) - self._max_events
         excess = max(by_count + 1 if by_count > 0 else 0, self._excess_by_bytes())  # one more: the gap takes a place
@@ -84,7 +84,7 @@ class Inbox:
             self._bytes -= self._frames.popleft()[1]
 
     def _excess_by_bytes(self) -> int:
-        """How many events, the oldest, are in frames that are too many."""
+        """How many of the oldest events are in frames that exceed the bound."""
         waiting, excess = self._waiting_bytes(), 0
         if waiting > self._max_bytes:
             for last, size in islice(self._frames, len(self._frames) - 1):
@@ -113,9 +113,11 @@ class _Loss:
             self._extend(event.detail.first_missed, event.detail.last_missed)
 
     def event(self) -> Event:
-        if self._new_epoch:  # numbers of before and after do not go together
+        if self._new_epoch:  # numbers of two epochs cannot be compared
             gap = Gap(0, 0, GapReason.NEW_EPOCH)
-            return Event(Kind.GAP, "you missed messages, and their order began anew", time_ns=self._time_ns, detail=gap)
+            return Event(
+                Kind.GAP, "you missed messages, and the room began a new epoch", time_ns=self._time_ns, detail=gap
+            )
         gap = Gap(self._first, self._last, GapReason.SLOW)
         return Event(Kind.GAP, self._text(), time_ns=self._time_ns, detail=gap)
 

@@ -1,4 +1,4 @@
-"""The same chat without ``async``, for scripts and threads."""
+"""The client library without ``async``, for scripts and threads."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class SyncChat:
             for event in chat:
                 print(event.message)
 
-    It is a ``Chat`` that runs in a background thread; what is said there holds here, for the arguments too.
+    It is a ``Chat`` that runs in a background thread. It takes the same arguments and makes the same promises.
 
-    Any thread may use it, several at the same time: each event goes to one of those that iterate. But none that runs an
-    event loop should, as it would stop that: there is ``connect()`` for it. Methods that wait take ``timeout_s``, for
-    ever where it is ``None``, and raise ``TimeoutError``. Ctrl-C interrupts a wait of the main thread, the one for the
-    next event included, which loses none.
+    Any number of threads may use it at the same time; each event goes to one of those that iterate. A thread that runs
+    an event loop should use ``connect()`` instead, because waiting here would stop the loop. Methods that wait take
+    ``timeout_s`` and raise ``TimeoutError``; ``None`` means no limit. Ctrl-C interrupts any wait of the main thread,
+    and no event is lost by it.
     """
 
     @_takes_arguments_of(Chat)
@@ -65,7 +65,7 @@ class SyncChat:
         """
         fork.check()
         if self._loop is not None:
-            raise RuntimeError("this chat was entered before; connect again for another")
+            raise RuntimeError("a chat can be entered only once; call connect_sync() again for another")
         fork.own(self)
         self._loop = _background.acquire()
         try:
@@ -78,7 +78,7 @@ class SyncChat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave; at once, without waiting for anything, if there was an error."""
+        """Leave the room; after an error, without waiting for anything."""
         if self._is_inherited:
             if kind is None:
                 raise fork.not_ours()
@@ -89,28 +89,28 @@ class SyncChat:
             self._release()
 
     def disown(self) -> None:
-        """Say so to whoever uses this chat in a process that was forked: it stays the parent's."""
+        """Refuse to work from now on: this is a forked process, and the chat is its parent's."""
         self._is_inherited = True
         self._ready.clear()
 
     @property
     def client(self) -> str:
-        """One's own stable id."""
+        """The stable id of this client."""
         return self._chat.client
 
     @property
     def session(self) -> str:
-        """One's own public session id, of the last connection."""
+        """The public session id of the last connection."""
         return self._chat.session
 
     @property
     def room(self) -> str:
-        """The room's name."""
+        """The name of the room."""
         return self._chat.room
 
     @property
     def epoch(self) -> str:
-        """The name of the room's order."""
+        """The epoch of the room's order."""
         return self._chat.epoch
 
     def send(
@@ -121,27 +121,27 @@ class SyncChat:
         id: str = "",  # noqa: A002  # the contract's name
         timeout_s: float | None = None,
     ) -> Ack:
-        """Send to all others in the room, and wait for the acknowledgement: ``Chat.send()``."""
+        """Send a message to all others in the room, and wait until it is acknowledged: see ``Chat.send()``."""
         return self._run(partial(self._chat.send, text, data=data, id=id), timeout_s)
 
     def post(self, text: str = "", *, data: bytes = b"", id: str = "") -> None:  # noqa: A002  # the contract's name
-        """Send to all others in the room, without waiting for anything: ``Chat.post()``."""
+        """Send a message to all others in the room, without waiting for anything: see ``Chat.post()``."""
         self._chat.post(text, data=data, id=id)
 
     def flush(self, *, timeout_s: float | None = None) -> None:
-        """Wait until all that was posted before is acknowledged, or refused: ``Chat.flush()``."""
+        """Wait until every message posted so far is acknowledged or refused: see ``Chat.flush()``."""
         self._run(self._chat.flush, timeout_s)
 
     def rename(self, name: str, *, timeout_s: float | None = None) -> None:
-        """Be called ``name`` from now on: ``Chat.rename()``."""
+        """Change the name that others see: see ``Chat.rename()``."""
         self._run(partial(self._chat.rename, name), timeout_s)
 
     def members(self, *, timeout_s: float | None = None) -> tuple[Member, ...]:
-        """Ask who is here: ``Chat.members()``."""
+        """Ask who is in the room: see ``Chat.members()``."""
         return self._run(self._chat.members, timeout_s)
 
     def leave(self, *, timeout_s: float | None = None) -> None:
-        """Leave: wait for all answers, then receive what is on its way to here: ``Chat.leave()``."""
+        """Leave the room: wait for all answers, then receive what is still on its way: see ``Chat.leave()``."""
         self._run(self._chat.leave, timeout_s)
 
     def __iter__(self) -> Self:
@@ -153,7 +153,7 @@ class SyncChat:
                 return self._ready.popleft()
             except IndexError:
                 pass
-            # They are moved there in the other thread, not returned: so a Ctrl-C while it waits loses none.
+            # The other thread moves events there instead of returning them, so a Ctrl-C while we wait loses none.
             if not self._move():
                 raise StopIteration
 
@@ -174,7 +174,7 @@ class SyncChat:
         try:
             return work.wait(timeout_s)
         finally:
-            work.cancel()  # where the time is up or Ctrl-C came, nobody waits for it any more
+            work.cancel()  # after a timeout or Ctrl-C nobody waits for it any more
 
     def _release(self) -> None:
         with self._lock:
@@ -183,7 +183,7 @@ class SyncChat:
 
 
 class _ThreadsChat(Chat):
-    """A chat that several threads use. All but ``post`` runs in the thread of its event loop."""
+    """A chat that several threads use. Everything but ``post`` runs in the thread of its event loop."""
 
     _loop: asyncio.AbstractEventLoop
     _waking = False
@@ -195,7 +195,7 @@ class _ThreadsChat(Chat):
     async def wait_and_move(self, ready: deque[Event]) -> bool:
         """Wait for an event, then ``move``.
 
-        More than one may wait: other threads, or one that Ctrl-C left behind. Who comes first moves all.
+        More than one may wait: other threads, or one that Ctrl-C left behind. The first to wake moves all events.
         """
         connection = self._entered()
         self._dispatcher.taking()
@@ -204,7 +204,7 @@ class _ThreadsChat(Chat):
         return self.move(ready)
 
     def move(self, ready: deque[Event]) -> bool:
-        """Move all events that there are to ``ready``; False if that is empty all the same, as the chat has ended."""
+        """Move all events to ``ready``; False if there are none and the chat has ended."""
         connection = self._entered()
         ready.extend(self._events)
         self._events.clear()

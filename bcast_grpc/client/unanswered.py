@@ -1,4 +1,4 @@
-"""What was asked and is not answered yet, and the part of it that is not yet written. No I/O."""
+"""The requests that are not answered yet, and those of them that are not written yet. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES, encode_request
 from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS
 
 MAX_FRAME_BYTES = 256 * 1024
-"""The largest frame of requests, a single larger request apart; the answers to a larger one would come no sooner."""
+"""The largest frame of several requests. A larger one would not bring the answers any sooner."""
 
 Answer: TypeAlias = "asyncio.Future[Event]"
 
@@ -25,12 +25,12 @@ _ANSWERS = frozenset({Kind.ACK, Kind.ERROR, Kind.MEMBERS})
 
 
 class _Asked(NamedTuple):
-    """A request without an answer: its bytes on the wire, and who waits.
+    """A request without an answer: its bytes on the wire, and the future of whoever waits.
 
     Attributes:
-        answer: none for a post.
-        number: how many posts there were up to it.
-        name: what it asks to be called.
+        answer: ``None`` for a post.
+        number: for a post, its number among the posts.
+        name: the new name, if that is what it asks for.
     """
 
     piece: bytes
@@ -41,7 +41,7 @@ class _Asked(NamedTuple):
 
 @dataclass(slots=True)
 class _Flush:
-    """Somebody waits for the posts up to number ``last``, ``missing`` of which have no answer."""
+    """A caller of ``flush()`` waits for the posts up to number ``last``; ``missing`` of them have no answer."""
 
     last: int
     missing: int
@@ -49,29 +49,29 @@ class _Flush:
 
 
 class Unanswered:
-    """The requests of one chat, kept until they are answered: what a connection took with it is written again.
+    """The requests of one chat, kept until they are answered: what a lost call took with it is written again.
 
     ``post`` and ``take`` may be called from any thread, the rest only where the event loop runs.
 
     Args:
-        max_requests: how many requests may be without an answer.
-        max_bytes: how many bytes of them, as they are on the wire.
+        max_requests: how many requests may be unanswered.
+        max_bytes: how many bytes they may have on the wire.
 
     Attributes:
-        queued: to be set when something was put into it; whoever writes waits for that.
-        all_answered: set while nothing is without an answer, or no more answers will come.
-        name: what the server agreed to call us, if it was asked.
+        queued: set when there is something to write; the writer waits for it.
+        all_answered: set while no request is unanswered, or no more answers will come.
+        name: the name that the server accepted, if it was asked for a new one.
     """
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
         if max_requests < 1:
-            raise ValueError(f"max_backlog: {max_requests} does not fit; it takes 1 or more")
+            raise ValueError(f"max_backlog must be 1 or more, not {max_requests}")
         self.queued = asyncio.Event()
         self.all_answered = asyncio.Event()
         self.name: str | None = None
         self._max_requests = max_requests
         self._max_bytes = max_bytes
-        # Ids are remembered by the server for all that a stable client id sends: two chats must not choose the same.
+        # The server remembers ids by the stable client id, so two chats with the same one must not choose the same ids.
         self._prefix = secrets.token_urlsafe(6)
         self._numbers = count(1)
         self._lock = Lock()
@@ -87,34 +87,34 @@ class Unanswered:
 
     @property
     def count(self) -> int:
-        """How many requests have no answer."""
+        """How many requests are unanswered."""
         return len(self._asked) + len(self._waiting)
 
     @property
     def awaited(self) -> int:
-        """How many answers somebody waits for, or will ask about: those to posts, and to who did not give up."""
+        """How many answers are still wanted: those of posts, and of callers who did not give up."""
         waiting = (*self._asked.values(), *self._waiting.values())
         return sum(not (each.answer and each.answer.done()) for each in waiting)
 
     @property
     def answers(self) -> list[Answer]:
-        """The answers that are awaited by those who asked."""
+        """The futures of the answers that callers wait for."""
         return [each.answer for each in (*self._asked.values(), *self._waiting.values()) if each.answer]
 
     @property
     def unacknowledged(self) -> int:
-        """How many posts have no answer."""
+        """How many posts are unanswered."""
         return sum(not each.answer for each in self._asked.values())
 
     def ask(self, request: Request) -> Answer:
-        """Queue a request, or let it wait for room, where who asked first is first.
+        """Queue a request; without room it waits, first come, first served.
 
         Returns:
-            The server's answer. A request whose answer is not wanted any more does not wait on.
+            The server's answer. If it is cancelled while the request waits for room, the request is dropped.
 
         Raises:
-            ValueError: its id is in use by a request without an answer.
-            RequestError: it is too large to be sent at all.
+            ValueError: its id is in use by an unanswered request.
+            RequestError: it is larger than any server accepts.
         """
         id_, piece = self._encode(request)
         answer: Answer = asyncio.get_running_loop().create_future()
@@ -129,26 +129,26 @@ class Unanswered:
         return answer
 
     def post(self, request: Request) -> None:
-        """Queue a request that nobody waits for.
+        """Queue a request whose answer nobody waits for.
 
         Raises:
-            BacklogFull: a bound would be exceeded.
-            ValueError: its id is in use by a request without an answer.
-            RequestError: it is too large to be sent at all.
+            BacklogFull: too many requests are unanswered.
+            ValueError: its id is in use by an unanswered request.
+            RequestError: it is larger than any server accepts.
         """
         id_, piece = self._encode(request)
         with self._lock:
             self._check_id(id_)
             if self._waiting or not self._has_room(len(piece)):
                 raise BacklogFull(
-                    f"{len(self._asked)} requests of {self._asked_bytes} bytes are not answered, and no more than "
-                    f"{self._max_requests} of {self._max_bytes} bytes may be; wait for flush()"
+                    f"too many unanswered requests: {len(self._asked)} ({self._asked_bytes} bytes); at most "
+                    f"{self._max_requests} ({self._max_bytes} bytes) are allowed; wait for flush()"
                 )
             self._queue(id_, _Asked(piece, None, self._posted + 1))
             self._posted += 1
 
     def take(self) -> bytes:
-        """Take what is to be written next, as one frame; nothing if there is nothing, or enough is under way."""
+        """Take the next frame to write; empty if there is nothing to write, or enough is under way."""
         with self._lock:
             pieces: list[bytes] = []
             size = 0
@@ -162,17 +162,17 @@ class Unanswered:
         return b"".join(pieces)
 
     def rewind(self) -> None:
-        """Have all that is not answered written again, in its order and before anything newer."""
+        """Write every unanswered request again, in order and before anything newer."""
         with self._lock:
             self._pieces = deque(each.piece for each in self._asked.values())
             self._window.begin()
             self._parts.clear()
 
     def resolve(self, event: Event) -> bool:
-        """Give an event to whoever asked for it.
+        """Give an answer to whoever asked.
 
         Returns:
-            True if that was all that it was for; False if it is of interest to others, as the refusal of a post is.
+            True if that was all; False if the event is also for the inbox, as the refusal of a post is.
         """
         if event.kind not in _ANSWERS:
             return False
@@ -203,7 +203,7 @@ class Unanswered:
         return True
 
     def flushed(self) -> asyncio.Future[None]:
-        """A future that is done once all that was posted until now is answered."""
+        """A future that is done once every message posted so far is answered."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._lock:
             if posts := self.unacknowledged:
@@ -213,7 +213,7 @@ class Unanswered:
         return done
 
     def fail(self, error: BcastError) -> None:
-        """Tell all who wait that no more answers will come; posts without an answer stay counted."""
+        """Raise ``error`` wherever an answer is awaited: none will come. Unanswered posts stay counted."""
         waiting: list[asyncio.Future[Any]] = [*self.answers, *(flush.done for flush in self._flushes)]
         with self._lock:
             self._asked = {id_: each for id_, each in self._asked.items() if not each.answer}
@@ -226,7 +226,7 @@ class Unanswered:
                 future.set_exception(error)
 
     def _has_room(self, size: int) -> bool:
-        """Whether a request fits; a single larger one does, which would never find room."""
+        """Whether there is room; a single request always has room, however large it is."""
         if not self._asked:
             return True
         return len(self._asked) < self._max_requests and self._asked_bytes + size <= self._max_bytes
@@ -258,7 +258,7 @@ class Unanswered:
             request = Request(request.operacion, request.msg, request.data, id_)  # at half the cost of `_replace`
         piece = encode_request(request)
         if len(piece) > MAX_REQUEST_BYTES:  # it would end the call, for others' requests too
-            reason = f"a request of {len(piece)} bytes; it takes at most {MAX_REQUEST_BYTES}"
+            reason = f"a request of {len(piece)} bytes is too large; it may have at most {MAX_REQUEST_BYTES} bytes"
             raise RequestError(ErrorCode.MESSAGE_TOO_LARGE, reason)
         return request.id, piece
 

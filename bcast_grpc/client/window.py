@@ -1,4 +1,4 @@
-"""How much may be on its way to the server, so that a slow line is not filled for minutes. No I/O."""
+"""How much may be under way to the server, so that a slow line is not filled for minutes. No I/O."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _PERIOD_S = 2.0
 
 
 class Window:
-    """Bounds the bytes that are written and not answered: some seconds' worth, as the line turns out to be.
+    """Bounds the bytes that are written and not answered: to some seconds' worth of the line.
 
-    Behind more than that a ping would wait, and its answer, until the connection seems dead; and a large frame is
-    answered no sooner than its last byte has arrived. What was answered within the last two periods tells how fast the
-    line is, so the bound doubles with each round trip until it is reached.
+    Behind more bytes than that, a ping and its answer would wait until the connection seems dead. Also, a large frame
+    is answered only after its last byte has arrived. The bytes that were answered within the last two periods show how
+    fast the line is; until its speed is reached, the bound doubles with each round trip.
 
     Args:
         max_frame_bytes: how large a frame may be on a fast line.
@@ -29,23 +29,23 @@ class Window:
         self._period_ends = 0.0
 
     def allowance(self, first: int) -> int:
-        """How large the next frame may be, of which the first request has that many bytes; 0 for none yet."""
+        """How many bytes the next frame may have, if its first request has ``first``; 0 for not yet."""
         self._turn_over()
         bound = _LEAST_BYTES + self._answered + self._answered_before
         room = bound - self._under_way if self._under_way else max(bound, first)
         return min(room, max(first, min(self._max_frame_bytes, bound // 4))) if first <= room else 0
 
     def wrote(self, size: int) -> None:
-        """Count what goes out."""
+        """Count bytes that were written."""
         self._under_way += size
 
     def answered(self, size: int) -> None:
-        """Count what was answered."""
+        """Count bytes that were answered."""
         self._under_way = max(0, self._under_way - size)
         self._answered += size
 
     def begin(self) -> None:
-        """Begin with a connection, on which nothing is under way."""
+        """Begin a call, on which nothing is under way."""
         self._under_way = self._answered = self._answered_before = 0
 
     def _turn_over(self) -> None:

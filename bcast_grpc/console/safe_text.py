@@ -11,8 +11,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-# Controls, what steers the direction of writing, separators, and what is there without being seen. Not among them: the
-# joiners and variation selectors that emoji and several scripts are written with; they touch their neighbours only.
+# Control characters, marks of the writing direction, separators, and invisible characters. Not among them: the joiners
+# and variation selectors that emoji and several scripts need; those change only their neighbours.
 _OBEYED = (
     "\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\u3164\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff"
@@ -21,8 +21,8 @@ _OBEYED = (
 _IN_TEXT = re.compile(f"[{_OBEYED}]")
 _IN_LINE = re.compile(rf"[{_OBEYED}\\]")
 
-# In a name also: every space but the plain one, what looks like one, joiners and selectors outside emoji, and the marks
-# that mean something where names are shown: the brackets of an author without one, and what stands for the unseen.
+# In a name also: every space but the plain one, what looks like a space, joiners and selectors outside emoji, and the
+# marks that we use ourselves: the brackets of an author without a name, and the symbols of invisible characters.
 _EMOJI = "\u00a9\u00ae\u2190-\u2bff\U0001f000-\U0001faff"
 _JOINED = f"(?<![{_EMOJI}\ufe0f])\u200d|\u200d(?![{_EMOJI}])|\u200c|(?<![{_EMOJI}])[\ufe00-\ufe0f]"
 _SPACES = "\xa0\u1680\u2000-\u200a\u202f\u205f\u3000\u2800"
@@ -34,7 +34,7 @@ _SHOWN_SESSION = 6
 
 
 def symbol(character: str) -> str:
-    """A visible stand-in: a control picture for an ASCII control character, else its number."""
+    """A visible substitute: a control picture for an ASCII control character, else its number."""
     number = ord(character)
     if number < 0x20:
         return chr(0x2400 + number)
@@ -42,7 +42,7 @@ def symbol(character: str) -> str:
 
 
 def escape(character: str) -> str:
-    r"""How a program would write it: ``\n``, ``\x1b``, ``\u2028``, ``\U000e0001``; a backslash is doubled."""
+    r"""How source code would write it: ``\n``, ``\x1b``, ``\u2028``, ``\U000e0001``; a backslash is doubled."""
     number = ord(character)
     if character in _SHORT:
         return _SHORT[character]
@@ -50,32 +50,32 @@ def escape(character: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Text for a terminal: what would be obeyed or not be seen is a symbol, line breaks included."""
+    """Text for a terminal: control characters, line breaks included, and invisible ones become symbols."""
     return _grounded(_IN_TEXT.sub(_symbol, text), symbol)
 
 
 def shown_lines(text: str) -> list[str]:
-    """The same, a string for each line; there is at least one."""
+    """The same as ``shown``, with a string for each line; there is at least one."""
     return [shown(line) for line in text.replace("\r\n", "\n").split("\n")]
 
 
 def shown_name(name: str) -> str:
-    """A name as one word: a space in it is an open box, and no two names are shown the same."""
+    """A name as one word: spaces become open boxes, and no two names look the same."""
     return _grounded(_IN_NAME.sub(_symbol, name).replace(" ", "\u2423"), symbol)
 
 
 def shown_author(name: str, session: str) -> str:
-    """Who says it, as one word: the name, or the beginning of the session id in brackets that no name can show."""
+    """The author as one word: the name, or the beginning of the session id in brackets that no name can contain."""
     return shown_name(name) if name else f"«{shown_name(session[:_SHOWN_SESSION])}»"
 
 
 def escaped_name(name: str) -> str:
-    """A name for a line that programs read: the first colon that a space follows can only be the one that ends it."""
+    """A name for a line that programs read; it contains no colon that a space follows."""
     return _grounded(_IN_LINE_NAME.sub(_escaped, name), escape)
 
 
 def escaped(text: str) -> str:
-    """A text for a line that programs read: control characters, line breaks included, are escapes."""
+    """A text for a line that programs read: control characters, line breaks included, become escapes."""
     return _grounded(_IN_LINE.sub(_escaped, text), escape)
 
 
@@ -98,7 +98,7 @@ def _json_escaped(found: re.Match[str]) -> str:
 
 
 def _grounded(text: str, stand_in: Callable[[str], str]) -> str:
-    """Give a leading combining mark a body of its own: it would change what stands before the text."""
+    """Replace a leading combining mark: it would change what stands before the text."""
     if text and unicodedata.category(text[0]).startswith("M"):
         return stand_in(text[0]) + text[1:]
     return text

@@ -1,6 +1,6 @@
-"""What the program was asked to do: command line and environment become ``Options``; and how it says that it failed.
+"""The command line and the environment of the terminal client, read into ``Options``.
 
-The only place of the terminal client that reads either of them.
+Nothing else of the program reads either of them.
 """
 
 from __future__ import annotations
@@ -14,56 +14,59 @@ from bcast_grpc.console.arguments import add_endpoint, number, read_endpoint, wh
 
 PROGRAM = "bcast-client"
 
-_FILTER_DOWNTIME_S = 60.0
-"""A filter whose input ends is to end too, one way or the other."""
+_PIPELINE_DOWNTIME_S = 60.0
+"""A pipeline whose input has ended must end too, even without a server."""
 
 _DESCRIPTION = """\
-Talk in a room of a bcast_grpc server: what you send, everybody else in the
-room receives. On a terminal it is interactive; /help there tells what can be
-typed. With stdin or stdout redirected it is a filter: each line in is a message
-(empty ones are skipped), each message is a line out."""
+Join a room of a bcast_grpc server. What you send, everyone else in the room
+receives. On a terminal the program is interactive: type /help to see how.
+If stdin or stdout is redirected, it is part of a pipeline: it sends each line
+of its input (except empty ones), and prints each message it receives."""
 
 _EPILOG = r"""
-a filter's output:
-  A message is a line, AUTHOR: TEXT. The first colon followed by a space ends
-  the author; one without a name is its session id, as «4f1c22». Control
-  characters and what is not seen are written as \n \t \x1b \u2028 \U000e0001,
-  a backslash as \\. With --json each event is a line of the contract's JSON,
-  exact. Who came and went, and what went wrong, goes to stderr.
+output in a pipeline:
+  Each message is one line, AUTHOR: TEXT. The author ends at the first colon
+  that a space follows. An author without a name is shown by the session id, as
+  «4f1c22». Control characters and invisible ones are written as escapes:
+  \n \t \x1b \u2028 \U000e0001, and a backslash as \\. With --json each event is
+  one line of JSON, as docs/protocol.md describes it. Notices (who joined, who
+  left) and errors go to stderr.
 
-a lost connection:
-  It tries again, later each time, sends what was not acknowledged and prints
-  what it missed; where the server no longer has that, stderr says so.
+when the connection is lost:
+  The program reconnects, with a longer pause each time. Then it sends what was
+  not acknowledged and prints what it missed. If the server no longer has that,
+  a line on stderr says so.
 
 exit codes:
-    0  done
-    1  done, but some lines were not sent: stderr says which
-    2  usage, or a name or room that does not fit
-   69  no server there at first, or lost for good
-   77  not let in
+    0  success
+    1  some lines were not sent (stderr says which), or input or output failed
+    2  wrong usage, or the server refused the name or the room
+   69  no server was reached, or the connection was lost for good
+   77  the server refused the token, or requires one
   129  the terminal was closed
-  130  Ctrl-C
-  141  nobody reads the output any more
+  130  interrupted by Ctrl-C
+  141  the reader of the output has gone
+  143  terminated by SIGTERM
 
 examples:
-  bcast-client --name ana                           in the lobby of this machine
-  bcast-client chat.example --name ana --room dev   elsewhere
-  echo "512 is green" | bcast-client --name ci      say one thing
-  tail -f app.log | bcast-client --name app         say everything
-  bcast-client --name log --follow </dev/null >log  only listen
+  bcast-client --name ana                           the lobby on this machine
+  bcast-client chat.example --name ana --room dev   a room on another machine
+  echo "512 is green" | bcast-client --name ci      send one message
+  tail -f app.log | bcast-client --name app         send every line of a log
+  bcast-client --name log --follow </dev/null >log  only receive
   bcast-client --name bot --follow --json </dev/null | jq -r .message
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the program was asked to do.
+    """What the program is asked to do.
 
     Attributes:
         root_certificates: PEM; empty for a connection without TLS.
-        follow: a filter goes on receiving when its input has ended.
-        max_downtime_s: how long it tries to connect again; for ever if ``None``.
-        interactive: both ends are a terminal that can be drawn on.
+        follow: in a pipeline, go on receiving when the input has ended.
+        max_downtime_s: how long to reconnect without success; ``None`` for no limit.
+        interactive: stdin and stdout are a terminal that can be drawn on.
     """
 
     target: str
@@ -80,10 +83,10 @@ class Options:
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str], *, stdin_tty: bool, stdout_tty: bool) -> Options:
-    """Make sense of the command line.
+    """Read the command line and the environment.
 
     Raises:
-        SystemExit: with code 2 where there is none, 0 after ``--help`` and ``--version``.
+        SystemExit: with code 2 if an argument is wrong, 0 after ``--help`` and ``--version``.
     """
     parser = _parser()
     given = parser.parse_args(arguments)
@@ -101,7 +104,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, stdin_tty
         json=given.json,
         follow=given.follow,
         history=given.history,
-        max_downtime_s=_FILTER_DOWNTIME_S if given.max_downtime is None and not stays else given.max_downtime,
+        max_downtime_s=_PIPELINE_DOWNTIME_S if given.max_downtime is None and not stays else given.max_downtime,
         colour=given.color == "always" or (given.color == "auto" and auto),
         interactive=interactive,
     )
@@ -115,30 +118,28 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--name", required=True, help="who you are; '' for nobody in particular")
-    parser.add_argument("--room", default="lobby", help="where (default: %(default)s)")
+    parser.add_argument("--name", required=True, help="the name that others see; '' for none")
+    parser.add_argument("--room", default="lobby", help="the room to join (default: %(default)s)")
     parser.add_argument(
         "--history",
         metavar="N",
         type=whole_number(0, 999_999_999),
         default=0,
-        help="show the last N messages first (default: %(default)s)",
+        help="show the last N messages of the room first (default: %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="a filter whose lines out are JSON, one event each")
-    parser.add_argument(
-        "--follow", action="store_true", help="a filter that goes on listening when its input has ended"
-    )
+    parser.add_argument("--json", action="store_true", help="print each event as one line of JSON")
+    parser.add_argument("--follow", action="store_true", help="in a pipeline, go on receiving when the input has ended")
     parser.add_argument(
         "--color",
         choices=("auto", "always", "never"),
         default="auto",
-        help="auto: on a terminal, unless NO_COLOR is set (default: %(default)s)",
+        help="auto: if stdout is a terminal and NO_COLOR is not set (default: %(default)s)",
     )
     parser.add_argument(
         "--max-downtime",
         metavar="S",
         type=number(0),
-        help="give up after S seconds without a connection (default: never; 60 for a filter without --follow)",
+        help="give up after S seconds without a connection (default: never; 60 in a pipeline without --follow)",
     )
     add_endpoint(parser)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -148,6 +149,6 @@ def _parser() -> argparse.ArgumentParser:
 def _text(parser: argparse.ArgumentParser, flag: str, text: str) -> str:
     try:
         text.encode()
-    except UnicodeEncodeError:  # a byte of the command line that is no UTF-8
-        parser.error(f"{flag}: not UTF-8")
+    except UnicodeEncodeError:  # a byte of the command line that is not UTF-8
+        parser.error(f"{flag}: must be UTF-8")
     return text

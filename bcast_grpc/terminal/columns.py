@@ -1,7 +1,7 @@
 """The columns of the interactive program: time, author, a bar, text.
 
-Text stays to the right of the bar, whatever it holds and however long it is, so a line of it cannot begin like another
-author's message. A notice has no author and no bar::
+Text stays to the right of the bar, whatever it contains and however long it is, so none of its lines can look like
+another author's message. A notice has no author and no bar::
 
     14:03            ana │ hola
     14:03       «4f1c22» │ bob: a text of somebody without a name
@@ -28,7 +28,7 @@ _TIME_CELLS = 5
 _AUTHOR_CELLS = 14
 _LEAST_TEXT_CELLS = 8
 
-# Terminals that arrange Hebrew and Arabic would swap a name, the bar and a text that are all written from the right.
+# Terminals that reorder Hebrew and Arabic would swap a name, the bar and a text that are all written right to left.
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
 _LEFT_TO_RIGHT = "\u200e"
 
@@ -43,24 +43,24 @@ class Columns:
     colour: bool
 
     def message(self, event: Event) -> str:
-        """What somebody said."""
+        """A message of somebody else."""
         text = event.text or f"({len(event.data)} bytes of data)"
         return self._said(event.sender, event.session, text, clock(event.time_ns), _BAR)
 
     def mine(self, name: str, session: str, text: str, time_ns: int) -> str:
-        """What I said."""
+        """A message of our own."""
         return self._said(name, session, text, clock(time_ns), _MY_BAR)
 
     def notice(self, text: str, time_ns: int) -> str:
-        """What happened; ``text`` is safe to show already."""
-        return self._told(text, time_ns, "*", DIM)
+        """A notice; ``text`` must be safe to show already."""
+        return self._remark(text, time_ns, "*", DIM)
 
     def alarm(self, text: str, time_ns: int) -> str:
-        """What went wrong; ``text`` is safe to show already."""
-        return self._told(text, time_ns, "!", ALARM)
+        """An error; ``text`` must be safe to show already."""
+        return self._remark(text, time_ns, "!", ALARM)
 
     def prompt(self, room: str, name: str, session: str) -> str:
-        """What stands before the line that is being typed: its text begins where that of a message does."""
+        """What stands before the line that is being typed, as wide as what stands before the text of a message."""
         author = fit(shown_author(name, session), self._author_cells)
         place = fit(shown(room), _TIME_CELLS + self._author_cells - cells(author))
         gap = " " * (1 + _TIME_CELLS + self._author_cells - cells(place) - cells(author))
@@ -77,7 +77,7 @@ class Columns:
 
     @property
     def _text_cells(self) -> int:
-        # One is left free: terminals do not agree about the width of every character.
+        # One cell stays free: terminals do not agree about the width of every character.
         return max(_LEAST_TEXT_CELLS, self.width - len(self._blank) - len(f" {_BAR} ") - 1)
 
     @property
@@ -97,7 +97,7 @@ class Columns:
         lines = [part for line in shown_lines(text) for part in wrap(line, self._text_cells)]
         return f"{first}{marked}" + f"\n{self._blank}{marked}".join(lines) + "\n"
 
-    def _told(self, text: str, time_ns: int, mark: str, style: str) -> str:
+    def _remark(self, text: str, time_ns: int, mark: str, style: str) -> str:
         lines = wrap(text, self._text_cells)
         first = f"{clock(time_ns)}{self._blank[_TIME_CELLS:]} {mark} {lines[0]}"
         rest = (f"{self._blank}   {line}" for line in lines[1:])
@@ -105,13 +105,13 @@ class Columns:
 
 
 def cells(text: str) -> int:
-    """How wide it is on a terminal, at most: a selector that may widen an emoji counts."""
-    # Each by itself: asked for a whole string, prompt_toolkit would keep the string.
+    """How many cells a text takes on a terminal at most: a selector that may widen an emoji counts."""
+    # One character at a time: prompt_toolkit would keep a longer string in its cache.
     return sum(map(get_cwidth, text)) + text.count(_EMOJI_SELECTOR)
 
 
 def fit(word: str, most: int) -> str:
-    """Shorten a word to at most ``most`` cells: both its ends stay."""
+    """Shorten a word to at most ``most`` cells, keeping both its ends."""
     if cells(word) <= most:
         return word
     tail = (most - 1) // 3

@@ -1,4 +1,4 @@
-"""The interactive program: what is typed is said or done, what others say or do is shown."""
+"""The interactive program: it sends what is typed, and shows what others send."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ NOTICES = ("welcome", "joined", "left")
 """The notices that are shown, besides those that always come."""
 
 _HELP = """\
-/who          who is here
-/join NAME    be called NAME from now on
-/quit         leave, as Ctrl-D does
-//TEXT        say /TEXT, a text that begins with a slash
-Alt-Enter begins another line of the same message, Tab completes a command, Up and Down bring back what was typed."""
+/who          show who is in the room
+/join NAME    change your name to NAME
+/quit         leave (Ctrl-D does the same)
+//TEXT        send /TEXT, a message that begins with a slash
+Alt-Enter begins another line of the same message, Tab completes a command, Up and Down go through what you typed."""
 _QUOTED = 40
 _LEAVE_TIMEOUT_S = 5.0
 
 
 async def run(chat: bcast_grpc.Chat, name: str, *, colour: bool) -> int:
-    """Let somebody take part until they leave.
+    """Let somebody talk and read until they leave.
 
     Returns:
         The exit code.
 
     Raises:
-        BcastError: the call ended otherwise.
+        BcastError: the chat ended with an error.
         KeyboardInterrupt: Ctrl-C.
     """
     conversation = _Conversation(chat, name, colour=colour)
     loop = asyncio.get_running_loop()
-    endings = {signal.SIGTERM: EXIT_TERMINATED}  # the terminal is to be put in order
+    endings = {signal.SIGTERM: EXIT_TERMINATED}  # restore the terminal first
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         endings[signal.SIGHUP] = EXIT_HUNG_UP
     for number, code in endings.items():
@@ -85,15 +85,15 @@ class _Conversation:
         except TimeoutError:
             raise ConnectionLost("the server does not answer") from None
         finally:
-            await self._settle()
+            await self._await_answers()
 
     def end(self, exit_code: int) -> None:
-        """Leave as soon as may be."""
+        """Leave as soon as possible."""
         self._exit_code = exit_code
         self._screen.close()
 
-    async def _settle(self) -> None:
-        """Let what was said and not answered say so."""
+    async def _await_answers(self) -> None:
+        """Let the messages that were not answered report it."""
         if self._unanswered:
             await asyncio.wait(self._unanswered, timeout=1)
 
@@ -103,15 +103,15 @@ class _Conversation:
                 self._skip(event)
                 continue
             if self._skipped:
-                told = f"{self._skipped} messages are not shown"
-                self._screen.show(self._screen.columns.alarm(told, event.time_ns))
+                text = f"{self._skipped} messages were not shown"
+                self._screen.show(self._screen.columns.alarm(text, event.time_ns))
                 self._skipped = 0
             self._show(event)
 
     def _skip(self, event: Event) -> None:
         if not self._skipped:
-            told = "messages come faster than a terminal can show them: some are left out"
-            self._screen.show(self._screen.columns.alarm(told, event.time_ns))
+            text = "messages come faster than a terminal can show them: some are skipped"
+            self._screen.show(self._screen.columns.alarm(text, event.time_ns))
         self._skipped += 1
 
     def _show(self, event: Event) -> None:
@@ -127,14 +127,14 @@ class _Conversation:
             case Kind.WELCOME if not self._welcomed:
                 self._welcomed = True
                 members = event.detail.members if isinstance(event.detail, Welcome) else 0
-                self._answer(f"{shown(self._chat.room)}: {members} here; /help tells what can be typed")
+                self._answer(f"{shown(self._chat.room)}: {members} here; type /help for help")
             case Kind.JOINED | Kind.LEFT | Kind.RESUMED:
                 screen.show(columns.notice(notice(event), event.time_ns))
-            case _:  # answers, and what later servers may tell
+            case _:  # answers, and events of newer servers
                 pass
 
     def _answer(self, *lines: str) -> None:
-        """Show what somebody asked for."""
+        """Show what the person at the terminal asked for."""
         columns, now = self._screen.columns, time.time_ns()
         self._screen.show("".join(columns.notice(line, now) for line in lines), urgent=True)
 
@@ -155,7 +155,7 @@ class _Conversation:
         word, _, argument = line.partition(" ")
         command = self._commands.get(word)
         if command is None:
-            self._alarm(f"{_quoted(word)} is no command, nothing was sent; /help lists them, and // says a text with /")
+            self._alarm(f"{_quoted(word)} is not a command, so nothing was sent; type /help, or // to send a slash")
             return
         self._start(command(argument.strip()))
 
@@ -171,7 +171,7 @@ class _Conversation:
             await self._chat.send(text)
         except RequestError as error:
             self._alarm(f"not sent: {_quoted(text)}: {reason(error)}")
-        except BcastError:  # why the call ended is told where it is read
+        except BcastError:  # ``_receive`` reports why the chat ended
             self._alarm(f"not acknowledged: {_quoted(text)}")
 
     async def _who(self, _: str) -> None:
@@ -184,7 +184,7 @@ class _Conversation:
 
     async def _join(self, name: str) -> None:
         if not name:
-            self._alarm("/join takes the name that you want to have")
+            self._alarm("/join needs a name, such as /join ana")
             return
         try:
             await self._chat.rename(name)
@@ -202,6 +202,6 @@ class _Conversation:
 
 
 def _quoted(text: str) -> str:
-    """The beginning of a text, to tell which one is meant."""
+    """The beginning of a text, to show which one is meant."""
     safe = shown(text[: _QUOTED + 1])
     return f'"{safe}"' if len(text) <= _QUOTED else f'"{shown(text[:_QUOTED])}…"'

@@ -10,8 +10,8 @@ from bcast_grpc.errors import BcastError
 from bcast_grpc.events import Error, Event, Gap, GapReason, Kind, Member, Reconnecting, Resumed
 from bcast_grpc.wire.json_events import encode_event
 
-# Of the 256 colours of a terminal: those apart from each other that have a contrast of about 4 or more on black and on
-# white. A name's colour is its checksum's, so that it is the same for everyone and every day.
+# Colours of the 256-colour palette that differ from each other and have a contrast of about 4 or more on black and on
+# white. The checksum of a name chooses its colour, so it is the same for everyone and every day.
 NAME_COLOURS = (27, 28, 30, 64, 99, 129, 130, 131, 133, 161, 164, 97)
 DIM = "38;5;243"
 ALARM = "38;5;196"
@@ -32,7 +32,7 @@ def clock(time_ns: int) -> str:
     """The local time of day, hours and minutes."""
     try:
         then = time.localtime(time_ns // 1_000_000_000)
-    except (OverflowError, OSError, ValueError):  # what a server says need not be a time
+    except (OverflowError, OSError, ValueError):  # a server may send anything
         return "--:--"
     return f"{then.tm_hour:02}:{then.tm_min:02}"
 
@@ -41,14 +41,14 @@ def clock(time_ns: int) -> str:
 
 
 def notice(event: Event) -> str:
-    """What happened, on one line, names as one word each."""
+    """An event that is not a message, on one line; each name is one word."""
     match event.detail:
         case Gap(first, last, reason):
             return _gap(first, last, reason)
         case Reconnecting(error):
-            return f"{shown(str(error))}; trying again…"
+            return f"{shown(str(error))}; reconnecting…"
         case Resumed(away_s):
-            return f"back, after {away_s:.0f} s" if away_s >= 1 else "back"
+            return f"reconnected after {away_s:.0f} s" if away_s >= 1 else "reconnected"
         case Error(code, why):
             return f"{shown(why)} ({code.name})"
         case _ if event.kind in (Kind.JOINED, Kind.LEFT) and event.sender:
@@ -58,26 +58,26 @@ def notice(event: Event) -> str:
 
 
 def reason(error: BcastError) -> str:
-    """What went wrong, on one line."""
+    """An error, on one line."""
     return shown(str(error))
 
 
 def who(members: tuple[Member, ...]) -> list[str]:
-    """Who is here: a line for each, and since when."""
+    """The members of the room: a line for each, with the time of joining."""
     return [f"{shown_author(each.name, each.session)}  since {clock(each.since_ns)}" for each in members]
 
 
 def is_news(event: Event) -> bool:
-    """Whether it is worth a line: not each try to connect that failed."""
+    """Whether an event is worth a line; further failed attempts to reconnect are not."""
     return not isinstance(event.detail, Reconnecting) or event.detail.attempt == 1
 
 
 def _gap(first: int, last: int, reason: GapReason) -> str:
     why = {
         GapReason.TRIMMED: "no longer kept",
-        GapReason.SLOW: "this client fell behind",
-        GapReason.NEW_EPOCH: "the room began anew",
-    }.get(reason, "for a reason not given")
+        GapReason.SLOW: "this client was too slow",
+        GapReason.NEW_EPOCH: "the room began a new epoch",
+    }.get(reason, "the server gave no reason")
     if not last:
         return f"messages may be missing: {why}"
     return f"message {first} is missing: {why}" if first == last else f"messages {first} to {last} are missing: {why}"
@@ -97,8 +97,9 @@ def _with_name(message: str, name: str) -> str:
 def line(event: Event, *, colour: bool = False) -> str:
     r"""A message as one line, ``AUTHOR: TEXT``.
 
-    The first colon that a space follows ends the author. Control characters, line breaks included, and what is not seen
-    are written as escapes, a backslash as two. An author without a name is its session id, as ``«4f1c22»``.
+    The author ends at the first colon that a space follows. Control characters, line breaks included, and invisible
+    ones are written as escapes, and a backslash as two. An author without a name is shown as ``«4f1c22»``, the
+    beginning of the session id.
     """
     name = event.sender
     if name:
@@ -109,5 +110,5 @@ def line(event: Event, *, colour: bool = False) -> str:
 
 
 def json_line(event: Event) -> str:
-    """An event as one line of JSON: exact, and yet safe to look at, since JSON has escapes of its own."""
+    """An event as one line of JSON, exact and safe to look at."""
     return escaped_json(encode_event(event))

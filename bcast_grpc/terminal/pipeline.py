@@ -1,4 +1,4 @@
-"""The program in a pipeline: a line in is a message, a message is a line out."""
+"""The program in a pipeline: it sends each line of its input, and prints each message it receives."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from bcast_grpc.terminal.lines import is_news, json_line, line, notice, reason
 from bcast_grpc.terminal.stdio import BlockingCalls, Line, read_lines, until_unread, write_all
 
 NOTICES = ("joined", "left")
-"""What is told on stderr, besides what always comes."""
+"""The notices that stderr shows, besides those that always come."""
 
 _ID = "line "
 _MAX_WAITING = 4096
 
 
 async def run(chat: bcast_grpc.Chat, options: Options) -> int:
-    """Send the input's lines and print what others say, until both are done.
+    """Send the lines of the input and print the messages of others, until both are done.
 
     Returns:
         The exit code.
 
     Raises:
-        BcastError: the call ended otherwise.
-        OSError: the input or the output failed; ``BrokenPipeError`` where nobody reads the output any more.
+        BcastError: the chat ended with an error.
+        OSError: the input or the output failed; ``BrokenPipeError`` if the reader of the output has gone.
     """
     pipeline = _Pipeline(chat, options)
     try:
@@ -52,12 +52,12 @@ class _Pipeline:
         self._options = options
         self._waiting: list[str] = []
         self._something = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._space = asyncio.Event()
+        self._space.set()
         self._is_over = False
 
     async def send(self) -> None:
-        """Send the lines of the input; at its end leave, where nothing is to be followed."""
+        """Send the lines of the input; at its end leave, unless ``--follow`` was given."""
         try:
             async for lines in read_lines(_descriptor(sys.stdin)):
                 for each in lines:
@@ -66,15 +66,15 @@ class _Pipeline:
                 await self._chat.flush()
             else:
                 await self._chat.leave()
-        except BcastError:  # why the call ended is told where it is read
+        except BcastError:  # ``receive`` reports why the chat ended
             pass
 
     async def receive(self, writing: asyncio.Task[None]) -> None:
-        """Hand what is received to ``writing``, which keeps up or is waited for."""
+        """Hand what is received to ``writing``, and wait for it when it falls behind."""
         try:
             async for event in self._chat:
                 self._sort(event)
-                await self._room.wait()
+                await self._space.wait()
         except BcastError:
             self._end()
             await asyncio.wait({writing})
@@ -82,17 +82,17 @@ class _Pipeline:
         self._end()
 
     async def write(self) -> None:
-        """Write what waits, all at once, until there will be no more."""
+        """Write all lines that wait, in one block, until there will be no more."""
         calls, stdout = BlockingCalls(), _descriptor(sys.stdout)
         while not self._is_over or self._waiting:
             await self._something.wait()
             block, self._waiting = "".join(self._waiting), []
             self._something.clear()
-            self._room.set()
+            self._space.set()
             await calls.call(write_all, stdout, block.encode())
 
     async def watch(self) -> None:
-        """Raise ``BrokenPipeError`` as soon as nobody reads the output any more, though there be nothing to write."""
+        """Raise ``BrokenPipeError`` as soon as the reader of the output has gone, even if there is nothing to write."""
         await until_unread(_descriptor(sys.stdout))
         raise BrokenPipeError
 
@@ -103,7 +103,7 @@ class _Pipeline:
     async def _post(self, each: Line) -> None:
         if each.fault:
             self._refuse(str(each.number), each.fault)
-        if not each.text:  # an empty line is no message
+        if not each.text:  # an empty line is not a message
             return
         try:
             self._chat.post(each.text, id=f"{_ID}{each.number}")
@@ -119,22 +119,22 @@ class _Pipeline:
             self._refuse(event.id.removeprefix(_ID), notice(event))
         if event.kind in (Kind.RECONNECTING, Kind.RESUMED):
             if is_news(event):
-                self._tell(event)
+                self._report(event)
         elif self._options.json:
             self._show(json_line(event))
         elif event.kind is Kind.MESSAGE:
             self._show(line(event, colour=self._options.colour))
         elif event.kind in (Kind.JOINED, Kind.LEFT, Kind.GAP, Kind.ERROR, Kind.CLOSING) and not refused:
-            self._tell(event)
+            self._report(event)
 
-    def _tell(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         print(f"* {notice(event)}", file=sys.stderr, flush=True)
 
     def _show(self, text: str) -> None:
         self._waiting.append(f"{text}\n")
         self._something.set()
         if len(self._waiting) >= _MAX_WAITING:
-            self._room.clear()
+            self._space.clear()
 
     def _refuse(self, number: str, why: str) -> None:
         self.refused += 1
@@ -142,5 +142,5 @@ class _Pipeline:
 
 
 def _descriptor(stream: TextIO | None) -> int:
-    """The number of a standard stream; of nothing in its place where the program was started without it."""
+    """The descriptor of a standard stream; ``/dev/null`` if the program was started without it."""
     return os.open(os.devnull, os.O_RDWR) if stream is None else stream.fileno()

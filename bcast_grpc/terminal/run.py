@@ -12,7 +12,7 @@ from bcast_grpc.terminal.arguments import PROGRAM, Options
 
 
 def run(options: Options) -> int:
-    """Take part until it is over; what ended it too early is told on stderr.
+    """Run the client to its end; an error is reported on stderr.
 
     Returns:
         The exit code.
@@ -33,7 +33,7 @@ def run(options: Options) -> int:
 
 async def _take_part(options: Options) -> int:
     if options.interactive:
-        from bcast_grpc.terminal import conversation  # a pipeline starts without prompt_toolkit
+        from bcast_grpc.terminal import conversation  # a pipeline must start without importing prompt_toolkit
 
         async with _connect(options, conversation.NOTICES) as chat:
             return await conversation.run(chat, options.name, colour=options.colour)

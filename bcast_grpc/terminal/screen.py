@@ -1,8 +1,8 @@
-"""A line to type on at the bottom of the terminal, and above it what is shown meanwhile.
+"""A line to type on at the bottom of the terminal, and above it whatever arrives meanwhile.
 
-prompt_toolkit's own ways to print above a prompt (``patch_stdout``, ``run_in_terminal``) give the terminal back to its
-own line editing for the while: a key pressed then is echoed into the output. And they write in several steps, which
-flickers. So here the prompt is erased, the lines are written and the prompt is drawn again with a single write.
+prompt_toolkit's own ways to print above a prompt (``patch_stdout``, ``run_in_terminal``) return the terminal to its own
+line editing for a moment, so a key pressed then is echoed into the output. They also write in several steps, which
+flickers. So here a single write erases the prompt, writes the lines and draws the prompt again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Screen:
             prompt_continuation=lambda *_: ANSI(self.columns.continuation()),
             completer=WordCompleter(words, sentence=True),
             complete_while_typing=False,
-            complete_style=CompleteStyle.READLINE_LIKE,  # the other styles keep lines free below the prompt
+            complete_style=CompleteStyle.READLINE_LIKE,  # the other styles reserve lines below the prompt
             key_bindings=_keys(),
             color_depth=ColorDepth.DEPTH_8_BIT if colour else ColorDepth.DEPTH_1_BIT,
             enable_suspend=True,
@@ -99,7 +99,7 @@ class Screen:
 
         Args:
             lines: each with a line break at its end.
-            urgent: show it before what waits; what somebody typed is not to appear seconds later.
+            urgent: show them before the lines that wait, so that what somebody typed appears at once.
         """
         if self._is_over:
             self._output.write_raw(lines)
@@ -121,9 +121,9 @@ class Screen:
             app.exit()
 
     def _accept(self, buffer: Buffer) -> bool:
-        # Bytes that were no UTF-8 arrive as surrogates, which cannot be sent.
+        # Bytes that are not UTF-8 arrive as surrogates, which cannot be sent.
         self._typed(buffer.text.encode(errors="replace").decode())
-        return False  # the line is done with; prompt_toolkit's own handler would end the prompt
+        return False  # clears the line; prompt_toolkit's own handler would end the prompt
 
     async def _paint(self) -> None:
         while True:
@@ -133,7 +133,7 @@ class Screen:
             self._write(self._take())
             if not self._waiting:
                 self._something.clear()
-            await asyncio.sleep(_PAUSE_S)  # what arrives meanwhile is one block, and keys have their turn
+            await asyncio.sleep(_PAUSE_S)  # collects what arrives meanwhile into one block, and lets keys be handled
 
     def _take(self) -> str:
         taken = list(self._urgent)
@@ -154,9 +154,9 @@ class Screen:
 
 
 class _OneWrite(Vt100_Output):
-    """An output that can hold back what it is told to flush.
+    """An output that can hold back its flushes, so that several become one write.
 
-    It does not ask the terminal where the cursor is: nothing here needs to know, and the answer would come in as keys.
+    It does not ask the terminal where the cursor is: nothing here needs that, and the answer would arrive as keys.
     """
 
     def __init__(self, stdout: object, get_size: Callable[[], Size]) -> None:
@@ -165,12 +165,14 @@ class _OneWrite(Vt100_Output):
 
     def flush(self) -> None:
         if not self._is_held:
-            with suppress(OSError):  # the terminal is gone, which ends the typing; what was said is still to be heard
+            with suppress(
+                OSError
+            ):  # the terminal is gone; that ends the typing, but what was sent still needs its answers
                 super().flush()
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Write what happens within at once at its end."""
+        """Collect all writes of a ``with`` block into one, at its end."""
         self._is_held = True
         try:
             yield

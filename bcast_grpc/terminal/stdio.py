@@ -1,7 +1,7 @@
-"""Standard input and output of a filter: lines in, blocks out, whatever is at the other end.
+"""Standard input and output in a pipeline: lines in, blocks out, whatever is at the other end.
 
-A regular file cannot be polled, a terminal or a pipe may block for ever, and neither may hold up the loop or the
-program's end: so each end has a daemon thread that does nothing but read or write.
+A regular file cannot be polled, and a terminal or a pipe may block for ever. Neither may hold up the event loop or the
+end of the program, so each end has a daemon thread that only reads or writes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Line(NamedTuple):
-    """A line of the input, counted from 1; ``fault`` says why it cannot be sent, where that is so."""
+    """A line of the input, counted from 1; if it cannot be sent, ``fault`` says why."""
 
     number: int
     text: str
@@ -32,14 +32,14 @@ class Line(NamedTuple):
 
 
 class BlockingCalls:
-    """Makes blocking system calls one after the other, in a thread that the program's end does not wait for."""
+    """Makes blocking system calls, one after the other, in a thread that does not delay the end of the program."""
 
     def __init__(self) -> None:
         self._asked: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[object, ...]]] = SimpleQueue()
         Thread(target=self._serve, name="blocking-calls", daemon=True).start()
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Wait for what ``function`` returns, or raise the ``OSError`` that it raises."""
+        """Return what ``function`` returns, or raise the ``OSError`` that it raises."""
         answer: Future[T] = Future()
         self._asked.put((answer, function, arguments))
         return await asyncio.wrap_future(answer)
@@ -58,7 +58,7 @@ class BlockingCalls:
 class Splitter:
     r"""Cuts blocks of bytes into lines: ``\n`` or ``\r\n`` ends one, and the last may lack it.
 
-    A byte order mark before the first one is none of its text; that of UTF-16 spoils them all.
+    A UTF-8 byte order mark at the beginning is skipped. One of UTF-16 makes the whole input unusable.
     """
 
     def __init__(self, max_line_bytes: int = _MAX_LINE_BYTES) -> None:
@@ -81,27 +81,27 @@ class Splitter:
         return lines
 
     def end(self) -> list[Line]:
-        """What is left when there are no more blocks."""
+        """The last line, if it lacks its line break."""
         return [self._line(self._rest)] if (self._rest or self._overlong) and not self._spoiled else []
 
     def _line(self, content: bytes) -> Line:
         self._count += 1
         overlong, self._overlong = self._overlong or len(content) > self._max_line_bytes, False
         if overlong:
-            return Line(self._count, "", f"longer than {self._max_line_bytes} bytes")
+            return Line(self._count, "", f"it is longer than {self._max_line_bytes} bytes")
         if self._count == 1:
             content = content.removeprefix(codecs.BOM_UTF8)
             if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 self._spoiled = True
-                return Line(1, "", "nor was any after it: the input is UTF-16, and it takes UTF-8")
+                return Line(1, "", "the input is UTF-16, and must be UTF-8; no line after it was sent either")
         try:
             return Line(self._count, content.removesuffix(b"\r").decode())
         except UnicodeDecodeError as error:
-            return Line(self._count, "", f"not UTF-8, from byte {error.start + 1} on")
+            return Line(self._count, "", f"byte {error.start + 1} is not UTF-8")
 
 
 async def read_lines(fd: int) -> AsyncIterator[list[Line]]:
-    """Read lines, as many at once as there are; the next are read when they are asked for."""
+    """Read lines, as many at once as there are; more are read only when they are asked for."""
     calls = BlockingCalls()
     splitter = Splitter()
     while block := await calls.call(os.read, fd, _BLOCK_BYTES):
@@ -117,10 +117,10 @@ def write_all(fd: int, block: bytes) -> None:
 
 
 async def until_unread(fd: int) -> None:
-    """Wait until nobody reads any more what is written to a pipe or a socket; for ever where it is something else."""
+    """Wait until a pipe or a socket has no reader any more; for ever if it is something else."""
     kind = os.fstat(fd).st_mode
     if not (hasattr(select, "poll") and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind))):
         await asyncio.Event().wait()
     poll = select.poll()
-    poll.register(fd, 0)  # the errors come unasked
+    poll.register(fd, 0)  # errors are always reported
     await BlockingCalls().call(poll.poll)

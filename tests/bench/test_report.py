@@ -79,7 +79,9 @@ def test_a_person_is_told_the_same() -> None:
     """In a few lines with short numbers."""
     run = outcome(sent=12_345, acknowledged=12_345, delivered=123_456_789, latency=latency(2), cpu_s=4.2, busy=0.5)
     told = {line[:14].strip(): line[14:] for line in as_text(run).splitlines()}
-    assert told["load"] == "3 clients, 1 sender, 1 room; 64 bytes, up to 64 a frame; as fast as acknowledged"
+    assert (
+        told["load"] == "3 clients, 1 sender, 1 room; 64 bytes, up to 64 a frame; as many messages as are acknowledged"
+    )
     assert told["sent"] == "12,345, 1.23 k/s"
     assert told["delivered"].startswith("123,456,789, 12.3 M/s, ")
     assert told["latency, ms"].endswith("max 2")
@@ -98,6 +100,6 @@ def test_what_limits_the_figures_is_told() -> None:
     run = outcome(rate=100, sent=500, busy=0.99, reasons={"SLOW_CONSUMER": "its queue was full"})
     told = remarks(run)
     assert told[0] == "SLOW_CONSUMER: its queue was full"
-    assert told[1] == "the rate was not reached: 50/s of 100/s"
-    assert "the load itself was 99% busy" in told[2]
+    assert told[1] == "the rate was not reached: 50/s instead of 100/s"
+    assert "the bench itself was 99% busy" in told[2]
     assert as_json(run)["saturated"] is True

@@ -30,5 +30,5 @@ def test_it_begins_anew_after_a_connection_that_lasted() -> None:
 @pytest.mark.parametrize(("first_s", "max_s"), [(0, 1), (-1, 1), (2, 1)])
 def test_what_would_hammer_or_shrink_is_refused(first_s: float, max_s: float) -> None:
     """Before anything is tried."""
-    with pytest.raises(ValueError, match="0 < first <= max"):
+    with pytest.raises(ValueError, match="more than 0 and at most max_retry_s"):
         Backoff(first_s, max_s)

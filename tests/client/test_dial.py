@@ -38,7 +38,7 @@ def test_an_address_is_taken_as_people_write_it(given_target: str, target: str) 
 )
 def test_what_is_no_address_is_refused_before_anything_is_tried(target: str) -> None:
     """Else gRPC takes the port modulo 65536, and looks for names that cannot be."""
-    with pytest.raises(ValueError, match="takes HOST:PORT, such as 127"):
+    with pytest.raises(ValueError, match="must be HOST:PORT, such as 127"):
         bcast_grpc.connect(target)
 
 

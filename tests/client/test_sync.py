@@ -180,7 +180,7 @@ def test_what_is_not_open_says_so(server: str, room: str) -> None:
 
 def test_a_chat_is_entered_once(ana: SyncChat) -> None:
     """And an attempt at more does it no harm."""
-    with pytest.raises(RuntimeError, match="entered before"):
+    with pytest.raises(RuntimeError, match="only once"):
         ana.__enter__()
     ana.send("x")
 

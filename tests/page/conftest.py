@@ -132,7 +132,7 @@ async def open_terminal() -> AsyncIterator[OpenTerminal]:
     async def start(*arguments: str) -> Terminal:
         terminal = Terminal(*arguments, environment={})
         opened.append(terminal)
-        await terminal.until_shows("/help tells")
+        await terminal.until_shows("type /help")
         return terminal
 
     yield start

@@ -183,7 +183,7 @@ async def open_terminal(server: str) -> AsyncIterator[Open]:
     opened: list[Terminal] = []
 
     async def start(
-        *arguments: str, target: str = server, ready: str = "/help tells", environment: Mapping[str, str] = {}
+        *arguments: str, target: str = server, ready: str = "type /help", environment: Mapping[str, str] = {}
     ) -> Terminal:
         terminal = Terminal("--name", "ana", *arguments, environment={"BCAST_TARGET": target, **environment})
         opened.append(terminal)
@@ -269,7 +269,7 @@ async def test_what_comes_faster_than_it_can_be_shown_is_left_out_and_told(
     terminal.type("I am here\r")
     assert (await hear(peer)).text == "I am here"
     await peer.send("still there")
-    await terminal.until_shows("messages are not shown", "still there")
+    await terminal.until_shows("messages were not shown", "still there")
 
 
 async def test_what_others_write_does_nothing_to_the_terminal(open_terminal: Open, server: str) -> None:
@@ -341,9 +341,9 @@ async def test_a_line_with_a_slash_is_a_command(open_terminal: Open, peer: bcast
     terminal.type("/who\r")
     await terminal.until_shows("* 2 here:", "* ana  since ", "* peer  since ")
     terminal.type("/nonsense of mine\r")
-    await terminal.until_shows('! "/nonsense" is no command')
+    await terminal.until_shows('! "/nonsense" is not a command')
     terminal.type("/join\r")
-    await terminal.until_shows("! /join takes")
+    await terminal.until_shows("! /join needs")
     terminal.type("  \r//nonsense\r")
     assert (await hear(peer)).text == "/nonsense"
 
@@ -455,17 +455,17 @@ async def test_a_server_that_comes_back_is_told_in_a_line(open_terminal: Open) -
     async with FakeServer() as server:
         terminal = await open_terminal(target=server.target)
         await server.stop()
-        await terminal.until_shows("trying again…")
+        await terminal.until_shows("reconnecting…")
         terminal.type("hola\r")
         await terminal.until_shows("┃ hola")
         server.say("meanwhile")
         await server.start()
-        await terminal.until_shows("* back", "bob │ meanwhile")
+        await terminal.until_shows("* reconnected", "bob │ meanwhile")
         await server.until_said(["hola"])
         terminal.type("\x04")
         assert await terminal.exit() == 0
-    assert terminal.written.decode().count("trying again") == 1
-    assert terminal.written.decode().count("/help tells") == 1
+    assert terminal.written.decode().count("reconnecting") == 1
+    assert terminal.written.decode().count("type /help") == 1
 
 
 async def test_what_was_not_acknowledged_is_told_at_the_end(open_terminal: Open, mortal: Server) -> None:

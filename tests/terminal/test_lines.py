@@ -62,10 +62,13 @@ def test_a_time_that_is_none_does_no_harm(time_ns: int) -> None:
         (Event(Kind.ERROR, "r", detail=Error(ErrorCode.EMPTY_MESSAGE, "a\nb")), "a␊b (EMPTY_MESSAGE)"),
         (
             Event(Kind.GAP, "g", detail=Gap(3, 5, GapReason.SLOW)),
-            "messages 3 to 5 are missing: this client fell behind",
+            "messages 3 to 5 are missing: this client was too slow",
         ),
         (Event(Kind.GAP, "g", detail=Gap(3, 3, GapReason.TRIMMED)), "message 3 is missing: no longer kept"),
-        (Event(Kind.GAP, "g", detail=Gap(0, 0, GapReason.NEW_EPOCH)), "messages may be missing: the room began anew"),
+        (
+            Event(Kind.GAP, "g", detail=Gap(0, 0, GapReason.NEW_EPOCH)),
+            "messages may be missing: the room began a new epoch",
+        ),
     ],
 )
 def test_a_notice_is_one_line_in_which_a_name_is_one_word(event: Event, shown: str) -> None:
