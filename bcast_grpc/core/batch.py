@@ -186,16 +186,18 @@ class Batch:
 
     Attributes:
         keys: those of the runs' authors.
+        kinds: those of the runs.
         only_messages: whether there are no notices among them.
         first_seq: the place of the first message; 0 if there is none.
         last_seq: that of the last one.
     """
 
-    __slots__ = ("_parts", "first_seq", "keys", "last_seq", "only_messages", "runs")
+    __slots__ = ("_parts", "first_seq", "keys", "kinds", "last_seq", "only_messages", "runs")
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
         self.keys = [run.author.key for run in runs]
+        self.kinds = frozenset(run.kind for run in runs)
         messages = [run for run in runs if run.kind is Kind.MESSAGE]
         self.only_messages = len(messages) == len(runs)
         self.first_seq = messages[0].events[0].seq if messages else 0

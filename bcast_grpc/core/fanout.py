@@ -5,19 +5,19 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from math import inf
 from typing import NamedTuple
 
 from bcast_grpc.core.answers import Answers
 from bcast_grpc.core.batch import Batch, Run
 from bcast_grpc.core.clock import MAX_PATIENCE_S, PATIENCE_EACH_S, PATIENT_FROM, FlushClock, Scheduler
 from bcast_grpc.core.feed import Feed
-from bcast_grpc.core.limits import Limits
-from bcast_grpc.core.member import Member
+from bcast_grpc.core.limits import Limits, SlowPolicy
+from bcast_grpc.core.member import Arrival, Member
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.pending import Pending
 from bcast_grpc.core.push import Push
 from bcast_grpc.core.roster import Roster
+from bcast_grpc.core.states import GONE, Move
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Entry, Event
 
@@ -53,6 +53,7 @@ class FanOut:
         self._limits = limits
         self._lock = lock
         self._pending = Pending(limits.batch_messages, limits.batch_bytes(1))
+        self._arriving: set[Member] = set()
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
         self.answers = Answers(roster.by_session, self._pending)
@@ -67,18 +68,30 @@ class FanOut:
         """Whether the next flush has enough to take."""
         return self._pending.full
 
-    def arrive(self, member: Member) -> None:
-        """Push to a client what is accepted from now on; no notices yet, as the broker may still answer older ones."""
-        member.start = self._pending.mark()
-        member.notices_from = inf
+    def arrive(self, member: Member, seq: int) -> None:
+        """Push to a client what is accepted from now on, after the place ``seq``; no notices yet."""
+        member.arrival = Arrival(seq, self._pending.mark())
         self._share()
 
     def give_notices(self, member: Member) -> None:
         """Push notices to a client from now on: the broker has answered all that was published before it came."""
-        member.notices_from = self._pending.end
+        if member.arrival and member.state is not GONE:
+            member.arrival.notices = self._pending.end
+            self._arriving.add(member)
+            self._end_arrival(member)
+            if member.state.fed and member.outbox.idle:
+                member.outbox.wake()  # it may have waited for nothing else
+
+    def _end_arrival(self, member: Member) -> None:
+        """Give a client every flush if it was to skip something, and that has been flushed now."""
+        if member.arrival and member.arrival.is_over(self._pending.first):
+            member.arrival = None
+            member.move(Move.ARRIVED)
+            self._arriving.remove(member)
 
     def depart(self, member: Member) -> None:
         """Wait for a client's writer no more."""
+        self._arriving.discard(member)
         self._share()
         self.clock.forget(member.outbox)
 
@@ -103,7 +116,10 @@ class FanOut:
 
     def leave(self, member: Member, answers: Sequence[Event], error: CallError | None) -> None:
         """End a client's call once it has what is pending and what it is fed with; at once, if that is an error's."""
-        if member.replay and not error:
+        if member.state is GONE:
+            return
+        member.move(Move.LEAVE)
+        if member.state.fed and not error:
             member.last_words = answers
             return
         member.last_words = None
@@ -126,8 +142,9 @@ class FanOut:
             self.answers.hold()
             first = self._pending.first
             batch = Batch(self._pending.take())
-            self._feed.flushed(batch.last_seq, self._pending.first)
-            members = self._roster.audience(run.kind for run in batch.runs)
+            if batch.last_seq:
+                self._feed.flushed(batch.last_seq)
+            members = self._roster.audience(batch.kinds)
             idle = list(self._feed.idle())
             waiting, self._waiting = self._waiting, []
             leaving = [one for one in self._leaving if one.mark <= self._pending.first]
@@ -135,12 +152,14 @@ class FanOut:
         try:
             for outbox in idle:
                 self.clock.wake(outbox)  # what was flushed, it may read
-            push = Push(batch, first, self.clock, self._feed, self._limits.slow_policy)
+            push = Push(batch, first, self.clock, self._feed, apart=self._limits.slow_policy is SlowPolicy.DROP)
             push.to(members)
             self._acknowledge(batch.runs, push)
         finally:
             with self._lock:
                 self.answers.release()
+                for member in list(self._arriving):
+                    self._end_arrival(member)
         self._end_calls(leaving)
         for callback in waiting:
             callback()
@@ -162,9 +181,10 @@ class FanOut:
     def _end_calls(self, leaving: Sequence[_Leaving]) -> None:
         for member, answers, error, _ in leaving:
             with self._lock:
-                if member.replay and not error:  # it has fallen behind meanwhile
+                if member.state.fed and not error:  # it has fallen behind meanwhile
                     self.leave(member, answers, error)
                     continue
+                member.answer(answers)
+                member.move(Move.END)
                 self._roster.deafen(member)
-            member.answer(answers)
             member.outbox.close(error)

@@ -10,6 +10,7 @@ from bcast_grpc.core import notices
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.replay import Replay, Replays
+from bcast_grpc.core.states import Move
 from bcast_grpc.events import Event, GapReason, Position
 
 
@@ -22,7 +23,6 @@ class Feed:
         self._lock = lock
         self._replays = Replays(history)
         self._flushed = history.head  # the last message that was pushed; the history may be further
-        self._next_run = 0  # the number of the first run that was not
         self._members: set[Member] = set()
 
     @property
@@ -33,7 +33,7 @@ class Feed:
     def begin(self, member: Member, after: Position | None, history: int) -> Event | None:
         """Feed a client that arrives, if it wants to be; return the ``GAP`` that comes before what it is fed."""
         kept, head = self._history.first, self._history.head
-        member.arrival = member.outbox.seq = head
+        member.outbox.seq = head
         gap = None
         if after is None:
             cursor = max(head - history, kept - 1) if history else head
@@ -49,21 +49,16 @@ class Feed:
 
     def fall_behind(self, member: Member, last_seq: int) -> None:
         """Feed a client that reads too slowly for the flushes, after the message in the place ``last_seq``."""
-        self._add(member, max(last_seq, member.arrival))
+        self._add(member, max(last_seq, member.arrival.seq) if member.arrival else last_seq)
 
     def _add(self, member: Member, cursor: int) -> None:
+        member.move(Move.BEHIND)
         member.replay = Replay(cursor)
         self._members.add(member)
 
-    def flushed(self, last_seq: int, next_run: int) -> None:
-        """Take note of how far the flushes have come, which is how far the history may be read.
-
-        Args:
-            last_seq: of the messages of this flush; 0 if it has none.
-            next_run: the number of the first run that comes after it.
-        """
-        self._flushed = last_seq or self._flushed
-        self._next_run = next_run
+    def flushed(self, last_seq: int) -> None:
+        """Take note of the last message that was pushed: the history may be read up to there."""
+        self._flushed = last_seq
 
     def idle(self) -> Iterator[Outbox]:
         """Return the outboxes of those whose writers wait for more."""
@@ -78,14 +73,15 @@ class Feed:
             while not replay.frames and replay.cursor < self._flushed:
                 self._replays.read(replay, self._flushed, outbox.codec, member.author, echo=member.echo)
             frame = replay.take()
-            if frame is None and replay.cursor >= self._flushed and member.start <= self._next_run:
+            if frame is None and replay.cursor >= self._flushed and not member.arrival:
                 outbox.seq = replay.cursor
-                member.replay, member.start = None, 0
+                member.move(Move.LEVEL)
                 self.remove(member)
             return frame
 
     def remove(self, member: Member) -> None:
         """Feed a client no more."""
+        member.replay = None
         self._members.discard(member)
         if not self._members:
             self._replays.forget()

@@ -7,12 +7,14 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import groupby
 
 from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.limits import SlowPolicy
 from bcast_grpc.core.outbox import Outbox, OutboxClosed
 from bcast_grpc.core.replay import Replay
+from bcast_grpc.core.states import ARRIVING, Move, State
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Author, Event, Kind, Members
 
@@ -20,8 +22,39 @@ logger = logging.getLogger(__name__)
 
 _FEW_MEMBERS = 64
 
-_IN_ORDER = frozenset({Kind.MESSAGE, Kind.PROGRESS})
-"""What would be wrong ahead of messages that are still to come: a place to resume from would skip them."""
+
+class Offered(Enum):
+    """What became of frames that were offered to a member."""
+
+    QUEUED = "they are in its queue"
+    BEHIND = "its queue is full, and they are in the history: it is to be fed from there"
+    DISCONNECTED = "its queue is full, so its call ends"
+    TOO_LATE = "its call is ending already"
+
+
+@dataclass(slots=True)
+class Arrival:
+    """Which of what is pending was published before a member came, and is not for it.
+
+    Attributes:
+        seq: the room's head when it came.
+        run: the number of the first run that may be for it.
+        notices: the number of the first run that may be a notice for it; None until the broker has answered all that
+            was published before it came, as notices of earlier comings and goings are behind that.
+    """
+
+    seq: int
+    run: int
+    notices: int | None = None
+
+    def skips(self, first: int, count: int) -> tuple[int, int]:
+        """Return how many of ``count`` runs from the number ``first`` on it does not get, and how many notices."""
+        notices = count if self.notices is None else min(max(0, self.notices - first), count)
+        return max(0, self.run - first), notices
+
+    def is_over(self, next_run: int) -> bool:
+        """Whether everything before ``next_run`` has been pushed, and none of the rest is to be skipped."""
+        return self.notices is not None and max(self.run, self.notices) <= next_run
 
 
 @dataclass(slots=True, eq=False)
@@ -36,11 +69,9 @@ class Member:
         reader: whether it only reads (``Subscribe``).
         policy: what becomes of it when its queue is full.
         since_ns: since when it is connected, in nanoseconds since 1970.
-        start: the number of the first run that it is to get.
-        notices_from: the number of the first run that may be a notice for it: notices from before it came may still be
-            behind messages that the broker has not answered.
-        arrival: the room's head when it came.
-        replay: how far it has been fed from the history, until it is level with the others.
+        state: says what it gets.
+        arrival: what it is not to get of what is pending; None when that has been flushed.
+        replay: how far it has been fed from the history, while it is FED.
         last_words: what it is to be told when it is level, and then its call ends; None while it stays.
         owed: how many answers to its own requests are still to be queued.
     """
@@ -52,12 +83,15 @@ class Member:
     reader: bool = False
     policy: SlowPolicy = SlowPolicy.DISCONNECT
     since_ns: int = field(default_factory=time.time_ns)
-    start: int = 0
-    notices_from: float = 0
-    arrival: int = 0
+    state: State = ARRIVING
+    arrival: Arrival | None = None
     replay: Replay | None = None
     last_words: Sequence[Event] | None = None
     owed: int = 0
+
+    def move(self, move: Move) -> None:
+        """Take note of what happened to the client."""
+        self.state = self.state.after(move)
 
     @property
     def backlogged(self) -> bool:
@@ -65,14 +99,9 @@ class Member:
         outbox = self.outbox
         return outbox.half_full or outbox.queued_messages + self.owed > outbox.max_messages // 2
 
-    @property
-    def kinds_while_fed(self) -> frozenset[Kind]:
-        """Which notices it is given beside what it is fed with from the history."""
-        return self.kinds - _IN_ORDER
-
     def answer(self, answers: Sequence[Event]) -> None:
         """Queue answers to this client's own requests."""
-        if not answers:
+        if not answers or not self.state.answered:
             return
         self.owed = max(0, self.owed - sum(1 for answer in answers if answer.id and not _goes_on(answer)))
         codec = self.outbox.codec
@@ -81,37 +110,36 @@ class Member:
                 with suppress(OutboxClosed):
                     self.outbox.tell(codec.encode([answer])[0][0] for answer in list(some))
             else:
-                self.offer(codec.frames(list(some)), reserve=self.policy is not SlowPolicy.DISCONNECT)
+                self.offer(codec.frames(list(some)))
 
-    def offer(self, frames: Sequence[Frame], *, wake: bool = True, reserve: bool = False) -> bool | None:
-        """Queue ``frames``; see ``Outbox.offer``. A client whose queue is full is disconnected, unless it may drop.
+    def offer(self, frames: Sequence[Frame], *, in_history: bool = False, wake: bool = True) -> Offered:
+        """Queue ``frames``. What becomes of a client that reads too slowly for them is decided here, and only here.
 
-        Returns:
-            False if the queue refused them; None if the client is leaving and gets nothing more.
+        Args:
+            frames: all or none of them are queued.
+            in_history: whether the history holds the messages in them, so that the client may be fed with those later.
+            wake: see ``Outbox.offer``.
         """
-        outbox = self.outbox
+        outbox, policy = self.outbox, self.policy
         dropping = outbox.dropping
+        may_fall_behind = in_history and policy is SlowPolicy.CATCH_UP
+        reserve = policy is not SlowPolicy.DISCONNECT and not may_fall_behind
         try:
-            if outbox.offer(frames, wake=wake, drop=self.policy is SlowPolicy.DROP, reserve=reserve):
+            if outbox.offer(frames, wake=wake, drop=policy is SlowPolicy.DROP, reserve=reserve):
                 if outbox.dropping and not dropping:
-                    self.log_slow("the oldest messages are dropped")
-                return True
+                    self._log("the oldest messages are dropped")
+                return Offered.QUEUED
         except OutboxClosed:
-            return None
-        self.log_slow("disconnected")
+            return Offered.TOO_LATE
+        if may_fall_behind:
+            self._log("it is fed from the history")
+            return Offered.BEHIND
+        self._log("disconnected")
         outbox.close(slow_consumer(outbox), discard=True)
-        return False
+        self.move(Move.END)
+        return Offered.DISCONNECTED
 
-    def try_offer(self, frames: Sequence[Frame], *, wake: bool = True) -> bool | None:
-        """As ``offer``, but a client whose queue is full falls behind instead: it is to be fed from the history."""
-        outbox = self.outbox
-        try:
-            return outbox.offer(frames, wake=wake)
-        except OutboxClosed:
-            return None
-
-    def log_slow(self, what: str) -> None:
-        """Log that the client reads too slowly, and what becomes of it."""
+    def _log(self, what: str) -> None:
         logger.warning(
             "slow consumer: session %s, %d messages queued: %s", self.author.session, self.outbox.queued_messages, what
         )

@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
+from bcast_grpc.core.batch import EVERYTHING, Batch, Codec, Frame, Run, View
 from bcast_grpc.core.clock import FlushClock
 from bcast_grpc.core.feed import Feed
-from bcast_grpc.core.limits import SlowPolicy
-from bcast_grpc.core.member import Member
+from bcast_grpc.core.member import Member, Offered
+
+_QUEUED = Offered.QUEUED
 
 
 class _Tally(NamedTuple):
@@ -29,16 +30,16 @@ class Push:
         first: the number of its first run.
         clock: wakes the writers.
         feed: of those who get messages from the history instead, and for those who fall behind.
-        policy: what becomes of a client whose queue is full.
+        apart: make no frame of both messages and notices, so that messages may be dropped alone.
     """
 
-    def __init__(self, batch: Batch, first: int, clock: FlushClock, feed: Feed, policy: SlowPolicy) -> None:
+    def __init__(self, batch: Batch, first: int, clock: FlushClock, feed: Feed, *, apart: bool) -> None:
         self._batch = batch
         self._authors = set(batch.keys)
         self._first = first
         self._clock = clock
         self._feed = feed
-        self._policy = policy
+        self._apart = apart
         self._tallies: list[_Tally] = []
 
     def to(self, members: Iterable[Member]) -> None:
@@ -46,12 +47,10 @@ class Push:
         views: dict[View, list[Member]] = defaultdict(list)
         fed: Counter[View] = Counter()
         for member in members:
-            if member.replay:
+            view = self._view(member)
+            if member.state.fed:
                 fed[View(own_key=self._own_key(member))] += 1
-                view = self._view_of_fed(member)
-            else:
-                view = self._view(member)
-            if view and view.skip < len(self._batch.runs):
+            if view.skip < len(self._batch.runs) and (view.kinds is None or view.kinds):
                 views[view].append(member)
         self._tallies += [_Tally(view, count, 0) for view, count in fed.items()]
         for view, group in views.items():
@@ -69,65 +68,45 @@ class Push:
         return key if key in self._authors else None
 
     def _view(self, member: Member) -> View:
+        """Return what of the batch a member is to see: which runs, of which authors, and of which kinds."""
+        batch, state, arrival = self._batch, member.state, member.arrival
         own_key = self._own_key(member)
-        return View(
-            member.start - self._first if member.start > self._first else 0,
-            own_key,
-            own_key is not None and member.echo,
-            None if self._batch.only_messages else member.kinds,
-            self._notices_to_skip(member),
-        )
-
-    def _view_of_fed(self, member: Member) -> View | None:
-        """Return which notices a client is to see that is fed with messages from the history; None: there are none."""
-        if self._batch.only_messages:
-            return None
-        return View(
-            max(0, member.start - self._first),
-            member.author.key,
-            kinds=member.kinds_while_fed,
-            skip_notices=self._notices_to_skip(member),
-        )
-
-    def _notices_to_skip(self, member: Member) -> int:
-        if self._batch.only_messages or member.notices_from <= self._first:
-            return 0
-        return int(min(member.notices_from - self._first, len(self._batch.runs)))
+        skip, skip_notices = arrival.skips(self._first, len(batch.runs)) if arrival else (0, 0)
+        if not (batch.only_messages and state.in_step):
+            kinds = member.kinds & state.flushed & batch.kinds
+            return View(skip, own_key, own_key is not None and member.echo, kinds, skip_notices)
+        if own_key is None and not skip:
+            return EVERYTHING
+        return View(skip, own_key, own_key is not None and member.echo)
 
     def _offer(self, view: View, group: Sequence[Member]) -> _Tally:
         batch = self._batch
         frames: dict[Codec, Sequence[Frame]] = {}
         sizes: dict[Codec, int] = {}
-        policy = self._policy
-        may_fall_behind = policy is SlowPolicy.CATCH_UP and batch.last_seq and view.shows_messages
+        in_history = bool(batch.last_seq and view.shows_messages)
         queued = refused = 0
         for member in group:
             outbox = member.outbox
             codec = outbox.codec
             if codec not in frames:
-                frames[codec] = batch.frames(codec, view, apart=policy is SlowPolicy.DROP)
+                frames[codec] = batch.frames(codec, view, apart=self._apart)
                 sizes[codec] = sum(len(data) for data, _, _ in frames[codec])
             if not frames[codec]:
                 continue
             idle = outbox.idle
-            if may_fall_behind:
-                taken = member.try_offer(frames[codec], wake=False)
-                if taken is False:
-                    self._fall_behind(view, member)
-            else:
-                taken = member.offer(frames[codec], wake=False, reserve=policy is not SlowPolicy.DISCONNECT)
-            if taken:
+            offered = member.offer(frames[codec], in_history=in_history, wake=False)
+            if offered is _QUEUED:
                 queued += 1
                 if idle:
                     self._clock.set_off(outbox, sizes[codec])
-            elif taken is False:
+            elif offered is not Offered.TOO_LATE:
                 refused += 1
+                if offered is Offered.BEHIND:
+                    self._fall_behind(member)
         return _Tally(view, queued, refused)
 
-    def _fall_behind(self, view: View, member: Member) -> None:
+    def _fall_behind(self, member: Member) -> None:
         """Feed a client whose queue is full from the history, and give it the notices, which are not in there."""
-        member.log_slow("it is fed from the history")
         self._feed.fall_behind(member, self._batch.first_seq - 1)
-        notices_only = view._replace(own_key=member.author.key, kinds=member.kinds_while_fed)
-        if frames := self._batch.frames(member.outbox.codec, notices_only):
-            member.offer(frames, wake=False, reserve=True)
+        if frames := self._batch.frames(member.outbox.codec, self._view(member)):
+            member.offer(frames, wake=False)

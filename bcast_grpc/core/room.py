@@ -14,6 +14,7 @@ from bcast_grpc.core.feed import Feed
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.roster import Roster
+from bcast_grpc.core.states import Move
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.events import NOBODY, Ack, Entry, Event, Kind, Place, Position
 
@@ -76,9 +77,9 @@ class Room:
             history: otherwise: how many of the last messages it gets.
         """
         self.roster.add(member)
-        self._fanout.arrive(member)
-        self._after_answers(partial(self._fanout.give_notices, member))
+        self._fanout.arrive(member, self.head.seq)
         gap = self.feed.begin(member, after, history)
+        self._after_answers(partial(self._fanout.give_notices, member))
         if Kind.WELCOME in member.kinds:
             resumed = after is not None and gap is None
             member.answer([notices.welcome(member.author, self.name, self.head, len(self.members), resumed=resumed)])
@@ -88,11 +89,11 @@ class Room:
     def take(self, member: Member) -> bytes | None:
         """Return the next frame to write to a client; None if all that there is now has been written."""
         frame = member.outbox.take()
-        if frame is None and member.replay:
+        if frame is None and member.state.fed:
             frame = self.feed.next(member)
         if frame is None:
             self._fanout.clock.written(member.outbox)
-            if member.last_words is not None and not member.replay:  # it is level with what it waited for
+            if member.last_words is not None and not member.state.fed:  # it is level with what it waited for
                 with self._lock:
                     self._fanout.leave(member, member.last_words, None)
         return frame
@@ -105,6 +106,7 @@ class Room:
         """Let a client out; return False if it was out already."""
         if not self.roster.remove(member):
             return False
+        member.move(Move.END)
         self._fanout.depart(member)
         self.feed.remove(member)
         return True

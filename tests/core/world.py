@@ -17,6 +17,7 @@ from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.session import Session
+from bcast_grpc.core.states import State
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Ack, Entry, Error, Event, Kind, Request
 
@@ -108,6 +109,11 @@ class Client:
         """What its call ends with."""
         return self.session.outbox.error
 
+    @property
+    def state(self) -> State:
+        """What it is in its room."""
+        return self.session._member.state
+
     def ask(self, *requests: Request) -> None:
         """Send requests in one frame."""
         done = 0
@@ -196,8 +202,8 @@ class LaterBroker(MemoryBroker):
         fault: what every call raises from now on.
     """
 
-    def __init__(self) -> None:
-        super().__init__(NOTHING_KEPT)
+    def __init__(self, retention: Retention = NOTHING_KEPT) -> None:
+        super().__init__(retention)
         self.fault: CallError | None = None
         self._receivers: dict[str, Receiver] = {}
         self._asked: deque[tuple[str, Sequence[Entry]] | Callable[[], None]] = deque()
