@@ -1,6 +1,8 @@
 # The Python to work with: the one of the active virtual environment, or `make PYTHON=python3.13 …`.
 PYTHON ?= $(shell command -v python || command -v python3 || echo python3)
 ARGS   ?=
+# How many processes share the tests: `make test WORKERS=auto` has two more than there are cores, since some only wait.
+WORKERS ?= 0
 
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 
@@ -26,7 +28,7 @@ client: install  ## run the terminal client (make client ARGS="--name ana")
 	$(PYTHON) -m bcast_grpc.client $(ARGS)
 
 test: lint types  ## run all checks: lint, types, tests
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 lowest: install  ## run the integration tests with the oldest versions that pyproject.toml allows
 	$(PYTHON) tools/lowest.py tests/integration --ignore tests/integration/test_slow_lines.py $(ARGS)
