@@ -57,16 +57,15 @@ def read_hello(pairs: Iterable[tuple[str, str]], limits: Limits, prefix: str = "
         prefix: what the keys begin with at this door, for the errors' texts.
 
     Raises:
-        CallError: ``METADATA_INVALID`` or ``NAME_INVALID``, naming the key and what it takes.
+        CallError: ``METADATA_INVALID`` or ``NAME_INVALID``, naming the key and what would be right.
     """
     given: dict[str, str] = {}
     for key, value in pairs:
         if key not in _KEYS:
-            raise _invalid(
-                f"{prefix}{shortened(key)}: no such key; there are {', '.join(prefix + known for known in _KEYS)}"
-            )
+            keys = ", ".join(prefix + known for known in _KEYS)
+            raise _invalid(f"{prefix}{shortened(key)}: is not a known key; the keys are {keys}")
         if key in given:
-            raise _invalid(f"{prefix}{key}: given twice; it takes one value")
+            raise _invalid(f"{prefix}{key}: is given twice; it must be given once")
         given[key] = value
     return Hello(
         name=_read_label("name", given, check_name, limits, prefix) if given.get("name") else "",
@@ -93,9 +92,9 @@ def _read_client(client: str, limits: Limits, prefix: str) -> str:
     try:
         size = len(client.encode())
     except UnicodeEncodeError:
-        raise _invalid(f"{prefix}client: half of a surrogate pair is no text") from None
+        raise _invalid(f"{prefix}client: contains half of a surrogate pair, which is not text") from None
     if size > limits.max_id_bytes:
-        raise _invalid(f"{prefix}client: {size} bytes; it takes at most {limits.max_id_bytes}")
+        raise _invalid(f"{prefix}client: is {size} bytes long; the limit is {limits.max_id_bytes}")
     return client
 
 
@@ -107,29 +106,28 @@ def _read_events(value: str, prefix: str) -> frozenset[Kind]:
         return frozenset({Kind.MESSAGE})
     for word in words:
         if word not in _NOTICES:
-            raise _invalid(
-                f"{prefix}events: {shortened(word)!r} is none of {', '.join(_NOTICES)}; or it takes all, or none, alone"
-            )
+            known = ", ".join(_NOTICES)
+            raise _invalid(f"{prefix}events: {shortened(word)!r} is not one of {known}; all and none must stand alone")
     return frozenset({Kind.MESSAGE, *(_NOTICES[word] for word in words)})
 
 
 def _read_flag(key: str, given: dict[str, str], prefix: str) -> bool:
     value = given.get(key, "0")
     if value not in ("0", "1"):
-        raise _invalid(f"{prefix}{key}: {shortened(value)!r} does not fit; it takes 1 or 0")
+        raise _invalid(f"{prefix}{key}: must be 1 or 0, not {shortened(value)!r}")
     return value == "1"
 
 
 def _read_after(value: str, prefix: str) -> Position:
     epoch, colon, seq = value.rpartition(":")
     if not (colon and epoch and _SEQ.fullmatch(seq)):
-        raise _invalid(f"{prefix}after: {shortened(value)!r} does not fit; it takes EPOCH:SEQ, as in '3f2a9c1d:42'")
+        raise _invalid(f"{prefix}after: must be EPOCH:SEQ, as in '3f2a9c1d:42', not {shortened(value)!r}")
     return Position(epoch, int(seq))
 
 
 def _read_history(value: str, prefix: str) -> int:
     if not _SEQ.fullmatch(value):
-        raise _invalid(f"{prefix}history: {shortened(value)!r} does not fit; it takes a number of messages")
+        raise _invalid(f"{prefix}history: must be a number of messages, not {shortened(value)!r}")
     return int(value)
 
 

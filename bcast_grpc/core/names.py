@@ -39,7 +39,7 @@ def check_room(room: str, limits: Limits) -> str:
     """Return a room's name as it is kept: in NFC, without blanks at its ends.
 
     Raises:
-        RequestError: ``NAME_INVALID`` where nothing of it can be seen, or where it directs text; else
+        RequestError: ``NAME_INVALID`` if it has no visible character, or changes the direction of text; else
             ``METADATA_INVALID``.
     """
     return _check(room, limits.max_room, ErrorCode.METADATA_INVALID)
@@ -53,36 +53,35 @@ def shortened(text: str) -> str:
 def _check(label: str, most: int, unfit: ErrorCode) -> str:
     kept = label.strip(_BLANK_AT_ENDS)
     if len(kept) > most * _NFC_SHRINKS_BY:  # so that no long text is normalised only to be refused
-        raise RequestError(unfit, f"{len(kept)} characters; it takes 1 to {most}")
+        raise RequestError(unfit, f"is {len(kept)} characters long; a name is 1 to {most} characters")
     for character in kept:
         if unicodedata.category(character) in _CONTROLS:
-            raise RequestError(
-                unfit, f"holds the control character U+{ord(character):04X}; it takes 1 to {most} others"
-            )
+            named = f"contains the control character U+{ord(character):04X}"
+            raise RequestError(unfit, f"{named}; a name is 1 to {most} characters without control characters")
     kept = unicodedata.normalize("NFC", kept)
     if fault := _invisibility(label, kept, most) or _direction(kept):
         raise RequestError(ErrorCode.NAME_INVALID if label else unfit, fault)
     if len(kept) > most:
-        raise RequestError(unfit, f"{len(kept)} characters; it takes 1 to {most}")
+        raise RequestError(unfit, f"is {len(kept)} characters long; a name is 1 to {most} characters")
     return kept
 
 
 def _invisibility(label: str, kept: str, most: int) -> str:
-    """Say that nothing of a label can be seen, where that is so."""
+    """What to say if no character of a label is visible; empty if one is."""
     if any(map(_is_visible, kept)):
         return ""
-    takes = f"it takes 1 to {most} characters"
+    expected = f"a name is 1 to {most} characters"
     if not label.strip():
-        return f"{shortened(label)!r} is blank; {takes}"
+        return f"is blank ({shortened(label)!r}); {expected}"
     example = next(character for character in label if not character.isspace())
-    return f"nothing of it can be seen ({_named(example)}); {takes}, at least one of them visible"
+    return f"has no visible character ({_named(example)}); {expected}, at least one of them visible"
 
 
 def _direction(kept: str) -> str:
-    """Say that a label directs the text around it, where that is so."""
+    """What to say if a label changes the direction of the text around it; empty if it does not."""
     return next(
         (
-            f"holds {_named(character)}, which changes the direction of text; leave it out"
+            f"contains {_named(character)}, which changes the direction of text; remove it"
             for character in kept
             if character in _DIRECTIONS
         ),

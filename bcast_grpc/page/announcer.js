@@ -1,4 +1,4 @@
-/** Reads new messages to those who listen: each while there are few, a number in a flood. */
+/** Announces new messages to screen readers: each while there are few, only their number in a flood. */
 
 import { counted } from "./line.js";
 
@@ -29,7 +29,7 @@ export class Announcer {
     this.#region.textContent = lines.join("\n");
     this.#texts = [];
     this.#count = 0;
-    // What is said goes away again, else it would be found below the page, and the same could not be said twice.
+    // The text is removed again: it would be found below the page, and the same text could not be announced twice.
     this.#timer = setTimeout(() => {
       this.#timer = 0;
       this.#region.textContent = "";

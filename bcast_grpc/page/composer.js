@@ -1,4 +1,4 @@
-/** Where a message is written. */
+/** The box in which a message is written. */
 
 import { MAX_ITEMS } from "./unanswered.js";
 
@@ -20,7 +20,7 @@ export class Composer {
     this.#text.addEventListener("input", () => this.#fit());
     this.#text.addEventListener("keydown", (event) => {
       const { key } = event;
-      const composing = event.isComposing || event.keyCode === 229; // Safari tells the end of a composition too early
+      const composing = event.isComposing || event.keyCode === 229; // Safari reports the end of a composition too early
       if (key === "Enter" && !event.shiftKey && !composing) {
         event.preventDefault();
         this.#submit();
@@ -44,12 +44,12 @@ export class Composer {
     if (matchMedia("(hover: hover)").matches) this.#text.focus(); // on a phone that would bring up the keyboard
   }
 
-  /** Say why it takes no more, where that is so. @param {Unanswered} unanswered */
+  /** Explain why no more can be written, if so. @param {Unanswered} unanswered */
   update({ full }) {
     if (this.#button.disabled === full) return;
     this.#button.disabled = full;
     this.#hint.hidden = !full;
-    this.#hint.textContent = full ? `${MAX_ITEMS} messages are not yet delivered: that is as many as this page keeps` : "";
+    this.#hint.textContent = full ? `${MAX_ITEMS} messages are not yet delivered, and this page keeps no more; wait until some are` : "";
   }
 
   #submit() {
@@ -60,7 +60,7 @@ export class Composer {
     this.#fit();
   }
 
-  /** As high as its text; the style says how high it may get. */
+  /** Make the box as high as its text; the style limits it. */
   #fit() {
     this.#text.style.height = "auto";
     this.#text.style.height = `${this.#text.scrollHeight}px`;

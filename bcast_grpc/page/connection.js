@@ -1,4 +1,4 @@
-/** The socket: comes back by itself, goes on where it was, and notices when it is dead. */
+/** The connection: it reconnects by itself, resumes where it was, and notices when the line is dead. */
 
 import { guarded } from "./frame.js";
 import { Pulse } from "./pulse.js";
@@ -9,11 +9,11 @@ import { Pulse } from "./pulse.js";
  * @typedef {"connecting" | "online" | "offline" | "ended" | "form"} State
  * @typedef {{name: string, room: string, client: string}} Hello
  * @typedef {object} Hooks
- * @property {(event: Event, seq: number) => void} onEvent each event once, in order; `seq` of a message or a welcome
+ * @property {(event: Event, seq: number) => void} onEvent called for each event once, in order; `seq` of a message or a welcome
  * @property {() => void} onFrame after the events of one frame
- * @property {(state: State, text: string) => void} onState where it stands now, and in words
- * @property {() => void} onTooLarge a frame was too large for the server
- * @property {() => boolean} awaiting whether an answer is due
+ * @property {(state: State, text: string) => void} onState called with the new state, and a text for people
+ * @property {() => void} onTooLarge called when a frame was too large for the server
+ * @property {() => boolean} awaiting whether an answer is awaited
  */
 
 const HISTORY = 200;
@@ -39,10 +39,10 @@ export class Connection {
   /** @type {{epoch: string, seq: number} | null} */ #resumePoint = null;
   /** @type {Hello} */ #hello = { name: "", room: "", client: "" };
   /** @type {State} */ #state = "form";
-  #floor = 0; // the head when we came: what was trimmed before it was never promised
-  /** @type {Event | null} */ #lastWords = null; // what the server says that it ends with, and nothing after it
+  #floor = 0; // the head when we joined: messages trimmed before it were never promised
+  /** @type {Event | null} */ #lastWords = null; // why the server is about to end the connection, if that was its last event
   #bound = FIRST_PAUSE_MS;
-  #since = 0; // when we came in, by performance.now(): the clock on the wall may be set
+  #since = 0; // when we were let in, by performance.now(): the system's clock may be set
   #timer = 0;
   #probes = 0;
   #pulse = new Pulse({
@@ -69,35 +69,35 @@ export class Connection {
     return this.#resumePoint ?? { epoch: "", seq: 0 };
   }
 
-  /** Go in, or go on where it is the same room. @param {Hello} hello */
+  /** Join a room, or resume if it is the same room. @param {Hello} hello */
   enter(hello) {
     if (hello.room !== this.#hello.room) this.#resumePoint = null;
     this.#hello = hello;
     this.reconnect();
   }
 
-  /** Try now. */
+  /** Reconnect now. */
   reconnect() {
     this.#bound = FIRST_PAUSE_MS;
     this.#tell("connecting", "Connecting…");
     this.#connect();
   }
 
-  /** Go out, for good. */
+  /** Leave for good. */
   leave() {
     this.send([{ operacion: "leave" }]);
     this.#drop();
     this.#tell("form", "");
   }
 
-  /** @param {object[]} requests @returns {boolean} whether they are on their way */
+  /** @param {object[]} requests @returns {boolean} whether they were sent */
   send(requests) {
     if (!this.online || this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(requests.length === 1 ? requests[0] : requests));
     return true;
   }
 
-  /** Ask who is here. @returns {boolean} whether the question is on its way */
+  /** Ask who is in the room. @returns {boolean} whether the request was sent */
   ask() {
     return this.send([{ operacion: "who", id: "who" }]);
   }
@@ -110,7 +110,7 @@ export class Connection {
 
   #connect() {
     this.#drop();
-    if (this.#state !== "connecting") this.#tell("offline", "No connection; trying…");
+    if (this.#state !== "connecting") this.#tell("offline", "No connection; reconnecting…");
     const socket = (this.#socket = new WebSocket(this.#address()));
     const giveUpAfter = (/** @type {number} */ ms) => {
       clearTimeout(this.#timer);
@@ -130,7 +130,7 @@ export class Connection {
     clearTimeout(this.#timer);
     this.#pulse.end();
     const socket = this.#socket;
-    this.#socket = null; // from here on nobody listens to it
+    this.#socket = null; // from now on its events are ignored
     socket?.close();
   }
 
@@ -159,7 +159,7 @@ export class Connection {
     const socket = this.#socket;
     const events = parsed(data);
     if (!events) {
-      this.#closed(0, "what came cannot be read");
+      this.#closed(0, "the server sent something that cannot be read");
       return;
     }
     for (const event of events) {
@@ -173,7 +173,7 @@ export class Connection {
   #take(event) {
     const { kind } = event;
     const seq = Number(event.seq ?? 0);
-    if (this.#lastWords?.error) this.#lastWords = null; // they were none
+    if (this.#lastWords?.error) this.#lastWords = null; // they were not the last
     if (kind === "EVENT_KIND_WELCOME") {
       this.#welcome(event, seq);
     } else if (kind === "EVENT_KIND_MESSAGE") {
@@ -183,7 +183,7 @@ export class Connection {
     } else if (kind === "EVENT_KIND_GAP") {
       const gap = event.gap;
       const last = Number(gap.last_missed ?? 0);
-      if (gap.reason === "GAP_REASON_NEW_EPOCH") this.#restart(); // also where an old copy of the same epoch was put back
+      if (gap.reason === "GAP_REASON_NEW_EPOCH") this.#restart(); // also if an old copy of the same epoch was restored
       gap.first_missed = Math.max(Number(gap.first_missed ?? 0), this.#floor + 1);
       this.resumePoint.seq = Math.max(this.resumePoint.seq, last);
       if (last && last < gap.first_missed) return;
@@ -212,14 +212,14 @@ export class Connection {
     this.#tell("online", "Connected");
   }
 
-  /** The order began anew: all that is kept of it comes. */
+  /** The order began a new epoch: everything that is kept of it will be received. */
   #restart() {
     this.resumePoint.seq = 0;
     this.#floor = 0;
   }
 
   /**
-   * Final is what the server says is, in its last event and in the code. All else may be the doing of something between.
+   * An end is final if the server says so, in its last event and in the close code. Otherwise a proxy may be the cause.
    *
    * @param {number} code @param {string} reason
    */
@@ -234,7 +234,7 @@ export class Connection {
       this.#hooks.onTooLarge();
       this.#wait(0, "");
     } else if (final === REPLACED) {
-      this.#tell("ended", "Ended: it goes on in another tab or program");
+      this.#tell("ended", "Ended: this chat was opened in another tab or program");
     } else if (final > 0) {
       this.#tell("ended", `Ended: ${why}`);
     } else {
@@ -242,14 +242,14 @@ export class Connection {
     }
   }
 
-  /** Try again after the time the server asked for, else after a random part of a bound that doubles each time. */
+  /** Reconnect after the time the server asked for, else after a random part of a bound that doubles each time. */
   #wait(/** @type {number} */ askedMs, /** @type {string} */ why) {
     if (this.#since && performance.now() - this.#since > MAX_PAUSE_MS) this.#bound = FIRST_PAUSE_MS;
     this.#since = 0;
     const pause = Math.min(askedMs, MAX_ASKED_MS) || Math.random() * this.#bound;
     this.#bound = Math.min(2 * this.#bound, MAX_PAUSE_MS);
     this.#timer = setTimeout(() => this.#connect(), pause);
-    this.#tell("offline", `No connection; trying again in ${Math.ceil(pause / 1000)} s${why && ` (${why})`}`);
+    this.#tell("offline", `No connection; reconnecting in ${Math.ceil(pause / 1000)} s${why && ` (${why})`}`);
   }
 
   /** @param {State} state @param {string} text */
@@ -259,7 +259,7 @@ export class Connection {
   }
 }
 
-/** @param {string} data @returns {Event[] | null} the events of a frame; null if it is none */
+/** @param {string} data @returns {Event[] | null} the events of a frame; null if it cannot be read */
 function parsed(data) {
   try {
     const events = [JSON.parse(data)].flat();

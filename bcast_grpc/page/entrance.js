@@ -1,4 +1,4 @@
-/** The form at the entrance: which name, which room; both are kept, and the room is in the address. */
+/** The form for name and room; both are remembered, and the room is part of the address. */
 
 import { own, shared } from "./memory.js";
 import { faultOf, tidied } from "./names.js";
@@ -18,7 +18,7 @@ export class Entrance {
 
   /**
    * @param {(choice: Choice) => void} enter
-   * @param {(fault: string) => void} refuse called where one cannot go in so
+   * @param {(fault: string) => void} refuse called with what is wrong with the choice
    */
   constructor(enter, refuse) {
     this.#enter = enter;
@@ -29,7 +29,7 @@ export class Entrance {
     });
   }
 
-  /** Go in at once where the address names a room and a name is known, else ask. @returns {boolean} whether it tried */
+  /** Join at once if the address has a room and a name is known, else ask. @returns {boolean} whether it joined */
   open() {
     const address = new URLSearchParams(location.search);
     const name = address.get("name") ?? own.get("name") ?? shared.get("name");
@@ -40,7 +40,7 @@ export class Entrance {
     return !!room?.trim() && name !== null;
   }
 
-  /** @param {string} fault why one is here again @param {string} hint */
+  /** @param {string} fault why the form is shown again @param {string} hint */
   show(fault, hint) {
     this.#fault.textContent = fault;
     this.#fault.hidden = !fault;

@@ -1,4 +1,4 @@
-/** One update of the document for each frame the screen shows, whatever came meanwhile. */
+/** One update of the document for each frame of the screen, whatever was received meanwhile. */
 
 /** @type {Set<() => void>} */
 const jobs = new Set();
@@ -15,7 +15,7 @@ function run() {
   due.forEach(guarded);
 }
 
-/** Do something whose failure must not stop what comes after it. @param {() => void} job */
+/** Run a job whose failure must not stop what follows. @param {() => void} job */
 export function guarded(job) {
   try {
     job();

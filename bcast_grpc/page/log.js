@@ -1,11 +1,11 @@
-/** The list of lines: it keeps many, builds only those in sight, and holds the place where a person reads. */
+/** The list of lines: it keeps many, builds only the visible ones, and keeps the scroll position of a reader. */
 
 import { onFrame } from "./frame.js";
 import { build, dayOf, grouped } from "./line.js";
 
 /** @typedef {import("./line.js").Line} Line */
 
-const BLOCK = 128; // lines that are summed up, and let go, together
+const BLOCK = 128; // lines that are summed up, and removed, together
 const MAX_LINES = 20_000;
 const MAX_CHARACTERS = 16 * 1024 * 1024;
 const OVERSCAN_PX = 400;
@@ -115,7 +115,7 @@ export class Log {
     return 25 + (line.head ? 30 : 0) + 22 * Math.min(16, Math.floor(line.text.length / perLine));
   }
 
-  /** Let go of the oldest. Whoever reads back gets twice the room, so that the lines stay there for a while. */
+  /** Remove the oldest lines. While somebody reads back, twice as many are kept. */
   #trim() {
     const most = this.#stick ? MAX_LINES : 2 * MAX_LINES;
     while (this.#lines.length > BLOCK && (this.#lines.length > most + BLOCK || this.#characters > MAX_CHARACTERS)) {
@@ -139,7 +139,7 @@ export class Log {
 
   #scrolled() {
     const top = this.#scroller.scrollTop;
-    if (Math.abs(top - this.#top) < 1) return; // our own doing; meanwhile the height of the view may be another
+    if (Math.abs(top - this.#top) < 1) return; // we scrolled ourselves; the height of the view may have changed meanwhile
     this.#stick = this.#atEnd() && (this.#stick || top >= this.#top);
     this.#anchorAt(top);
     this.#top = top;
@@ -186,11 +186,11 @@ export class Log {
     return index;
   }
 
-  /** Show what is in sight. Lines that come into sight are measured, which may bring others in: hence the passes. */
+  /** Build the visible lines. They are measured, which may make others visible: hence the passes. */
   #paint = () => {
     const view = this.#scroller.clientHeight;
     if (!view) return; // not on the screen
-    if (this.#topOf(this.#lines.length) <= view) this.#stick = true; // there is nowhere else to be
+    if (this.#topOf(this.#lines.length) <= view) this.#stick = true; // everything fits on the screen
     let top = 0;
     for (let pass = 0; pass < PASSES; pass += 1) {
       const all = this.#topOf(this.#lines.length);

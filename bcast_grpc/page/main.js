@@ -1,4 +1,4 @@
-/** The page: it puts the parts together, and gives each event to those whom it concerns. */
+/** The page: it puts the parts together, and gives each event to the parts that it concerns. */
 
 import { Announcer } from "./announcer.js";
 import { Composer } from "./composer.js";
@@ -19,9 +19,9 @@ const find = (/** @type {string} */ id) => /** @type {HTMLButtonElement} */ (doc
 const hidden = () => document.hidden || document.visibilityState === "hidden";
 
 const client = claimClient();
-/** @type {string[]} */ let sessions = own.get("sessions") ?? []; // by these one's own messages are known
+/** @type {string[]} */ let sessions = own.get("sessions") ?? []; // our own messages are recognised by these
 let here = { name: "", room: "" };
-let caughtUpAt = 0; // up to this place all is history
+let caughtUpAt = 0; // messages up to this seq are history
 let unread = 0;
 let titleTimer = 0;
 
@@ -62,7 +62,7 @@ function onState(state, text) {
   if (state !== "online" && before === "online") unanswered.disconnected();
   if (state === "form") {
     const count = unanswered.items.length;
-    const waits = `${counted(count, "message")} not yet delivered to ${here.room}: sent when you are back there.`;
+    const waits = `${counted(count, "message")} not yet delivered to ${here.room}: sent when you go back there.`;
     entrance.show(text, count ? waits : "");
   } else if (before === "form" || !before) {
     composer.focus();
@@ -93,9 +93,9 @@ const takers = {
     const { first_missed: first, last_missed: last = 0, reason } = event.gap;
     const anew = reason === "GAP_REASON_NEW_EPOCH";
     if (anew) delivered(unanswered.forgetPlaces(), event);
-    const why = reason === "GAP_REASON_TRIMMED" ? "older than what is kept" : "they came faster than this page was given them";
+    const why = reason === "GAP_REASON_TRIMMED" ? "the server no longer keeps them" : "this page was too slow to receive them";
     const missed = `Missed ${counted(Number(last) - first + 1, "message")}: ${why}`;
-    const begun = "The server began anew: what was said in between may be missing";
+    const begun = "The room's history started over: messages in between may be missing";
     log.add({ kind: "gap", text: anew ? begun : missed, ms: time(event) });
     if (!anew) delivered(unanswered.passed(Number(last)), event);
   },
@@ -125,7 +125,7 @@ function onTooLarge() {
   unanswered.refuseLargest();
 }
 
-/** Show one's own messages that the server acknowledged, but will not tell any more. @param {Item[]} items @param {Event} event */
+/** Show our own messages that the server acknowledged, but will not send any more. @param {Item[]} items @param {Event} event */
 function delivered(items, event) {
   for (const { text, seq } of items) {
     log.add({ kind: "message", text, author: here.name, session: sessions.at(-1), seq, own: true, ms: time(event) });

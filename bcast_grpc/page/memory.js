@@ -20,7 +20,7 @@ function keep(area) {
         if (value === null || (Array.isArray(value) && !value.length)) area().removeItem(PREFIX + key);
         else area().setItem(PREFIX + key, JSON.stringify(value));
       } catch {
-        // Full, or forbidden: then it lives as long as the page.
+        // The storage is full or forbidden; then the value is lost with the page.
       }
     },
   };
@@ -37,8 +37,8 @@ export function randomId() {
 /**
  * The stable id by which the server knows this tab over reconnects and reloads.
  *
- * A tab that is duplicated gets a copy of the session storage, and two clients with one id would throw each other out.
- * So while the tab is looked at the id is taken out of there, and put back when the page may end.
+ * A tab that is duplicated gets a copy of the session storage, and two clients with one id would replace each other.
+ * So while the tab is visible, the id is removed from there, and put back when the page may end.
  */
 export function claimClient() {
   const client = own.get("client") ?? randomId();

@@ -1,6 +1,6 @@
-/** Names of people and rooms: brought to one form, as the server does it; see docs/protocol.md. */
+/** Names of people and rooms, brought to the same form as the server does; see docs/protocol.md. */
 
-// At the end of a name these show nothing; joiners, variation selectors and tags do, and stay.
+// At the ends of a name these are invisible; joiners, variation selectors and tags are not, and stay.
 const BLANK = String.raw`[\s\u00ad\u061c\u180e\u200b\u200e\u200f\u2060\u2800\u3164\ufeff\uffa0]+`;
 const BLANK_AT_ENDS = new RegExp(`^${BLANK}|${BLANK}$`, "gu");
 const CONTROL = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u;
@@ -11,13 +11,13 @@ const VISIBLE =
 /** @param {string} name @returns {string} the form in which it is sent */
 export const tidied = (name) => name.replace(BLANK_AT_ENDS, "").normalize("NFC");
 
-/** @param {string} name tidied @returns {string} why it is no name; empty where it is one, its length apart */
+/** @param {string} name tidied @returns {string} what is wrong with it; empty if nothing is, except perhaps its length */
 export function faultOf(name) {
   const control = name.match(CONTROL)?.[0];
-  if (control) return `holds the control character ${code(control)}`;
-  if (!VISIBLE.test(name)) return "nothing of it can be seen; at least one character must be visible";
+  if (control) return `contains the control character ${code(control)}; remove it`;
+  if (!VISIBLE.test(name)) return "has no visible character; at least one must be visible";
   const direction = name.match(DIRECTION)?.[0];
-  return direction ? `holds ${code(direction)}, which changes the direction of text; leave it out` : "";
+  return direction ? `contains ${code(direction)}, which changes the direction of text; remove it` : "";
 }
 
 /** @param {string} character */

@@ -1,4 +1,4 @@
-/** The list of what is not yet in the room. */
+/** The list of our messages that are not in the log yet. */
 
 import { onFrame } from "./frame.js";
 import { element, grouped, shortened } from "./line.js";
@@ -44,7 +44,7 @@ export class Pending {
     }
     this.#list.hidden = !items.length;
     this.#more.hidden = items.length <= MAX_SHOWN;
-    this.#more.textContent = `and ${grouped(items.length - MAX_SHOWN)} more wait`;
+    this.#more.textContent = `and ${grouped(items.length - MAX_SHOWN)} more are waiting`;
   };
 
   /** @param {Item} item */
@@ -59,12 +59,12 @@ export class Pending {
   }
 }
 
-/** Say how an item stands. @param {HTMLElement} row @param {Item} item */
+/** Show the state of a message. @param {HTMLElement} row @param {Item} item */
 function describe(row, item) {
   const refused = item.state === "refused";
   const state = item.state === "acked" ? "sent" : item.state;
-  const words = { unsent: "waits for a connection", sent: "not yet confirmed", refused: "refused" }[state];
-  const text = item.reason && state !== "sent" ? (refused ? `Refused: ${item.reason}` : `Waits: ${item.reason}`) : words;
+  const words = { unsent: "waiting for a connection", sent: "not acknowledged yet", refused: "refused" }[state];
+  const text = item.reason && state !== "sent" ? (refused ? `Refused: ${item.reason}` : `Waiting: ${item.reason}`) : words;
   const reason = /** @type {HTMLElement} */ (row.querySelector(".reason"));
   if (row.dataset.state !== state) row.dataset.state = state;
   if (reason.textContent !== text) reason.textContent = text;

@@ -1,4 +1,4 @@
-/** Who is here: asked now and then, and kept up by what is told. */
+/** The list of people: asked for now and then, and kept up to date by notices. */
 
 import { onFrame } from "./frame.js";
 import { colour, element, grouped } from "./line.js";
@@ -18,7 +18,7 @@ export class People {
   #nameless = 0;
   #self = "";
   /** @type {{session: string, name?: string}[]} */ #parts = []; // of a list that comes in several events
-  #told = 0; // when the last list came
+  #listedAt = 0; // when the last list arrived
   #asking = false;
   #ask;
   #list = /** @type {HTMLElement} */ (document.getElementById("people"));
@@ -29,17 +29,17 @@ export class People {
   /** @param {() => boolean} ask asks who is here, if that can be asked now */
   constructor(ask) {
     this.#ask = () => {
-      this.#asking ||= ask(); // once at a time: the answer may be long, and the line slow
+      this.#asking ||= ask(); // one request at a time: the answer may be long, and the line slow
     };
     setInterval(() => this.refresh(), REFRESH_MS);
   }
 
-  /** @param {string} session one's own */
+  /** @param {string} session our own */
   entered(session) {
     this.#self = session;
     this.#parts = [];
     this.#asking = false;
-    this.#told = -Infinity;
+    this.#listedAt = -Infinity;
     this.refresh();
   }
 
@@ -55,12 +55,12 @@ export class People {
       const named = members.filter(({ name }) => name);
       this.#names = new Map(named.map(({ session, name }) => [session, name ?? ""]));
       this.#nameless = members.length - named.length;
-      this.#told = performance.now();
+      this.#listedAt = performance.now();
     } else if (kind === "EVENT_KIND_JOINED") {
       this.#names.set(session, sender);
-      if (!event.message?.endsWith(" joined")) this.#doubt(); // one who had no name before, perhaps
+      if (!event.message?.endsWith(" joined")) this.#doubt(); // perhaps somebody who had no name before
     } else if (!this.#names.delete(session)) {
-      this.#doubt(); // it came back under another session, which is not told
+      this.#doubt(); // it came back with another session, without a notice
     }
     this.#paintTimer ||= setTimeout(() => {
       this.#paintTimer = 0;
@@ -76,10 +76,10 @@ export class People {
     }, DOUBT_MS);
   }
 
-  /** Ask, if that was long ago and somebody looks. */
+  /** Ask, if the last list is old and the page is visible. */
   refresh() {
     const pause = this.#names.size > MAX_SORTED ? REFRESH_MANY_MS : REFRESH_MS;
-    if (!document.hidden && performance.now() - this.#told >= pause - 1000) this.#ask();
+    if (!document.hidden && performance.now() - this.#listedAt >= pause - 1000) this.#ask();
   }
 
   #paint = () => {

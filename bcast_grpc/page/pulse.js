@@ -1,4 +1,4 @@
-/** Whether the other side is still there: it is asked when it has been quiet, and given up when it gives no sign. */
+/** Whether the server is still there: it is probed when it was quiet, and given up when it does not answer. */
 
 /**
  * @typedef {object} Line
@@ -11,7 +11,7 @@
 
 const PROBE_MS = 10_000; // a frame for a slow line is as large as it takes in some seconds
 const TICK_MS = 5_000;
-const QUIET_MS = 45_000; // the server tells its progress every 30 s
+const QUIET_MS = 45_000; // the server sends a PROGRESS every 30 s
 const OVERDUE_MS = 10_000;
 const MAX_PATIENCE = 16;
 
@@ -19,7 +19,7 @@ export class Pulse {
   #line;
   #online = false;
   #patience = 1;
-  // Moments of performance.now(): the clock on the wall may be set.
+  // Times of performance.now(): the system's clock may be set.
   #heard = 0;
   #asked = 0;
   #ticked = performance.now();
@@ -37,7 +37,7 @@ export class Pulse {
     return this.#patience;
   }
 
-  /** Something came. */
+  /** Something was received. */
   heard() {
     this.#heard = performance.now();
   }
@@ -52,7 +52,7 @@ export class Pulse {
     this.#timer = 0;
   }
 
-  /** Ask, unless it has been asked already. */
+  /** Send a probe, unless one is under way. */
   probe() {
     const unsent = this.#line.unsent();
     if (this.#timer || !this.#line.ask()) return;
@@ -60,26 +60,26 @@ export class Pulse {
     this.#await(unsent);
   }
 
-  /** The answer has come. */
+  /** The probe was answered. */
   answered() {
     clearTimeout(this.#timer);
     this.#timer = 0;
     if (performance.now() - this.#asked < PROBE_MS) this.#patience = 1;
   }
 
-  /** Be more patient: a large frame on a slow line gives no sign of life until its end. */
+  /** Be more patient: a large frame on a slow line shows no sign of life until its end. */
   doubt() {
     this.#patience = Math.min(2 * this.#patience, MAX_PATIENCE);
   }
 
-  /** @param {number} unsent how many bytes waited, the question apart */
+  /** @param {number} unsent how many bytes waited, without the probe */
   #await(unsent) {
     const from = performance.now();
     this.#timer = setTimeout(() => {
       this.#timer = 0;
       const still = this.#line.unsent();
       if (this.#heard > from || still < unsent) {
-        this.#await(still); // the answer waits behind much else
+        this.#await(still); // the answer waits behind other data
       } else {
         this.doubt();
         this.#line.dead();
@@ -90,7 +90,7 @@ export class Pulse {
   #tick() {
     const now = performance.now();
     const wall = Date.now();
-    // Sleep may stop the one clock. Whoever sets the other one causes a question, and nothing else.
+    // Sleep may stop this clock but not the system's. Setting the system's clock only causes a probe.
     const slept = Math.max(now - this.#ticked, wall - this.#tickedByTheWall) > 4 * TICK_MS;
     this.#ticked = now;
     this.#tickedByTheWall = wall;

@@ -1,24 +1,24 @@
-/** What was written here and is not in the room yet: kept in order, sent, sent again, and let go once it is there. */
+/** Our messages that are not in the log yet: kept in order, sent, sent again, and removed once the room has them. */
 
 import { milliseconds } from "./connection.js";
 import { own, randomId } from "./memory.js";
 
 /**
  * @typedef {object} Item
- * @property {string} id makes sending it again safe
+ * @property {string} id lets the server recognise a message that is sent again
  * @property {string} text
  * @property {"unsent" | "sent" | "acked" | "refused"} state
- * @property {string} reason why it was refused, or waits
- * @property {string[]} sessions those it was sent in
- * @property {number} after it has its place after this one
- * @property {number} seq its place, once acknowledged
+ * @property {string} reason why it was refused, or has to wait
+ * @property {string[]} sessions the sessions it was sent in
+ * @property {number} after its seq will be larger than this
+ * @property {number} seq its seq, once acknowledged
  * @typedef {import("./connection.js").Event} Event
  * @typedef {import("./connection.js").Connection} Connection
  */
 
 export const MAX_ITEMS = 1000;
 const MAX_IN_FLIGHT = 100;
-const MAX_CHARACTERS_IN_FLIGHT = 64 * 1024; // a slow line needs seconds for that, and what is on its way is answered late
+const MAX_CHARACTERS_IN_FLIGHT = 64 * 1024; // a slow line needs seconds for this much, and answers wait behind it
 const DEFAULT_RETRY_MS = 1000;
 const SAVE_MS = 100;
 const MAX_TIMER_MS = 60_000; // a timer of more than 24 days would fire at once
@@ -29,8 +29,8 @@ export class Unanswered {
   #changed;
   #key = "";
   #session = "";
-  #limited = false; // the server asked for less: one at a time, so that the order holds
-  #holdUntil = 0; // by performance.now(): the clock on the wall may be set
+  #limited = false; // the server refused one for its rate: send one at a time, to keep the order
+  #holdUntil = 0; // by performance.now(): the system's clock may be set
   #holdTimer = 0;
   #saveTimer = 0;
 
@@ -49,12 +49,12 @@ export class Unanswered {
     return this.items.length >= MAX_ITEMS;
   }
 
-  /** Whether an answer is due. */
+  /** Whether an answer is awaited. */
   get awaiting() {
     return this.items.some((item) => item.state === "sent");
   }
 
-  /** Take up what was left for a room. @param {string} client @param {string} room */
+  /** Load what was kept for a room. @param {string} client @param {string} room */
   open(client, room) {
     this.#save();
     this.#key = `unanswered.${client}.${room}`;
@@ -70,7 +70,7 @@ export class Unanswered {
     this.#touch();
   }
 
-  /** Send a refused one again, as the newest. @param {Item} item */
+  /** Send a refused message again, as the newest. @param {Item} item */
   retry(item) {
     this.#remove(item);
     this.add(item.text);
@@ -82,7 +82,7 @@ export class Unanswered {
     this.#touch();
   }
 
-  /** The connection is there: what is not acknowledged goes again, before anything newer. @param {string} session */
+  /** We are connected: send what is not acknowledged again, before anything newer. @param {string} session */
   connected(session) {
     this.#session = session;
     this.#pump();
@@ -93,18 +93,18 @@ export class Unanswered {
     this.#changed();
   }
 
-  /** The room's order began anew. @returns {Item[]} those that were acknowledged in the old one and not told */
+  /** A new epoch began. @returns {Item[]} messages that were acknowledged in the old one and never received */
   forgetPlaces() {
     for (const item of this.items) item.after = 0;
     return this.#take((item) => item.state === "acked");
   }
 
-  /** @param {number} seq @returns {Item[]} those that lie before `seq` and will not be told any more: a gap */
+  /** @param {number} seq @returns {Item[]} acknowledged messages up to `seq`, which will not be received any more */
   passed(seq) {
     return this.#take((item) => item.state === "acked" && item.seq <= seq);
   }
 
-  /** Let go of one's own message when the room tells it, be it before its ack. */
+  /** Remove our own message when the room sends it, even if that is before its ack. */
   echoed(/** @type {string} */ session, /** @type {number} */ seq, /** @type {string} */ text) {
     const item = this.items.find(
       (item) =>
@@ -140,13 +140,13 @@ export class Unanswered {
     this.#touch();
   }
 
-  /** A frame did not fit: the largest message on its way is to blame. */
+  /** A frame was too large: refuse the largest message that was sent. */
   refuseLargest() {
     const sent = this.items.filter((item) => item.state !== "refused" && item.sessions.length);
     const largest = sent.sort((a, b) => b.text.length - a.text.length)[0];
     if (!largest) return;
     largest.state = "refused";
-    largest.reason = "too large for this server";
+    largest.reason = "the message is too large for this server";
     this.#touch();
   }
 
@@ -171,7 +171,7 @@ export class Unanswered {
     this.#changed();
   }
 
-  /** Whether the server asked for a pause that is not over; at its end there is another try, be the timer early. */
+  /** Whether the server asked for a pause that is not over; a timer sends again at its end. */
   #held() {
     clearTimeout(this.#holdTimer);
     const rest = this.#holdUntil - performance.now();

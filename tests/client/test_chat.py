@@ -208,9 +208,9 @@ async def test_leaving_by_an_error_is_told_to_the_others(server: str, room: str,
 
 async def test_who_is_refused_is_told_why(server: str) -> None:
     """With the code of the contract."""
-    with pytest.raises(CallError, match="bcast-name: 65 characters; it takes 1 to 64") as name:
+    with pytest.raises(CallError, match="bcast-name: is 65 characters long; a name is 1 to 64 characters") as name:
         await bcast_grpc.connect(server, name="x" * 65).__aenter__()
-    with pytest.raises(CallError, match="bcast-events: 'some' is none of") as events:
+    with pytest.raises(CallError, match="bcast-events: 'some' is not one of") as events:
         await bcast_grpc.connect(server, events="some").__aenter__()
     assert (name.value.code, events.value.code) == (ErrorCode.NAME_INVALID, ErrorCode.METADATA_INVALID)
 

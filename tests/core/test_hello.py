@@ -101,7 +101,7 @@ def test_the_clients_id_is_measured_in_bytes() -> None:
 @pytest.mark.parametrize("bad", ["", " ", "\u3000"])
 def test_a_blank_name_is_no_name(bad: str) -> None:
     """A ``join`` takes no name that nobody can see."""
-    with pytest.raises(RequestError, match="is blank; it takes 1 to 64 characters") as caught:
+    with pytest.raises(RequestError, match="a name is 1 to 64 characters") as caught:
         check_name(bad, LIMITS)
     assert caught.value.code is ErrorCode.NAME_INVALID
 
@@ -111,44 +111,46 @@ def test_control_characters_are_refused(control: str) -> None:
     """Neither a name nor a room holds characters that do something to a screen or a log, and the text shows none."""
     code, reason = refusal(("name", f"ana{control}"))
     assert code is ErrorCode.NAME_INVALID
-    assert reason == f"bcast-name: holds the control character U+{ord(control):04X}; it takes 1 to 64 others"
+    named = f"bcast-name: contains the control character U+{ord(control):04X}"
+    assert reason == f"{named}; a name is 1 to 64 characters without control characters"
     code, reason = refusal(("room", f"{control}dev"))
     assert code is ErrorCode.METADATA_INVALID
-    assert reason == f"bcast-room: holds the control character U+{ord(control):04X}; it takes 1 to 128 others"
+    named = f"bcast-room: contains the control character U+{ord(control):04X}"
+    assert reason == f"{named}; a name is 1 to 128 characters without control characters"
 
 
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("name", "x" * 65, "65 characters; it takes 1 to 64"),
-        ("name", "  ", "'  ' is blank; it takes 1 to 64 characters"),
-        ("room", "x" * 129, "129 characters; it takes 1 to 128"),
-        ("room", "", "'' is blank; it takes 1 to 128 characters"),
-        ("room", " ", "' ' is blank; it takes 1 to 128 characters"),
-        ("client", "ñ" * 65, "130 bytes; it takes at most 128"),
-        ("events", "", "'' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
-        ("events", "gap", "'gap' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
-        ("events", "left,", "'' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
-        ("events", "all,left", "'all' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
-        ("events", "left,none", "'none' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
-        ("events", "Left", "'Left' is none of welcome, joined, left, progress; or it takes all, or none, alone"),
-        ("batch", "true", "'true' does not fit; it takes 1 or 0"),
-        ("batch", "", "'' does not fit; it takes 1 or 0"),
-        ("echo", "2", "'2' does not fit; it takes 1 or 0"),
+        ("name", "x" * 65, "is 65 characters long; a name is 1 to 64 characters"),
+        ("name", "  ", "is blank ('  '); a name is 1 to 64 characters"),
+        ("room", "x" * 129, "is 129 characters long; a name is 1 to 128 characters"),
+        ("room", "", "is blank (''); a name is 1 to 128 characters"),
+        ("room", " ", "is blank (' '); a name is 1 to 128 characters"),
+        ("client", "ñ" * 65, "is 130 bytes long; the limit is 128"),
+        ("events", "", "'' is not one of welcome, joined, left, progress; all and none must stand alone"),
+        ("events", "gap", "'gap' is not one of welcome, joined, left, progress; all and none must stand alone"),
+        ("events", "left,", "'' is not one of welcome, joined, left, progress; all and none must stand alone"),
+        ("events", "all,left", "'all' is not one of welcome, joined, left, progress; all and none must stand alone"),
+        ("events", "left,none", "'none' is not one of welcome, joined, left, progress; all and none must stand alone"),
+        ("events", "Left", "'Left' is not one of welcome, joined, left, progress; all and none must stand alone"),
+        ("batch", "true", "must be 1 or 0, not 'true'"),
+        ("batch", "", "must be 1 or 0, not ''"),
+        ("echo", "2", "must be 1 or 0, not '2'"),
         (
             "nmae",
             "ana",
             (
-                "no such key; there are bcast-name, bcast-room, bcast-client, bcast-events, bcast-batch, bcast-echo,"
-                " bcast-after, bcast-history"
+                "is not a known key; the keys are bcast-name, bcast-room, bcast-client, bcast-events, bcast-batch,"
+                " bcast-echo, bcast-after, bcast-history"
             ),
         ),
-        ("after", "12", "'12' does not fit; it takes EPOCH:SEQ, as in '3f2a9c1d:42'"),
-        ("after", ":12", "':12' does not fit; it takes EPOCH:SEQ, as in '3f2a9c1d:42'"),
-        ("after", "epoch:-1", "'epoch:-1' does not fit; it takes EPOCH:SEQ, as in '3f2a9c1d:42'"),
-        ("after", "epoch:\u0663", "'epoch:\u0663' does not fit; it takes EPOCH:SEQ, as in '3f2a9c1d:42'"),
-        ("history", "all", "'all' does not fit; it takes a number of messages"),
-        ("history", "-1", "'-1' does not fit; it takes a number of messages"),
+        ("after", "12", "must be EPOCH:SEQ, as in '3f2a9c1d:42', not '12'"),
+        ("after", ":12", "must be EPOCH:SEQ, as in '3f2a9c1d:42', not ':12'"),
+        ("after", "epoch:-1", "must be EPOCH:SEQ, as in '3f2a9c1d:42', not 'epoch:-1'"),
+        ("after", "epoch:\u0663", "must be EPOCH:SEQ, as in '3f2a9c1d:42', not 'epoch:\u0663'"),
+        ("history", "all", "must be a number of messages, not 'all'"),
+        ("history", "-1", "must be a number of messages, not '-1'"),
     ],
 )
 def test_a_refusal_names_the_key_and_what_it_takes(key: str, value: str, says: str) -> None:
@@ -164,7 +166,7 @@ def test_a_key_is_given_once(key: str) -> None:
     """Of two values, neither is silently dropped."""
     value = {"events": "left", "batch": "1", "echo": "1"}.get(key, "x")
     code, reason = refusal((key, value), (key, value))
-    assert (code, reason) == (ErrorCode.METADATA_INVALID, f"bcast-{key}: given twice; it takes one value")
+    assert (code, reason) == (ErrorCode.METADATA_INVALID, f"bcast-{key}: is given twice; it must be given once")
 
 
 @pytest.mark.parametrize("key", [*KEYS, "y" * 5000])
@@ -178,7 +180,7 @@ def test_a_refusal_repeats_little_of_what_was_said(key: str, value: str) -> None
 
 def test_keys_are_named_as_they_are_at_the_door() -> None:
     """A door whose keys have no prefix names them without one."""
-    with pytest.raises(CallError, match=r"^batch: 'x' does not fit"):
+    with pytest.raises(CallError, match=r"^batch: must be 1 or 0, not 'x'"):
         read_hello([("batch", "x")], LIMITS)
 
 
@@ -187,7 +189,7 @@ def test_limits_are_settings() -> None:
     limits = Limits(max_name=6, max_room=6, max_id_bytes=6)
     for key in ("name", "room", "client"):
         assert getattr(read_hello([(key, "x" * 6)], limits), key) == "x" * 6
-        with pytest.raises(CallError, match=r"\b7 (characters|bytes); it takes .*\b6"):
+        with pytest.raises(CallError, match=r"\b7 (characters|bytes) long; .*\b6"):
             read_hello([(key, "x" * 7)], limits)
 
 

@@ -100,7 +100,7 @@ def test_no_name_directs_the_text_around_it(character: str) -> None:
         error = refused(label)
         assert error.code is ErrorCode.NAME_INVALID
         named = f"U+{ord(character):04X} {unicodedata.name(character)}"
-        assert error.reason == f"holds {named}, which changes the direction of text; leave it out"
+        assert error.reason == f"contains {named}, which changes the direction of text; remove it"
 
 
 @pytest.mark.parametrize("label", VISIBLE.values(), ids=VISIBLE)
@@ -135,14 +135,14 @@ def test_the_length_counts_as_it_is_kept() -> None:
     assert check_name("\u03b1\u0313\u0300\u0345" * 64, LIMITS) == "\u1f82" * 64
     assert check_name(f"{' ' * 5000}ana", LIMITS) == "ana"
     for label, counted in (("e\u0301" * 65, 65), ("\U0001d160" * 30, 90), ("a" * 5000, 5000)):
-        with pytest.raises(RequestError, match=f"^{counted} characters; it takes 1 to 64"):
+        with pytest.raises(RequestError, match=f"^is {counted} characters long; a name is 1 to 64 characters"):
             check_name(label, LIMITS)
 
 
 @pytest.mark.parametrize("given", ["\n", "ana\n", "\tana", "ana\u2028"])
 def test_line_breaks_and_tabs_are_no_blanks(given: str) -> None:
     """They are control characters, and refused wherever they are."""
-    with pytest.raises(RequestError, match="holds the control character") as caught:
+    with pytest.raises(RequestError, match="contains the control character") as caught:
         check_name(given, LIMITS)
     assert caught.value.code is ErrorCode.NAME_INVALID
 

@@ -116,4 +116,4 @@ async def test_what_is_wrong_is_told(curl: Curl) -> None:
     code, err = await call.end()
     assert code != 0
     assert json.loads(err)["code"] == "invalid_argument"
-    assert "bcast-nam: no such key" in json.loads(err)["message"]
+    assert "bcast-nam: is not a known key" in json.loads(err)["message"]

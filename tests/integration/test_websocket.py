@@ -158,15 +158,19 @@ async def test_notices_are_those_that_were_asked_for(doors: LocalDoor) -> None:
 @pytest.mark.parametrize(
     ("query", "code", "reason"),
     [
-        ("?nam=x", 4006, "nam: no such key; there are name, room, client, events, batch, echo, after, history"),
-        ("?name=a&name=b", 4006, "name: given twice; it takes one value"),
-        ("?name=%20", 4005, "name: ' ' is blank; it takes 1 to 64 characters"),
-        ("?room=", 4006, "room: '' is blank; it takes 1 to 128 characters"),
+        (
+            "?nam=x",
+            4006,
+            "nam: is not a known key; the keys are name, room, client, events, batch, echo, after, history",
+        ),
+        ("?name=a&name=b", 4006, "name: is given twice; it must be given once"),
+        ("?name=%20", 4005, "name: is blank (' '); a name is 1 to 64 characters"),
+        ("?room=", 4006, "room: is blank (''); a name is 1 to 128 characters"),
         ("?room=%ZZ", 4006, "room: '%ZZ' is no percent-encoding; a % is written %25"),
         ("?room=%FF", 4006, "room: '%FF' is no percent-encoded UTF-8 ('Jos%C3%A9')"),
-        ("?batch=yes", 4006, "batch: 'yes' does not fit; it takes 1 or 0"),
-        ("?history=-1&batch=1", 4006, "history: '-1' does not fit; it takes a number of messages"),
-        ("?after=x&batch=1", 4006, "after: 'x' does not fit; it takes EPOCH:SEQ, as in '3f2a9c1d:42'"),
+        ("?batch=yes", 4006, "batch: must be 1 or 0, not 'yes'"),
+        ("?history=-1&batch=1", 4006, "history: must be a number of messages, not '-1'"),
+        ("?after=x&batch=1", 4006, "after: must be EPOCH:SEQ, as in '3f2a9c1d:42', not 'x'"),
     ],
 )
 async def test_a_handshake_that_does_not_fit(doors: LocalDoor, query: str, code: int, reason: str) -> None:

@@ -153,7 +153,7 @@ async def test_a_place_that_the_server_does_not_know(
     await ana.sees("hola")
     await ana.page.evaluate("window.goBeyond()")
     cable.cut()
-    await ana.sees_notice("gap", "began anew")
+    await ana.sees_notice("gap", "started over")
     await ana.is_in("online")
     await expect(ana.line("hola")).to_have_count(2)
     await bob.say("qué tal")

@@ -164,7 +164,7 @@ async def test_an_order_that_began_anew_in_the_same_epoch(
     for seq in (1, 2):
         await proxy.say(event("MESSAGE", message=f"bob: again {seq}", sender="bob", session="b", seq=f"{seq}"))
     await ana.sees("again 1", "again 2")
-    await ana.sees_notice("gap", "began anew")
+    await ana.sees_notice("gap", "started over")
 
 
 async def test_a_list_of_people_in_parts(visit: Visit, server: PageServer, lay_proxy: LayProxy, room: str) -> None:

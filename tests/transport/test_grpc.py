@@ -110,7 +110,7 @@ async def test_metadata_of_others_is_none_of_our_business() -> None:
     refused, answer = await door.publish(b"", nmae="ana")
     assert (refused.reason, answer) == ("METADATA_INVALID", None)
     assert refused.status is not None
-    assert refused.status.message.startswith("bcast-nmae: no such key")
+    assert refused.status.message.startswith("bcast-nmae: is not a known key")
 
 
 # --- Connect
