@@ -14,11 +14,34 @@ from bcast_grpc.events import Ack, Author, Entry, Event, Kind, wire_bytes
 Piece: TypeAlias = tuple[bytes, int]
 """Bytes that a client takes as one message of its wire, and the number of events in them."""
 
-Frame: TypeAlias = tuple[bytes, int, int]
-"""The same, and the place of the last message in them; 0 if there is none, or ``IN_ORDER``."""
 
-IN_ORDER = -1
-"""In a frame without messages: something that must not go before messages that were queued before it."""
+class Frame(NamedTuple):
+    """Bytes that a client takes as one message of its wire.
+
+    Attributes:
+        data: the bytes.
+        events: how many events they hold.
+        last_seq: the place of the last message among those; None where there is none.
+        in_order: whether it must not go before messages that were queued before it: there are messages in it, or a
+            ``PROGRESS``.
+    """
+
+    data: bytes
+    events: int
+    last_seq: int | None = None
+    in_order: bool = False
+
+    @classmethod
+    def joined(cls, frames: Sequence[Frame]) -> Frame:
+        """Return one frame of several."""
+        data = b"".join([frame[0] for frame in frames])
+        count = sum([frame[1] for frame in frames])
+        last_seq = frames[-1].last_seq
+        if last_seq is not None:
+            return cls(data, count, last_seq, True)
+        last_seq = max((frame.last_seq for frame in frames if frame.last_seq is not None), default=None)
+        return cls(data, count, last_seq, any(frame.in_order for frame in frames))
+
 
 _CUTS = 8
 
@@ -46,31 +69,23 @@ class Codec:
 
     def frames(self, events: Sequence[Event]) -> Sequence[Frame]:
         """Encode ``events``, which are no messages of the room, as few frames."""
-        return self.join([(data, count, 0) for data, count in self.encode(events)])
+        return self.join([Frame(data, count) for data, count in self.encode(events)])
 
     def join(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """Join neighbours as far as the format allows."""
         if len(frames) < 2 or not self.frame_bytes:
             return frames
-        whole = b"".join([data for data, _, _ in frames])
-        if len(whole) <= self.frame_bytes:
-            last_seq = frames[-1][2]
-            if last_seq <= 0:
-                places = [seq for _, _, seq in frames]
-                last_seq = max(places) or min(places)
-            return [(whole, sum([count for _, count, _ in frames]), last_seq)]
+        sizes = [len(frame[0]) for frame in frames]
+        if sum(sizes) <= self.frame_bytes:
+            return [Frame.joined(frames)]
         joined: list[Frame] = []
-        parts: list[bytes] = []
-        size = count = last_seq = 0
-        for part, events, seq in frames:
-            if parts and size + len(part) > self.frame_bytes:
-                joined.append((b"".join(parts), count, last_seq))
-                parts, size, count, last_seq = [], 0, 0, 0
-            parts.append(part)
-            size += len(part)
-            count += events
-            last_seq = seq if seq > 0 else last_seq or seq
-        joined.append((b"".join(parts), count, last_seq))
+        begin = size = 0
+        for end, more in enumerate(sizes):
+            if end > begin and size + more > self.frame_bytes:
+                joined.append(Frame.joined(frames[begin:end]))
+                begin, size = end, 0
+            size += more
+        joined.append(Frame.joined(frames[begin:]))
         return joined
 
 
@@ -188,7 +203,7 @@ class Batch:
         keys: those of the runs' authors.
         kinds: those of the runs.
         only_messages: whether there are no notices among them.
-        first_seq: the place of the first message; 0 if there is none.
+        first_seq: the place of the first message; None if there is none.
         last_seq: that of the last one.
     """
 
@@ -200,8 +215,8 @@ class Batch:
         self.kinds = frozenset(run.kind for run in runs)
         messages = [run for run in runs if run.kind is Kind.MESSAGE]
         self.only_messages = len(messages) == len(runs)
-        self.first_seq = messages[0].events[0].seq if messages else 0
-        self.last_seq = messages[-1].events[-1].seq if messages else 0
+        self.first_seq = messages[0].events[0].seq if messages else None
+        self.last_seq = messages[-1].events[-1].seq if messages else None
         self._parts: dict[Codec, list[Sequence[Frame]]] = {}
 
     def frames(self, codec: Codec, view: View = EVERYTHING, *, apart: bool = False) -> Sequence[Frame]:
@@ -231,16 +246,17 @@ class Batch:
 
     def _encode(self, codec: Codec, place: int) -> Sequence[Frame]:
         events = self.runs[place].events
-        is_message = self.runs[place].kind is Kind.MESSAGE
-        in_order = IN_ORDER if self.runs[place].kind is Kind.PROGRESS else 0
+        kind = self.runs[place].kind
+        is_message = kind is Kind.MESSAGE
+        in_order = is_message or kind is Kind.PROGRESS
         frames: list[Frame] = []
         end = 0
         for data, count in codec.encode(events):
             end += count
-            frames.append((data, count, events[end - 1].seq if is_message else in_order))
+            frames.append(Frame(data, count, events[end - 1].seq if is_message else None, in_order))
         self._parts[codec][place] = frames
         return frames
 
 
 def _is_message(frame: Frame) -> bool:
-    return frame[2] > 0
+    return frame.last_seq is not None

@@ -142,7 +142,7 @@ class FanOut:
             self.answers.hold()
             first = self._pending.first
             batch = Batch(self._pending.take())
-            if batch.last_seq:
+            if batch.last_seq is not None:
                 self._feed.flushed(batch.last_seq)
             members = self._roster.audience(batch.kinds)
             idle = list(self._feed.idle())

@@ -31,7 +31,7 @@ def distinct_bytes(outboxes: Iterable[Outbox]) -> int:
                 total += outbox.queued_bytes
             continue
         looks += len(frames)
-        for place, (data, _, _) in enumerate(frames):
+        for place, (data, *_) in enumerate(frames):
             if id(data) not in seen:
                 seen[id(data)] = number, place
                 total += len(data)
@@ -44,6 +44,9 @@ def _is_end_of_another(frames: Sequence[Frame], seen: Mapping[int, tuple[int, in
     places = {length - 1 - place * (length - 1) // _SAMPLES for place in range(_SAMPLES + 1)}
     origins = set()
     for place in places:
-        number, there = seen.get(id(frames[place][0]), (-1, 0))
+        found = seen.get(id(frames[place][0]))
+        if found is None:
+            return False
+        number, there = found
         origins.add((number, there - place))
-    return len(origins) == 1 and min(origins)[0] >= 0
+    return len(origins) == 1

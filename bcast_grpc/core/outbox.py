@@ -12,7 +12,7 @@ from bcast_grpc.errors import CallError
 from bcast_grpc.events import GapReason
 
 _WITH_RESERVE = 1.25
-_LIST: Frame = (b"", 0, 0)
+_LIST = Frame(b"", 0)
 """Stands in the queue for a list that is told in parts."""
 
 
@@ -47,7 +47,7 @@ class Outbox:
         self.wake = wake
         self.seq = 0
         self.dropping = False
-        self._dropped_seq = 0
+        self._dropped_seq: int | None = None
         self._closed = False
         self._lock = threading.Lock()
         self._frames: deque[Frame] = deque()
@@ -101,7 +101,7 @@ class Outbox:
             if self._closed:
                 raise OutboxClosed
             messages = size = 0
-            for data, count, _ in frames:
+            for data, count, _, _ in frames:
                 messages += count
                 size += len(data)
             if not self._fits(messages, size, reserve):
@@ -147,14 +147,14 @@ class Outbox:
                 self._lists.popleft()
                 self._frames.popleft()
             if not self._frames:
-                if self._dropped_seq:
-                    return self._tell_dropped()
+                if self._dropped_seq is not None:
+                    return self._tell_dropped(self._dropped_seq)
                 self.idle = not self._closed
                 self.dropping = False
                 return None
-            data, count, last_seq = self._frames[0]
-            if self._dropped_seq and last_seq:
-                return self._tell_dropped()
+            data, count, last_seq, in_order = self._frames[0]
+            if self._dropped_seq is not None and in_order:
+                return self._tell_dropped(self._dropped_seq)
             self._frames.popleft()
             self._passed(last_seq)
             parts = [data]
@@ -162,9 +162,9 @@ class Outbox:
             while self._frames and size + len(self._frames[0][0]) <= self.codec.frame_bytes:
                 if self._frames[0] is _LIST:
                     break
-                if self._dropped_seq and self._frames[0][2]:
+                if self._dropped_seq is not None and self._frames[0].in_order:
                     break
-                data, events, last_seq = self._frames.popleft()
+                data, events, last_seq, _ = self._frames.popleft()
                 parts.append(data)
                 size += len(data)
                 count += events
@@ -174,8 +174,8 @@ class Outbox:
             self.writing_bytes = size
         return b"".join(parts) if len(parts) > 1 else data
 
-    def _passed(self, last_seq: int) -> None:
-        if last_seq > 0:
+    def _passed(self, last_seq: int | None) -> None:
+        if last_seq is not None:
             self.seq = last_seq
 
     def _fits(self, messages: int, size: int, reserve: bool = False) -> bool:
@@ -184,20 +184,19 @@ class Outbox:
         share = _WITH_RESERVE if reserve else 1
         return self._messages + messages <= self.max_messages * share and self._bytes + size <= self.max_bytes * share
 
-    def _tell_dropped(self) -> bytes:
-        gap = notices.gap(self.seq + 1, self._dropped_seq, GapReason.SLOW)
-        self.seq, self._dropped_seq = self._dropped_seq, 0
+    def _tell_dropped(self, last_seq: int) -> bytes:
+        gap = notices.gap(self.seq + 1, last_seq, GapReason.SLOW)
+        self.seq, self._dropped_seq = last_seq, None
         return self.codec.frames([gap])[0][0]
 
     def _drop(self, messages: int, size: int) -> None:
         kept: list[Frame] = []
         while self._frames and not self._fits(messages, size):
             frame = self._frames.popleft()
-            data, count, last_seq = frame
-            if last_seq > 0:
-                self._messages -= count
-                self._bytes -= len(data)
-                self._dropped_seq = last_seq
+            if frame.last_seq is not None:
+                self._messages -= frame.events
+                self._bytes -= len(frame.data)
+                self._dropped_seq = frame.last_seq
                 self.dropping = True
             else:
                 kept.append(frame)
@@ -220,7 +219,7 @@ class Outbox:
                 self.discarded = True
                 self._frames.clear()
                 self._lists.clear()
-                self._dropped_seq = 0
+                self._dropped_seq = None
                 self._messages = self._bytes = 0
             self.idle = False
         self.wake()

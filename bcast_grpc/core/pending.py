@@ -28,7 +28,7 @@ class Pending:
         self._notices = 0
         self._bytes = 0
         self._growing = False
-        self._asked = -1  # the number of the last run whose author is to be answered
+        self._asked: int | None = None  # the number of the last run whose author is to be answered
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -88,7 +88,7 @@ class Pending:
 
     def attach(self, session: str, answers: Sequence[Event]) -> bool:
         """Have a session answered behind all acks that are pending; return False if none is."""
-        if self._asked < self.first:
+        if self._asked is None or self._asked < self.first:
             return False
         run = self._runs[self._asked - self.first]
         size = sum(_answer_bytes(answer) for answer in answers)

@@ -83,30 +83,30 @@ class Push:
         batch = self._batch
         frames: dict[Codec, Sequence[Frame]] = {}
         sizes: dict[Codec, int] = {}
-        in_history = bool(batch.last_seq and view.shows_messages)
+        first_seq = batch.first_seq if view.shows_messages else None
         queued = refused = 0
         for member in group:
             outbox = member.outbox
             codec = outbox.codec
             if codec not in frames:
                 frames[codec] = batch.frames(codec, view, apart=self._apart)
-                sizes[codec] = sum(len(data) for data, _, _ in frames[codec])
+                sizes[codec] = sum(len(frame[0]) for frame in frames[codec])
             if not frames[codec]:
                 continue
             idle = outbox.idle
-            offered = member.offer(frames[codec], in_history=in_history, wake=False)
+            offered = member.offer(frames[codec], in_history=first_seq is not None, wake=False)
             if offered is _QUEUED:
                 queued += 1
                 if idle:
                     self._clock.set_off(outbox, sizes[codec])
             elif offered is not Offered.TOO_LATE:
                 refused += 1
-                if offered is Offered.BEHIND:
-                    self._fall_behind(member)
+                if offered is Offered.BEHIND and first_seq is not None:
+                    self._fall_behind(member, first_seq)
         return _Tally(view, queued, refused)
 
-    def _fall_behind(self, member: Member) -> None:
+    def _fall_behind(self, member: Member, first_seq: int) -> None:
         """Feed a client whose queue is full from the history, and give it the notices, which are not in there."""
-        self._feed.fall_behind(member, self._batch.first_seq - 1)
+        self._feed.fall_behind(member, first_seq - 1)
         if frames := self._batch.frames(member.outbox.codec, self._view(member)):
             member.offer(frames, wake=False)

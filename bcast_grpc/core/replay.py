@@ -31,11 +31,11 @@ class Replay:
     @property
     def frames_bytes(self) -> int:
         """How much ``frames`` are."""
-        return sum(len(data) for data, _, _ in self.frames)
+        return sum(len(frame.data) for frame in self.frames)
 
     def take(self) -> bytes | None:
         """Take the next frame to write, if there is one."""
-        return self.frames.popleft()[0] if self.frames else None
+        return self.frames.popleft().data if self.frames else None
 
 
 class Replays:

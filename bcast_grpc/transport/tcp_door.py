@@ -128,7 +128,7 @@ class _Connection:
         A socket that is closed with something unread in it is reset, and what was last written to it is lost.
         """
         if error:
-            for frame, _, _ in _LINES.frames([notices.error(error, "")]):
+            for frame, *_ in _LINES.frames([notices.error(error, "")]):
                 self._put(frame)
         if self._writer.is_closing():
             return

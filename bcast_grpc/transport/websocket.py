@@ -157,7 +157,7 @@ class _Connection:
                 linger.watch(partial(acked, request.transport))
                 linger.begin()
                 if error:
-                    for frame, _, _ in self.codec.frames([notices.error(error, "")]):
+                    for frame, *_ in self.codec.frames([notices.error(error, "")]):
                         await self.write(frame)
                 await taken(request.transport)
             # aiohttp's drain cannot be waited for again where a wait for it was broken off.

@@ -36,28 +36,28 @@ def not_encoding(_: Sequence[Event]) -> Sequence[Piece]:
 
 
 @given(
-    st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.integers(1, 5), st.just(0)), max_size=20),
+    st.lists(st.builds(Frame, st.binary(min_size=1, max_size=9), st.integers(1, 5)), max_size=20),
     st.integers(1, 12),
 )
 @settings(deadline=None)
 def test_join_keeps_order_and_count_and_size(frames: list[Frame], frame_bytes: int) -> None:
     """Joined frames hold the same bytes and as many events, and none is larger than allowed, a single one apart."""
     joined = Codec(not_encoding, frame_bytes).join(frames)
-    assert b"".join(data for data, _, _ in joined) == b"".join(data for data, _, _ in frames)
-    assert sum(count for _, count, _ in joined) == sum(count for _, count, _ in frames)
-    assert all(len(data) <= frame_bytes or data in [piece for piece, _, _ in frames] for data, _, _ in joined)
+    assert b"".join(data for data, *_ in joined) == b"".join(data for data, *_ in frames)
+    assert sum(count for _, count, *_ in joined) == sum(count for _, count, *_ in frames)
+    assert all(len(data) <= frame_bytes or data in [piece for piece, *_ in frames] for data, *_ in joined)
 
 
 @given(
-    st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.integers(1, 5), st.just(0)), max_size=20),
+    st.lists(st.builds(Frame, st.binary(min_size=1, max_size=9), st.integers(1, 5)), max_size=20),
     st.integers(1, 12),
 )
 @settings(deadline=None)
 def test_join_makes_as_few_frames_as_it_can(frames: list[Frame], frame_bytes: int) -> None:
     """No two neighbours that would fit into one frame are left apart."""
     joined = Codec(not_encoding, frame_bytes).join(frames)
-    sizes = [len(data) for data, _, _ in joined]
-    first_pieces = iter([len(data) for data, _, _ in frames])
+    sizes = [len(data) for data, *_ in joined]
+    first_pieces = iter([len(data) for data, *_ in frames])
     starts = []
     for size in sizes:  # the first piece of each joined frame
         starts.append(first := next(first_pieces))
@@ -68,15 +68,24 @@ def test_join_makes_as_few_frames_as_it_can(frames: list[Frame], frame_bytes: in
 
 def test_a_format_without_frames_joins_nothing() -> None:
     """With a frame size of 0 every frame stays what it was."""
-    frames = [(b"a", 1, 0), (b"b", 1, 0)]
+    frames = [Frame(b"a", 1), Frame(b"b", 1)]
     assert Codec(not_encoding, 0).join(frames) == frames
+
+
+def test_a_joined_frame_keeps_what_its_parts_say_of_the_order() -> None:
+    """It ends with the last message in it, and has its place if one of them has."""
+    answer, progress, message = Frame(b"a", 1), Frame(b"p", 1, None, True), Frame(b"m", 1, 7, True)
+    assert Frame.joined([answer, answer]) == Frame(b"aa", 2, None, False)
+    assert Frame.joined([answer, progress, answer]) == Frame(b"apa", 3, None, True)
+    assert Frame.joined([message, answer]) == Frame(b"ma", 2, 7, True)
+    assert Frame.joined([progress, message]) == Frame(b"pm", 2, 7, True)
 
 
 def test_frames_of_answers_are_joined() -> None:
     """What one client is answered goes out in as few frames as its format allows."""
     answers = [Event(Kind.ACK, "sent"), Event(Kind.ACK, "sent")]
-    assert [count for _, count, _ in PlainWire(1000).codec.frames(answers)] == [2]
-    assert [count for _, count, _ in PlainWire().codec.frames(answers)] == [1, 1]
+    assert [count for _, count, *_ in PlainWire(1000).codec.frames(answers)] == [2]
+    assert [count for _, count, *_ in PlainWire().codec.frames(answers)] == [1, 1]
 
 
 # --- runs
@@ -115,9 +124,9 @@ def test_acks_answer_those_who_gave_an_id() -> None:
 def test_a_batch_is_its_runs_in_order() -> None:
     """Whoever sees everything gets all the runs as one frame."""
     wire = PlainWire(1000)
-    ((data, count, last_seq),) = Batch([run_of(ANA, "", ""), run_of(BOB, "", first_seq=3)]).frames(wire.codec)
+    ((data, count, last_seq, in_order),) = Batch([run_of(ANA, "", ""), run_of(BOB, "", first_seq=3)]).frames(wire.codec)
     assert [event.seq for event in wire.decode(data)] == [1, 2, 3]
-    assert (count, last_seq) == (3, 3)
+    assert (count, last_seq, in_order) == (3, 3, True)
 
 
 def test_a_batch_is_encoded_once_for_each_format() -> None:
@@ -150,13 +159,13 @@ def test_a_view_shows_what_its_members_are_due(view: View, seen: list[str]) -> N
     wire = PlainWire(1000)
     batch = Batch([run_of(ANA, ""), Run.of_notice(Event(Kind.LEFT, "ana left", ANA)), run_of(BOB, "", first_seq=2)])
     frames = batch.frames(wire.codec, view)
-    assert [event.message for data, _, _ in frames for event in wire.decode(data)] == seen
+    assert [event.message for data, *_ in frames for event in wire.decode(data)] == seen
     assert [run.events[0].message for place, run in enumerate(batch.runs) if view.shows(place, run)] == seen
 
 
 def test_a_batch_for_a_format_without_frames_is_single_events() -> None:
     """A client that did not ask for batches gets each event as a frame of its own."""
-    assert [count for _, count, _ in Batch([run_of(ANA, "", ""), run_of(BOB, "")]).frames(PlainWire().codec)] == [
+    assert [count for _, count, *_ in Batch([run_of(ANA, "", ""), run_of(BOB, "")]).frames(PlainWire().codec)] == [
         1,
         1,
         1,

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.member import Member, Offered, slow_consumer
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.errors import ErrorCode
@@ -39,10 +40,10 @@ def test_answers_are_queued_in_its_own_format() -> None:
 def test_a_full_queue_ends_the_call_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """A slow client is told so by its status, its queue is dropped, and the log has one line for it."""
     member = member_of(1)
-    assert member.offer([(b"a", 1, 0)]) is Offered.QUEUED
+    assert member.offer([Frame(b"a", 1)]) is Offered.QUEUED
     with caplog.at_level(logging.WARNING):
-        assert member.offer([(b"b", 1, 0)]) is Offered.DISCONNECTED
-        assert member.offer([(b"c", 1, 0)]) is Offered.TOO_LATE
+        assert member.offer([Frame(b"b", 1)]) is Offered.DISCONNECTED
+        assert member.offer([Frame(b"c", 1)]) is Offered.TOO_LATE
     assert member.outbox.error is not None
     assert member.outbox.error.code is ErrorCode.SLOW_CONSUMER
     assert member.outbox.discarded
@@ -55,7 +56,7 @@ def test_a_leaving_member_takes_nothing_more() -> None:
     """An offer after the end is neither taken nor refused."""
     member = member_of(1)
     member.outbox.close()
-    assert member.offer([(b"a", 1, 0)]) is Offered.TOO_LATE
+    assert member.offer([Frame(b"a", 1)]) is Offered.TOO_LATE
     assert member.outbox.error is None
 
 

@@ -46,8 +46,8 @@ def outbox_of(frames: list[Frame]) -> Outbox:
 def test_the_ends_of_other_queues_are_recognized(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where there are too many to look at all; and what is nobody else's counts in full."""
     monkeypatch.setattr(held, "_LOOKS", looks)
-    shared: list[Frame] = [(bytes(100 + place), 1, place) for place in range(100)]
-    queues = [shared, shared[50:], shared[99:], [(bytes(bytearray(77)), 1, 0)] * 2]
+    shared = [Frame(bytes(100 + place), 1, place, True) for place in range(100)]
+    queues = [shared, shared[50:], shared[99:], [Frame(bytes(bytearray(77)), 1)] * 2]
     expected = sum(len(frame[0]) for frame in shared) + (77 if looks else 154)
     assert distinct_bytes([outbox_of(frames) for frames in queues]) == expected
 
@@ -61,13 +61,13 @@ def test_the_ends_of_other_queues_are_recognized(looks: int, monkeypatch: pytest
 @settings(deadline=None)
 def test_shared_frames_count_once(queues: list[tuple[int, list[tuple[int, int]]]]) -> None:
     """Queues are ends of what a room has pushed, with frames of their own in between: that is what is counted."""
-    shared: list[Frame] = [(bytes([place]) * (place + 10), 1, place) for place in range(30)]
+    shared = [Frame(bytes([place]) * (place + 10), 1, place, True) for place in range(30)]
     outboxes: list[Outbox] = []
     distinct: dict[int, int] = {}
     for begin, own in queues:
         frames = shared[begin:]
         for place, size in own:
-            frames.insert(place, (bytes(bytearray(size * 1000)), 1, 0))
+            frames.insert(place, Frame(bytes(bytearray(size * 1000)), 1))
         outboxes.append(outbox_of(frames))
         distinct |= {id(frame[0]): len(frame[0]) for frame in frames}
     assert distinct_bytes(outboxes) == sum(distinct.values())

@@ -47,20 +47,20 @@ def taken(outbox: Outbox) -> list[bytes]:
 def test_bounds_are_inclusive() -> None:
     """A queue holds exactly as many messages and bytes as its bounds say."""
     by_messages, _ = outbox_of(max_messages=2)
-    assert by_messages.offer([(b"a", 1, 0), (b"b", 1, 0)])
-    assert not by_messages.offer([(b"c", 1, 0)])
+    assert by_messages.offer([Frame(b"a", 1), Frame(b"b", 1)])
+    assert not by_messages.offer([Frame(b"c", 1)])
     by_bytes, _ = outbox_of(max_bytes=2)
-    assert by_bytes.offer([(b"ab", 1, 0)])
-    assert not by_bytes.offer([(b"c", 1, 0)])
+    assert by_bytes.offer([Frame(b"ab", 1)])
+    assert not by_bytes.offer([Frame(b"c", 1)])
 
 
 def test_an_offer_is_taken_whole_or_not_at_all() -> None:
     """Of an offer that does not fit as a whole, nothing is queued, and a smaller one still may be."""
     outbox, _ = outbox_of(max_messages=3)
-    assert outbox.offer([(b"a", 2, 0)])
-    assert not outbox.offer([(b"b", 1, 0), (b"c", 1, 0)])
+    assert outbox.offer([Frame(b"a", 2)])
+    assert not outbox.offer([Frame(b"b", 1), Frame(b"c", 1)])
     assert (outbox.queued_messages, outbox.queued_bytes) == (2, 1)
-    assert outbox.offer([(b"d", 1, 0)])
+    assert outbox.offer([Frame(b"d", 1)])
     assert taken(outbox) == [b"ad"]
 
 
@@ -68,7 +68,7 @@ def test_what_is_taken_makes_room() -> None:
     """The bounds are those of what is queued, not of what was ever offered."""
     outbox, _ = outbox_of(max_messages=1, max_bytes=1)
     for _ in range(3):
-        assert outbox.offer([(b"a", 1, 0)])
+        assert outbox.offer([Frame(b"a", 1)])
         assert taken(outbox) == [b"a"]
     assert (outbox.queued_messages, outbox.queued_bytes) == (0, 0)
 
@@ -79,7 +79,7 @@ def test_what_is_taken_makes_room() -> None:
 def test_neighbours_are_joined_up_to_the_frame_size() -> None:
     """A frame holds as many neighbours as fit, to the byte."""
     outbox, _ = outbox_of()
-    outbox.offer([(b"1234", 1, 0), (b"123456", 1, 0), (b"1", 1, 0)])
+    outbox.offer([Frame(b"1234", 1), Frame(b"123456", 1), Frame(b"1", 1)])
     assert taken(outbox) == [b"1234123456", b"1"]
 
 
@@ -87,14 +87,14 @@ def test_a_single_larger_piece_is_a_frame_of_its_own() -> None:
     """What is larger than a frame may be is neither refused, nor split, nor joined."""
     outbox, _ = outbox_of()
     large = bytes(FRAME_BYTES + 1)
-    outbox.offer([(b"a", 1, 0), (large, 1, 0), (b"b", 1, 0)])
+    outbox.offer([Frame(b"a", 1), Frame(large, 1), Frame(b"b", 1)])
     assert taken(outbox) == [b"a", large, b"b"]
 
 
 def test_a_format_that_joins_nothing_gets_each_piece_alone() -> None:
     """With a frame size of 0, one piece is one frame."""
     outbox, _ = outbox_of(frame_bytes=0)
-    outbox.offer([(b"a", 1, 0), (b"b", 1, 0)])
+    outbox.offer([Frame(b"a", 1), Frame(b"b", 1)])
     assert taken(outbox) == [b"a", b"b"]
 
 
@@ -102,7 +102,7 @@ def test_a_lone_piece_is_not_copied() -> None:
     """The bytes that all clients share are handed on as they are."""
     outbox, _ = outbox_of()
     piece = bytes(5)
-    outbox.offer([(piece, 1, 0)])
+    outbox.offer([Frame(piece, 1)])
     assert outbox.take() is piece
 
 
@@ -112,9 +112,9 @@ def test_a_lone_piece_is_not_copied() -> None:
 def test_a_busy_writer_is_not_woken() -> None:
     """Until the writer has found the queue empty, an offer wakes nobody."""
     outbox, wakes = outbox_of()
-    outbox.offer([(b"a", 1, 0)])
+    outbox.offer([Frame(b"a", 1)])
     outbox.take()
-    outbox.offer([(b"b", 1, 0)])
+    outbox.offer([Frame(b"b", 1)])
     assert wakes == []
 
 
@@ -123,8 +123,8 @@ def test_an_idle_writer_is_woken_once() -> None:
     outbox, wakes = outbox_of()
     assert outbox.take() is None
     assert outbox.idle
-    outbox.offer([(b"a", 1, 0)])
-    outbox.offer([(b"b", 1, 0)])
+    outbox.offer([Frame(b"a", 1)])
+    outbox.offer([Frame(b"b", 1)])
     assert not outbox.idle
     assert wakes == [1]
 
@@ -132,18 +132,18 @@ def test_an_idle_writer_is_woken_once() -> None:
 def test_a_single_message_always_fits_an_empty_queue() -> None:
     """What a format makes of a message may be larger than the bound: who keeps up gets it all the same."""
     outbox, _ = outbox_of(max_bytes=10)
-    assert outbox.offer([(b"x" * 100, 1, 1)])
-    assert not outbox.offer([(b"a", 1, 2)])
+    assert outbox.offer([Frame(b"x" * 100, 1, 1, True)])
+    assert not outbox.offer([Frame(b"a", 1, 2, True)])
     assert outbox.take() == b"x" * 100
-    assert not outbox.offer([(b"x" * 11, 2, 3)])
-    assert outbox.offer([(b"a", 1, 3)])
+    assert not outbox.offer([Frame(b"x" * 11, 2, 3, True)])
+    assert outbox.offer([Frame(b"a", 1, 3, True)])
 
 
 def test_a_refused_offer_wakes_nobody() -> None:
     """A writer is not woken for nothing."""
     outbox, wakes = outbox_of(max_messages=1)
     outbox.take()
-    assert not outbox.offer([(b"ab", 2, 0)])
+    assert not outbox.offer([Frame(b"ab", 2)])
     assert outbox.idle
     assert wakes == []
 
@@ -153,7 +153,7 @@ def test_wake_is_called_without_the_lock() -> None:
     woken: list[bytes | None] = []
     outbox = Outbox(Codec(nothing, 0), max_messages=1, max_bytes=1, wake=lambda: woken.append(outbox.take()))
     outbox.take()
-    outbox.offer([(b"a", 1, 0)])
+    outbox.offer([Frame(b"a", 1)])
     outbox.close()
     assert woken == [b"a", None]
 
@@ -164,10 +164,10 @@ def test_wake_is_called_without_the_lock() -> None:
 def test_after_close_nothing_more_is_taken_in() -> None:
     """An offer after ``close()`` raises, and changes nothing."""
     outbox, _ = outbox_of()
-    outbox.offer([(b"a", 1, 0)])
+    outbox.offer([Frame(b"a", 1)])
     outbox.close()
     with pytest.raises(OutboxClosed):
-        outbox.offer([(b"b", 1, 0)])
+        outbox.offer([Frame(b"b", 1)])
     assert outbox.closed
     assert taken(outbox) == [b"a"]
 
@@ -175,7 +175,7 @@ def test_after_close_nothing_more_is_taken_in() -> None:
 def test_close_lets_out_what_is_queued() -> None:
     """A good end loses nothing: the writer is woken, takes the rest, and does not wait for more."""
     outbox, wakes = outbox_of()
-    outbox.offer([(b"a", 1, 0)])
+    outbox.offer([Frame(b"a", 1)])
     outbox.close()
     assert wakes == [1]
     assert not outbox.discarded
@@ -186,7 +186,7 @@ def test_close_lets_out_what_is_queued() -> None:
 def test_discard_drops_what_is_queued() -> None:
     """For a client that would not read it, the queue is emptied at once."""
     outbox, wakes = outbox_of()
-    outbox.offer([(b"a", 1, 0)])
+    outbox.offer([Frame(b"a", 1)])
     outbox.close(FAULT, discard=True)
     assert wakes == [1]
     assert outbox.discarded
@@ -208,7 +208,7 @@ def test_the_first_close_says_how_the_call_ends() -> None:
 def test_discard_after_close_drops_the_rest_and_keeps_the_end() -> None:
     """Who was let out well and does not read may still be cut short."""
     outbox, wakes = outbox_of()
-    outbox.offer([(b"a", 1, 0)])
+    outbox.offer([Frame(b"a", 1)])
     outbox.close()
     outbox.close(FAULT, discard=True)
     assert (outbox.error, outbox.discarded, outbox.take(), wakes) == (None, True, None, [1, 1])
@@ -216,7 +216,7 @@ def test_discard_after_close_drops_the_rest_and_keeps_the_end() -> None:
 
 # --- properties
 
-PIECES = st.lists(st.tuples(st.binary(min_size=1, max_size=14), st.integers(1, 3), st.just(0)), min_size=1, max_size=4)
+PIECES = st.lists(st.builds(Frame, st.binary(min_size=1, max_size=14), st.integers(1, 3)), min_size=1, max_size=4)
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -231,19 +231,19 @@ class OutboxMachine(RuleBasedStateMachine):
     @property
     def messages(self) -> int:
         """How many messages are queued."""
-        return sum(count for _, count, _ in self.model)
+        return sum(count for _, count, *_ in self.model)
 
     @property
     def size(self) -> int:
         """How many bytes are queued."""
-        return sum(len(data) for data, _, _ in self.model)
+        return sum(len(data) for data, *_ in self.model)
 
     @rule(pieces=PIECES)
     def offer(self, pieces: list[Frame]) -> None:
         """An offer is taken whole where it fits, refused where not; an idle writer is woken for it."""
         fits = (
-            self.messages + sum(count for _, count, _ in pieces) <= 9
-            and self.size + sum(len(data) for data, _, _ in pieces) <= 30
+            self.messages + sum(count for _, count, *_ in pieces) <= 9
+            and self.size + sum(len(data) for data, *_ in pieces) <= 30
         )
         before = len(self.wakes)
         assert self.outbox.offer(pieces) is fits
@@ -287,7 +287,7 @@ TestOutbox = OutboxMachine.TestCase
 def test_frames_are_the_pieces_in_order(offers: list[list[Frame]], frame_bytes: int) -> None:
     """Joined or not, the bytes come out as they went in, and only single pieces are larger than a frame may be."""
     outbox, _ = outbox_of(max_messages=1000, max_bytes=1000, frame_bytes=frame_bytes)
-    pieces = [data for offer in offers for data, _, _ in offer]
+    pieces = [data for offer in offers for data, *_ in offer]
     for offer in offers:
         assert outbox.offer(offer)
     frames = taken(outbox)
@@ -310,7 +310,7 @@ def test_offers_from_many_threads_lose_nothing() -> None:
     def offer_all(number: int) -> None:
         started.wait()
         for count in range(each):
-            assert outbox.offer([(bytes([number, count >> 8, count & 255]), 1, 0)])
+            assert outbox.offer([Frame(bytes([number, count >> 8, count & 255]), 1)])
 
     offering = [threading.Thread(target=offer_all, args=(number,)) for number in range(threads)]
     for thread in offering:

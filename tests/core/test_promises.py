@@ -238,7 +238,7 @@ class Promises(RuleBasedStateMachine):
         def watched(frames: Sequence[Frame], **options: bool) -> bool:
             seqs = [
                 e.seq
-                for data, _, _ in frames
+                for data, *_ in frames
                 for e in self.wires[player.hello.batch].decode(data)
                 if e.kind is Kind.MESSAGE
             ]
