@@ -1,22 +1,16 @@
-"""What a hub asks of a broker, and what a broker asks of a room."""
+"""What a hub asks of a broker, what a room asks of its order, and what an order tells its room."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
-from bcast_grpc.broker.order import Order
 from bcast_grpc.errors import BcastError
 from bcast_grpc.events import Entry, Event, Place
 
 
 class Receiver(Protocol):
-    """The room on the other side: it is told what became of each entry, in the room's order."""
-
-    @property
-    def lock(self) -> AbstractContextManager[Any]:
-        """The hub's lock, to be held by a broker that answers from a thread of its own."""
+    """The room on the other side. Its order tells it what became of each entry: from the loop, in the room's order."""
 
     def accepted(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
         """Take entries that now have their places, and are in the order's history: an event for each."""
@@ -28,44 +22,71 @@ class Receiver(Protocol):
         """Take back entries that got no place, for the reason given."""
 
 
-class Broker(Protocol):
-    """Puts the entries of each room in one order, and keeps them as long as it is told.
-
-    Every call but ``close`` is made with the hub's lock held, and none may wait: a broker that needs time answers
-    later, by its receiver's methods, for many entries together.
-    """
+class Order(Protocol):
+    """The order of one room. No method waits: an order that needs time answers later."""
 
     @property
-    def congested(self) -> bool:
-        """Whether so much has not been answered yet that nothing more should be published before it settles."""
+    def epoch(self) -> str:
+        """The name of this order. Places of different epochs cannot be compared."""
 
-    def open(self, room: str, receiver: Receiver) -> Order:
-        """Begin the room's order, or go on with it.
+    @property
+    def head(self) -> int:
+        """The place of the last message that was accepted; 0 if none was."""
 
-        The broker alone changes what it returns, before it tells the receiver, and with the hub's lock held.
+    @property
+    def oldest(self) -> int:
+        """The place of the oldest message that can still be read; ``head + 1`` if none can."""
 
-        Raises:
-            BcastError: ``BROKER_UNAVAILABLE``.
-        """
+    @property
+    def full(self) -> bool:
+        """Whether so many entries are unanswered that no more should be submitted for now."""
 
-    def publish(self, room: str, entries: Sequence[Entry]) -> None:
-        """Put ``entries`` in order and tell the room's receiver, at once or later.
+    def begin(self, receiver: Receiver) -> None:
+        """Answer to ``receiver`` from now on, until ``release``. To be called directly after ``Broker.open``."""
+
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Put ``entries`` in order. The receiver is told at once, or later.
 
         Raises:
             BcastError: ``BROKER_UNAVAILABLE``, for all of them.
         """
 
-    def settle(self, callback: Callable[[], None]) -> None:
-        """Call back once everything that was published so far has been answered, at once or later, from any thread."""
+    def after_answers(self, callback: Callable[[], None]) -> None:
+        """Call back when everything submitted so far has been answered: at once, or later from the loop."""
 
-    def forget(self, room: str) -> None:
-        """Take notice that nobody is in the room any more."""
+    def after(self, seq: int, count: int, max_bytes: int) -> Sequence[Event]:
+        """Return the messages after the place ``seq`` that are still kept.
+
+        Args:
+            seq: a place, ``head`` at the most.
+            count: how many messages at the most.
+            max_bytes: how many bytes at the most; a single larger message is returned alone.
+        """
+
+    def release(self) -> None:
+        """Take note that the room is empty. The broker keeps the order for those who come back."""
+
+
+class Broker(Protocol):
+    """Puts the messages of each room in one order, and keeps them for as long as its retention says.
+
+    Every call is made from the loop, or with the hub's lock held.
+    """
+
+    async def open(self, room: str) -> Order:
+        """Return the room's order: a new one, or the one that is still kept.
+
+        Calls for the same room may overlap; all of them return the same order. A call that is cancelled leaves nothing.
+
+        Raises:
+            CallError: ``BROKER_UNAVAILABLE``. The next call tries again.
+        """
 
     def expire(self) -> None:
-        """Let go of what is too old. To be called now and then."""
+        """Drop what is too old. To be called now and then."""
 
     def relieve(self) -> None:
-        """Drop histories from memory where the retention's budget is short. To be called often."""
+        """Drop histories from memory while the process holds too much. To be called often."""
 
     def close(self) -> None:
-        """Let go of what is held. What was published before is stored first, where there is a store."""
+        """Store what was submitted, where there is a store, and close it."""

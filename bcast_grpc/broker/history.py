@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -40,14 +41,28 @@ class Retention:
 class History:
     """The last messages of an order, without a hole, within the bounds of a ``Retention``.
 
-    How old a message is says the steady clock at its arrival. ``Event.time_ns`` is only shown.
+    The newest of them are in memory. Where a store has all of them, the older ones may be read from there: of those
+    only size and age are known here. How old a message is says the steady clock at its arrival; ``Event.time_ns`` is
+    only shown.
 
     Attributes:
         head: the place of the last message that was added, kept or not.
-        held: how many bytes of memory the messages take, about.
+        held: about how many bytes of memory the messages take.
     """
 
-    __slots__ = ("_arrivals", "_budget", "_bytes", "_events", "_gone", "_retention", "_sizes", "head", "held")
+    __slots__ = (
+        "_arrivals",
+        "_away",
+        "_base",
+        "_budget",
+        "_bytes",
+        "_events",
+        "_gone",
+        "_retention",
+        "_sizes",
+        "head",
+        "held",
+    )
 
     def __init__(self, retention: Retention, head: int = 0) -> None:
         self.head = head
@@ -56,22 +71,36 @@ class History:
         self._budget.rooms += ROOM_BYTES
         self._retention = retention
         self._events: list[Event] = []
-        self._sizes: list[int] = []
-        self._arrivals: list[int] = []
-        self._gone = 0  # how many of the first in the lists are kept no longer
+        self._sizes = array("q")
+        self._arrivals = array("q")
+        self._gone = 0  # how many of the first in the arrays are kept no longer
+        self._away = 0  # how many of them are not in memory; not less than that
+        self._base = 0  # the index of the first event
         self._bytes = 0
 
-    def __del__(self) -> None:  # whoever lets go of a history need not know that it was counted
+    def __del__(self) -> None:  # whoever drops a history need not know that it was counted
         self._budget.rooms -= ROOM_BYTES
         self._budget.histories -= self.held
 
     def __len__(self) -> int:
-        return len(self._events) - self._gone
+        return len(self._sizes) - self._gone
 
     @property
     def first(self) -> int:
-        """The place of the oldest message that is kept; the one after ``head`` if none is."""
+        """The place of the oldest message that is kept; ``head + 1`` if none is."""
         return self.head - len(self) + 1
+
+    @property
+    def first_in_memory(self) -> int:
+        """The place of the oldest message that is in memory; ``head + 1`` if none is."""
+        return self.head - len(self._sizes) + 1 + self._away
+
+    def count_in(self, budget: Budget) -> None:
+        """Count this history in another budget from now on."""
+        for counted, sign in ((self._budget, -1), (budget, 1)):
+            counted.rooms += sign * ROOM_BYTES
+            counted.histories += sign * self.held
+        self._budget = budget
 
     def extend(self, events: Sequence[Event], now_ns: int) -> None:
         """Add the next messages of the order, and drop as many of the oldest as are too many.
@@ -84,35 +113,46 @@ class History:
         """
         sizes = [wire_bytes(event) for event in events]
         self._events += events
-        self._sizes += sizes
-        self._arrivals += [now_ns] * len(events)
+        self._sizes.extend(sizes)
+        self._arrivals.extend([now_ns] * len(events))
         self._bytes += sum(sizes)
         wide = [event.message for event in events if not event.message.isascii()]
         self._hold(sum(sizes) + MESSAGE_BYTES * len(events) + sum(map(_more_bytes, wide)))
         self.head += len(events)
-        retention = self._retention
-        while len(self) > retention.messages or self._bytes > retention.bytes:
-            self._drop()
-        self._compact()
+        self._drop_excess()
+
+    def extend_stored(self, sizes: Sequence[int], arrivals: Sequence[int]) -> None:
+        """Add the next messages of the order, which stay in the store. None that is in memory may come before them.
+
+        Args:
+            sizes: as ``wire_bytes`` has them.
+            arrivals: when each arrived, by the steady clock.
+        """
+        self._sizes.extend(sizes)
+        self._arrivals.extend(arrivals)
+        self._bytes += sum(sizes)
+        self._away = self._base = len(self._sizes)
+        self.head += len(sizes)
+        self._drop_excess()
 
     def after(self, seq: int, count: int, max_bytes: int) -> Sequence[Event]:
-        """Return what comes after the place ``seq`` or, if that is not kept, after what is gone.
+        """Return what comes after the place ``seq`` or, if that is not in memory, the first that is.
 
         Args:
             seq: a place, ``head`` at the most.
             count: how many messages at the most.
             max_bytes: how much at the most, a single larger message apart.
         """
-        begin = self._gone + max(0, seq + 1 - self.first)
+        begin = self._away + max(0, seq + 1 - self.first_in_memory)
         end = begin
         size = 0
-        for end in range(begin, min(begin + count, len(self._events))):
+        for end in range(begin, min(begin + count, len(self._sizes))):
             size += self._sizes[end]
             if size > max_bytes and end > begin:
                 break
         else:
-            end = min(begin + count, len(self._events))
-        return self._events[begin:end]
+            end = min(begin + count, len(self._sizes))
+        return self._events[begin - self._base : end - self._base]
 
     def expire(self, now_ns: int) -> None:
         """Drop what is too old by the steady clock."""
@@ -127,29 +167,48 @@ class History:
             self._drop()
         self._compact()
 
-    def release(self) -> None:
-        """Let go of all messages, which are in a store as well: ``first`` stays, and so does what the store holds."""
-        self.head = self.first - 1
-        self._events, self._sizes, self._arrivals = [], [], []
-        self._gone = self._bytes = 0
-        self._hold(-self.held)
+    def unload(self, held: int) -> None:
+        """Drop the oldest messages from memory, which a store has, until the others take at most ``held`` bytes."""
+        while self.held > held and self.first_in_memory <= self.head:
+            self._unload()
+        self._compact()
+
+    def _drop_excess(self) -> None:
+        retention = self._retention
+        while len(self) > retention.messages or self._bytes > retention.bytes:
+            self._drop()
+        self._compact()
 
     def _drop(self) -> None:
-        size, text = self._sizes[self._gone], self._events[self._gone].message
-        self._bytes -= size
-        self._hold(-size - MESSAGE_BYTES - (0 if text.isascii() else _more_bytes(text)))
+        self._bytes -= self._sizes[self._gone]
+        if self._away == self._gone:
+            self._unload()
         self._gone += 1
+
+    def _unload(self) -> None:
+        size, text = self._sizes[self._away], self._events[self._away - self._base].message
+        self._hold(-size - MESSAGE_BYTES - (0 if text.isascii() else _more_bytes(text)))
+        self._away += 1
 
     def _hold(self, more: int) -> None:
         self.held += more
         self._budget.histories += more
 
     def _compact(self) -> None:
-        if self._gone == len(self._events) or (self._gone >= _COMPACT and 4 * self._gone >= len(self._events)):
-            del self._events[: self._gone]
-            del self._sizes[: self._gone]
-            del self._arrivals[: self._gone]
+        if _worthwhile(gone := self._away - self._base, len(self._events)):
+            del self._events[:gone]
+            self._base = self._away
+        if _worthwhile(gone := self._gone, len(self._sizes)):
+            del self._sizes[:gone]
+            del self._arrivals[:gone]
             self._gone = 0
+            self._away -= gone
+            self._base -= gone
+
+
+def _worthwhile(gone: int, count: int) -> bool:
+    """Whether so many are gone, of all in a list, that it is time to move the others."""
+    return gone == count > 0 or (gone >= _COMPACT and 4 * gone >= count)
 
 
 def _more_bytes(text: str) -> int:

@@ -2,86 +2,173 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 
 from bcast_grpc.broker.base import Receiver
 from bcast_grpc.broker.clock import Clock
-from bcast_grpc.broker.history import Retention
-from bcast_grpc.broker.order import Order
+from bcast_grpc.broker.history import History, Retention
+from bcast_grpc.broker.ids import Ids
+from bcast_grpc.broker.order import Placed
 from bcast_grpc.broker.relief import Relief
-from bcast_grpc.events import Entry
+from bcast_grpc.errors import RequestError
+from bcast_grpc.events import Entry, Event, Kind, Place
 
 
 class MemoryBroker:
     """A ``Broker`` that answers at once.
 
-    An order that everyone has left is kept as long as its history, or until the retention's budget is short.
+    The order of an empty room is kept for as long as its history, or until the retention's budget is short.
     """
 
     def __init__(self, retention: Retention | None = None, clock: Clock | None = None) -> None:
-        self._retention = retention or Retention()
-        self._clock = clock or Clock()
-        self._open: dict[str, tuple[Order, Receiver]] = {}
-        self._abandoned: dict[str, Order] = {}
-        self._relief = Relief(self._retention.budget)
+        self.retention = retention or Retention()
+        self.clock = clock or Clock()
+        self._used: dict[str, MemoryOrder] = {}
+        self._idle: dict[str, MemoryOrder] = {}
+        self._relief = Relief(self.retention.budget)
 
-    @property
-    def congested(self) -> bool:
-        """Never, as everything is answered at once."""
-        return False
-
-    def open(self, room: str, receiver: Receiver) -> Order:
-        """Go on with what is still kept, or begin a new order."""
-        order = self._abandoned.pop(room, None)
+    async def open(self, room: str) -> MemoryOrder:
+        """Return the order that is in use or still kept, or a new one. It does not wait."""
+        if order := self._used.get(room):
+            return order
+        order = self._idle.get(room)
         if order:
-            order.expire(self._clock.now_ns())
+            order.expire()
         if not order or order.empty:
-            order = Order.new(self._retention)
-        self._open[room] = order, receiver
+            order = self._idle[room] = MemoryOrder(room, self)
         return order
 
-    def publish(self, room: str, entries: Sequence[Entry]) -> None:
-        """Number the entries and hand them back before returning."""
-        order, receiver = self._open[room]
-        placed = order.place(entries, self._clock)
-        order.history.extend(placed.events, placed.now_ns)
-        placed.tell(receiver)
+    def in_use(self, order: MemoryOrder) -> None:
+        """Take note that a room uses an order."""
+        self._idle.pop(order.room, None)
+        self._used[order.room] = order
+
+    def released(self, order: MemoryOrder) -> None:
+        """Take note that an order's room is empty."""
+        del self._used[order.room]
+        order.expire()
+        if not order.empty:
+            self._idle[order.room] = order
+
+    def expire(self) -> None:
+        """Drop what is too old, and the orders of which nothing is left."""
+        for order in [*self._used.values(), *self._idle.values()]:
+            order.expire()
+        self._drop_empty()
+
+    def relieve_soon(self) -> None:
+        """Drop histories now if it should not wait for the next ``relieve``."""
         if self._relief.urgent:
             self.relieve()
 
-    def settle(self, callback: Callable[[], None]) -> None:
-        """Call back at once."""
-        callback()
-
-    def forget(self, room: str) -> None:
-        """Keep the order for those who come back."""
-        order, _ = self._open.pop(room)
-        order.expire(self._clock.now_ns())
-        if not order.empty:
-            self._abandoned[room] = order
-
-    def expire(self) -> None:
-        """Let go of what is too old, and of the orders of which nothing is left."""
-        now_ns = self._clock.now_ns()
-        for order, _ in self._open.values():
-            order.expire(now_ns)
-        for order in self._abandoned.values():
-            order.expire(now_ns)
-        self._bury()
-
     def relieve(self) -> None:
-        """Drop histories where the budget is short, those that everyone has left first."""
+        """Drop histories where the budget is short, those of empty rooms first."""
         if self._relief.needed:
-            idle = {room: order.history for room, order in self._abandoned.items()}
-            self._relief.relieve(idle, lambda room: idle[room].shrink(0), [o.history for o, _ in self._open.values()])
-            self._bury()
+            idle = {room: order.history for room, order in self._idle.items()}
+            self._relief.relieve(idle, lambda room: idle[room].shrink(0), [o.history for o in self._used.values()])
+            self._drop_empty()
 
-    def _bury(self) -> None:
-        for room, order in list(self._abandoned.items()):
+    def _drop_empty(self) -> None:
+        for room, order in list(self._idle.items()):
             if order.empty:
-                del self._abandoned[room]
+                del self._idle[room]
 
     def close(self) -> None:
         """Drop all orders."""
-        self._open.clear()
-        self._abandoned.clear()
+        self._used.clear()
+        self._idle.clear()
+
+
+class MemoryOrder:
+    """An ``Order`` that gives each entry its place before ``submit`` returns.
+
+    Attributes:
+        room: the room's name.
+        epoch: the name of this order.
+        history: the messages that are kept.
+        ids: the ids of messages that were accepted.
+        full: never.
+    """
+
+    full = False
+
+    def __init__(self, room: str, broker: MemoryBroker) -> None:
+        self.room = room
+        self.epoch = secrets.token_hex(4)
+        self.history = History(broker.retention)
+        self.ids = Ids(broker.retention)
+        self._broker = broker
+        self._receiver: Receiver | None = None
+
+    @property
+    def head(self) -> int:
+        """The place of the last message that was accepted; 0 if none was."""
+        return self.history.head
+
+    @property
+    def oldest(self) -> int:
+        """The place of the oldest message that is kept; ``head + 1`` if none is."""
+        return self.history.first
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing that anyone could come back for."""
+        return not len(self.history) and not len(self.ids)
+
+    def begin(self, receiver: Receiver) -> None:
+        """Answer to ``receiver`` from now on."""
+        self._receiver = receiver
+        self._broker.in_use(self)
+
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Give the entries their places, and tell the receiver before returning. Cost: O(len(entries))."""
+        placed = self._place(entries)
+        self.history.extend(placed.events, placed.now_ns)
+        if self._receiver:
+            placed.tell(self._receiver)
+        self._broker.relieve_soon()
+
+    def _place(self, entries: Sequence[Entry]) -> Placed:
+        clock = self._broker.clock
+        now_ns, wall_ns = clock.now_ns(), clock.wall_ns()
+        fresh: list[Entry] = []
+        events: list[Event] = []
+        others: list[tuple[int, Entry, Place | RequestError]] = []
+        seq = self.history.head
+        for entry in entries:
+            author, message, data, id_, _ = entry
+            if id_:
+                place = self._recall(author.key, id_, Place(seq + 1, wall_ns), now_ns)
+                if place:
+                    others.append((len(fresh), entry, place))
+                    continue
+            seq += 1
+            fresh.append(entry)
+            events.append(Event(Kind.MESSAGE, message, author, seq, wall_ns, data))
+        return Placed(fresh, events, others, now_ns)
+
+    def _recall(self, key: str, id_: str, place: Place, now_ns: int) -> Place | RequestError | None:
+        try:
+            return self.ids.recall(key, id_, place, now_ns)
+        except RequestError as error:
+            return error
+
+    def after_answers(self, callback: Callable[[], None]) -> None:
+        """Call back at once."""
+        callback()
+
+    def after(self, seq: int, count: int, max_bytes: int) -> Sequence[Event]:
+        """Return the messages after the place ``seq``; see ``History.after``."""
+        return self.history.after(seq, count, max_bytes)
+
+    def release(self) -> None:
+        """Keep the order for those who come back."""
+        self._receiver = None
+        self._broker.released(self)
+
+    def expire(self) -> None:
+        """Drop what is too old."""
+        now_ns = self._broker.clock.now_ns()
+        self.history.expire(now_ns)
+        self.ids.expire(now_ns)

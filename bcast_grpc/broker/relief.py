@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
 
 from bcast_grpc.broker.budget import Budget
-from bcast_grpc.broker.history import History
 
 logger = logging.getLogger(__name__)
 
 _SLACK = 0.05
 _OVER = 0.8
+
+
+class Holder(Protocol):
+    """What holds messages in memory: a history."""
+
+    @property
+    def held(self) -> int:
+        """About how many bytes of memory they take."""
+
+    def shrink(self, held: int) -> None:
+        """Drop the oldest, until the others take at most ``held`` bytes."""
 
 
 class Relief:
@@ -34,11 +45,11 @@ class Relief:
         budget = self._budget
         return budget.excess > 0 and budget.histories > budget.max_bytes * _SLACK
 
-    def relieve(self, idle: Mapping[str, History], drop: Callable[[str], object], busy: Collection[History]) -> None:
+    def relieve(self, idle: Mapping[str, Holder], drop: Callable[[str], object], busy: Collection[Holder]) -> None:
         """Drop what is too much.
 
         Args:
-            idle: the histories of rooms that nobody is in. They go first and whole, the largest before the others.
+            idle: the histories of empty rooms. They are dropped first and whole, the largest before the others.
             drop: drops one of those.
             busy: the histories of the other rooms. The largest are cut to one size.
         """

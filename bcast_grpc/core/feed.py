@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from bcast_grpc.broker.history import History
+from bcast_grpc.broker.base import Order
 from bcast_grpc.core import notices
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
@@ -17,12 +17,11 @@ from bcast_grpc.events import Event, GapReason, Position
 class Feed:
     """Gives each such member the next frame when it has written the last one, until it is level with the others."""
 
-    def __init__(self, epoch: str, history: History, lock: threading.RLock) -> None:
-        self._epoch = epoch
-        self._history = history
+    def __init__(self, order: Order, lock: threading.RLock) -> None:
+        self._order = order
         self._lock = lock
-        self._replays = Replays(history)
-        self._flushed = history.head  # the last message that was pushed; the history may be further
+        self._replays = Replays(order)
+        self._flushed = order.head  # the last message that was pushed; the order may be further
         self._members: set[Member] = set()
 
     @property
@@ -32,12 +31,12 @@ class Feed:
 
     def begin(self, member: Member, after: Position | None, history: int) -> Event | None:
         """Feed a client that arrives, if it wants to be; return the ``GAP`` that comes before what it is fed."""
-        kept, head = self._history.first, self._history.head
+        kept, head = self._order.oldest, self._order.head
         member.outbox.seq = head
         gap = None
         if after is None:
             cursor = max(head - history, kept - 1) if history else head
-        elif after.epoch != self._epoch or after.seq > head:  # a place that is not there yet: the order went back
+        elif after.epoch != self._order.epoch or after.seq > head:  # a place that is not there yet: the order went back
             cursor, gap = kept - 1, notices.gap(0, 0, GapReason.NEW_EPOCH)
         elif after.seq + 1 < kept:
             cursor, gap = kept - 1, notices.gap(after.seq + 1, kept - 1, GapReason.TRIMMED)

@@ -86,8 +86,9 @@ class Hub:
         Raises:
             CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
         """
+        self._check_open()
+        room = self._rooms.get(hello.room) or await self._open(hello.room)
         with self._lock:
-            room = self._room(hello.room)
             room.holds += 1
         return Admission(self, room, hello, peer)
 
@@ -217,13 +218,16 @@ class Hub:
                 for member in room.members.values():
                     member.outbox.close(CallError(ErrorCode.SHUTTING_DOWN, self._closed), discard=True)
 
-    def _room(self, name: str) -> Room:
-        self._check_open()
-        room = self._rooms.get(name)
-        if room is None:
-            self._check_memory()
-            room = self._rooms[name] = Room(name, self._broker, self._scheduler, self.limits, self._lock)
-        return room
+    async def _open(self, name: str) -> Room:
+        """Return a room that nobody was in, once its order is open. Others may have come to it meanwhile."""
+        self._check_memory()
+        order = await self._broker.open(name)
+        with self._lock:
+            self._check_open()
+            room = self._rooms.get(name)
+            if room is None:
+                room = self._rooms[name] = Room(name, order, self._scheduler, self.limits, self._lock)
+            return room
 
     def _check_open(self) -> None:
         if self._closed:

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bcast_grpc.broker.history import History
+from bcast_grpc.broker.base import Order
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
 from bcast_grpc.events import Author, Event, GapReason, wire_bytes
@@ -45,14 +45,14 @@ class Replays:
         bytes: about how much the pieces are that are kept for the next client, in one wire format.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, order: Order) -> None:
         self.bytes = 0
-        self._history = history
+        self._order = order
         self._batches: OrderedDict[tuple[int, int], tuple[Batch, int]] = OrderedDict()
 
     def read(self, replay: Replay, upto: int, codec: Codec, author: Author, *, echo: bool) -> None:
         """Read the next piece for a client, at most up to the place ``upto``, or what it cannot have any more."""
-        first = self._history.first
+        first = self._order.oldest
         if replay.cursor + 1 < first:
             last = min(first - 1, upto)  # what comes after ``upto`` it is given by the next flush
             replay.frames.extend(codec.frames([notices.gap(replay.cursor + 1, last, GapReason.SLOW)]))
@@ -60,7 +60,7 @@ class Replays:
             return
         # Pieces end at the same places for all, so that they can be shared.
         count = min(_MESSAGES - replay.cursor % _MESSAGES, upto - replay.cursor)
-        events = self._history.after(replay.cursor, count, _BYTES)
+        events = self._order.after(replay.cursor, count, _BYTES)
         place = events[0].seq, events[-1].seq
         batch = self._batch(place, events)
         replay.cursor = place[1]

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.base import Order
 from bcast_grpc.core import notices
 from bcast_grpc.core.clock import Scheduler
 from bcast_grpc.core.fanout import FanOut
@@ -34,24 +34,24 @@ class Room:
         answers: gives each author what answers its requests.
     """
 
-    def __init__(self, name: str, broker: Broker, scheduler: Scheduler, limits: Limits, lock: threading.RLock) -> None:
+    def __init__(self, name: str, order: Order, scheduler: Scheduler, limits: Limits, lock: threading.RLock) -> None:
         self.name = name
         self.holds = 0
-        self._broker = broker
+        self._order = order
         self._ended = False
         self._lock = lock
-        self._order = broker.open(name, self)
         self.roster = Roster()
-        self.feed = Feed(self._order.epoch, self._order.history, lock)
-        self._fanout = FanOut(self._order.epoch, self.roster, self.feed, scheduler, limits, lock)
+        self.feed = Feed(order, lock)
+        self._fanout = FanOut(order.epoch, self.roster, self.feed, scheduler, limits, lock)
         self.answers = self._fanout.answers
         self.members = self.roster.by_session
+        order.begin(self)
 
     def end(self) -> None:
-        """Let the broker forget the room, when nobody needs it any more."""
+        """Give the order back to its broker, when nobody needs the room any more."""
         self._ended = True
         self._fanout.end()
-        self._broker.forget(self.name)
+        self._order.release()
 
     @property
     def lock(self) -> threading.RLock:
@@ -61,7 +61,7 @@ class Room:
     @property
     def head(self) -> Position:
         """The place of the last message that was accepted."""
-        return Position(self._order.epoch, self._order.history.head)
+        return Position(self._order.epoch, self._order.head)
 
     @property
     def empty(self) -> bool:
@@ -124,12 +124,12 @@ class Room:
     @property
     def congested(self) -> bool:
         """Whether so much is pending, or not answered by the broker, that intake should wait for the next flush."""
-        return self._fanout.full or self._broker.congested
+        return self._fanout.full or self._order.full
 
     def when_flushed(self, callback: Callable[[], None]) -> None:
         """Call back once, from the scheduler's loop, after the next flush; or that of what the broker has to answer."""
         with self._lock:
-            if self._broker.congested:
+            if self._order.full:
                 self._after_answers(partial(self._fanout.when_flushed, callback))
             else:
                 self._fanout.when_flushed(callback)
@@ -143,7 +143,7 @@ class Room:
         with self._lock:
             if self._ended:  # the next room of this name is another one
                 raise CallError(ErrorCode.INTERNAL, f"everyone has left {self.name}")
-            self._broker.publish(self.name, entries)
+            self._order.submit(entries)
 
     def accepted(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
         """Take entries that the broker put in order."""
@@ -174,4 +174,4 @@ class Room:
                 callback()
 
         with self._lock:
-            self._broker.settle(call)
+            self._order.after_answers(call)

@@ -39,5 +39,5 @@ def begin_epochs(path: Path, rooms: Sequence[str] = ()) -> Mapping[str, str]:
                 connection.executemany(f"{NEW_EPOCHS} WHERE name = ?", [(room,) for room in rooms])
             else:
                 connection.execute(NEW_EPOCHS)
-        epochs = dict(file.reader.execute("SELECT name, epoch FROM room ORDER BY name"))
+        epochs = dict(file.writer.execute("SELECT name, epoch FROM room ORDER BY name"))
     return {room: epoch for room, epoch in epochs.items() if not rooms or room in rooms}

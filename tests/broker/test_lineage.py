@@ -18,7 +18,8 @@ from bcast_grpc.broker.sqlite.faults import CannotOpen
 from bcast_grpc.broker.sqlite.file import StoreFile
 from bcast_grpc.broker.sqlite.lineage import Lineage
 
-from .test_contract import KEEPING, ManualClock, Room, entries, kept, wait
+from .desk import Desk, kept
+from .test_contract import KEEPING, ManualClock, Room, entries, wait
 
 VERSION_1 = """
 PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
@@ -44,7 +45,7 @@ def store(tmp_path: Path) -> Path:
 
 def write(store: Path, *texts: str) -> str:
     """Write messages; return the epoch."""
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         order = broker.open("lobby", Room())
         broker.publish("lobby", entries(*texts))
         wait(broker)
@@ -84,7 +85,7 @@ def test_a_start_that_is_cut_off(
         patched.setattr(owner, name, cut(nth, getattr(owner, name), error))
         with suppress(CannotOpen):
             SqliteBroker(store, KEEPING, ManualClock()).close()
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         order = broker.open("lobby", Room())
         assert (order.epoch, len(kept(order))) == (epoch, 2)
 
@@ -92,18 +93,18 @@ def test_a_start_that_is_cut_off(
 def test_a_copy_of_a_running_servers_files_put_back_over_them(store: Path) -> None:
     """It is found out once the server has renewed the identity, as it does each minute while something is written."""
     files = [Path(f"{store}{end}") for end in ("", *BESIDE) if end != "-journal"]
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         order = broker.open("lobby", Room())
         broker.publish("lobby", entries("a"))
         wait(broker)
         for file in files:
             shutil.copy2(file, f"{file}.copy")
         broker.publish("lobby", entries("b"))
-        broker.settle(broker._file.renew)
+        broker.broker._writer.add(broker.broker._file.renew)
         wait(broker)
     for file in files:
         shutil.copyfile(f"{file}.copy", file)
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         again = broker.open("lobby", Room())
         assert (again.epoch == order.epoch, len(kept(again))) == (False, 1)
 
@@ -112,7 +113,7 @@ def test_where_it_cannot_be_noted_how_far_the_store_has_come(
     store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is written is acknowledged all the same, and one line says what may follow."""
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         room = Room()
         broker.open("lobby", room)
         monkeypatch.setattr(os, "pwrite", cut(0, os.pwrite, OSError(28, "No space left on device")))
@@ -126,7 +127,7 @@ def test_where_it_cannot_be_noted_how_far_the_store_has_come(
 
 def test_a_backup_that_is_restored_into_a_store_that_is_used(store: Path) -> None:
     """As by ``sqlite3 chat.db ".restore backup.db"``: nothing is acknowledged on top of it, and epochs are new then."""
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         room = Room()
         order = broker.open("lobby", room)
         broker.publish("lobby", entries("a"))
@@ -139,7 +140,7 @@ def test_a_backup_that_is_restored_into_a_store_that_is_used(store: Path) -> Non
         broker.publish("lobby", entries("c"))
         wait(broker)
         assert [entry.id for entry, _ in room.refused_entries] == ["id c"]
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         again = broker.open("lobby", Room())
         assert (again.epoch == order.epoch, [event.message for event in kept(again)]) == (False, ["ana: a"])
 
@@ -162,7 +163,7 @@ def test_a_store_of_version_1(store: Path, killed: bool) -> None:
         store = Path(f"{store}2")
     old.close()
     for _ in range(2):
-        with closing(SqliteBroker(store, KEEPING, clock)) as broker:
+        with closing(Desk(SqliteBroker(store, KEEPING, clock))) as broker:
             room = Room()
             order = broker.open("lobby", room)
             broker.publish("lobby", entries("2"))

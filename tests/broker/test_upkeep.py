@@ -16,7 +16,8 @@ from bcast_grpc.broker.sqlite.file import StoreFile
 from bcast_grpc.broker.sqlite.trimmer import SLICE_ROWS
 from bcast_grpc.events import Author, Entry
 
-from .test_contract import KEEPING, ManualClock, Room, entries, kept, wait
+from .desk import Desk, kept
+from .test_contract import KEEPING, ManualClock, Room, entries, wait
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_what_is_too_old_goes_in_slices(store: Path, slices: list[int], rooms: i
     """Rooms, messages and ids that nobody asks for: no slice is large, and messages are written in between."""
     clock = ManualClock()
     fill(store, rooms, messages, clock.wall_ns() - 3600 * 10**9)
-    with closing(SqliteBroker(store, KEEPING, clock)) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, clock))) as broker:
         room = Room()
         broker.open("lobby", room)
         broker.expire()
@@ -103,9 +104,10 @@ def test_less_is_to_be_kept_than_there_is(store: Path, slices: list[int]) -> Non
     """After a change of the settings a room is trimmed in slices too, whether it is written to or not."""
     clock = ManualClock()
     fill(store, 2, 5000, clock.wall_ns())
-    with closing(SqliteBroker(store, Retention(100, 1 << 30, 60, 10), clock)) as broker:
+    with closing(Desk(SqliteBroker(store, Retention(100, 1 << 30, 60, 10), clock))) as broker:
         orders = [broker.open(f"room {n}", Room()) for n in (1, 2)]
         broker.publish("room 1", entries("new"))
+        wait(broker)
         broker.expire()
         eventually(lambda: count(store)[1] == 200)
         assert [[event.seq for event in kept(order)] for order in orders] == [
@@ -119,7 +121,7 @@ def test_ids_go_when_they_are_forgotten(store: Path, slices: list[int]) -> None:
     """As many as there are, in slices."""
     clock = ManualClock()
     fill(store, 1, 10_000, clock.wall_ns() - 20 * 10**9)
-    with closing(SqliteBroker(store, Retention(100_000, 1 << 30, 60, 10), clock)) as broker:
+    with closing(Desk(SqliteBroker(store, Retention(100_000, 1 << 30, 60, 10), clock))) as broker:
         broker.expire()
         eventually(lambda: count(store) == (1, 10_000, 0))
     assert max(slices) <= SLICE_ROWS + 10
@@ -128,16 +130,16 @@ def test_ids_go_when_they_are_forgotten(store: Path, slices: list[int]) -> None:
 def test_a_room_that_is_trimmed_away_while_somebody_comes(store: Path) -> None:
     """What is said in it then is there at the next start, with its epoch."""
     clock = ManualClock()
-    with closing(SqliteBroker(store, KEEPING, clock)) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, clock))) as broker:
         order = broker.open("lobby", Room())
         broker.publish("lobby", entries("a"))
         wait(broker)
-        with broker._file.transaction() as connection:  # nothing else is written now
+        with broker.broker._file.transaction() as connection:  # nothing else is written now
             for table in ("room", "message", "known"):
                 connection.execute(f"DELETE FROM {table}")
         broker.publish("lobby", entries("b"))
         wait(broker)
-    with closing(SqliteBroker(store, KEEPING, clock)) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, clock))) as broker:
         again = broker.open("lobby", Room())
         assert (again.epoch, [event.message for event in kept(again)]) == (order.epoch, ["ana: b"])
 
@@ -149,7 +151,7 @@ def log_bytes(store: Path) -> int:
 
 def test_a_log_that_a_reader_has_made_long_gets_short_again(store: Path) -> None:
     """Soon after the reader has gone, whether anything is written meanwhile or not."""
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         room = Room()
         broker.open("lobby", room)
         broker.publish("lobby", entries("a"))
@@ -168,7 +170,7 @@ def test_a_log_that_a_reader_has_made_long_gets_short_again(store: Path) -> None
 
 def test_a_log_stays_short_under_load(store: Path) -> None:
     """It is begun anew while messages are written."""
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         room = Room()
         broker.open("lobby", room)
         written, longest, until = 0, 0, time.monotonic() + 60

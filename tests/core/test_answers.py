@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,12 +49,12 @@ def brokers(name: str) -> Iterator[Broker]:
         broker.close()
 
 
-def come_to_rest(world: World, broker: Broker) -> None:
+async def come_to_rest(world: World, broker: Broker) -> None:
     """Let everything happen that can, in the store's thread too."""
     world.settle()
-    answered = threading.Event()
-    broker.settle(answered.set)
-    assert answered.wait(30)
+    answered = asyncio.Event()
+    (await broker.open("lobby")).after_answers(answered.set)
+    await asyncio.wait_for(answered.wait(), 30)
     world.settle()
 
 
@@ -85,11 +85,12 @@ def answered(client: Client) -> list[Event]:
 @pytest.mark.parametrize("name", ["memory", "sqlite"])
 @given(frames=SAYINGS, steps=st.lists(st.integers(0, 4), min_size=6, max_size=6), batch=st.booleans())
 @settings(deadline=None, max_examples=60)
-def test_answers_come_in_the_order_of_the_requests(
+async def test_answers_come_in_the_order_of_the_requests(
     name: str, frames: list[list[str]], steps: list[int], batch: bool
 ) -> None:
     """Accepted or refused, new or sent before: the ids of the answers are those of the requests, in their order."""
     with brokers(name) as broker:
+        await broker.open("lobby")  # or the world's clients would have to wait for it
         world = World(LIMITS, broker)
         ana, bob = world.join("ana", batch=batch), world.join("bob")
         ana.ask(Request(msg="hola", id="first"))
@@ -99,7 +100,7 @@ def test_answers_come_in_the_order_of_the_requests(
             bob.say("so")
             for _ in range(some):
                 world.scheduler.step()
-        come_to_rest(world, broker)
+        await come_to_rest(world, broker)
         asked = ["first", *(request.id for frame in requests for request in frame if request.id)]
         assert [event.id for event in answered(ana)] == asked
         seqs = [event.detail.seq for event in answered(ana) if isinstance(event.detail, Ack) and event.detail.seq]
@@ -107,13 +108,14 @@ def test_answers_come_in_the_order_of_the_requests(
 
 
 @pytest.mark.parametrize("name", ["memory", "sqlite"])
-def test_a_duplicate_in_the_same_frame_is_answered_after_the_first_one(name: str) -> None:
+async def test_a_duplicate_in_the_same_frame_is_answered_after_the_first_one(name: str) -> None:
     """The ack of the first one says how many have it, the second one's that it is the same."""
     with brokers(name) as broker:
+        await broker.open("lobby")  # or the world's clients would have to wait for it
         world = World(LIMITS, broker)
         ana, _ = world.join("ana"), world.join("bob")
         ana.ask(*[Request(msg=text, id=text) for text in "aabab"])
-        come_to_rest(world, broker)
+        await come_to_rest(world, broker)
         acks = [event.detail for event in answered(ana) if isinstance(event.detail, Ack)]
         assert [(ack.seq, ack.duplicate, ack.queued) for ack in acks] == [
             (1, False, 1),

@@ -7,9 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from bcast_grpc.broker.base import Receiver
-from bcast_grpc.broker.memory import MemoryBroker
-from bcast_grpc.broker.order import Order
+from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.session import Publisher
@@ -23,23 +21,23 @@ class CountingBroker(MemoryBroker):
     """A broker that knows what it was asked.
 
     Attributes:
-        rooms: those that were opened and not forgotten.
+        rooms: those that were opened and not released.
     """
 
     def __init__(self) -> None:
         super().__init__(NOTHING_KEPT)
         self.rooms: list[str] = []
 
-    def open(self, room: str, receiver: Receiver) -> Order:
-        """Begin a new order."""
-        assert room not in self.rooms
-        self.rooms.append(room)
-        return super().open(room, receiver)
+    def in_use(self, order: MemoryOrder) -> None:
+        """Count it."""
+        assert order.room not in self.rooms
+        self.rooms.append(order.room)
+        super().in_use(order)
 
-    def forget(self, room: str) -> None:
-        """Drop the order."""
-        self.rooms.remove(room)
-        super().forget(room)
+    def released(self, order: MemoryOrder) -> None:
+        """Count it no longer."""
+        self.rooms.remove(order.room)
+        super().released(order)
 
 
 @pytest.fixture

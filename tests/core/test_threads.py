@@ -6,12 +6,13 @@ import heapq
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from queue import SimpleQueue
 
 import pytest
 
-from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
@@ -82,22 +83,34 @@ class ThreadBroker(MemoryBroker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked: SimpleQueue[tuple[str, Sequence[Entry]] | None] = SimpleQueue()
+        self.asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def publish(self, room: str, entries: Sequence[Entry]) -> None:
-        """Keep the entries for the thread."""
-        self._asked.put((room, entries))
+    async def open(self, room: str) -> MemoryOrder:
+        """Return the order that is in use, or a new one."""
+        return self._used.get(room) or ThreadOrder(room, self)
 
     def finish(self) -> None:
         """Answer everything, and end the thread."""
-        self._asked.put(None)
+        self.asked.put(None)
         self._thread.join(PATIENCE_S)
 
     def _run(self) -> None:
-        while asked := self._asked.get():
-            super().publish(*asked)
+        while asked := self.asked.get():
+            asked()
+
+
+class ThreadOrder(MemoryOrder):
+    """An order of such a broker."""
+
+    def __init__(self, room: str, broker: ThreadBroker) -> None:
+        super().__init__(room, broker)
+        self._asked = broker.asked
+
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Keep the entries for the thread."""
+        self._asked.put(partial(super().submit, entries))
 
 
 class ThreadedClient:

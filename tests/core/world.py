@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from bcast_grpc.broker.base import Broker, Receiver
+from bcast_grpc.broker.base import Broker
 from bcast_grpc.broker.history import Retention
-from bcast_grpc.broker.memory import MemoryBroker
-from bcast_grpc.broker.order import Order
+from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Codec, Piece
 from bcast_grpc.core.hello import Hello
@@ -195,53 +194,70 @@ class World:
         raise AssertionError("this never comes to rest")
 
 
+class LaterOrder(MemoryOrder):
+    """An order that answers when its broker is told to."""
+
+    def __init__(self, room: str, broker: LaterBroker) -> None:
+        super().__init__(room, broker)
+        self.later = broker
+
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Keep the entries for later, unless there is a fault."""
+        self.later.fail()
+        self.later.asked.append((self, entries))
+
+    def after_answers(self, callback: Callable[[], None]) -> None:
+        """Call back when what was asked for before has been answered."""
+        if self.later.asked:
+            self.later.asked.append(callback)
+        else:
+            callback()
+
+    def accept(self, entries: Sequence[Entry]) -> None:
+        """Give entries their places."""
+        super().submit(entries)
+
+    def refuse(self, entries: Sequence[Entry], error: CallError) -> None:
+        """Give entries no places."""
+        assert self._receiver
+        self._receiver.refused(entries, error)
+
+
 class LaterBroker(MemoryBroker):
     """A broker that answers when it is told to.
 
     Attributes:
         fault: what every call raises from now on.
+        asked: what is to be answered: entries of an order, or a call.
     """
 
     def __init__(self, retention: Retention = NOTHING_KEPT) -> None:
         super().__init__(retention)
         self.fault: CallError | None = None
-        self._receivers: dict[str, Receiver] = {}
-        self._asked: deque[tuple[str, Sequence[Entry]] | Callable[[], None]] = deque()
+        self.asked: deque[tuple[LaterOrder, Sequence[Entry]] | Callable[[], None]] = deque()
 
-    def open(self, room: str, receiver: Receiver) -> Order:
+    async def open(self, room: str) -> MemoryOrder:
         """Begin a new order, unless there is a fault."""
-        self._fail()
-        self._receivers[room] = receiver
-        return super().open(room, receiver)
-
-    def publish(self, room: str, entries: Sequence[Entry]) -> None:
-        """Keep the entries for later, unless there is a fault."""
-        self._fail()
-        self._asked.append((room, entries))
-
-    def settle(self, callback: Callable[[], None]) -> None:
-        """Call back when what was asked for before has been answered."""
-        if self._asked:
-            self._asked.append(callback)
-        else:
-            callback()
+        self.fail()
+        return self._used.get(room) or LaterOrder(room, self)
 
     def accept(self) -> None:
         """Give everything that was asked for its place."""
-        self._answer(super().publish)
+        self._answer(LaterOrder.accept)
 
     def refuse(self, error: CallError) -> None:
         """Take nothing of what was asked for."""
-        self._answer(lambda room, entries: self._receivers[room].refused(entries, error))
+        self._answer(lambda order, entries: order.refuse(entries, error))
 
-    def _answer(self, answer: Callable[[str, Sequence[Entry]], None]) -> None:
-        while self._asked:
-            asked = self._asked.popleft()
+    def fail(self) -> None:
+        """Raise the fault, if there is one."""
+        if self.fault:
+            raise self.fault
+
+    def _answer(self, answer: Callable[[LaterOrder, Sequence[Entry]], None]) -> None:
+        while self.asked:
+            asked = self.asked.popleft()
             if isinstance(asked, tuple):
                 answer(*asked)
             else:
                 asked()
-
-    def _fail(self) -> None:
-        if self.fault:
-            raise self.fault

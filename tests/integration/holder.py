@@ -6,18 +6,16 @@ A number on stdin publishes as many messages; it answers with ``EPOCH HEAD FIRST
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Sequence
 
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.errors import BcastError
 from bcast_grpc.events import Author, Entry, Event, Place
+from tests.broker.desk import Desk
 
 
 class Room:
     """The room on the other side, which must not be refused anything."""
-
-    lock = threading.RLock()
 
     def accepted(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
         """It is in the order's history."""
@@ -32,14 +30,12 @@ class Room:
 
 def main() -> None:
     """Hold the store that the argument names."""
-    broker = SqliteBroker(sys.argv[1])
+    broker = Desk(SqliteBroker(sys.argv[1]))
     order = broker.open("lobby", Room())
     for line in sys.stdin:
         broker.publish("lobby", [Entry(Author("s", "ana", "key"), "x" * 50, b"", "")] * int(line))
-        written = threading.Event()
-        broker.settle(written.set)
-        written.wait()
-        sys.stdout.write(f"{order.epoch} {order.history.head} {order.history.first}\n")
+        broker.wait()
+        sys.stdout.write(f"{order.epoch} {order.head} {order.oldest}\n")
         sys.stdout.flush()
     broker.close()
 

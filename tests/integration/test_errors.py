@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import pytest
 from grpc import StatusCode
 
-from bcast_grpc.broker.base import Broker, Receiver
-from bcast_grpc.broker.order import Order
+from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.errors import BcastError, ErrorCode
 from bcast_grpc.events import Entry
 from bcast_grpc.v1 import chat_pb2 as pb
@@ -76,7 +75,7 @@ BAD_NAMES = [
 ]
 
 
-class FailingBroker:
+class FailingBroker(MemoryBroker):
     """A broker that can be told to fail.
 
     Attributes:
@@ -84,59 +83,40 @@ class FailingBroker:
         late: refuse what it took, instead of raising.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self.fault: Exception | None = None
         self.late = False
-        self._broker = broker
-        self._receivers: dict[str, Receiver] = {}
 
-    @property
-    def congested(self) -> bool:
-        """Whether the real one is."""
-        return self._broker.congested
-
-    def open(self, room: str, receiver: Receiver) -> Order:
+    async def open(self, room: str) -> MemoryOrder:
         """Begin, or fail."""
         if self.fault:
             raise self.fault
-        self._receivers[room] = receiver
-        return self._broker.open(room, receiver)
+        return self._used.get(room) or FailingOrder(room, self)
 
-    def publish(self, room: str, entries: Sequence[Entry]) -> None:
-        """Publish, or fail at once, or later."""
-        if not self.fault:
-            self._broker.publish(room, entries)
-        elif self.late:
-            asyncio.get_running_loop().call_soon(self._receivers[room].refused, entries, gone())
+
+class FailingOrder(MemoryOrder):
+    """An order of such a broker."""
+
+    def __init__(self, room: str, broker: FailingBroker) -> None:
+        super().__init__(room, broker)
+        self.failing = broker
+
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Submit, or fail at once, or later."""
+        if not self.failing.fault:
+            super().submit(entries)
+        elif self.failing.late and self._receiver:
+            asyncio.get_running_loop().call_soon(self._receiver.refused, entries, gone())
         else:
-            raise self.fault
-
-    def settle(self, callback: Callable[[], None]) -> None:
-        """Call back."""
-        self._broker.settle(callback)
-
-    def expire(self) -> None:
-        """Expire."""
-        self._broker.expire()
-
-    def relieve(self) -> None:
-        """Relieve."""
-        self._broker.relieve()
-
-    def forget(self, room: str) -> None:
-        """Forget."""
-        self._broker.forget(room)
-
-    def close(self) -> None:
-        """Close."""
-        self._broker.close()
+            raise self.failing.fault
 
 
 @pytest.fixture
 def broker(door: LocalDoor) -> FailingBroker:
     """The server's broker, which now can be told to fail."""
     hub = door.server.hub
-    broker = FailingBroker(hub._broker)
+    broker = FailingBroker()
     hub._broker = broker
     return broker
 

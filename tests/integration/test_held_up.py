@@ -28,9 +28,9 @@ class Disk:
         self.ready = threading.Event()
         commit = Writer._commit
 
-        def wait_and_commit(writer: Writer, publishes: Any) -> None:
+        def wait_and_commit(writer: Writer, publishes: Any) -> Any:
             self.ready.wait(60)
-            commit(writer, publishes)
+            return commit(writer, publishes)
 
         monkeypatch.setattr(Writer, "_commit", wait_and_commit)
 

@@ -16,7 +16,8 @@ import pytest
 
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.store.cli import run
-from tests.broker.test_contract import KEEPING, ManualClock, Room, entries, kept, wait
+from tests.broker.desk import Desk, kept
+from tests.broker.test_contract import KEEPING, ManualClock, Room, entries, wait
 
 
 @pytest.fixture
@@ -26,9 +27,9 @@ def store(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def served(store: Path, *texts: str) -> Iterator[SqliteBroker]:
+def served(store: Path, *texts: str) -> Iterator[Desk[SqliteBroker]]:
     """A store with messages in it that a server has open."""
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         broker.open("lobby", Room())
         broker.publish("lobby", entries(*texts))
         wait(broker)
@@ -36,7 +37,7 @@ def served(store: Path, *texts: str) -> Iterator[SqliteBroker]:
 
 
 @contextmanager
-def written(broker: SqliteBroker, at_once: int) -> Iterator[list[int]]:
+def written(broker: Desk[SqliteBroker], at_once: int) -> Iterator[list[int]]:
     """Have a store written without a pause; what is given counts the messages."""
     ended, count = threading.Event(), [0]
 
@@ -57,7 +58,7 @@ def written(broker: SqliteBroker, at_once: int) -> Iterator[list[int]]:
 
 def texts_in(store: Path) -> list[str]:
     """What a server finds in a store."""
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         return [event.message for event in kept(broker.open("lobby", Room()))]
 
 
@@ -88,7 +89,7 @@ def test_a_copy_begins_new_epochs(store: Path) -> None:
         epoch = broker.open("lobby", Room()).epoch
         assert run(["copy", f"sqlite:{store}", str(copy)]) == 0
     assert run(["copy", str(copy), str(store), "--overwrite"]) == 0
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         order = broker.open("lobby", Room())
         assert (order.epoch == epoch, len(kept(order))) == (False, 2)
 
@@ -282,7 +283,7 @@ def test_new_epochs(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert told["lobby"] not in before
         before.append(told["lobby"])
         assert ("other" in told) is not bool(rooms)
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         assert broker.open("lobby", Room()).epoch == before[-1]
         assert broker.open("other", Room()).epoch == told["other"] != other
     assert texts_in(store) == ["ana: a"]

@@ -13,7 +13,7 @@ from google.rpc import code_pb2, error_details_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.broker.memory import MemoryOrder
 from bcast_grpc.core.batch import Codec
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
@@ -590,10 +590,11 @@ async def test_a_publish_that_gets_no_place_is_told_so(monkeypatch: pytest.Monke
     door = Door()
     fault = CallError(ErrorCode.BROKER_UNAVAILABLE, "the store is away", retry_after_s=0.5)
 
-    def refuse(broker: MemoryBroker, room: str, entries: Sequence[Entry]) -> None:
-        broker._open[room][1].refused(entries, fault)
+    def refuse(order: MemoryOrder, entries: Sequence[Entry]) -> None:
+        assert order._receiver
+        order._receiver.refused(entries, fault)
 
-    monkeypatch.setattr(MemoryBroker, "publish", refuse)
+    monkeypatch.setattr(MemoryOrder, "submit", refuse)
     call, answer = await door.publish(pb.PublishRequest(msg="x").SerializeToString())
     assert (call.reason, answer) == ("BROKER_UNAVAILABLE", None)
     assert call.status is not None

@@ -1,34 +1,46 @@
-"""The broker over an SQLite file: orders at hand in memory, one thread that writes."""
+"""The broker over an SQLite file: orders at hand in memory, one thread that writes, a few that read."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import secrets
 import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from bcast_grpc.broker.base import Receiver
 from bcast_grpc.broker.clock import Clock
-from bcast_grpc.broker.history import Retention
-from bcast_grpc.broker.order import Order
+from bcast_grpc.broker.history import History, Retention
+from bcast_grpc.broker.order import Placed
 from bcast_grpc.broker.relief import Relief
 from bcast_grpc.broker.sqlite import tables
 from bcast_grpc.broker.sqlite.caretaker import Caretaker
 from bcast_grpc.broker.sqlite.faults import unavailable
 from bcast_grpc.broker.sqlite.file import StoreFile
-from bcast_grpc.broker.sqlite.room import Publish, StoredRoom
+from bcast_grpc.broker.sqlite.order import Marker, Publish, StoredOrder
+from bcast_grpc.broker.sqlite.readers import Readers
 from bcast_grpc.broker.sqlite.trimmer import Trimmer
-from bcast_grpc.broker.sqlite.writer import Writer
+from bcast_grpc.broker.sqlite.writer import Answer, Writer
 from bcast_grpc.events import Entry
 
-_MAX_CACHED = 1000
+logger = logging.getLogger(__name__)
+
+_MAX_IDLE = 1000
+_MAX_WAITING = 16_384  # messages that are not written yet, of all rooms
+_MAX_WAITING_BYTES = 16 * 1024 * 1024
 _LAST_TRIM_S = 1.0
+_NS = 1_000_000_000
 
 
 class SqliteBroker:
-    """A ``Broker`` whose one thread writes what was published meanwhile in one transaction, then answers.
+    """A ``Broker`` whose one thread writes what was published meanwhile in one transaction, then has it answered.
+
+    The ids of messages are looked up in the file. Whatever is read there when a room is opened is read by another
+    thread, so that nobody else waits for it.
 
     Args:
         path: the file; made if it is not there.
@@ -42,91 +54,181 @@ class SqliteBroker:
     def __init__(self, path: str | Path, retention: Retention | None = None, clock: Clock | None = None) -> None:
         self._retention = retention or Retention()
         self._clock = clock or Clock()
-        self._rooms: dict[str, StoredRoom] = {}
-        self._left: OrderedDict[str, StoredRoom] = OrderedDict()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._used: dict[str, StoredOrder] = {}
+        self._idle: OrderedDict[str, StoredOrder] = OrderedDict()
+        self._opening: dict[str, asyncio.Future[tables.Stored | None]] = {}
+        self._waiting = self._waiting_bytes = 0
+        self._window_ns = round(self._retention.dedup_s * _NS)
         self._file = StoreFile(Path(path), self._clock)
         self._trimmer = Trimmer(self._file, self._retention)
-        self._writer = Writer(self._file, self._trimmer, self._retention.budget)
+        self._writer = Writer(self._file, self._trimmer, self._retention, self._answer_soon)
+        self._readers = Readers(self._file.connect)
         self._caretaker = Caretaker(self._file, self._writer.add)
         self._relief = Relief(self._retention.budget)
 
-    @property
-    def congested(self) -> bool:
-        """Whether the thread has enough to write for some time."""
-        return self._writer.congested
+    # --- opening
 
-    def open(self, room: str, receiver: Receiver) -> Order:
-        """Go on with the order in the file, or begin a new one.
+    async def open(self, room: str) -> StoredOrder:
+        """Return the order that is at hand, the one in the file, or a new one.
 
         Raises:
             CallError: ``BROKER_UNAVAILABLE``: the file cannot be read.
         """
-        self._writer.hub = receiver.lock
-        known = self._left.pop(room, None)
-        if known:
-            known.order.expire(self._clock.now_ns())
-        if not known or (known.order.empty and not known.waiting):
+        self._loop = asyncio.get_running_loop()
+        while not (order := self._at_hand(room)):
+            loading = self._load(room)
             try:
-                known = tables.load(self._file.reader, room, self._retention, self._file.line)
+                await asyncio.shield(loading)
             except sqlite3.Error as error:
                 raise unavailable(error) from None
-        known.receiver = receiver
-        self._rooms[room] = known
-        return known.order
+            except asyncio.CancelledError:
+                if not loading.cancelled():
+                    raise  # the caller has been cancelled, and others may be waiting for the same
+                raise unavailable(sqlite3.OperationalError("the store is being closed")) from None
+            finally:
+                self._loaded(room, loading)
+        return order
 
-    def publish(self, room: str, entries: Sequence[Entry]) -> None:
-        """Number the entries; they are told when they are written."""
-        known = self._rooms[room]
-        placed = known.order.place(entries, self._clock)
+    def _at_hand(self, room: str) -> StoredOrder | None:
+        if order := self._used.get(room):
+            return order
+        order = self._idle.get(room)
+        if order:
+            now_ns = self._clock.now_ns()
+            order.expire(now_ns)
+            if order.row and order.is_over(now_ns):
+                del self._idle[room]
+                return None
+        return order
+
+    def _load(self, room: str) -> asyncio.Future[tables.Stored | None]:
+        """Have a room read from the file; whoever else opens it meanwhile waits for the same."""
+        loading = self._opening.get(room)
+        if not loading:
+            loading = self._readers.read(tables.load, room, self._retention, self._file.line, self._readers.pause)
+            self._opening[room] = loading
+            loading.add_done_callback(partial(self._loaded, room))
+        return loading
+
+    def _loaded(self, room: str, loading: asyncio.Future[tables.Stored | None]) -> None:
+        """Keep what was read at hand. Called as soon as somebody sees that it was, and again afterwards."""
+        if not loading.done() or self._opening.get(room) is not loading:
+            return
+        del self._opening[room]
+        if not loading.cancelled() and not loading.exception():
+            self._idle[room] = self._order(room, loading.result())
+
+    def _order(self, room: str, stored: tables.Stored | None) -> StoredOrder:
+        if stored:
+            stored.history.count_in(self._retention.budget)
+            order = StoredOrder(self, room, stored.epoch, stored.history, stored.row, stored.ids_until_ns)
+            if not order.is_over(self._clock.now_ns()):
+                return order
+        return StoredOrder(self, room, secrets.token_hex(4), History(self._retention))
+
+    # --- what orders ask for
+
+    @property
+    def congested(self) -> bool:
+        """Whether the thread has enough to write for some time."""
+        return (
+            self._waiting >= _MAX_WAITING
+            or self._waiting_bytes >= _MAX_WAITING_BYTES
+            or self._writer.jobs >= _MAX_WAITING
+        )
+
+    def submit(self, order: StoredOrder, entries: Sequence[Entry]) -> None:
+        """Have entries written."""
         size = sum(len(entry.message) + len(entry.data) for entry in entries)
-        self._writer.publish(Publish(known, placed, len(entries), size))
+        self._wait_for(len(entries), size)
+        self._writer.add(Publish(order, entries, self._clock.now_ns(), self._clock.wall_ns(), size))
         if self._relief.urgent:
             self.relieve()
 
-    def settle(self, callback: Callable[[], None]) -> None:
-        """Call back when everything before has been written or refused."""
-        self._writer.add(callback)
+    def mark(self, order: StoredOrder, callback: Callable[[], None]) -> None:
+        """Call back when everything before has been answered."""
+        self._writer.add(Marker(order, callback))
 
-    def forget(self, room: str) -> None:
-        """Keep the order at hand, for those who come back soon."""
-        known = self._rooms.pop(room)
-        known.receiver = None
-        self._left[room] = known
-        for name in list(self._left)[: max(0, len(self._left) - _MAX_CACHED)]:
-            if not self._left[name].waiting:
-                self._drop(name)
+    def in_use(self, order: StoredOrder) -> None:
+        """Take note that a room uses an order."""
+        self._idle.pop(order.room, None)
+        self._used[order.room] = order
+
+    def released(self, order: StoredOrder) -> None:
+        """Take note that an order's room is empty."""
+        self._idle[order.room] = self._used.pop(order.room)
+        for room in list(self._idle)[: max(0, len(self._idle) - _MAX_IDLE)]:
+            if not self._idle[room].unanswered:
+                del self._idle[room]
+
+    def _wait_for(self, messages: int, size: int) -> None:
+        self._waiting += messages
+        self._waiting_bytes += size
+        self._retention.budget.waiting += size
+
+    # --- answers
+
+    def _answer_soon(self, answers: Sequence[Answer]) -> None:
+        """Have the loop answer. In the writer's thread."""
+        assert self._loop, "nothing is submitted before a room is opened"
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits for an answer any more
+            self._loop.call_soon_threadsafe(self._answer_all, answers)
+
+    def _answer_all(self, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            try:
+                self._answer(answer)
+            except Exception:
+                logger.exception("an answer of the store could not be passed on")
+
+    def _answer(self, answer: Answer) -> None:
+        if isinstance(answer, Marker):
+            answer.order.unanswered -= 1
+            answer.callback()
+            return
+        (order, entries, _, _, size), outcome = answer
+        order.unanswered -= 1
+        self._wait_for(-len(entries), -size)
+        if isinstance(outcome, Placed):
+            order.accept(outcome, self._window_ns)
+        else:
+            order.refuse(entries, outcome)
+
+    # --- upkeep
 
     def expire(self) -> None:
-        """Let go of what is too old, in memory and in the file."""
+        """Drop what is too old, in memory and in the file."""
         now_ns = self._clock.now_ns()
-        for name, known in [*self._rooms.items(), *self._left.items()]:
-            known.order.expire(now_ns)
-            if known.order.empty and not known.receiver and not known.waiting:
-                del self._left[name]
-        self._writer.add(partial(self._trimmer.begin, self._at_hand()))
+        for order in [*self._used.values(), *self._idle.values()]:
+            order.expire(now_ns)
+        for room, order in list(self._idle.items()):
+            if order.is_over(now_ns):
+                del self._idle[room]
+        self._writer.add(partial(self._trimmer.begin, self._in_file()))
 
     def relieve(self) -> None:
-        """Drop histories where the budget is short: first from memory alone, those of rooms that nobody is in."""
+        """Drop histories from memory while the budget is short: first those of empty rooms, which the file keeps."""
         if self._relief.needed:
-            idle = {name: known.order.history for name, known in self._left.items() if not known.waiting}
-            self._relief.relieve(idle, self._drop, [known.order.history for known in self._rooms.values()])
+            idle = {room: order.history for room, order in self._idle.items() if not order.unanswered}
+            self._relief.relieve(idle, self._drop, list(self._used.values()))
 
-    def _drop(self, name: str) -> None:
-        """Let go of an order that is in the file as well."""
-        self._left.pop(name).order.release()
+    def _drop(self, room: str) -> None:
+        self._idle.pop(room).history.unload(0)
 
     def close(self) -> None:
-        """Write what was published, and let go of the file."""
+        """Write what was submitted, and close the file."""
         if self._writer.close():
+            self._readers.close()
             self._caretaker.close()
             self._trim_at_last()
             self._file.close()
 
     def _trim_at_last(self) -> None:
         until = time.monotonic() + _LAST_TRIM_S
-        self._trimmer.begin(self._at_hand(), sweep=False)
+        self._trimmer.begin(self._in_file(), sweep=False)
         while self._trimmer.busy and time.monotonic() < until:
             self._trimmer.step()
 
-    def _at_hand(self) -> list[StoredRoom]:
-        return [known for known in [*self._rooms.values(), *self._left.values()] if known.row]
+    def _in_file(self) -> list[StoredOrder]:
+        return [order for order in [*self._used.values(), *self._idle.values()] if order.row]

@@ -25,7 +25,7 @@ class Content:
 
     def __init__(self, descriptor: int, connection: sqlite3.Connection) -> None:
         self._descriptor = descriptor
-        self._cookies: set[int] = set()
+        self._cookies: set[int] = set(*connection.execute("PRAGMA schema_version"))
         ((run,),) = connection.execute("SELECT run FROM meta")
         ((page,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'meta'")
         ((self._page_size,),) = connection.execute("PRAGMA page_size")

@@ -1,4 +1,4 @@
-"""A store's file, opened: two connections to it, and transactions that are on the disk when they are done."""
+"""A store's file, opened: a connection that writes, and transactions that are on the disk when they are done."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ class StoreFile:
     Attributes:
         path: where it really is.
         line: the time line by which the ages of what is in it are measured.
-        reader: for queries, in any thread but the writer's.
-        writer: for one thread, in a ``transaction``.
+        writer: a connection for one thread, in a ``transaction``.
 
     Raises:
         CannotOpen: it is not a store, is damaged, cannot be read or written, or another server uses it.
@@ -53,8 +52,6 @@ class StoreFile:
             schema.prepare(self.writer)
             _check_whole(self.writer)
             self.writer.execute("PRAGMA journal_mode = WAL").fetchall()
-            self.reader = connect(self.path)
-            undo.callback(self.reader.close)
             self._renewed = -1
             self._content: Content | None = None
             self._commits, *last = self.writer.execute(_READ_META).fetchone()
@@ -144,9 +141,11 @@ class StoreFile:
             self._sign(writer)
             self.check()
             self._commit()
-        except BaseException:
+        except BaseException as error:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                self.check()  # another file in its place may look like damage
             raise
         finally:
             if not durable:
@@ -181,10 +180,8 @@ class StoreFile:
             self.check()
         except FileGone:
             # SQLite's last words would be to write its log into what is there now, and to delete the log beside it.
-            for connection in (self.reader, self.writer):
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.writer))
             return
-        self.reader.close()
         self.writer.close()
         self._claim.close()
 

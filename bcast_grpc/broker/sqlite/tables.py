@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
+from bcast_grpc.broker.budget import Budget
 from bcast_grpc.broker.history import History, Retention
-from bcast_grpc.broker.ids import Ids
-from bcast_grpc.broker.order import Order
-from bcast_grpc.broker.sqlite.room import Publish, StoredRoom
+from bcast_grpc.broker.order import Placed
+from bcast_grpc.broker.sqlite.order import Publish, StoredOrder
 from bcast_grpc.broker.sqlite.timeline import TimeLine
-from bcast_grpc.events import Author, Event, Kind, Place
+from bcast_grpc.errors import RequestError
+from bcast_grpc.events import Author, Entry, Event, Kind, Place
+
+SLICE_ROWS = 256
+"""How many rows are read at once, before other threads have their turn: about a millisecond's worth."""
 
 _NS = 1_000_000_000
 _IS_THERE = "SELECT 1 FROM room WHERE id = ? AND epoch = ?"
+_REMEMBER = """
+INSERT INTO known VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (room, key, id)
+    DO UPDATE SET seq = excluded.seq, time_ns = excluded.time_ns, at_ns = excluded.at_ns WHERE at_ns <= ?
+"""
+_RECALL = "SELECT seq, time_ns FROM known WHERE room = ? AND key = ? AND id = ?"
+_LAST_ID = """
+SELECT at_ns FROM known INDEXED BY known_by_time WHERE room = ? AND at_ns > ? ORDER BY at_ns DESC LIMIT 1
+"""
+_FIRST = "SELECT min(seq) FROM message WHERE room = ? AND seq > ?"
+_MESSAGES = """
+SELECT seq, time_ns, at_ns, session, name, key, message, data FROM message WHERE room = ? AND seq > ? ORDER BY seq
+"""
 _DELETE_BEFORE = """
 DELETE FROM message WHERE room = :room
     AND seq < min(:seq, :limit + (SELECT min(seq) FROM message WHERE room = :room))
@@ -40,74 +57,117 @@ FROM room WHERE id > ? ORDER BY id LIMIT ?
 """
 
 
-def insert(connection: sqlite3.Connection, publishes: Sequence[Publish], line: TimeLine) -> dict[str, int]:
-    """Write what was published, and return the row of each room that has something new."""
-    rows: dict[str, int] = {}
-    messages: list[tuple[Any, ...]] = []
-    ids: list[tuple[Any, ...]] = []
-    for known, (_, entries, events, _, now_ns), *_ in publishes:
-        if not entries:
-            continue
-        at_ns = line.at(now_ns)
-        row = rows.get(known.name) or rows.setdefault(known.name, _row(connection, known))
-        for (author, message, data, id_, _), event in zip(entries, events, strict=True):
-            seq, time_ns = event.seq, event.time_ns
-            messages.append((row, seq, time_ns, author.session, author.name, author.key, message, data, at_ns))
-            if id_:
-                ids.append((row, author.key, id_, seq, time_ns, at_ns))
-    connection.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", messages)
-    connection.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?, ?)", ids)
-    heads = {row: seq for row, seq, *_ in messages}
-    connection.executemany("UPDATE room SET head = ? WHERE id = ?", [(seq, row) for row, seq in heads.items()])
-    return rows
+class Stored(NamedTuple):
+    """What the file has of a room."""
+
+    row: int
+    epoch: str
+    history: History
+    ids_until_ns: int
 
 
-def _row(connection: sqlite3.Connection, known: StoredRoom) -> int:
-    if known.row and connection.execute(_IS_THERE, (known.row, known.order.epoch)).fetchone():
-        return known.row
+class Insertion:
+    """Writes what is published into the tables, all of it in one transaction, and gives the places.
+
+    Attributes:
+        heads: the last place in each order that something new was written in.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, retention: Retention, line: TimeLine) -> None:
+        self.heads: dict[StoredOrder, int] = {}
+        self.rows: dict[StoredOrder, int] = {}
+        self._connection = connection
+        self._window_ns = round(retention.dedup_s * _NS)
+        self._line = line
+        self._messages: list[tuple[Any, ...]] = []
+
+    def place(self, publish: Publish) -> Placed:
+        """Give each entry that is new the next place in its order. Cost: O(len(entries))."""
+        order, entries, now_ns, wall_ns, _ = publish
+        row = self.rows.get(order) or self.rows.setdefault(order, _row(self._connection, order))
+        at_ns = self._line.at(now_ns)
+        seq = self.heads.get(order, order.written)
+        fresh: list[Entry] = []
+        events: list[Event] = []
+        others: list[tuple[int, Entry, Place | RequestError]] = []
+        for entry in entries:
+            author, message, data, id_, _ = entry
+            if id_ and (place := self._recall((row, author.key, id_, seq + 1, wall_ns, at_ns))):
+                others.append((len(fresh), entry, place))
+                continue
+            seq += 1
+            fresh.append(entry)
+            events.append(Event(Kind.MESSAGE, message, author, seq, wall_ns, data))
+            self._messages.append((row, seq, wall_ns, author.session, author.name, author.key, message, data, at_ns))
+        if fresh:
+            self.heads[order] = seq
+        return Placed(fresh, events, others, now_ns)
+
+    def _recall(self, id_row: tuple[int, str, str, int, int, int]) -> Place | None:
+        """Return the place of an author's message with this id; or note its place, and return None."""
+        if self._connection.execute(_REMEMBER, (*id_row, id_row[-1] - self._window_ns)).rowcount:
+            return None
+        ((seq, time_ns),) = self._connection.execute(_RECALL, id_row[:3])
+        return Place(seq, time_ns)
+
+    def finish(self) -> None:
+        """Write the messages."""
+        self._connection.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._messages)
+        heads = [(seq, self.rows[order]) for order, seq in self.heads.items()]
+        self._connection.executemany("UPDATE room SET head = ? WHERE id = ?", heads)
+
+
+def _row(connection: sqlite3.Connection, order: StoredOrder) -> int:
+    if order.row and connection.execute(_IS_THERE, (order.row, order.epoch)).fetchone():
+        return order.row
     connection.execute(
         "INSERT INTO room (name, epoch, head) VALUES (?, ?, 0)"
         " ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, head = 0",
-        (known.name, known.order.epoch),
+        (order.room, order.epoch),
     )
-    ((row,),) = connection.execute("SELECT id FROM room WHERE name = ?", (known.name,))
+    ((row,),) = connection.execute("SELECT id FROM room WHERE name = ?", (order.room,))
     connection.execute("DELETE FROM message WHERE room = ?", (row,))
     connection.execute("DELETE FROM known WHERE room = ?", (row,))
     return int(row)
 
 
-def load(connection: sqlite3.Connection, name: str, retention: Retention, line: TimeLine) -> StoredRoom:
-    """Read an order, or begin a new one."""
-    row = connection.execute("SELECT id, epoch, head FROM room WHERE name = ?", (name,)).fetchone()
-    if row is None:
-        return StoredRoom(name, Order.new(retention))
-    id_, epoch, head = row
-    events = list(_read_events(connection, id_, head - retention.messages))
-    history = History(retention, events[0][0].seq - 1 if events else head)
-    for event, at_ns in events:
-        history.extend([event], line.since(at_ns))
+def load(
+    connection: sqlite3.Connection, room: str, retention: Retention, line: TimeLine, pause: Callable[[], None]
+) -> Stored | None:
+    """Read what there is of a room; None if there is nothing. ``pause`` is called after each slice of rows.
+
+    This may be done in any thread: the history is counted in a budget of its own.
+    """
+    connection.execute("BEGIN")  # all of it from one moment
+    try:
+        found = connection.execute("SELECT id, epoch, head FROM room WHERE name = ?", (room,)).fetchone()
+        if found is None:
+            return None
+        row, epoch, head = found
+        history = _load_history(connection, row, head, replace(retention, budget=Budget()), line, pause)
+        window_ns = round(retention.dedup_s * _NS)
+        last_id = connection.execute(_LAST_ID, (row, line.now_ns() - window_ns)).fetchone()
+        return Stored(row, epoch, history, line.since(last_id[0]) + window_ns if last_id else 0)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _load_history(
+    connection: sqlite3.Connection, row: int, head: int, retention: Retention, line: TimeLine, pause: Callable[[], None]
+) -> History:
+    after = head - retention.messages
+    ((first,),) = connection.execute(_FIRST, (row, after))
+    history = History(retention, head if first is None else first - 1)
+    messages = connection.execute(_MESSAGES, (row, after))
+    authors: dict[Author, Author] = {}
+    while rows := messages.fetchmany(SLICE_ROWS):
+        for seq, time_ns, at_ns, session, name, key, message, data in rows:
+            who = Author(session, name, key)
+            event = Event(Kind.MESSAGE, message, authors.setdefault(who, who), seq, time_ns, data)
+            history.extend([event], line.since(at_ns))
+        pause()
     history.expire(line.clock.now_ns())
-    ids = Ids(retention)
-    for key, message_id, seq, time_ns, at_ns in connection.execute(
-        "SELECT key, id, seq, time_ns, at_ns FROM known WHERE room = ? AND at_ns > ? ORDER BY at_ns, seq",
-        (id_, line.now_ns() - round(retention.dedup_s * _NS)),
-    ):
-        ids.add(key, message_id, Place(seq, time_ns), line.since(at_ns))
-    order = Order(epoch, history, ids)
-    if order.empty:
-        return StoredRoom(name, Order.new(retention))
-    return StoredRoom(name, order, row=id_)
-
-
-def _read_events(connection: sqlite3.Connection, row: int, after: int) -> Iterator[tuple[Event, int]]:
-    authors: dict[tuple[str, str, str], Author] = {}
-    for seq, time_ns, at_ns, *author, message, data in connection.execute(
-        "SELECT seq, time_ns, at_ns, session, name, key, message, data FROM message"
-        " WHERE room = ? AND seq > ? ORDER BY seq",
-        (row, after),
-    ):
-        who = authors.setdefault(tuple(author), Author(*author))
-        yield Event(Kind.MESSAGE, message, who, seq, time_ns, data), at_ns
+    return history
 
 
 def delete_before(connection: sqlite3.Connection, row: int, seq: int, limit: int) -> int:

@@ -11,7 +11,7 @@ from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.sqlite import tables
 from bcast_grpc.broker.sqlite.faults import FileGone, plainly
 from bcast_grpc.broker.sqlite.file import StoreFile
-from bcast_grpc.broker.sqlite.room import StoredRoom
+from bcast_grpc.broker.sqlite.order import StoredOrder
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Trimmer:
         self._file = file
         self._retention = retention
         self._round: Iterator[int] | None = None
-        self._at_hand: Sequence[StoredRoom] = ()
+        self._at_hand: Sequence[StoredOrder] = ()
         self._next_sweep_ns: int | None = None
         self._trouble = ""
 
@@ -45,7 +45,7 @@ class Trimmer:
         """Whether the round is not at its end."""
         return self._round is not None
 
-    def begin(self, at_hand: Sequence[StoredRoom], *, sweep: bool = True) -> None:
+    def begin(self, at_hand: Sequence[StoredOrder], *, sweep: bool = True) -> None:
         """Begin a round, unless the last one is not at its end.
 
         Args:
@@ -82,31 +82,31 @@ class Trimmer:
 
     def _give_up(self, error: Exception) -> None:
         self._round = None
-        for known in self._at_hand:
-            known.trimmed = 0  # what was deleted is there again
+        for order in self._at_hand:
+            order.trimmed = 0  # what was deleted is there again
         trouble = plainly(error)
         if trouble != self._trouble and not isinstance(error, FileGone):  # that one is for who publishes
             logger.warning("the store cannot be trimmed: %s", trouble)
         self._trouble = trouble
 
-    def _bites(self, now_ns: int, at_hand: Sequence[StoredRoom], *, sweep: bool) -> Iterator[int]:
+    def _bites(self, now_ns: int, at_hand: Sequence[StoredOrder], *, sweep: bool) -> Iterator[int]:
         """Delete some rows each time the next value is asked for, and yield how many."""
         retention = self._retention
-        for known in at_hand:
-            yield from self._trim_room(known)
+        for order in at_hand:
+            yield from self._trim_room(order)
         while deleted := tables.delete_ids(self._file.writer, now_ns - round(retention.dedup_s * _NS), _BITE):
             yield deleted
         if sweep:
-            rows = {known.row for known in at_hand}
+            rows = {order.row for order in at_hand}
             yield from self._sweep(now_ns - round(retention.age_s * _NS), rows)
         yield from self._give_back()
 
-    def _trim_room(self, known: StoredRoom) -> Iterator[int]:
-        first = known.order.history.first
-        while first > known.trimmed + 1:
-            deleted = tables.delete_before(self._file.writer, known.row, first, _BITE)
+    def _trim_room(self, order: StoredOrder) -> Iterator[int]:
+        oldest = order.oldest
+        while oldest > order.trimmed + 1:
+            deleted = tables.delete_before(self._file.writer, order.row, oldest, _BITE)
             if deleted < _BITE:
-                known.trimmed = first - 1
+                order.trimmed = oldest - 1
             yield deleted
 
     def _sweep(self, oldest_ns: int, at_hand: set[int]) -> Iterator[int]:

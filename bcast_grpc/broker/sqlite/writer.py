@@ -7,65 +7,54 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from bcast_grpc.broker.budget import Budget
+from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.order import Placed
 from bcast_grpc.broker.sqlite import tables
 from bcast_grpc.broker.sqlite.faults import FileGone, unavailable
 from bcast_grpc.broker.sqlite.file import StoreFile
-from bcast_grpc.broker.sqlite.room import Publish, StoredRoom
+from bcast_grpc.broker.sqlite.order import Marker, Publish, StoredOrder
 from bcast_grpc.broker.sqlite.trimmer import Trimmer
+from bcast_grpc.errors import CallError
 
 logger = logging.getLogger(__name__)
 
-_MAX_WAITING = 16_384  # messages that are not written yet, of all rooms
-_MAX_WAITING_BYTES = 16 * 1024 * 1024
 _SPARE_ROWS = 256  # deleted with a publish, besides as many as it adds
 
-Job: TypeAlias = Publish | Callable[[], None]
+Chore: TypeAlias = Callable[[], None]
+Job: TypeAlias = Publish | Marker | Chore
+Answer: TypeAlias = tuple[Publish, Placed | CallError] | Marker
 
 
 class Writer:
     """Does its jobs in their order, and trims the file in between.
 
-    Attributes:
-        hub: the hub's lock, held while a room is told.
+    Args:
+        answer: is given what became of the publishes, and the markers among them, in their order; from the thread.
     """
 
-    def __init__(self, file: StoreFile, trimmer: Trimmer, budget: Budget) -> None:
-        self.hub: AbstractContextManager[Any] = nullcontext()
+    def __init__(
+        self, file: StoreFile, trimmer: Trimmer, retention: Retention, answer: Callable[[Sequence[Answer]], None]
+    ) -> None:
         self._file = file
         self._trimmer = trimmer
-        self._budget = budget
+        self._retention = retention
+        self._answer = answer
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._closing = False
         self._failing = ""
-        self._waiting = self._waiting_bytes = 0
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
 
     @property
-    def congested(self) -> bool:
-        """Whether there is enough to write for some time."""
-        return (
-            self._waiting >= _MAX_WAITING
-            or self._waiting_bytes >= _MAX_WAITING_BYTES
-            or len(self._jobs) >= _MAX_WAITING
-        )
-
-    def publish(self, publish: Publish) -> None:
-        """Write entries, and tell their room."""
-        publish.room.waiting += 1
-        self._waiting += publish.messages
-        self._waiting_bytes += publish.bytes
-        self._budget.waiting += publish.bytes
-        self.add(publish)
+    def jobs(self) -> int:
+        """How many jobs are waiting."""
+        return len(self._jobs)
 
     def add(self, job: Job) -> None:
-        """Do something when everything before has been written or refused."""
+        """Do something after all that was added before. A chore is done in the thread."""
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
@@ -83,7 +72,7 @@ class Writer:
     def _run(self) -> None:
         while jobs := self._next_jobs():
             began = time.monotonic()
-            written = self._write(jobs)
+            written = self._do(jobs)
             self._trimmer.step(written, time.monotonic() - began)
             while self._trimmer.busy and not self._jobs and not self._closing:
                 self._trimmer.step()
@@ -95,79 +84,61 @@ class Writer:
             jobs, self._jobs = self._jobs, []
         return jobs
 
-    def _write(self, jobs: Sequence[Job]) -> int:
-        """Write what was published and answer all jobs; return how many messages were written."""
+    def _do(self, jobs: Sequence[Job]) -> int:
+        """Write what was published, and have it answered; return how many messages were written."""
         publishes = [job for job in jobs if isinstance(job, Publish)]
+        placed = self._write(publishes) if publishes else []
+        outcomes = iter(placed)
+        answers: list[Answer] = []
+        for job in jobs:
+            if isinstance(job, Publish):
+                answers.append((job, next(outcomes)))
+            elif isinstance(job, Marker):
+                answers.append(job)
+            else:
+                _do_chore(job)
+        if answers:
+            self._answer(answers)
+        return sum(len(done.entries) for done in placed if isinstance(done, Placed))
+
+    def _write(self, publishes: Sequence[Publish]) -> Sequence[Placed | CallError]:
+        """Write all of them, or none."""
         try:
-            if publishes:
-                self._commit(publishes)
+            placed = self._commit(publishes)
         except Exception as error:  # whatever it is, this thread must live, or nobody would be answered any more
             if not isinstance(error, sqlite3.Error | FileGone):
-                logger.exception("a fault while writing to the store")
-            with self.hub:
-                self._refuse(jobs, error)
-            return 0
-        if publishes and self._failing:
+                logger.exception("writing to the store failed")
+            reason = unavailable(error)
+            if self._failing != reason.reason:
+                self._failing = reason.reason
+                logger.error("%s", reason.reason)
+            return [reason] * len(publishes)
+        if self._failing:
             logger.info("the store can be written again")
             self._failing = ""
-        for job in jobs:
-            self._answer(job)
-        return sum(publish.messages for publish in publishes)
+        return placed
 
-    def _commit(self, publishes: Sequence[Publish]) -> None:
+    def _commit(self, publishes: Sequence[Publish]) -> Sequence[Placed]:
         """Write all of them in one transaction."""
-        written: dict[str, tuple[StoredRoom, int, int]] = {}
-        rooms = {publish.room.name: publish.room for publish in publishes}
         with self._file.transaction() as connection:
-            spare = _SPARE_ROWS + sum(publish.messages for publish in publishes)
-            for name, row in tables.insert(connection, publishes, self._file.line).items():
-                known, trimmed = rooms[name], rooms[name].trimmed
-                first = known.order.history.first
-                if first > trimmed + 1 and tables.delete_before(connection, row, first, spare) < spare:
-                    trimmed = first - 1
-                written[name] = known, row, trimmed
-        for known, row, trimmed in written.values():
-            known.row, known.trimmed = row, trimmed
+            insertion = tables.Insertion(connection, self._retention, self._file.line)
+            placed = [insertion.place(publish) for publish in publishes]
+            insertion.finish()
+            spare = _SPARE_ROWS + sum(len(publish.entries) for publish in publishes)
+            trimmed: dict[StoredOrder, int] = {}
+            for order, row in insertion.rows.items():
+                oldest = order.oldest
+                if oldest > order.trimmed + 1 and tables.delete_before(connection, row, oldest, spare) < spare:
+                    trimmed[order] = oldest - 1
+        for order, row in insertion.rows.items():
+            order.row = row
+            order.written = insertion.heads.get(order, order.written)
+            order.trimmed = trimmed.get(order, order.trimmed)
+        return placed
 
-    def _answer(self, job: Job) -> None:
-        try:
-            if isinstance(job, Publish):
-                with self.hub:
-                    self._accept(job)
-            else:
-                job()
-        except Exception:
-            logger.exception("a fault while telling what was written")
 
-    def _accept(self, job: Publish) -> None:
-        known, placed = self._answered(job)
-        known.order.history.extend(placed.events, placed.now_ns)
-        if known.receiver:
-            placed.tell(known.receiver)
-
-    def _answered(self, job: Publish) -> tuple[StoredRoom, Placed]:
-        job.room.waiting -= 1
-        self._waiting -= job.messages
-        self._waiting_bytes -= job.bytes
-        self._budget.waiting -= job.bytes
-        return job.room, job.placed
-
-    def _refuse(self, jobs: Sequence[Job], error: Exception) -> None:
-        """Refuse what could not be written, and what has been numbered after it meanwhile."""
-        reason = unavailable(error)
-        if self._failing != reason.reason:
-            self._failing = reason.reason
-            logger.error("%s", reason.reason)
-        with self._changed:
-            jobs, self._jobs = [*jobs, *self._jobs], []
-        for job in jobs:
-            if isinstance(job, Publish):
-                job.room.order.take_back(job.placed.entries)
-        for job in jobs:
-            if isinstance(job, Publish):
-                known, placed = self._answered(job)
-                if known.receiver:
-                    # What is sent again may be what could not be written just now.
-                    known.receiver.refused(placed.asked, reason)
-            else:
-                job()
+def _do_chore(chore: Chore) -> None:
+    try:
+        chore()
+    except Exception:
+        logger.exception("a chore of the store failed")

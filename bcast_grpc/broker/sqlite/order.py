@@ -1,0 +1,135 @@
+"""The order of one room in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from bcast_grpc.broker.base import Receiver
+from bcast_grpc.broker.history import History
+from bcast_grpc.broker.order import Placed
+from bcast_grpc.errors import BcastError
+from bcast_grpc.events import Entry, Event
+
+if TYPE_CHECKING:
+    from bcast_grpc.broker.sqlite.broker import SqliteBroker
+
+
+class Publish(NamedTuple):
+    """Entries that are to get their places in an order, and when they arrived: by the steady and the wall's clock."""
+
+    order: StoredOrder
+    entries: Sequence[Entry]
+    now_ns: int
+    wall_ns: int
+    bytes: int
+
+
+class Marker(NamedTuple):
+    """A call to be made when everything before it has been answered."""
+
+    order: StoredOrder
+    callback: Callable[[], None]
+
+
+class StoredOrder:
+    """An ``Order`` whose entries get their places when they are written.
+
+    The writer's thread has ``row``, ``written`` and ``trimmed``, and reads ``oldest``. All else belongs to the loop.
+
+    Attributes:
+        room: the room's name.
+        epoch: the name of this order.
+        history: the messages that are kept, up to the last one that was accepted.
+        oldest: the place of the oldest of them.
+        ids_until_ns: until when the file may remember an id, by the steady clock.
+        unanswered: how many publishes and markers have not been answered.
+        row: its row in the file; 0 until it has one.
+        written: the last place that was written.
+        trimmed: up to which place the file holds nothing any more.
+    """
+
+    def __init__(
+        self, broker: SqliteBroker, room: str, epoch: str, history: History, row: int = 0, ids_until_ns: int = 0
+    ) -> None:
+        self._broker = broker
+        self.room = room
+        self.epoch = epoch
+        self.history = history
+        self.oldest = history.first
+        self.ids_until_ns = ids_until_ns
+        self.unanswered = 0
+        self.row = row
+        self.written = history.head
+        self.trimmed = 0
+        self.receiver: Receiver | None = None
+
+    @property
+    def head(self) -> int:
+        """The place of the last message that was accepted; 0 if none was."""
+        return self.history.head
+
+    @property
+    def full(self) -> bool:
+        """Whether the thread has enough to write for some time."""
+        return self._broker.congested
+
+    def begin(self, receiver: Receiver) -> None:
+        """Answer to ``receiver`` from now on."""
+        self.receiver = receiver
+        self._broker.in_use(self)
+
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Have entries written; the receiver is told afterwards."""
+        self.unanswered += 1
+        self._broker.submit(self, entries)
+
+    def after_answers(self, callback: Callable[[], None]) -> None:
+        """Call back when everything before has been written or refused; at once, if there is nothing to wait for."""
+        if self.unanswered or self._broker.congested:  # by other rooms
+            self.unanswered += 1
+            self._broker.mark(self, callback)
+        else:
+            callback()
+
+    def after(self, seq: int, count: int, max_bytes: int) -> Sequence[Event]:
+        """Return the messages after the place ``seq``; see ``History.after``."""
+        return self.history.after(seq, count, max_bytes)
+
+    def release(self) -> None:
+        """Keep the order at hand, for those who come back soon."""
+        self.receiver = None
+        self._broker.released(self)
+
+    def accept(self, placed: Placed, window_ns: int) -> None:
+        """Take what was written, and tell the room."""
+        self.history.extend(placed.events, placed.now_ns)
+        self.oldest = self.history.first
+        if any(entry.id for entry in placed.entries):
+            self.ids_until_ns = placed.now_ns + window_ns
+        if self.receiver:
+            placed.tell(self.receiver)
+
+    def refuse(self, entries: Sequence[Entry], error: BcastError) -> None:
+        """Tell the room what could not be written."""
+        if self.receiver:
+            self.receiver.refused(entries, error)
+
+    def expire(self, now_ns: int) -> None:
+        """Drop what is too old."""
+        self.history.expire(now_ns)
+        self.oldest = self.history.first
+
+    @property
+    def held(self) -> int:
+        """About how many bytes of memory the messages take."""
+        return self.history.held
+
+    def shrink(self, held: int) -> None:
+        """Drop the oldest messages, until the others take at most ``held`` bytes of memory."""
+        self.history.shrink(held)
+        self.oldest = self.history.first
+
+    def is_over(self, now_ns: int) -> bool:
+        """Whether there is nothing that anyone could come back for."""
+        return not len(self.history) and now_ns >= self.ids_until_ns and not self.unanswered

@@ -1,0 +1,131 @@
+"""Opening a room of the store: by another thread, in slices, once for all who ask for it at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bcast_grpc.broker.history import Retention
+from bcast_grpc.broker.sqlite import SqliteBroker, tables
+from bcast_grpc.broker.sqlite.readers import Readers
+from bcast_grpc.errors import CallError, ErrorCode
+
+from .desk import kept
+from .test_contract import KEEPING, ManualClock, Room, entries
+
+MESSAGES, IDS = 100_000, 300_000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Where the store is: an empty one."""
+    store = tmp_path / "chat.db"
+    SqliteBroker(store, KEEPING, ManualClock()).close()
+    return store
+
+
+class Gate:
+    """What reading in a store waits for.
+
+    Attributes:
+        error: raised then.
+        reads: how many reads of rooms have begun.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open = threading.Event()
+        self.begun = threading.Event()
+        self.error: Exception | None = None
+        self.reads = 0
+        load = tables.load
+
+        def wait_and_load(*arguments: Any) -> Any:
+            self.reads += 1
+            self.begun.set()
+            self.open.wait(30)
+            if self.error:
+                raise self.error
+            return load(*arguments)
+
+        monkeypatch.setattr(tables, "load", wait_and_load)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """A disk on which nothing is found until it is told to."""
+    gate = Gate(monkeypatch)
+    yield gate
+    gate.open.set()
+
+
+def fill(store: Path, at_ns: int) -> None:
+    """Put a large room into a store."""
+    with closing(sqlite3.connect(store)) as connection:
+        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+        connection.execute("INSERT INTO room VALUES (1, 'large', 'old', ?)", (MESSAGES,))
+        connection.execute(
+            f"INSERT INTO message {numbers} SELECT 1, i, ?, 's', 'ana', 'key', 'ana: x', 'x', ? FROM n",
+            (MESSAGES, at_ns, at_ns),
+        )
+        connection.execute(
+            f"INSERT INTO known {numbers} SELECT 1, 'key', 'id ' || i, i % {MESSAGES} + 1, ?, ? FROM n",
+            (IDS, at_ns, at_ns),
+        )
+        connection.commit()
+
+
+async def answered(order: Any) -> None:
+    """Wait until everything that was submitted has been answered."""
+    event = asyncio.Event()
+    order.after_answers(event.set)
+    await asyncio.wait_for(event.wait(), 30)
+
+
+async def until(event: threading.Event) -> None:
+    """Wait for a thread."""
+    assert await asyncio.to_thread(event.wait, 30)
+
+
+async def test_a_large_room_holds_nobody_up(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are read by a thread that pauses after each slice; messages are answered meanwhile; no id is lost."""
+    clock = ManualClock()
+    fill(store, clock.wall_ns())
+    slices: list[int] = []
+    threads: set[int] = set()
+    fetchmany, pause = 0, Readers.pause
+
+    def count_and_pause(readers: Readers) -> None:
+        slices.append(fetchmany)
+        threads.add(threading.get_ident())
+        pause(readers)
+
+    monkeypatch.setattr(Readers, "pause", count_and_pause)
+    with closing(SqliteBroker(store, Retention(MESSAGES, 1 << 30, 60, 10), clock)) as broker:
+        room, small = Room(), Room()
+        talking = await broker.open("small")
+        talking.begin(small)
+        slices.clear()
+        opening = asyncio.create_task(broker.open("large"))
+        said = 0
+        while not opening.done():
+            talking.submit(entries(f"{said}"))
+            await answered(talking)
+            said += 1
+        order = await opening
+        order.begin(room)
+        order.submit(entries("new", "7"))  # "id 7" was used by another author
+        await answered(order)
+        order.submit([entries("7")[0]._replace(author=entries("7")[0].author._replace(key="key"))])
+        await answered(order)
+        assert said > 1
+        assert len(small.events) == said
+        assert threading.get_ident() not in threads
+        assert len(slices) >= MESSAGES // tables.SLICE_ROWS
+        assert (order.epoch, len(kept(order)), order.head) == ("old", MESSAGES, MESSAGES + 1)
