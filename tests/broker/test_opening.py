@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.sqlite import SqliteBroker, tables
 from bcast_grpc.broker.sqlite.readers import Readers
 from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import Author, Entry
 
 from .desk import kept
 from .test_contract import KEEPING, ManualClock, Room, entries
@@ -98,15 +99,13 @@ async def test_a_large_room_holds_nobody_up(store: Path, monkeypatch: pytest.Mon
     clock = ManualClock()
     fill(store, clock.wall_ns())
     slices: list[int] = []
-    threads: set[int] = set()
-    fetchmany, pause = 0, Readers.pause
+    pause = Readers.pause
 
-    def count_and_pause(readers: Readers) -> None:
-        slices.append(fetchmany)
-        threads.add(threading.get_ident())
+    def note_and_pause(readers: Readers) -> None:
+        slices.append(threading.get_ident())
         pause(readers)
 
-    monkeypatch.setattr(Readers, "pause", count_and_pause)
+    monkeypatch.setattr(Readers, "pause", note_and_pause)
     with closing(SqliteBroker(store, Retention(MESSAGES, 1 << 30, 60, 10), clock)) as broker:
         room, small = Room(), Room()
         talking = await broker.open("small")
@@ -120,12 +119,69 @@ async def test_a_large_room_holds_nobody_up(store: Path, monkeypatch: pytest.Mon
             said += 1
         order = await opening
         order.begin(room)
-        order.submit(entries("new", "7"))  # "id 7" was used by another author
-        await answered(order)
-        order.submit([entries("7")[0]._replace(author=entries("7")[0].author._replace(key="key"))])
-        await answered(order)
         assert said > 1
         assert len(small.events) == said
-        assert threading.get_ident() not in threads
+        assert threading.get_ident() not in slices
         assert len(slices) >= MESSAGES // tables.SLICE_ROWS
-        assert (order.epoch, len(kept(order)), order.head) == ("old", MESSAGES, MESSAGES + 1)
+        assert (order.epoch, order.head, len(kept(order))) == ("old", MESSAGES, MESSAGES)
+        order.submit([Entry(Author("s", "ana", "key"), "again", id=f"id {IDS}"), *entries("new")])
+        await answered(order)
+        assert [place.seq for _, place in room.repeated_entries] == [IDS % MESSAGES + 1]
+        assert [event.seq for event in room.events] == [MESSAGES + 1]
+
+
+async def test_those_who_come_at_once_share_an_opening(store: Path, gate: Gate) -> None:
+    """The file is read once, and all have the same order."""
+    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+        openings = [asyncio.create_task(broker.open("lobby")) for _ in range(5)]
+        await until(gate.begun)
+        gate.open.set()
+        orders = await asyncio.gather(*openings)
+        assert len(set(orders)) == 1
+        assert gate.reads == 1
+
+
+async def test_who_goes_away_meanwhile_leaves_nothing(store: Path, gate: Gate) -> None:
+    """The others who wait get their order; where nobody waits any more, the next one finds what was read."""
+    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+        openings = [asyncio.create_task(broker.open("lobby")) for _ in range(2)]
+        await until(gate.begun)
+        openings[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await openings[0]
+        gate.open.set()
+        order = await openings[1]
+        assert (broker._used, broker._opening) == ({}, {})
+        assert await broker.open("lobby") is order
+        assert gate.reads == 1
+
+
+async def test_an_opening_that_fails_is_tried_again(store: Path, gate: Gate) -> None:
+    """All who wait are told why; the next one reads the file again."""
+    gate.error = sqlite3.OperationalError("disk I/O error")
+    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+        openings = [asyncio.create_task(broker.open("lobby")) for _ in range(3)]
+        await until(gate.begun)
+        gate.open.set()
+        failed = await asyncio.gather(*openings, return_exceptions=True)
+        assert [error.code for error in failed if isinstance(error, CallError)] == [ErrorCode.BROKER_UNAVAILABLE] * 3
+        gate.error = None
+        assert (await broker.open("lobby")).head == 0
+        assert gate.reads == 2
+
+
+async def test_a_room_that_is_left_is_at_hand_at_once(store: Path, gate: Gate) -> None:
+    """What its last members have said, and the store has not answered, is there for those who come back."""
+    gate.open.set()
+    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+        room = Room()
+        order = await broker.open("lobby")
+        order.begin(room)
+        order.submit(entries("a"))
+        order.release()
+        again = await broker.open("lobby")
+        assert again is order
+        again.begin(room)
+        await answered(again)
+        assert [event.seq for event in room.events] == [1]
+        assert gate.reads == 1
