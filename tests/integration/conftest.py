@@ -19,7 +19,7 @@ from bcast_grpc.server import Server
 from bcast_grpc.server.event_loop import new_event_loop
 from bcast_grpc.settings import Settings
 
-from .peers import Door, SocketPeer, WebSocketPeer, Wire, eventually, within
+from .peers import Door, SocketPeer, WebSocketPeer, Wire, begun, eventually, within
 
 
 class LocalDoor(Door):
@@ -141,7 +141,7 @@ async def spawn() -> AsyncIterator[Spawn]:
     async def start(*arguments: str, program: Sequence[str] = ("bcast_grpc.server",)) -> ServerProcess:
         process = await _run("-m", *program, "--port", "0", *arguments)
         assert process.stdout
-        line = (await within(process.stdout.readline())).decode().rstrip("\n")
+        line = (await begun(process.stdout.readline())).decode().rstrip("\n")
         started.append(ServerProcess(process, [line] if line else []))
         return started[-1]
 
@@ -160,7 +160,7 @@ async def lone_client() -> AsyncIterator[Callable[..., Any]]:
         process = await _run(str(Path(__file__).with_name("lone_client.py")), address, name)
         started.append(process)
         assert process.stdout
-        if await within(process.stdout.readline()) != b"in\n":
+        if await begun(process.stdout.readline()) != b"in\n":
             _, said = await within(process.communicate())
             pytest.fail(f"the client ended with {process.returncode}: {said.decode()}")
         return process

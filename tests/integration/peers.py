@@ -31,6 +31,9 @@ SCALE = float(os.environ.get("TEST_TIMEOUT_SCALE", "1"))
 PATIENCE_S = 15 * SCALE
 """How long to wait, at the longest, for what must come."""
 
+START_S = 4 * PATIENCE_S
+"""The same for a process to begin: that takes a second of CPU, of which there is little while much begins at once."""
+
 Event: TypeAlias = pb.ConnectResponse
 Pair: TypeAlias = tuple[str, str | bytes]
 
@@ -41,6 +44,12 @@ async def within(awaitable: Awaitable[T]) -> T:
     """Wait for what must come."""
     async with asyncio.timeout(PATIENCE_S):
         return await awaitable
+
+
+async def begun(first: Awaitable[T]) -> T:
+    """Wait for the first that a process says."""
+    async with asyncio.timeout(START_S):
+        return await first
 
 
 async def eventually(true: Callable[[], bool]) -> None:

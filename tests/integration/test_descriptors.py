@@ -21,7 +21,7 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from .conftest import ServerProcess
-from .peers import PATIENCE_S, Door, SocketPeer, within
+from .peers import PATIENCE_S, Door, SocketPeer, begun, within
 
 LIMIT = 128
 CROWD = 160
@@ -43,7 +43,7 @@ async def start() -> AsyncIterator[StartLimited]:
             "/bin/bash", "-c", command, sys.executable, *arguments, stdout=pipe, stderr=pipe
         )
         assert process.stdout
-        lines = [(await within(process.stdout.readline())).decode().strip() for _ in range(3)]
+        lines = [(await begun(process.stdout.readline())).decode().strip() for _ in range(3)]
         started.append(ServerProcess(process, lines))
         return started[-1]
 

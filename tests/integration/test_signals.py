@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from .conftest import ServerProcess, Spawn
-from .peers import Peer, within
+from .peers import Peer, begun, within
 from .test_operations import check_closing, stop_reading
 
 SAME_S = 1.0
@@ -36,7 +36,7 @@ async def test_nohup() -> None:
     command = 'trap "" HUP; exec "$0" -m bcast_grpc.server --port 0'
     process = await asyncio.create_subprocess_exec("/bin/sh", "-c", command, sys.executable, stdout=pipe, stderr=pipe)
     assert process.stdout
-    server = ServerProcess(process, [(await within(process.stdout.readline())).decode().strip()])
+    server = ServerProcess(process, [(await begun(process.stdout.readline())).decode().strip()])
     ana, bob = await server.connect("ana"), await server.connect()
     server.signal(signal.SIGHUP)
     await ana.say("hola")
@@ -110,7 +110,7 @@ async def test_a_second_wish_where_the_log_is_stuck() -> None:
         stdout=asyncio.subprocess.PIPE, stderr=write,
     )  # fmt: skip
     assert process.stdout
-    line = (await within(process.stdout.readline())).decode().strip()
+    line = (await begun(process.stdout.readline())).decode().strip()
     server = ServerProcess(process, [line])
     await stop_reading(server)
     other = await server.connect()

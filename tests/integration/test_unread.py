@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from .peers import Door, within
+from .peers import Door, begun, within
 
 
 class Stage:
@@ -117,7 +117,7 @@ async def test_a_log_that_nobody_reads(start: Callable[..., Awaitable[Process]],
         "--port", "0", "--host", "0.0.0.0", "--log-level", "debug", stdout=asyncio.subprocess.PIPE, stderr=stuck
     )
     assert server.stdout
-    line = (await within(server.stdout.readline())).decode()
+    line = (await begun(server.stdout.readline())).decode()
     door = Door(f"127.0.0.1:{line.rstrip().rpartition(':')[2]}")
     ana, bob = await door.connect("ana"), await door.connect("bob")
     for _ in range(50):
@@ -178,7 +178,7 @@ async def test_what_was_not_read_is_told_later() -> None:
         sys.executable, "-c", program, stdin=pipe, stdout=pipe, stderr=pipe, limit=1024
     )
     assert process.stdout
-    assert await within(process.stdout.readline()) == b"said\n"
+    assert await begun(process.stdout.readline()) == b"said\n"
     _, stderr = await within(process.communicate(b"\n"))
     lines = [line.rpartition(": ")[2] for line in stderr.decode().splitlines()]
     kept = [int(line) for line in lines if line.isdigit()]
@@ -201,7 +201,7 @@ async def test_grpc_says_nothing_by_itself() -> None:
             stdout=pipe, stderr=pipe, env={**environ, "GRPC_TRACE": "http"},
         )  # fmt: skip
         assert server.stdout
-        door = Door((await within(server.stdout.readline())).decode().strip().removeprefix("listening on grpc://"))
+        door = Door((await begun(server.stdout.readline())).decode().strip().removeprefix("listening on grpc://"))
         await door.connect("ana")
         await door.close()
         server.send_signal(signal.SIGTERM)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from signal import SIGKILL, Signals
 
-from tests.integration.peers import within
+from tests.integration.peers import begun, within
 
 _SAYS = "listening on "
 
@@ -48,7 +48,7 @@ class PageServer:
         assert self._process.stdout
         addresses: dict[str, str] = {}
         while not addresses.keys() >= {"grpc", "http"}:
-            line = (await within(self._process.stdout.readline())).decode()
+            line = (await begun(self._process.stdout.readline())).decode()
             assert line.startswith(_SAYS), f"the server said {line!r}"
             scheme, _, address = line.removeprefix(_SAYS).strip().partition("://")
             addresses[scheme] = address

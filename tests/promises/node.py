@@ -12,7 +12,7 @@ from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from pathlib import Path
 
-from tests.integration.peers import PATIENCE_S, within
+from tests.integration.peers import PATIENCE_S, begun
 
 from .records import Door
 from .stepped import step
@@ -79,7 +79,7 @@ class Node:
         self._process = process
         assert process.stdout
         for door, scheme in _SCHEMES.items():
-            line = (await within(process.stdout.readline())).decode().strip()
+            line = (await begun(process.stdout.readline())).decode().strip()
             assert line.startswith(f"listening on {scheme}://"), f"the server does not start: {self.log[-5:]}"
             self.addresses[door] = line.rpartition("/")[2]
         self.turns += 1
