@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -146,6 +147,20 @@ def test_nothing_is_imported_by_name_behind_our_back() -> None:
             if isinstance(node, ast.Name) and node.id == "__import__"
         ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_design_draws_every_import() -> None:
+    """And no arrow that is not allowed; ``errors`` and ``events``, which every part may import, are not drawn."""
+    design = (SOURCE.parent / "docs" / "design.md").read_text()
+    chart = design.split("flowchart TB\n")[1].split("```")[0]
+    arrows = re.findall(r"^ +(\w+)(?:\[.*\])? (?:-->|-\. .* \.->) (.+)$", chart, re.MULTILINE)
+    drawn = {(part, target) for part, targets in arrows for target in targets.split(" & ")}
+    undrawn = {"errors", "events", "__init__"}
+    real = {(part_of(one.file), target_of(one).split(".")[0]) for one in INSIDE}
+    real = {(part, target) for part, target in real if part != target and not {part, target} & undrawn}
+    allowed = {(part, target.split(".")[0]) for part, targets in MAY_IMPORT.items() for target in targets}
+    assert real <= drawn, f"not drawn in docs/design.md: {sorted(real - drawn)}"
+    assert drawn <= allowed, f"drawn in docs/design.md, and not allowed: {sorted(drawn - allowed)}"
 
 
 def test_parts_are_no_circle() -> None:
