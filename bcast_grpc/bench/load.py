@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import time
 from asyncio import FIRST_COMPLETED
@@ -18,13 +17,7 @@ from bcast_grpc.bench.plan import Plan
 from bcast_grpc.bench.summary import Summaries
 from bcast_grpc.bench.verify import Due
 from bcast_grpc.errors import BcastError, ConnectionLost
-
-try:
-    import uvloop
-except ImportError:  # Windows, and Pythons that it does not support
-    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-else:
-    new_event_loop = uvloop.new_event_loop
+from bcast_grpc.event_loop import new_event_loop, spare_collections
 
 _JOINING = 32
 """How many clients of a worker connect at the same time."""
@@ -143,7 +136,7 @@ class Load:
             for task in joining:
                 task.cancel()
             await asyncio.gather(*joining, return_exceptions=True)
-        _spare_collections()
+        spare_collections()
 
     async def send(self, start: Start, stop: asyncio.Event) -> dict[int, Due]:
         """Send until the time is over or the parent says stop, then wait for the answers."""
@@ -229,10 +222,3 @@ def _add(result: Result, client: Client, due: Mapping[int, Due]) -> None:
         result.faults.add(faults)
         result.examples.append(f"client {client.number}: {faults}")
     del result.examples[MAX_EXAMPLES:]
-
-
-def _spare_collections() -> None:
-    """Keep the garbage collector from looking at every client again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)

@@ -250,7 +250,7 @@ class Connection:
     async def _dial(self) -> Call:
         if self._unanswered.name is not None:
             self._name = self._unanswered.name
-        return await Call.open(self._dialer, self._name, self._dispatcher.position)
+        return await Call.open(self._dialer, self._name, self._dispatcher.resume_point)
 
     @property
     def _done(self) -> bool:

@@ -30,7 +30,7 @@ class Cursor:
         self._own: deque[int] = deque(maxlen=_MAX_OWN)
 
     @property
-    def position(self) -> Position | None:
+    def resume_point(self) -> Position | None:
         """Where to resume; ``None`` before the server has said anything."""
         if self._passed is None and not self._seq:
             return None
@@ -68,7 +68,7 @@ class Cursor:
         if ack.seq and ack.epoch == self._epoch and not self._echo:
             self._own.append(ack.seq)
             if len(self._own) == _MAX_OWN:
-                _ = self.position  # forgets those that the cursor has passed
+                _ = self.resume_point  # forgets those that the cursor has passed
 
     def gap(self, gap: Gap) -> None:
         """Skip messages that will not come."""

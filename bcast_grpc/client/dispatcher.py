@@ -51,9 +51,9 @@ class Dispatcher:
         self._changed = asyncio.Event()
 
     @property
-    def position(self) -> Position | None:
+    def resume_point(self) -> Position | None:
         """Where the next call resumes."""
-        return self._cursor.position
+        return self._cursor.resume_point
 
     # --- for the application
 
@@ -75,7 +75,7 @@ class Dispatcher:
         self.info = info
         self.reconnect_after_s = 0.0
         if (
-            self._lost_at and self._cursor.position is None
+            self._lost_at and self._cursor.resume_point is None
         ):  # the last one was lost before the server said where that was
             self._resumed(complete=False)
             self.tell(Kind.GAP, "you may have missed messages", Gap(0, 0, GapReason.UNSPECIFIED))

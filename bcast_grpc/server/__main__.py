@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
 import threading
 from contextlib import suppress
 
+from bcast_grpc.event_loop import new_event_loop, spare_collections
 from bcast_grpc.server import signals
 from bcast_grpc.server.arguments import format_config, load
 from bcast_grpc.server.descriptors import raise_limit
-from bcast_grpc.server.event_loop import new_event_loop
 from bcast_grpc.server.logs import set_up, take_over_stderr
 from bcast_grpc.server.output import Output, open_missing
 from bcast_grpc.settings import Settings, SettingsError
@@ -64,7 +63,7 @@ async def serve(settings: Settings) -> int:
     except CannotStart as error:
         print(error, file=sys.stderr)
         return _NOT_STARTED
-    _spare_collections()
+    spare_collections()
     _put_loop_first()
     stdout = Output(sys.stdout, "{} lines were dropped".format)
     for url in server.urls:
@@ -73,16 +72,6 @@ async def serve(settings: Settings) -> int:
     await server.drain()
     stdout.flush(_LAST_LINES_S)
     return _DONE
-
-
-def _spare_collections() -> None:
-    """Keep the garbage collector from stopping the loop: each look at all objects would take some 20 ms.
-
-    What is there now stays for good and need not be looked at again; messages live too short to be looked at often.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def _put_loop_first() -> None:

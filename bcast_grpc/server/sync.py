@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
+from bcast_grpc.event_loop import new_event_loop
 from bcast_grpc.events import Ack, Member
-from bcast_grpc.server.event_loop import new_event_loop
 
 if TYPE_CHECKING:
     from bcast_grpc.server.server import Server

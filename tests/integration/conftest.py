@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
+from bcast_grpc.event_loop import new_event_loop
 from bcast_grpc.server import Server
-from bcast_grpc.server.event_loop import new_event_loop
 from bcast_grpc.settings import Settings
 
 from .peers import Door, SocketPeer, WebSocketPeer, Wire, begun, eventually, within
