@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from playwright.async_api import Locator, Page, WebSocket, expect
 
+from tests.integration.peers import START_S
+
 _SAID = """lines => lines.map(line => [".author", ".text"].map(part => line.querySelector(part).textContent))"""
 
 _WAKE = """() => {
@@ -72,8 +74,8 @@ class Person:
         await self.is_in("online")
 
     async def is_in(self, state: str) -> None:
-        """Wait until the page is in a state."""
-        await expect(self.page.locator("body")).to_have_attribute("data-state", state)
+        """Wait until the page is in a state; a browser that has just begun has none for a while."""
+        await expect(self.page.locator("body")).to_have_attribute("data-state", state, timeout=START_S * 1000)
 
     async def say(self, text: str) -> None:
         """Type a message of one line or more, and press Enter."""
