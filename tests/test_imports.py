@@ -136,6 +136,14 @@ def test_the_core_knows_no_wire_no_loop_and_no_files() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_core_has_one_lock() -> None:
+    """The hub's. All else runs in one loop, and knows of no threads."""
+    core = [file for file in FILES if part_of(file) == "core"]
+    threaded = {one.file.name for one in IMPORTS if one.file in core and one.module.split(".")[0] == "threading"}
+    assert threaded == {"hub.py"}
+    assert (SOURCE / "core" / "hub.py").read_text().count("Lock()") == 1
+
+
 def test_nothing_is_imported_by_name_behind_our_back() -> None:
     """Only the package itself imports by name, what it lists; elsewhere this page would not see it."""
     wrong = [

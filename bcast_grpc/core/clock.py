@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -95,7 +94,6 @@ class FlushClock:
             written what they had before; it is looked into only where none was set off.
         pending: how many messages there are to flush; 0 if there is nothing to do.
         patience_s: how long what is pending may wait for more.
-        lock: guards the room; held during ``poke`` by the caller.
     """
 
     def __init__(
@@ -104,13 +102,11 @@ class FlushClock:
         flush: Callable[[], Iterable[Writer]],
         pending: Callable[[], int],
         patience_s: Callable[[], float],
-        lock: threading.RLock,
     ) -> None:
         self._scheduler = scheduler
         self._push = flush
         self._pending = pending
         self._patience_s = patience_s
-        self._lock = lock
         self._busy = False
         self._dozing = False
         self._writers: set[Writer] = set()
@@ -127,7 +123,7 @@ class FlushClock:
         self._seen = 0
 
     def poke(self, *, full: bool = False) -> None:
-        """Say that something is pending; ``full``: as much as a flush can take. Any thread may, with the lock held."""
+        """Say that something is pending; ``full``: as much as a flush can take."""
         if not self._busy:
             wait_s = self._patience_s()
             if not wait_s:
@@ -169,7 +165,7 @@ class FlushClock:
                 self._end_round()
 
     def forget(self, writer: Writer) -> None:
-        """Wait for a writer no more. Any thread may say so, with the lock held."""
+        """Wait for a writer no more. May be said during a flush."""
         if writer in self._writers:
             self._scheduler.call_soon(lambda: self.written(writer))
 
@@ -179,10 +175,9 @@ class FlushClock:
             self._timer = self._scheduler.call_later(wait_s, self._end_doze)
 
     def _end_doze(self) -> None:
-        with self._lock:
-            if not self._dozing:
-                return  # a flush is due already
-            self._busy, self._dozing = True, False
+        if not self._dozing:
+            return  # a flush is due already
+        self._busy, self._dozing = True, False
         self._flush()
 
     def _flush(self) -> None:
@@ -229,11 +224,10 @@ class FlushClock:
     def _end_round(self) -> None:
         self._writers.clear()
         self._stop_timer()
-        with self._lock:
-            self._seen = self._pending()
-            wait_s = self._patience_s() if self._seen else 0
-            at_once = bool(self._seen and not wait_s)
-            self._busy, self._dozing, self._reading = at_once, wait_s > 0, at_once
+        self._seen = self._pending()
+        wait_s = self._patience_s() if self._seen else 0
+        at_once = bool(self._seen and not wait_s)
+        self._busy, self._dozing, self._reading = at_once, wait_s > 0, at_once
         if wait_s:
             self._doze(wait_s)
         if not at_once:
@@ -248,12 +242,11 @@ class FlushClock:
         self._timer = self._scheduler.call_later(self._pause_s, self._end_pause)
 
     def _end_pause(self) -> None:
-        with self._lock:
-            if not self._reading:
-                return  # a flush is due already
-            seen, self._seen = self._seen, self._pending()
-            dense = (self._seen - seen) * DENSE_S > self._pause_s
-            another = self._reading = dense and self._pauses < MAX_PAUSES
+        if not self._reading:
+            return  # a flush is due already
+        seen, self._seen = self._seen, self._pending()
+        dense = (self._seen - seen) * DENSE_S > self._pause_s
+        another = self._reading = dense and self._pauses < MAX_PAUSES
         if another:
             self._pause(min(self._round_s, MAX_PAUSE_S))
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -44,20 +43,17 @@ class FanOut:
         answers: what else than messages and notices is queued for whoever asked.
     """
 
-    def __init__(
-        self, epoch: str, roster: Roster, feed: Feed, scheduler: Scheduler, limits: Limits, lock: threading.RLock
-    ) -> None:
+    def __init__(self, epoch: str, roster: Roster, feed: Feed, scheduler: Scheduler, limits: Limits) -> None:
         self._epoch = epoch
         self._roster = roster
         self._feed = feed
         self._limits = limits
-        self._lock = lock
         self._pending = Pending(limits.batch_messages, limits.batch_bytes(1))
         self._arriving: set[Member] = set()
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
         self.answers = Answers(roster.by_session, self._pending)
-        self.clock = FlushClock(scheduler, self._flush, self._count_pending, self._patience_s, lock)
+        self.clock = FlushClock(scheduler, self._flush, self._count_pending, self._patience_s)
 
     def end(self) -> None:
         """Flush nothing more."""
@@ -138,17 +134,16 @@ class FanOut:
         return min(members * PATIENCE_EACH_S, MAX_PATIENCE_S)
 
     def _flush(self) -> Iterator[Outbox]:
-        with self._lock:
-            self.answers.hold()
-            first = self._pending.first
-            batch = Batch(self._pending.take())
-            if batch.last_seq is not None:
-                self._feed.flushed(batch.last_seq)
-            members = self._roster.audience(batch.kinds)
-            idle = list(self._feed.idle())
-            waiting, self._waiting = self._waiting, []
-            leaving = [one for one in self._leaving if one.mark <= self._pending.first]
-            self._leaving = [one for one in self._leaving if one.mark > self._pending.first]
+        self.answers.hold()
+        first = self._pending.first
+        batch = Batch(self._pending.take())
+        if batch.last_seq is not None:
+            self._feed.flushed(batch.last_seq)
+        members = self._roster.audience(batch.kinds)
+        idle = list(self._feed.idle())
+        waiting, self._waiting = self._waiting, []
+        leaving = [one for one in self._leaving if one.mark <= self._pending.first]
+        self._leaving = [one for one in self._leaving if one.mark > self._pending.first]
         try:
             for outbox in idle:
                 self.clock.wake(outbox)  # what was flushed, it may read
@@ -156,10 +151,9 @@ class FanOut:
             push.to(members)
             self._acknowledge(batch.runs, push)
         finally:
-            with self._lock:
-                self.answers.release()
-                for member in list(self._arriving):
-                    self._end_arrival(member)
+            self.answers.release()
+            for member in list(self._arriving):
+                self._end_arrival(member)
         self._end_calls(leaving)
         for callback in waiting:
             callback()
@@ -180,11 +174,10 @@ class FanOut:
 
     def _end_calls(self, leaving: Sequence[_Leaving]) -> None:
         for member, answers, error, _ in leaving:
-            with self._lock:
-                if member.state.fed and not error:  # it has fallen behind meanwhile
-                    self.leave(member, answers, error)
-                    continue
-                member.answer(answers)
-                member.move(Move.END)
-                self._roster.deafen(member)
+            if member.state.fed and not error:  # it has fallen behind meanwhile
+                self.leave(member, answers, error)
+                continue
+            member.answer(answers)
+            member.move(Move.END)
+            self._roster.deafen(member)
             member.outbox.close(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 from bcast_grpc.broker.base import Order
@@ -17,9 +16,8 @@ from bcast_grpc.events import Event, GapReason, Position
 class Feed:
     """Gives each such member the next frame when it has written the last one, until it is level with the others."""
 
-    def __init__(self, order: Order, lock: threading.RLock) -> None:
+    def __init__(self, order: Order) -> None:
         self._order = order
-        self._lock = lock
         self._replays = Replays(order)
         self._flushed = order.head  # the last message that was pushed; the order may be further
         self._members: set[Member] = set()
@@ -65,18 +63,17 @@ class Feed:
 
     def next(self, member: Member) -> bytes | None:
         """Return the next frame for a client; None if there is none now, or from now on, as the client is level."""
-        with self._lock:
-            replay, outbox = member.replay, member.outbox
-            if replay is None or outbox.closed:
-                return None
-            while not replay.frames and replay.cursor < self._flushed:
-                self._replays.read(replay, self._flushed, outbox.codec, member.author, echo=member.echo)
-            frame = replay.take()
-            if frame is None and replay.cursor >= self._flushed and not member.arrival:
-                outbox.seq = replay.cursor
-                member.move(Move.LEVEL)
-                self.remove(member)
-            return frame
+        replay, outbox = member.replay, member.outbox
+        if replay is None or outbox.closed:
+            return None
+        while not replay.frames and replay.cursor < self._flushed:
+            self._replays.read(replay, self._flushed, outbox.codec, member.author, echo=member.echo)
+        frame = replay.take()
+        if frame is None and replay.cursor >= self._flushed and not member.arrival:
+            outbox.seq = replay.cursor
+            member.move(Move.LEVEL)
+            self.remove(member)
+        return frame
 
     def remove(self, member: Member) -> None:
         """Feed a client no more."""

@@ -27,7 +27,10 @@ _FULL_RETRY_AFTER_S = 5.0
 
 
 class Hub:
-    """Rooms and the per-client queues in them, under one lock: clients may come, leave and publish from any thread.
+    """The registry of rooms and of the clients in them.
+
+    All calls are made in the scheduler's loop, as everywhere in the core. Only ``rooms`` and ``members`` may be called
+    from any thread: one lock guards the registry for that. There is no other lock in the core.
 
     A room exists from its first client's admission to its last one's leaving.
 
@@ -226,7 +229,7 @@ class Hub:
             self._check_open()
             room = self._rooms.get(name)
             if room is None:
-                room = self._rooms[name] = Room(name, order, self._scheduler, self.limits, self._lock)
+                room = self._rooms[name] = Room(name, order, self._scheduler, self.limits)
             return room
 
     def _check_open(self) -> None:

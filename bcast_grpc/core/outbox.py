@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,7 +20,7 @@ class OutboxClosed(Exception):
 
 
 class Outbox:
-    """What is waiting to be written to one client. Any thread may offer and close; one writer takes.
+    """What is waiting to be written to one client.
 
     Attributes:
         codec: the client's wire format.
@@ -49,7 +48,6 @@ class Outbox:
         self.dropping = False
         self._dropped_seq: int | None = None
         self._closed = False
-        self._lock = threading.Lock()
         self._frames: deque[Frame] = deque()
         self._lists: deque[Iterator[bytes]] = deque()
         self._messages = 0
@@ -67,7 +65,7 @@ class Outbox:
 
     @property
     def frames(self) -> Sequence[Frame]:
-        """What is queued; to be looked at with the hub's lock held, in the thread of its loop."""
+        """What is queued."""
         return self._frames
 
     @property
@@ -97,22 +95,21 @@ class Outbox:
         Raises:
             OutboxClosed: after ``close()``.
         """
-        with self._lock:
-            if self._closed:
-                raise OutboxClosed
-            messages = size = 0
-            for data, count, _, _ in frames:
-                messages += count
-                size += len(data)
+        if self._closed:
+            raise OutboxClosed
+        messages = size = 0
+        for data, count, _, _ in frames:
+            messages += count
+            size += len(data)
+        if not self._fits(messages, size, reserve):
+            if drop:
+                self._drop(messages, size)
             if not self._fits(messages, size, reserve):
-                if drop:
-                    self._drop(messages, size)
-                if not self._fits(messages, size, reserve):
-                    return False
-            self._frames.extend(frames)
-            self._messages += messages
-            self._bytes += size
-            woken, self.idle = self.idle, False
+                return False
+        self._frames.extend(frames)
+        self._messages += messages
+        self._bytes += size
+        woken, self.idle = self.idle, False
         if woken and wake:
             self.wake()
         return True
@@ -123,12 +120,11 @@ class Outbox:
         Raises:
             OutboxClosed: after ``close()``.
         """
-        with self._lock:
-            if self._closed:
-                raise OutboxClosed
-            self._frames.append(_LIST)
-            self._lists.append(frames)
-            woken, self.idle = self.idle, False
+        if self._closed:
+            raise OutboxClosed
+        self._frames.append(_LIST)
+        self._lists.append(frames)
+        woken, self.idle = self.idle, False
         if woken:
             self.wake()
 
@@ -138,40 +134,39 @@ class Outbox:
         To ask is to say that what was taken before has been written. After None the writer waits: it is woken by the
         next ``offer`` or ``close``.
         """
-        with self._lock:
-            self.writing_bytes = 0
-            while self._frames and self._frames[0] is _LIST:
-                if (part := next(self._lists[0], None)) is not None:
-                    self.writing_bytes = len(part)
-                    return part
-                self._lists.popleft()
-                self._frames.popleft()
-            if not self._frames:
-                if self._dropped_seq is not None:
-                    return self._tell_dropped(self._dropped_seq)
-                self.idle = not self._closed
-                self.dropping = False
-                return None
-            data, count, last_seq, in_order = self._frames[0]
-            if self._dropped_seq is not None and in_order:
-                return self._tell_dropped(self._dropped_seq)
+        self.writing_bytes = 0
+        while self._frames and self._frames[0] is _LIST:
+            if (part := next(self._lists[0], None)) is not None:
+                self.writing_bytes = len(part)
+                return part
+            self._lists.popleft()
             self._frames.popleft()
+        if not self._frames:
+            if self._dropped_seq is not None:
+                return self._tell_dropped(self._dropped_seq)
+            self.idle = not self._closed
+            self.dropping = False
+            return None
+        data, count, last_seq, in_order = self._frames[0]
+        if self._dropped_seq is not None and in_order:
+            return self._tell_dropped(self._dropped_seq)
+        self._frames.popleft()
+        self._passed(last_seq)
+        parts = [data]
+        size = len(data)
+        while self._frames and size + len(self._frames[0][0]) <= self.codec.frame_bytes:
+            if self._frames[0] is _LIST:
+                break
+            if self._dropped_seq is not None and self._frames[0].in_order:
+                break
+            data, events, last_seq, _ = self._frames.popleft()
+            parts.append(data)
+            size += len(data)
+            count += events
             self._passed(last_seq)
-            parts = [data]
-            size = len(data)
-            while self._frames and size + len(self._frames[0][0]) <= self.codec.frame_bytes:
-                if self._frames[0] is _LIST:
-                    break
-                if self._dropped_seq is not None and self._frames[0].in_order:
-                    break
-                data, events, last_seq, _ = self._frames.popleft()
-                parts.append(data)
-                size += len(data)
-                count += events
-                self._passed(last_seq)
-            self._messages -= count
-            self._bytes -= size
-            self.writing_bytes = size
+        self._messages -= count
+        self._bytes -= size
+        self.writing_bytes = size
         return b"".join(parts) if len(parts) > 1 else data
 
     def _passed(self, last_seq: int | None) -> None:
@@ -209,17 +204,16 @@ class Outbox:
             error: the status to end with, after what is queued has gone out; None for a good end.
             discard: drop what is queued, for a client that would not read it.
         """
-        with self._lock:
-            if self._closed and not discard:
-                return
-            if not self._closed:
-                self._closed = True
-                self.error = error
-            if discard:
-                self.discarded = True
-                self._frames.clear()
-                self._lists.clear()
-                self._dropped_seq = None
-                self._messages = self._bytes = 0
-            self.idle = False
+        if self._closed and not discard:
+            return
+        if not self._closed:
+            self._closed = True
+            self.error = error
+        if discard:
+            self.discarded = True
+            self._frames.clear()
+            self._lists.clear()
+            self._dropped_seq = None
+            self._messages = self._bytes = 0
+        self.idle = False
         self.wake()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from operator import itemgetter
 
@@ -23,23 +22,21 @@ class RateLimits:
         self._rate = rate
         self._burst = burst
         self._time = time
-        self._lock = threading.Lock()
         self._empty_at: dict[str, float] = {}
         self._prune_at = 1024
 
     def take(self, key: str) -> float:
         """Count a message of the client ``key``; return 0, or the seconds to wait where it may not send now."""
-        with self._lock:
-            now = self._time()
-            # A bucket is kept as the time at which it was, or will be, empty: it holds rate * (now - empty_at) tokens.
-            full = now - self._burst / self._rate
-            empty_at = max(self._empty_at.get(key, full), full) + 1 / self._rate
-            # A hair of slack: adding thirds of a second must not cost a message.
-            if empty_at > now + 1e-6:
-                return empty_at - now
-            self._empty_at[key] = empty_at
-            if len(self._empty_at) > self._prune_at:
-                self._prune(full)
+        now = self._time()
+        # A bucket is kept as the time at which it was, or will be, empty: it holds rate * (now - empty_at) tokens.
+        full = now - self._burst / self._rate
+        empty_at = max(self._empty_at.get(key, full), full) + 1 / self._rate
+        # A hair of slack: adding thirds of a second must not cost a message.
+        if empty_at > now + 1e-6:
+            return empty_at - now
+        self._empty_at[key] = empty_at
+        if len(self._empty_at) > self._prune_at:
+            self._prune(full)
         return 0.0
 
     def _prune(self, full: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -22,11 +21,6 @@ from bcast_grpc.events import NOBODY, Ack, Entry, Event, Kind, Place, Position
 class Room:
     """Takes what its broker put in order, and gives it to everyone but the author.
 
-    The members and what is pending are guarded by the hub's lock, so they may change in any thread.
-
-    Args:
-        lock: the hub's; ``add``, ``remove`` and ``tell`` are called with it held.
-
     Attributes:
         members: who is here, by public session id.
         holds: how many clients have been admitted and are not in yet: the room stays open for them.
@@ -34,15 +28,14 @@ class Room:
         answers: gives each author what answers its requests.
     """
 
-    def __init__(self, name: str, order: Order, scheduler: Scheduler, limits: Limits, lock: threading.RLock) -> None:
+    def __init__(self, name: str, order: Order, scheduler: Scheduler, limits: Limits) -> None:
         self.name = name
         self.holds = 0
         self._order = order
         self._ended = False
-        self._lock = lock
         self.roster = Roster()
-        self.feed = Feed(order, lock)
-        self._fanout = FanOut(order.epoch, self.roster, self.feed, scheduler, limits, lock)
+        self.feed = Feed(order)
+        self._fanout = FanOut(order.epoch, self.roster, self.feed, scheduler, limits)
         self.answers = self._fanout.answers
         self.members = self.roster.by_session
         order.begin(self)
@@ -52,11 +45,6 @@ class Room:
         self._ended = True
         self._fanout.end()
         self._order.release()
-
-    @property
-    def lock(self) -> threading.RLock:
-        """The hub's."""
-        return self._lock
 
     @property
     def head(self) -> Position:
@@ -79,7 +67,7 @@ class Room:
         self.roster.add(member)
         self._fanout.arrive(member, self.head.seq)
         gap = self.feed.begin(member, after, history)
-        self._after_answers(partial(self._fanout.give_notices, member))
+        self._order.after_answers(partial(self._fanout.give_notices, member))
         if Kind.WELCOME in member.kinds:
             resumed = after is not None and gap is None
             member.answer([notices.welcome(member.author, self.name, self.head, len(self.members), resumed=resumed)])
@@ -94,13 +82,12 @@ class Room:
         if frame is None:
             self._fanout.clock.written(member.outbox)
             if member.last_words is not None and not member.state.fed:  # it is level with what it waited for
-                with self._lock:
-                    self._fanout.leave(member, member.last_words, None)
+                self._fanout.leave(member, member.last_words, None)
         return frame
 
     def leave(self, member: Member, answers: Sequence[Event], error: CallError | None = None) -> None:
         """End a client's call once it was given what is pending and what it is fed, and ``answers`` after that."""
-        self._after_answers(partial(self._fanout.leave, member, answers, error))
+        self._order.after_answers(partial(self._fanout.leave, member, answers, error))
 
     def remove(self, member: Member) -> bool:
         """Let a client out; return False if it was out already."""
@@ -114,7 +101,7 @@ class Room:
     def tell(self, notice: Event) -> None:
         """Put a notice behind what was published before it, for everyone else who wants its kind."""
         if self.roster.wants(notice.kind, notice.author):  # who comes later is not told of it
-            self._after_answers(partial(self._fanout.add_notice, notice))
+            self._order.after_answers(partial(self._fanout.add_notice, notice))
 
     def report_progress(self) -> None:
         """Tell every client that wants to know how far the order has come."""
@@ -128,11 +115,10 @@ class Room:
 
     def when_flushed(self, callback: Callable[[], None]) -> None:
         """Call back once, from the scheduler's loop, after the next flush; or that of what the broker has to answer."""
-        with self._lock:
-            if self._order.full:
-                self._after_answers(partial(self._fanout.when_flushed, callback))
-            else:
-                self._fanout.when_flushed(callback)
+        if self._order.full:
+            self._order.after_answers(partial(self._fanout.when_flushed, callback))
+        else:
+            self._fanout.when_flushed(callback)
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """Hand entries to the broker.
@@ -140,38 +126,24 @@ class Room:
         Raises:
             BcastError: ``BROKER_UNAVAILABLE``, for all of them; ``INTERNAL`` after the room's end.
         """
-        with self._lock:
-            if self._ended:  # the next room of this name is another one
-                raise CallError(ErrorCode.INTERNAL, f"everyone has left {self.name}")
-            self._order.submit(entries)
+        if self._ended:  # the next room of this name is another one
+            raise CallError(ErrorCode.INTERNAL, f"everyone has left {self.name}")
+        self._order.submit(entries)
 
     def accepted(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
         """Take entries that the broker put in order."""
-        with self._lock:
-            self._fanout.add_messages(entries, events)
+        self._fanout.add_messages(entries, events)
 
     def repeated(self, entry: Entry, place: Place) -> None:
         """Acknowledge an entry that has its place already."""
         ack = Ack(place.seq, self._order.epoch, duplicate=True)
-        with self._lock:
-            self.answers.put(entry.author.session, [notices.sent(ack, entry.id, place.time_ns)])
+        self.answers.put(entry.author.session, [notices.sent(ack, entry.id, place.time_ns)])
 
     def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
         """Answer the authors of entries that the broker could not take."""
-        with self._lock:
-            for entry in entries:
-                self.answers.put(entry.author.session, [notices.error(error, entry.id)])
+        for entry in entries:
+            self.answers.put(entry.author.session, [notices.error(error, entry.id)])
 
     def answer(self, session: str, make: Callable[[], Sequence[Event]]) -> None:
         """Give a client the answers that ``make`` returns, behind those to all that it asked for before."""
-        self._after_answers(lambda: self.answers.put(session, make()))
-
-    def _after_answers(self, callback: Callable[[], None]) -> None:
-        """Call back when the broker has answered all that was published so far."""
-
-        def call() -> None:
-            with self._lock:
-                callback()
-
-        with self._lock:
-            self._order.after_answers(call)
+        self._order.after_answers(lambda: self.answers.put(session, make()))

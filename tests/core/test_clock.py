@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import pytest
 from hypothesis import settings
@@ -51,7 +49,6 @@ class Flushes:
 
     def __init__(self) -> None:
         self.scheduler = ManualScheduler()
-        self.lock = threading.RLock()
         self.at: list[float] = []
         self.pending = 0
         self.patience_s = 0.0
@@ -59,7 +56,7 @@ class Flushes:
         self.behind: Sequence[Pen] = ()
         self._busy: dict[int, list[Pen]] = {}
         self.during: Callable[[], None] | None = None
-        self.clock = FlushClock(self.scheduler, self.flush, lambda: self.pending, lambda: self.patience_s, self.lock)
+        self.clock = FlushClock(self.scheduler, self.flush, lambda: self.pending, lambda: self.patience_s)
 
     def flush(self) -> Sequence[Pen]:
         """Push what is pending."""
@@ -79,35 +76,14 @@ class Flushes:
 
     def poke(self) -> None:
         """Something is pending."""
-        with self.lock:
-            self.pending += 1
-            self.clock.poke()
+        self.pending += 1
+        self.clock.poke()
 
     def start_round(self, writers: int) -> None:
         """Flush, and have that many writers set off."""
         self.writers = writers
         self.poke()
         self.scheduler.run_soon()
-
-
-class InterruptedLock:
-    """A lock after whose next release another thread has its turn.
-
-    Attributes:
-        afterwards: what that thread does.
-    """
-
-    def __init__(self) -> None:
-        self.afterwards: Callable[[], None] | None = None
-
-    def __enter__(self) -> None:
-        """Take the lock."""
-
-    def __exit__(self, *_: object) -> None:
-        """Release it."""
-        afterwards, self.afterwards = self.afterwards, None
-        if afterwards:
-            afterwards()
 
 
 @pytest.fixture
@@ -129,7 +105,7 @@ def test_idle_it_flushes_at_once(room: Flushes) -> None:
 
 
 def test_a_flush_comes_from_the_loop(room: Flushes) -> None:
-    """Whoever pokes does not flush: that might be any thread, with the lock held."""
+    """Whoever pokes does not flush: it may be in the middle of something."""
     room.poke()
     assert room.at == []
 
@@ -272,20 +248,6 @@ def test_what_came_during_a_round_and_may_wait_waits() -> None:
     assert room.at == pytest.approx([0.0, 0.51])
 
 
-def test_a_room_that_is_full_at_the_end_of_a_pause_is_flushed_once() -> None:
-    """Another thread may say so at the very moment in which the clock decides to go on reading."""
-    room, lock = Flushes(), InterruptedLock()
-    room.clock = FlushClock(room.scheduler, room.flush, lambda: room.pending, lambda: 0, cast("threading.RLock", lock))
-    room.start_round(1)
-    room.poke()
-    room.scheduler.advance(0.004)
-    room.written(1)
-    room.pending += round(0.005 / DENSE_S)
-    lock.afterwards = lambda: room.clock.poke(full=True)
-    room.scheduler.advance(MAX_ROUND_S / 2)
-    assert room.at == [0, pytest.approx(0.004 + FIRST_PAUSE_S)]
-
-
 def test_without_anything_pending_there_is_no_pause(room: Flushes) -> None:
     """A round during which nothing came makes the next message wait for nothing."""
     room.start_round(1)
@@ -362,7 +324,7 @@ def test_where_some_were_set_off_nobody_waits_for_those_that_were_busy(room: Flu
 
 
 def test_a_writer_that_is_gone_is_waited_for_no_more(room: Flushes) -> None:
-    """It may go while the lock is held: the round ends from the loop."""
+    """It may go in the middle of a flush: the round ends afterwards."""
     room.behind = [Pen()]
     room.start_round(0)
     room.poke()
@@ -533,8 +495,7 @@ class ClockMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.scheduler = ManualScheduler()
-        self.lock = threading.RLock()
-        self.clock = FlushClock(self.scheduler, self.flush, self.count_pending, lambda: 0, self.lock)
+        self.clock = FlushClock(self.scheduler, self.flush, self.count_pending, lambda: 0)
         self.pending = 0
         self.rounds = 0
         self.began = 0.0
@@ -597,20 +558,18 @@ class ClockMachine(RuleBasedStateMachine):
     @rule()
     def poke(self) -> None:
         """Have something pending; an idle clock flushes it at once."""
-        with self.lock:
-            idle = not self.round_open and self.due is None and not self.in_flush
-            self.pending += 1
-            self.clock.poke()
+        idle = not self.round_open and self.due is None and not self.in_flush
+        self.pending += 1
+        self.clock.poke()
         if idle:
             self.due = self.scheduler.now
 
     @rule()
     def fill(self) -> None:
         """Have as much pending as a flush can take, which ends a pause for reading."""
-        with self.lock:
-            idle = not self.round_open and self.due is None
-            self.pending += 50
-            self.clock.poke(full=True)
+        idle = not self.round_open and self.due is None
+        self.pending += 50
+        self.clock.poke(full=True)
         if self.pauses and not self.cut_short:
             self.cut_short, self.due = True, self.scheduler.now
         if idle:

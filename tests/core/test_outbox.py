@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Sequence
 
@@ -148,7 +147,7 @@ def test_a_refused_offer_wakes_nobody() -> None:
     assert wakes == []
 
 
-def test_wake_is_called_without_the_lock() -> None:
+def test_wake_comes_last() -> None:
     """Whoever is woken may take at once, in the same thread."""
     woken: list[bytes | None] = []
     outbox = Outbox(Codec(nothing, 0), max_messages=1, max_bytes=1, wake=lambda: woken.append(outbox.take()))
@@ -293,37 +292,3 @@ def test_frames_are_the_pieces_in_order(offers: list[list[Frame]], frame_bytes: 
     frames = taken(outbox)
     assert b"".join(frames) == b"".join(pieces)
     assert all(len(frame) <= frame_bytes or frame in pieces for frame in frames)
-
-
-# --- threads
-
-
-@pytest.mark.usefixtures("hasty_threads")
-def test_offers_from_many_threads_lose_nothing() -> None:
-    """Each thread's offers come out once, in its order, and the writer is never left asleep beside a full queue."""
-    threads, each = 4, 500
-    awake = threading.Event()
-    awake.set()
-    outbox = Outbox(Codec(nothing, 64), max_messages=threads * each, max_bytes=1 << 20, wake=awake.set)
-    started = threading.Barrier(threads)
-
-    def offer_all(number: int) -> None:
-        started.wait()
-        for count in range(each):
-            assert outbox.offer([Frame(bytes([number, count >> 8, count & 255]), 1)])
-
-    offering = [threading.Thread(target=offer_all, args=(number,)) for number in range(threads)]
-    for thread in offering:
-        thread.start()
-    written = b""
-    while len(written) < 3 * threads * each:
-        assert awake.wait(30), "the writer was not woken"
-        awake.clear()
-        written += b"".join(taken(outbox))
-    for thread in offering:
-        thread.join()
-    pieces = [written[at : at + 3] for at in range(0, len(written), 3)]
-    for number in range(threads):
-        counts = [piece[1] << 8 | piece[2] for piece in pieces if piece[0] == number]
-        assert counts == list(range(each))
-    assert (outbox.queued_messages, outbox.queued_bytes) == (0, 0)

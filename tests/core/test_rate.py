@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,30 +128,6 @@ def test_buckets_that_are_not_full_are_kept() -> None:
     clients = [f"client {number}" for number in range(3000)]
     assert all(rates.take(client) == 0 for client in clients)
     assert all(rates.take(client) > 0 for client in clients)
-
-
-@pytest.mark.usefixtures("hasty_threads")
-def test_clients_may_send_from_any_thread() -> None:
-    """Forgetting in one thread does not trip over a new client in another."""
-    time = Time(1000)
-    faults: list[BaseException] = []
-
-    def send(rates: RateLimits, thread: int) -> None:
-        try:
-            for number in range(10_000):
-                time.now += 1
-                rates.take(f"{thread} {number}")
-        except RuntimeError as error:
-            faults.append(error)
-
-    for _ in range(12):
-        rates = RateLimits(1000, 1, time)
-        threads = [threading.Thread(target=send, args=(rates, number)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert faults == []
 
 
 def test_what_is_kept_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

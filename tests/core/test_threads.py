@@ -1,4 +1,4 @@
-"""The same promises when joins, leaves and publishes come from several threads at once."""
+"""The same promises when joins, leaves and publishes come from several threads at once, through the scheduler."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import heapq
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
 from itertools import count
 from queue import SimpleQueue
+from typing import TypeVar
 
 import pytest
 
@@ -21,6 +23,8 @@ from bcast_grpc.events import Ack, Entry, Event, Kind, Request
 
 from .scheduler import ManualTimer
 from .world import ALL, PlainWire, admit
+
+T = TypeVar("T")
 
 PATIENCE_S = 30
 THREADS = 4
@@ -55,6 +59,19 @@ class LoopThread:
             self._changed.notify()
         return timer
 
+    def call(self, work: Callable[[], T]) -> T:
+        """Do something in the loop; return what it returns, or raise what it raises."""
+        done: Future[T] = Future()
+
+        def do() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as fault:  # noqa: BLE001  # raised below
+                done.set_exception(fault)
+
+        self.call_soon(do)
+        return done.result(PATIENCE_S)
+
     def stop(self) -> None:
         """End the loop when it has nothing more to do."""
         with self._changed:
@@ -79,10 +96,11 @@ class LoopThread:
 
 
 class ThreadBroker(MemoryBroker):
-    """A broker that answers from a thread of its own."""
+    """A broker with a thread of its own, which has the loop answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: LoopThread) -> None:
         super().__init__()
+        self._loop = loop
         self.asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -98,7 +116,7 @@ class ThreadBroker(MemoryBroker):
 
     def _run(self) -> None:
         while asked := self.asked.get():
-            asked()
+            self._loop.call_soon(asked)
 
 
 class ThreadOrder(MemoryOrder):
@@ -125,13 +143,22 @@ class ThreadedClient:
         self.ended = threading.Event()
         self._loop = loop
         self._wire = PlainWire(frame_bytes=1 << 20)
-        self._opened = threading.Event()
-        self.session = Session(admit(hub, hello), self._wire.codec, wake=lambda: loop.call_soon(self._write))
-        self._opened.set()
+        self.session = loop.call(lambda: self._open(hub, hello))
         loop.call_soon(self._write)
 
+    def _open(self, hub: Hub, hello: Hello) -> Session:
+        return Session(admit(hub, hello), self._wire.codec, wake=lambda: self._loop.call_soon(self._write))
+
+    def handle(self, *requests: Request) -> int:
+        """Carry out some requests."""
+        return self._loop.call(lambda: self.session.handle(requests))
+
+    def close(self) -> None:
+        """End the call."""
+        self._loop.call(self.session.close)
+
     def _write(self) -> None:
-        if not self._opened.wait(PATIENCE_S) or self.ended.is_set():
+        if self.ended.is_set():
             return
         while (frame := self.session.take()) is not None:
             self.received += self._wire.decode(frame)
@@ -141,7 +168,7 @@ class ThreadedClient:
 
     def leave(self) -> None:
         """Leave, and wait until everything has come."""
-        self.session.leave()
+        self._loop.call(self.session.leave)
         assert self.ended.wait(PATIENCE_S), "the leave did not end the call"
 
     def seqs(self) -> list[int]:
@@ -195,7 +222,7 @@ def test_messages_of_many_threads_have_one_order(loop: LoopThread) -> None:
     def publish(number: int) -> None:
         for sent in range(0, each, 4):
             requests = [Request(msg=f"{number} {one}", id=str(one)) for one in range(sent, sent + 4)]
-            assert clients[number].session.handle(requests) == 4
+            assert clients[number].handle(*requests) == 4
 
     in_threads(publish)
     for client in [*clients, watching]:
@@ -212,9 +239,9 @@ def test_messages_of_many_threads_have_one_order(loop: LoopThread) -> None:
         assert {(ack.queued, ack.refused) for _, ack in acks} == {(THREADS, 0)}
 
 
-def test_a_broker_may_answer_from_any_thread(loop: LoopThread) -> None:
-    """What it accepts while a flush is at work is neither lost nor repeated, and keeps its order."""
-    broker = ThreadBroker()
+def test_a_broker_may_have_a_thread_of_its_own(loop: LoopThread) -> None:
+    """What it has answered in the loop, between flushes, is neither lost nor repeated, and keeps its order."""
+    broker = ThreadBroker(loop)
     hub = Hub(broker, loop, Limits())
     clients = [ThreadedClient(hub, loop, Hello()) for _ in range(THREADS)]
     watching = ThreadedClient(hub, loop, Hello())
@@ -222,7 +249,7 @@ def test_a_broker_may_answer_from_any_thread(loop: LoopThread) -> None:
 
     def publish(number: int) -> None:
         for sent in range(each):
-            clients[number].session.handle([Request(msg="x", id=str(sent))])
+            clients[number].handle(Request(msg="x", id=str(sent)))
 
     in_threads(publish)
     broker.finish()
@@ -243,12 +270,14 @@ def test_clients_may_come_and_go_in_any_thread(loop: LoopThread) -> None:
         for turn in range(60):
             client = ThreadedClient(hub, loop, Hello(name=f"{number}.{turn}", kinds=ALL))
             visits.append(client)
-            client.session.handle([Request(msg="a", id="a"), Request(msg="b", id="b")])
-            client.session.handle([Request("join", f"{number}.{turn}!"), Request(msg="c", id="c"), Request("who")])
+            client.handle(Request(msg="a", id="a"), Request(msg="b", id="b"))
+            client.handle(Request("join", f"{number}.{turn}!"), Request(msg="c", id="c"), Request("who"))
+            assert client.session.id in {member.session for member in hub.members("lobby")}
+            assert list(hub.rooms) == ["lobby"]
             if turn % 5:
                 client.leave()
             else:
-                client.session.close()
+                client.close()
 
     in_threads(visit)
     assert hub.clients == 1
@@ -271,7 +300,7 @@ def test_clients_may_come_and_go_in_any_thread(loop: LoopThread) -> None:
 
 
 def test_producers_in_any_thread_are_answered_once(loop: LoopThread) -> None:
-    """An application may publish from where it likes, into rooms that others fill and empty meanwhile."""
+    """An application may publish through the loop from where it likes, into rooms that come and go meanwhile."""
     hub = Hub(MemoryBroker(), loop, Limits())
     acks: list[Ack] = []
 
@@ -285,10 +314,10 @@ def test_producers_in_any_thread_are_answered_once(loop: LoopThread) -> None:
                 answered.set()
 
             listener = ThreadedClient(hub, loop, Hello()) if turn % 3 == number % 3 else None
-            publisher = Publisher(admit(hub, Hello(), str(number)), answer=answer)
-            publisher.publish(Request(msg="x"))
+            publisher = loop.call(lambda: Publisher(admit(hub, Hello(), str(number)), answer=answer))
+            loop.call(partial(publisher.publish, Request(msg="x")))
             assert answered.wait(PATIENCE_S), "the producer was not answered"
-            publisher.close()
+            loop.call(publisher.close)
             if listener:
                 listener.leave()
                 assert listener.seqs()
@@ -314,9 +343,9 @@ def test_a_drain_may_come_from_any_thread(loop: LoopThread) -> None:
 
     def work(number: int) -> None:
         for turn in range(50):
-            clients[number].session.handle([Request(msg="x")])
+            clients[number].handle(Request(msg="x"))
             if number == 0 and turn == 25:
-                hub.close("bye", lambda: 1.0, on_empty)
+                loop.call(lambda: hub.close("bye", lambda: 1.0, on_empty))
 
     in_threads(work)
     assert emptied.wait(PATIENCE_S)
