@@ -70,7 +70,7 @@ class Order(Protocol):
 class Broker(Protocol):
     """Puts the messages of each room in one order, and keeps them for as long as its retention says.
 
-    Every call is made from the loop, or with the hub's lock held.
+    Every call is made from the loop.
     """
 
     async def open(self, room: str) -> Order:

@@ -14,7 +14,7 @@ _SOON_NS = 1_000_000_000
 
 
 class Budget:
-    """Counts the bytes that are held for all rooms together. The hub's lock guards it.
+    """Counts the bytes that are held for all rooms together. It changes in the loop only.
 
     Attributes:
         max_bytes: the bound (``max-memory``).

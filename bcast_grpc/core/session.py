@@ -26,7 +26,7 @@ class Session:
     Args:
         admission: says that it may come in; it is used up.
         codec: its wire format.
-        wake: called when there is something to take, from any thread.
+        wake: called when there is something to take.
         reader: whether it only reads.
 
     Attributes:
@@ -201,7 +201,7 @@ class Publisher:
     Args:
         admission: says that it may publish; it is used up. Unless the author gave a stable id, its messages count
             against the rate of the admission's ``peer``.
-        answer: called once with the ``ACK`` or ``ERROR``, from any thread.
+        answer: called once with the ``ACK`` or ``ERROR``.
 
     Raises:
         CallError: ``SHUTTING_DOWN``.
