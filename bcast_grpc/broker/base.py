@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from bcast_grpc.errors import BcastError
+from bcast_grpc.errors import BcastError, CallError
 from bcast_grpc.events import Entry, Event, Place
+
+Deliver: TypeAlias = Callable[[Sequence[Event] | CallError], None]
 
 
 class Receiver(Protocol):
@@ -54,13 +56,15 @@ class Order(Protocol):
     def after_answers(self, callback: Callable[[], None]) -> None:
         """Call back when everything submitted so far has been answered: at once, or later from the loop."""
 
-    def after(self, seq: int, count: int, max_bytes: int) -> Sequence[Event]:
-        """Return the messages after the place ``seq`` that are still kept.
+    def read(self, after: int, count: int, max_bytes: int, deliver: Deliver) -> None:
+        """Read the messages that follow a place, and deliver them: at once if they are in memory, else from the loop.
 
         Args:
-            seq: a place, ``head`` at the most.
+            after: a place before ``head``, and not before ``oldest - 1``.
             count: how many messages at the most.
-            max_bytes: how many bytes at the most; a single larger message is returned alone.
+            max_bytes: how many bytes at the most; a single larger message is delivered alone.
+            deliver: called once, with the messages; with none if they have been dropped meanwhile, that is, if
+                ``oldest`` is past them now; or with the reason why they cannot be read.
         """
 
     def release(self) -> None:

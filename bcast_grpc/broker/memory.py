@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 
-from bcast_grpc.broker.base import Receiver
+from bcast_grpc.broker.base import Deliver, Receiver
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Retention
 from bcast_grpc.broker.ids import Ids
@@ -158,9 +158,9 @@ class MemoryOrder:
         """Call back at once."""
         callback()
 
-    def after(self, seq: int, count: int, max_bytes: int) -> Sequence[Event]:
-        """Return the messages after the place ``seq``; see ``History.after``."""
-        return self.history.after(seq, count, max_bytes)
+    def read(self, after: int, count: int, max_bytes: int, deliver: Deliver) -> None:
+        """Deliver the messages that follow a place before returning."""
+        deliver(self.history.after(after, count, max_bytes))
 
     def release(self) -> None:
         """Keep the order for those who come back."""

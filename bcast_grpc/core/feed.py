@@ -66,8 +66,8 @@ class Feed:
         replay, outbox = member.replay, member.outbox
         if replay is None or outbox.closed:
             return None
-        while not replay.frames and replay.cursor < self._flushed:
-            self._replays.read(replay, self._flushed, outbox.codec, member.author, echo=member.echo)
+        while not replay.frames and not replay.reading and replay.cursor < self._flushed:
+            self._replays.read(replay, self._flushed, outbox, member.author, echo=member.echo)
         frame = replay.take()
         if frame is None and replay.cursor >= self._flushed and not member.arrival:
             outbox.seq = replay.cursor

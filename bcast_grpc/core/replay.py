@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
 
 from bcast_grpc.broker.base import Order
 from bcast_grpc.core import notices
-from bcast_grpc.core.batch import Batch, Codec, Frame, Run, View
+from bcast_grpc.core.batch import Batch, Frame, Run, View
+from bcast_grpc.core.outbox import Outbox
+from bcast_grpc.errors import CallError
 from bcast_grpc.events import Author, Event, GapReason, wire_bytes
 
 _MESSAGES = 256
 _BYTES = 256 * 1024
 _KEPT_BYTES = 4 * 1024 * 1024
+
+_Piece: TypeAlias = tuple[int, int]  # the place before it, and how many messages at the most
+_Take: TypeAlias = Callable[[Batch | CallError | None], None]
 
 
 @dataclass(slots=True)
@@ -23,10 +30,12 @@ class Replay:
     Attributes:
         cursor: the place of the last message that it was given, or told that it will not be.
         frames: what is to be written to it before more is read from the history.
+        reading: whether the next piece is being read.
     """
 
     cursor: int
     frames: deque[Frame] = field(default_factory=deque)
+    reading: bool = False
 
     @property
     def frames_bytes(self) -> int:
@@ -48,31 +57,62 @@ class Replays:
     def __init__(self, order: Order) -> None:
         self.bytes = 0
         self._order = order
-        self._batches: OrderedDict[tuple[int, int], tuple[Batch, int]] = OrderedDict()
+        self._batches: OrderedDict[_Piece, tuple[Batch, int]] = OrderedDict()
+        self._reading: dict[_Piece, list[_Take]] = {}
 
-    def read(self, replay: Replay, upto: int, codec: Codec, author: Author, *, echo: bool) -> None:
-        """Read the next piece for a client, at most up to the place ``upto``, or what it cannot have any more."""
+    def read(self, replay: Replay, upto: int, outbox: Outbox, author: Author, *, echo: bool) -> None:
+        """Read the next piece for a client, at most up to the place ``upto``, or what it cannot have any more.
+
+        A piece that is not in memory comes later; then the client's writer is woken.
+        """
         first = self._order.oldest
         if replay.cursor + 1 < first:
             last = min(first - 1, upto)  # what comes after ``upto`` it is given by the next flush
-            replay.frames.extend(codec.frames([notices.gap(replay.cursor + 1, last, GapReason.SLOW)]))
+            replay.frames.extend(outbox.codec.frames([notices.gap(replay.cursor + 1, last, GapReason.SLOW)]))
             replay.cursor = last
             return
         # Pieces end at the same places for all, so that they can be shared.
-        count = min(_MESSAGES - replay.cursor % _MESSAGES, upto - replay.cursor)
-        events = self._order.after(replay.cursor, count, _BYTES)
-        place = events[0].seq, events[-1].seq
-        batch = self._batch(place, events)
-        replay.cursor = place[1]
-        own_key = author.key if author.key in batch.keys else None
-        replay.frames.extend(batch.frames(codec, View(own_key=own_key, own_messages=echo and own_key is not None)))
+        piece = replay.cursor, min(_MESSAGES - replay.cursor % _MESSAGES, upto - replay.cursor)
+        at_once = True
 
-    def _batch(self, place: tuple[int, int], events: Sequence[Event]) -> Batch:
-        if place in self._batches:
-            return self._batches[place][0]
+        def take(batch: Batch | CallError | None) -> None:
+            replay.reading = False
+            if isinstance(batch, CallError):
+                outbox.close(batch)
+            elif batch:
+                replay.cursor = batch.last_seq or replay.cursor
+                own_key = author.key if author.key in batch.keys else None
+                view = View(own_key=own_key, own_messages=echo and own_key is not None)
+                replay.frames.extend(batch.frames(outbox.codec, view))
+            if not at_once:
+                outbox.wake()
+
+        replay.reading = True
+        self._find(piece, take)
+        at_once = False
+
+    def _find(self, piece: _Piece, take: _Take) -> None:
+        """Have a piece taken that is kept or being read already, or read it."""
+        if piece in self._batches:
+            take(self._batches[piece][0])
+        elif piece in self._reading:
+            self._reading[piece].append(take)
+        else:
+            self._reading[piece] = [take]
+            self._order.read(*piece, _BYTES, partial(self._found, piece))
+
+    def _found(self, piece: _Piece, events: Sequence[Event] | CallError) -> None:
+        takes = self._reading.pop(piece, None)
+        if takes is None:  # those who waited for it have gone
+            return
+        batch = events if isinstance(events, CallError) else self._keep(piece, events) if events else None
+        for take in takes:
+            take(batch)
+
+    def _keep(self, piece: _Piece, events: Sequence[Event]) -> Batch:
         batch = Batch(Run.of_messages(events))
         size = sum(map(wire_bytes, events))
-        self._batches[place] = batch, size
+        self._batches[piece] = batch, size
         self.bytes += size
         while self.bytes > _KEPT_BYTES and len(self._batches) > 1:
             _, (_, size) = self._batches.popitem(last=False)
@@ -82,4 +122,5 @@ class Replays:
     def forget(self) -> None:
         """Let go of what is kept for the next client: nobody is being fed."""
         self._batches.clear()
+        self._reading.clear()
         self.bytes = 0

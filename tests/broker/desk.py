@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from bcast_grpc.broker.base import Broker, Order, Receiver
+from bcast_grpc.broker.sqlite.order import StoredOrder
+from bcast_grpc.errors import CallError
 from bcast_grpc.events import Entry, Event
 
 BrokerT = TypeVar("BrokerT", bound=Broker)
@@ -72,4 +74,14 @@ class Desk(Generic[BrokerT]):
 
 def kept(order: Order) -> Sequence[Event]:
     """All that is kept."""
-    return order.after(0, 1_000_000, 1 << 40)
+
+    async def read() -> Sequence[Event]:
+        found: asyncio.Future[Sequence[Event] | CallError] = asyncio.get_running_loop().create_future()
+        order.read(order.oldest - 1, 1_000_000, 1 << 40, found.set_result)
+        events = await found
+        assert not isinstance(events, CallError)
+        return events
+
+    if isinstance(order, StoredOrder) and order._broker._loop:
+        return order._broker._loop.run_until_complete(read())
+    return asyncio.run(read())

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from bcast_grpc.broker.base import Deliver
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Retention
 from bcast_grpc.broker.order import Placed
@@ -25,7 +26,7 @@ from bcast_grpc.broker.sqlite.order import Marker, Publish, StoredOrder
 from bcast_grpc.broker.sqlite.readers import Readers
 from bcast_grpc.broker.sqlite.trimmer import Trimmer
 from bcast_grpc.broker.sqlite.writer import Answer, Writer
-from bcast_grpc.events import Entry
+from bcast_grpc.events import Entry, Event
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +150,21 @@ class SqliteBroker:
     def mark(self, order: StoredOrder, callback: Callable[[], None]) -> None:
         """Call back when everything before has been answered."""
         self._writer.add(Marker(order, callback))
+
+    def read(self, order: StoredOrder, after: int, count: int, max_bytes: int, deliver: Deliver) -> None:
+        """Read messages from the file, and deliver them from the loop."""
+
+        def read(reading: asyncio.Future[Sequence[Event]]) -> None:
+            if reading.cancelled():
+                deliver(unavailable(sqlite3.OperationalError("the store is being closed")))
+            elif error := reading.exception():
+                deliver(unavailable(error))
+            elif not reading.result() and order.oldest <= after + 1:
+                deliver(unavailable(sqlite3.DatabaseError("messages are missing in it")))
+            else:
+                deliver(reading.result())
+
+        self._readers.read(tables.read, order.row, after, count, max_bytes).add_done_callback(read)
 
     def in_use(self, order: StoredOrder) -> None:
         """Take note that a room uses an order."""

@@ -37,7 +37,7 @@ def explained(path: Path) -> Iterator[None]:
         raise CannotOpen(f"the store {path} cannot be used: {plainly(error)}") from None
 
 
-def plainly(error: Exception) -> str:
+def plainly(error: BaseException) -> str:
     """Say what is wrong, and what would help."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
@@ -53,6 +53,6 @@ def plainly(error: Exception) -> str:
     return str(error)
 
 
-def unavailable(error: Exception) -> CallError:
+def unavailable(error: BaseException) -> CallError:
     """Say the same to a client, which may try again."""
     return CallError(ErrorCode.BROKER_UNAVAILABLE, f"the store cannot be used: {plainly(error)}")

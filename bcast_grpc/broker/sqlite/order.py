@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bcast_grpc.broker.base import Receiver
+from bcast_grpc.broker.base import Deliver, Receiver
 from bcast_grpc.broker.history import History
 from bcast_grpc.broker.order import Placed
 from bcast_grpc.errors import BcastError
-from bcast_grpc.events import Entry, Event
+from bcast_grpc.events import Entry
 
 if TYPE_CHECKING:
     from bcast_grpc.broker.sqlite.broker import SqliteBroker
+
+_IN_MEMORY_BYTES = 2 * 1024 * 1024
+"""What the newest messages of one order take at the most; older ones are read from the file."""
 
 
 class Publish(NamedTuple):
@@ -92,9 +95,12 @@ class StoredOrder:
         else:
             callback()
 
-    def after(self, seq: int, count: int, max_bytes: int) -> Sequence[Event]:
-        """Return the messages after the place ``seq``; see ``History.after``."""
-        return self.history.after(seq, count, max_bytes)
+    def read(self, after: int, count: int, max_bytes: int, deliver: Deliver) -> None:
+        """Deliver the messages that follow a place: from memory at once, or from the file later."""
+        if after + 1 >= self.history.first_in_memory:
+            deliver(self.history.after(after, count, max_bytes))
+        else:
+            self._broker.read(self, after, count, max_bytes, deliver)
 
     def release(self) -> None:
         """Keep the order at hand, for those who come back soon."""
@@ -104,6 +110,7 @@ class StoredOrder:
     def accept(self, placed: Placed, window_ns: int) -> None:
         """Take what was written, and tell the room."""
         self.history.extend(placed.events, placed.now_ns)
+        self.history.unload(_IN_MEMORY_BYTES)
         self.oldest = self.history.first
         if any(entry.id for entry in placed.entries):
             self.ids_until_ns = placed.now_ns + window_ns
@@ -126,9 +133,8 @@ class StoredOrder:
         return self.history.held
 
     def shrink(self, held: int) -> None:
-        """Drop the oldest messages, until the others take at most ``held`` bytes of memory."""
-        self.history.shrink(held)
-        self.oldest = self.history.first
+        """Drop the oldest messages from memory, until the others take at most ``held`` bytes of it."""
+        self.history.unload(held)
 
     def is_over(self, now_ns: int) -> bool:
         """Whether there is nothing that anyone could come back for."""

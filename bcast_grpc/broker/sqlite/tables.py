@@ -13,11 +13,12 @@ from bcast_grpc.broker.order import Placed
 from bcast_grpc.broker.sqlite.order import Publish, StoredOrder
 from bcast_grpc.broker.sqlite.timeline import TimeLine
 from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Author, Entry, Event, Kind, Place
+from bcast_grpc.events import Author, Entry, Event, Kind, Place, wire_bytes
 
 SLICE_ROWS = 256
 """How many rows are read at once, before other threads have their turn: about a millisecond's worth."""
 
+_IN_MEMORY = 1024  # messages that are read when a room is opened; of older ones only size and age are
 _NS = 1_000_000_000
 _IS_THERE = "SELECT 1 FROM room WHERE id = ? AND epoch = ?"
 _REMEMBER = """
@@ -30,7 +31,12 @@ SELECT at_ns FROM known INDEXED BY known_by_time WHERE room = ? AND at_ns > ? OR
 """
 _FIRST = "SELECT min(seq) FROM message WHERE room = ? AND seq > ?"
 _MESSAGES = """
-SELECT seq, time_ns, at_ns, session, name, key, message, data FROM message WHERE room = ? AND seq > ? ORDER BY seq
+SELECT seq, time_ns, at_ns, session, name, key, message, data FROM message WHERE room = ? AND seq > ?
+    ORDER BY seq LIMIT ?
+"""
+_SIZES = """
+SELECT length(CAST(message AS BLOB)) + length(data) + 4 * length(name) + 96, at_ns FROM message
+    WHERE room = ? AND seq > ? AND seq <= ? ORDER BY seq
 """
 _DELETE_BEFORE = """
 DELETE FROM message WHERE room = :room
@@ -158,16 +164,35 @@ def _load_history(
     after = head - retention.messages
     ((first,),) = connection.execute(_FIRST, (row, after))
     history = History(retention, head if first is None else first - 1)
-    messages = connection.execute(_MESSAGES, (row, after))
-    authors: dict[Author, Author] = {}
+    sizes = connection.execute(_SIZES, (row, after, head - _IN_MEMORY))
+    while rows := sizes.fetchmany(SLICE_ROWS * 4):
+        history.extend_stored([size for size, _ in rows], [line.since(at_ns) for _, at_ns in rows])
+        pause()
+    messages = connection.execute(_MESSAGES, (row, max(after, head - _IN_MEMORY), -1))
     while rows := messages.fetchmany(SLICE_ROWS):
-        for seq, time_ns, at_ns, session, name, key, message, data in rows:
-            who = Author(session, name, key)
-            event = Event(Kind.MESSAGE, message, authors.setdefault(who, who), seq, time_ns, data)
-            history.extend([event], line.since(at_ns))
+        for values in rows:
+            history.extend([_event(values)], line.since(values[2]))
         pause()
     history.expire(line.clock.now_ns())
     return history
+
+
+def read(connection: sqlite3.Connection, row: int, after: int, count: int, max_bytes: int) -> Sequence[Event]:
+    """Read the messages that follow a place; none if the first of them is not there any more."""
+    events: list[Event] = []
+    size = 0
+    for values in connection.execute(_MESSAGES, (row, after, count)):
+        event = _event(values)
+        size += wire_bytes(event)
+        if events and size > max_bytes:
+            break
+        events.append(event)
+    return events if events and events[0].seq == after + 1 else []
+
+
+def _event(values: tuple[Any, ...]) -> Event:
+    seq, time_ns, _, session, name, key, message, data = values
+    return Event(Kind.MESSAGE, message, Author(session, name, key), seq, time_ns, data)
 
 
 def delete_before(connection: sqlite3.Connection, row: int, seq: int, limit: int) -> int:
