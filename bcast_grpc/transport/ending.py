@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.wire.fields import MalformedFrame
@@ -45,22 +45,26 @@ async def ending(serving: Awaitable[T], who: str, *gone: type[Exception]) -> End
         who: the client, for the log.
         gone: what this door's I/O raises for a lost connection, besides ``ConnectionGone``.
     """
-    lost_connection: tuple[type[Exception], ...] = (ConnectionGone, *gone)
     try:
         return Ending(await serving)
-    except BcastError as error:
+    except Exception as raised:  # noqa: BLE001  # it is logged
+        return ended_by(raised, who, *gone)
+
+
+def ended_by(raised: Exception, who: str, *gone: type[Exception]) -> Ending[Any]:
+    """Return the ending of a client after what was raised; see ``ending``."""
+    if isinstance(raised, BcastError):
         return Ending(
-            error=CallError(error.code, error.reason, retry_after_s=error.retry_after_s, retryable=error.retryable)
+            error=CallError(raised.code, raised.reason, retry_after_s=raised.retry_after_s, retryable=raised.retryable)
         )
-    except MalformedFrame as error:
-        return Ending(error=CallError(ErrorCode.MALFORMED, str(error)))
-    except lost_connection as lost:
-        logger.debug("%s is gone: %s", who, lost)
-        lost.__traceback__ = lost.__context__ = None  # some connections keep what they raised
+    if isinstance(raised, MalformedFrame):
+        return Ending(error=CallError(ErrorCode.MALFORMED, str(raised)))
+    if isinstance(raised, (ConnectionGone, *gone)):
+        logger.debug("%s is gone: %s", who, raised)
+        raised.__traceback__ = raised.__context__ = None  # some connections keep what they raised
         return Ending(gone=True)
-    except Exception:
-        logger.exception("internal error while serving %s", who)
-        return Ending(error=internal_error())
+    logger.error("internal error while serving %s", who, exc_info=raised)
+    return Ending(error=internal_error())
 
 
 def internal_error() -> CallError:

@@ -17,6 +17,7 @@ from bcast_grpc.core.session import Publisher
 from bcast_grpc.events import Request
 from bcast_grpc.transport.address import Address, CannotStart
 from bcast_grpc.transport.connections import Connections, listening_on, port_of
+from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.ending import ending
 from bcast_grpc.transport.liveness import let_pings_pass
@@ -131,10 +132,11 @@ class ChatService:
     async def _serve(self, context: Context, *, reader: bool) -> None:
         hello = read_metadata(context.invocation_metadata() or (), self._hub.limits)
         admission = await self._hub.admit(hello, context.peer())
-        with closing(Stream(admission, self._scheduler, codec_for(hello), reader=reader)) as stream:
+        line = CoroutineLine()
+        with closing(Stream(admission, self._scheduler, codec_for(hello), line, reader=reader)) as stream:
             # Not within the stream's time limit: gRPC does not survive an end in the middle of this.
             await context.send_initial_metadata(initial_metadata(stream.session, hello))
-            await stream.serve(context.write, None if reader else partial(_read, context, self._scheduler.turns))
+            await line.serve(stream, context.write, None if reader else partial(_read, context, self._scheduler.turns))
 
     async def _publish(self, frame: bytes, context: Context) -> bytes:
         hello = read_metadata(context.invocation_metadata() or (), self._hub.limits)

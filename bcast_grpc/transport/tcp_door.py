@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from copy import copy
+from functools import partial
+from typing import cast
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Codec
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.errors import CallError
-from bcast_grpc.events import Request
 from bcast_grpc.transport.address import Address
 from bcast_grpc.transport.connections import peer_of, port_of
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
 from bcast_grpc.transport.lingering import Linger, taken
 from bcast_grpc.transport.liveness import Liveness, acked
-from bcast_grpc.transport.serving import BACKLOG, Serving
-from bcast_grpc.transport.stream import Stream
-from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
+from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
+from bcast_grpc.transport.stream import Stream, resolve
 from bcast_grpc.wire import json_events, json_requests
 
 _LINES = Codec(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_requests.split_lines)
@@ -43,8 +43,9 @@ class TcpDoor(Door):
 
     async def open(self) -> Sequence[str]:
         """Listen."""
+        loop = asyncio.get_running_loop()
         sockets = self._address.listen()
-        self._servers = [await asyncio.start_server(self._accept, sock=one, backlog=BACKLOG) for one in sockets]
+        self._servers = [await loop.create_server(self._accept, sock=one, backlog=BACKLOG) for one in sockets]
         port: int = sockets[0].getsockname()[1]
         self._shared.connections.ports.add(port)
         return [self._address.url("tcp", port)]
@@ -55,92 +56,204 @@ class TcpDoor(Door):
             server.close()
         await self._serving.end(grace_s)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._shared.connections.crowded():
-            writer.transport.abort()
-            return
-        # A task that asyncio makes is reported as a fault when it is cancelled.
-        self._serving.start(self._serve(reader, writer))
+    def _accept(self) -> asyncio.Protocol:
+        crowded = self._shared.connections.crowded()
+        return Refused() if crowded else _Connection(self._shared, self._serving)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = peer_of(writer.transport)
+
+class _Connection(asyncio.Protocol):
+    """One client's connection: the line of its stream. Its one task lasts as long as it does, and waits for its end."""
+
+    __slots__ = (
+        "_eof",
+        "_loop",
+        "_over",
+        "_paused",
+        "_peer",
+        "_ready",
+        "_requests",
+        "_serving",
+        "_shared",
+        "_stream",
+        "_transport",
+        "_unread",
+        "_woken",
+        "_writing",
+    )
+
+    _transport: asyncio.Transport
+    _peer: str
+
+    def __init__(self, shared: Shared, serving: Serving) -> None:
+        self._shared = shared
+        self._serving = serving
+        self._loop = asyncio.get_running_loop()
+        self._requests = json_requests.RequestReader()
+        self._stream: Stream | None = None
+        self._unread = b""
+        self._ready = True  # for the next segment
+        self._eof: asyncio.Future[None] = self._loop.create_future()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._woken = False
+        self._paused = False  # there is no room to write
+        self._writing = False  # something was taken, and there is no room for more yet
+
+    # --- what the loop says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve the client."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
+        self._peer = peer_of(transport)
+        self._serving.start(self._serve())
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless what came before is still being carried out."""
+        self._unread += data
+        self._read_on()
+
+    def eof_received(self) -> bool:
+        """Note that the client has closed its end; it may read for a while."""
+        resolve(self._eof, None)
+        self._read_on()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End the client's stream without a word."""
+        resolve(self._eof, None)
+        self._unread = b""
+        if self._stream:
+            self._stream.failed(ConnectionGone(str(error or "it hung up")))
+
+    def pause_writing(self) -> None:
+        """Write nothing more for now."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        self._paused = False
+        self._write()
+
+    # --- what the stream says
+
+    def wake(self) -> None:
+        """Write, soon."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._write)
+
+    def ready(self) -> None:
+        """Read on."""
+        self._ready = True
+        self._read_on()
+
+    # --- reading and writing
+
+    def _read_on(self) -> None:
+        """Hand over what has come, a segment at a time, and have no more come than can be."""
+        stream = self._stream
+        if self._over.done():
+            self._unread = b""
         try:
-            await ending(self._converse(reader, writer, peer), peer, OSError)
+            while stream and self._ready and not self._over.done():
+                if self._requests.fault:
+                    self._ready = False
+                    stream.failed(copy(self._requests.fault))
+                elif self._unread:
+                    segment, self._unread = self._unread[:_SEGMENT_BYTES], self._unread[_SEGMENT_BYTES:]
+                    self._ready = stream.received(self._requests.read(segment))
+                elif self._eof.done():
+                    self._read_end(stream)
+                else:
+                    break
+        except Exception as raised:  # noqa: BLE001  # it is raised where the stream is served
+            self._fail(raised)
+        if not (self._transport.is_closing() or self._eof.done()):
+            if self._unread:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _read_end(self, stream: Stream) -> None:
+        self._requests.close()
+        if not self._requests.fault:
+            self._ready = False
+            stream.finished()
+
+    def _write(self) -> None:
+        """Write until there is nothing more, or no room."""
+        self._woken = False
+        stream = self._stream
+        try:
+            while stream and not self._paused:
+                if self._writing:
+                    self._writing = False
+                    stream.wrote()
+                piece = stream.take()
+                if piece is None:
+                    if stream.over:
+                        resolve(self._over, None)
+                    break
+                self._put(piece)
+                self._writing = True
+        except Exception as raised:  # noqa: BLE001  # it is raised where the stream is served
+            self._fail(raised)
+
+    def _put(self, frame: bytes) -> None:
+        if self._transport.is_closing():  # uvloop takes that for a fault of the program's
+            raise ConnectionGone("it was lost")
+        self._transport.write(frame)
+
+    def _fail(self, raised: Exception) -> None:
+        """Have what was raised in a callback end the stream."""
+        if not self._over.done():
+            self._over.set_exception(raised)
+
+    # --- its life
+
+    async def _serve(self) -> None:
+        try:
+            await ending(self._converse(), self._peer, OSError)
         finally:
-            writer.transport.abort()  # what it did not read until now, it never will
+            self._transport.abort()  # what it did not read until now, it never will
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
-        liveness = Liveness(writer.transport, self._shared.keepalive_s)
-        connection = _Connection(reader, writer, self._shared.scheduler.turns)
+    async def _converse(self) -> None:
+        liveness = Liveness(self._transport, self._shared.keepalive_s)
         try:
-            with self._shared.connections.carrying(port_of(peer)):
-                ended = await ending(self._talk(connection, peer), peer, OSError)
+            with self._shared.connections.carrying(port_of(self._peer)):
+                ended = await ending(self._talk(), self._peer, OSError)
             if not ended.gone:
-                await connection.end(ended.error)
+                await self._end(ended.error)
         finally:
             liveness.stop()
 
-    async def _talk(self, connection: _Connection, peer: str) -> None:
-        admission = await self._shared.hub.admit(Hello(), peer)
-        with closing(Stream(admission, self._shared.scheduler, _LINES)) as stream:
-            await stream.serve(connection.write, connection.read, connection.acked)
+    async def _talk(self) -> None:
+        admission = await self._shared.hub.admit(Hello(), self._peer)
+        if self._transport.is_closing():
+            admission.release()
+            raise ConnectionGone("it hung up before it was let in")
+        with closing(Stream(admission, self._shared.scheduler, _LINES, self)) as stream:
+            try:
+                self._stream = stream
+                self._read_on()
+                await stream.serve(self._over, partial(acked, self._transport))
+            finally:
+                self._stream = None
 
-
-class _Connection:
-    """Reads requests from a socket, and writes frames to it."""
-
-    __slots__ = ("_reader", "_requests", "_turns", "_writer")
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, turns: Turns) -> None:
-        self._turns = turns
-        self._reader = reader
-        self._writer = writer
-        self._requests = json_requests.RequestReader()
-
-    async def read(self) -> Iterator[Sequence[Request]] | None:
-        if self._requests.fault:
-            raise copy(self._requests.fault)
-        try:
-            segment = await self._reader.read(_SEGMENT_BYTES)
-        except OSError as error:
-            error.__traceback__ = None  # the reader keeps it, and it would keep us
-            raise ConnectionGone(str(error)) from None
-        if segment:
-            if len(segment) > LIGHT_BYTES:
-                await self._turns.take()
-            return self._requests.read(segment)
-        self._requests.close()
-        if self._requests.fault:
-            raise copy(self._requests.fault)
-        return None
-
-    async def write(self, frame: bytes) -> None:
-        self._put(frame)
-        await self._writer.drain()
-
-    def acked(self) -> int:
-        """Return how many bytes the client has acknowledged."""
-        return acked(self._writer.transport)
-
-    async def end(self, error: CallError | None) -> None:
+    async def _end(self, error: CallError | None) -> None:
         """Send what the stream ends with; wait until the client has read everything and has closed its end too.
 
         A socket that is closed with something unread in it is reset, and what was last written to it is lost.
         """
+        resolve(self._over, None)
+        if self._transport.is_closing():
+            return
         if error:
             for frame, *_ in _LINES.frames([notices.error(error, "")]):
                 self._put(frame)
-        if self._writer.is_closing():
-            return
         async with Linger() as linger:
-            linger.watch(self.acked)
+            linger.watch(partial(acked, self._transport))
             linger.begin()
-            self._writer.write_eof()  # once all before it is written
-            while await self._reader.read(_SEGMENT_BYTES):
-                pass
-            await taken(self._writer.transport)  # who had hung up before still reads
-
-    def _put(self, frame: bytes) -> None:
-        if self._writer.is_closing():  # uvloop takes that for a fault of the program's
-            raise ConnectionGone("it was lost")
-        self._writer.write(frame)
+            self._transport.write_eof()  # once all before it is written
+            self._read_on()  # what still comes is dropped
+            await self._eof
+            await taken(self._transport)  # who had hung up before still reads

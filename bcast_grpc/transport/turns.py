@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 LIGHT_BYTES = 64 * 1024
 """A frame up to this size is begun without a turn: its first slice is as small as any."""
@@ -27,23 +29,42 @@ class Turns:
         self._running = False
         self._rest_s = 0.0
         self._spent_s = 0.0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[Callable[[], bool]] = deque()
+
+    @property
+    def scarce(self) -> bool:
+        """Whether a turn has to be waited for: somebody does, or much was read since the loop was here last."""
+        return bool(self._waiting) or self._spent_s >= _BUDGET_S
+
+    def call(self, turn: Callable[[], bool]) -> None:
+        """Call back when it is the caller's turn. False is the answer of one that does not need it any more."""
+        self._waiting.append(turn)
+        self._run()
 
     async def take(self) -> None:
-        """Wait for a turn, unless nobody does and little was read since the loop was here last."""
-        if self._waiting or self._spent_s >= _BUDGET_S:
-            await self._wait()
+        """Wait for a turn, unless it need not be waited for."""
+        if self.scarce:
+            turn: asyncio.Future[None] = self._loop.create_future()
+            self.call(partial(_grant, turn))
+            await turn
 
-    async def pause(self, frame_s: float) -> None:
-        """Let others go on where much was read since the loop was here last: to be called after each frame.
+    def pause(self, frame_s: float, go_on: Callable[[], bool]) -> bool:
+        """Let others go on where much was read since the loop was here last: to be asked after each frame.
 
         Args:
             frame_s: how long reading the frame took; a small one does not queue behind large ones.
+            go_on: called after the pause.
+
+        Returns:
+            Whether there is a pause.
         """
         if frame_s >= _BUDGET_S:
-            await self._wait()
+            self.call(go_on)
         elif self._spent_s >= _BUDGET_S:
-            await asyncio.sleep(0)
+            self._loop.call_soon(go_on)
+        else:
+            return False
+        return True
 
     def spent(self, seconds: float) -> None:
         """Say how long reading took."""
@@ -56,12 +77,6 @@ class Turns:
         """Say how long it took to carry out what was read."""
         self._spent_s += seconds
         self._run()
-
-    async def _wait(self) -> None:
-        turn: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.append(turn)
-        self._run()
-        await turn
 
     def _run(self) -> None:
         if not self._running:
@@ -77,8 +92,14 @@ class Turns:
         self._running = False
         self._spent_s = 0.0
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            if self._waiting.popleft()():
                 self._run()
                 return
+
+
+def _grant(turn: asyncio.Future[None]) -> bool:
+    """Give a turn to a coroutine, which may have been cancelled."""
+    if turn.done():
+        return False
+    turn.set_result(None)
+    return True

@@ -17,6 +17,7 @@ from bcast_grpc.core.hello import read_hello
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
 from bcast_grpc.transport import liveness
+from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
 from bcast_grpc.transport.http_connection import HttpConnection
@@ -87,7 +88,8 @@ class WebSockets:
     ) -> None:
         hello = read_hello(_pairs(request.rel_url.raw_query_string), self._shared.hub.limits)
         admission = await self._shared.hub.admit(hello, peer)
-        with closing(Stream(admission, self._shared.scheduler, connection.codec)) as stream:
+        line = CoroutineLine()
+        with closing(Stream(admission, self._shared.scheduler, connection.codec, line)) as stream:
             session = stream.session
             socket.headers["bcast-session"] = session.id
             socket.headers["bcast-room"] = quote(hello.room, safe="")
@@ -97,7 +99,7 @@ class WebSockets:
                 raise ConnectionGone("it left as it was let in")
             watch = Liveness(request.transport, self._shared.keepalive_s, socket.ping)
             try:
-                await stream.serve(connection.write, connection.read, partial(acked, request.transport))
+                await line.serve(stream, connection.write, connection.read, partial(acked, request.transport))
             finally:
                 watch.stop()
 
