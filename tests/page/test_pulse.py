@@ -162,5 +162,5 @@ async def hold(person: Person) -> None:
     for text in ("one", "two", "three"):
         await person.say(text)
     await person.page.wait_for_function(
-        "[...document.querySelectorAll('#pending .reason')].some(({textContent}) => textContent.startsWith('Waits'))"
+        "[...document.querySelectorAll('#pending .reason')].some(({textContent}) => textContent.startsWith('Waiting'))"
     )
