@@ -14,8 +14,13 @@ Deliver: TypeAlias = Callable[[Sequence[Event] | CallError], None]
 class Receiver(Protocol):
     """The room on the other side. Its order tells it what became of each entry: from the loop, in the room's order."""
 
-    def accepted(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
-        """Take entries that now have their places, and are in the order's history: an event for each."""
+    def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
+        """Take messages that now have their places, and are in the order's history.
+
+        Args:
+            entries: what became these events; None for a message whose author is a client of another server.
+            events: one for each.
+        """
 
     def repeated(self, entry: Entry, place: Place) -> None:
         """Take note that an author sent this before, and it has its place already."""

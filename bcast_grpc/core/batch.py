@@ -119,9 +119,9 @@ class Run:
         self.asked: list[tuple[int, str] | Answer] = []
         self.bytes = 0
 
-    def add(self, event: Event, size: int, entry: Entry) -> None:
-        """Add what became of ``entry``, a message of about ``size`` bytes."""
-        if entry.id or entry.asks:
+    def add(self, event: Event, size: int, entry: Entry | None) -> None:
+        """Add what became of ``entry``, a message of about ``size`` bytes; None where another server answers it."""
+        if entry and (entry.id or entry.asks):
             self.asked.append((len(self.events), entry.id))
         self.events.append(event)
         self.bytes += size

@@ -95,7 +95,7 @@ class FanOut:
         """The more members there are, the less is pushed to all of them at once."""
         self._pending.batch_bytes = self._limits.batch_bytes(max(1, len(self._roster.by_session)))
 
-    def add_messages(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
+    def add_messages(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
         """Push messages to all but their authors, with the next flush that has room for them."""
         self._pending.extend(entries, events)
         self.clock.poke(full=self._pending.full)

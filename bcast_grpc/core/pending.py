@@ -66,7 +66,7 @@ class Pending:
         self._bytes += run.bytes
         self._growing = False
 
-    def extend(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
+    def extend(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
         """Add messages that were accepted, and the events made of them."""
         run = self._runs[-1] if self._growing and self._runs else None
         for entry, event in zip(entries, events, strict=True):

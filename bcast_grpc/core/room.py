@@ -130,8 +130,8 @@ class Room:
             raise CallError(ErrorCode.INTERNAL, f"everyone has left {self.name}")
         self._order.submit(entries)
 
-    def accepted(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
-        """Take entries that the broker put in order."""
+    def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
+        """Take messages that the broker put in order."""
         self._fanout.add_messages(entries, events)
 
     def repeated(self, entry: Entry, place: Place) -> None:

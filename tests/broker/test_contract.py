@@ -98,13 +98,13 @@ def wait(broker: Desk[Any]) -> None:
 class Room:
     """The room on the other side, and what it was told."""
 
-    accepted_entries: list[tuple[int, Entry]] = field(default_factory=list)
+    accepted_entries: list[tuple[int, Entry | None]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     calls: int = 0
     repeated_entries: list[tuple[Entry, Place]] = field(default_factory=list)
     refused_entries: list[tuple[Entry, BcastError]] = field(default_factory=list)
 
-    def accepted(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
+    def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
         """Take entries with their places."""
         self.accepted_entries += [(event.seq, entry) for entry, event in zip(entries, events, strict=True)]
         self.events += events

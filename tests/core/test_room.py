@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bcast_grpc.core.clock import MAX_PAUSE_S, MAX_ROUND_S
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.errors import ErrorCode
-from bcast_grpc.events import NOBODY, Ack, Event, Kind, Request, Welcome
+from bcast_grpc.events import NOBODY, Ack, Author, Event, Kind, Request, Welcome
 
 from .world import ALL, Client, LaterBroker, World
 
@@ -35,6 +35,16 @@ def acks(client: Client) -> list[tuple[str, int, int, int]]:
 
 
 # --- who gets what
+
+
+def test_a_message_of_another_server_reaches_everyone_here(world: World) -> None:
+    """Its author is nobody's client here, so nobody is answered; its place is in the same order."""
+    ana, bob = world.join("ana"), world.join("bob")
+    world.settle()
+    event = Event(Kind.MESSAGE, "eva: hola", Author("elsewhere", "eva", ":eva"), 1)
+    world.hub._rooms["lobby"].accepted([None], [event])
+    world.settle()
+    assert [client.new() for client in (ana, bob)] == [[event], [event]]
 
 
 def test_everyone_but_the_author_gets_a_message_in_one_order(world: World) -> None:

@@ -17,7 +17,7 @@ from tests.broker.desk import Desk
 class Room:
     """The room on the other side, which must not be refused anything."""
 
-    def accepted(self, entries: Sequence[Entry], events: Sequence[Event]) -> None:
+    def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
         """It is in the order's history."""
 
     def repeated(self, entry: Entry, place: Place) -> None:
