@@ -3,6 +3,8 @@
 A field of ``Settings`` is a flag (``--drain-s``), an environment variable (``BCAST_DRAIN_S``) and a key of the TOML
 file (``drain_s``); its type says what fits and in which unit, its description what it is for. Here nothing is read
 from outside: ``bcast_grpc.server.arguments`` does that.
+
+This module is long, since all settings stand in one place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The client library: a chat in one room, for ``asyncio``."""
+"""The client library: a chat in one room, for ``asyncio``.
+
+This module is long, since half of it is what users read: the docstrings of ``connect`` and ``Chat``.
+"""
 
 from __future__ import annotations
 

@@ -13,29 +13,30 @@ _HOLD_S = 0.5
 class Intake:
     """Holds one sender up."""
 
-    __slots__ = ("_held_until", "_hub", "_room")
+    __slots__ = ("_budget", "_held_until", "_room", "_scheduler")
 
     def __init__(self, hub: Hub, room: Room) -> None:
-        self._hub = hub
+        self._budget = hub.capacity.budget
+        self._scheduler = hub.scheduler
         self._room = room
         self._held_until = 0.0
 
     @property
     def congested(self) -> bool:
         """Whether the next messages should wait."""
-        return self._room.congested or self._held_until > self._hub.time()
+        return self._room.congested or self._held_until > self._scheduler.time()
 
     def when_clear(self, callback: Callable[[], None]) -> None:
         """Call back once, from the scheduler's loop, when it is to be looked again whether this is congested."""
         if self._room.congested:
             self._room.when_flushed(callback)
         else:
-            self._hub.call_later(max(0.0, self._held_until - self._hub.time()), callback)
+            self._scheduler.call_later(max(0.0, self._held_until - self._scheduler.time()), callback)
 
     def hold(self) -> None:
         """Have the sender wait a little if next to no more ids can be remembered. To be called where it gives some.
 
         Whoever sends more of them nevertheless is refused by the broker.
         """
-        if self._hub.budget.ids_near_full:
-            self._held_until = self._hub.time() + _HOLD_S
+        if self._budget.ids_near_full:
+            self._held_until = self._scheduler.time() + _HOLD_S

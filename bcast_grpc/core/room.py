@@ -15,7 +15,7 @@ from bcast_grpc.core.member import Member
 from bcast_grpc.core.roster import Roster
 from bcast_grpc.core.states import Move
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
-from bcast_grpc.events import NOBODY, Ack, Entry, Event, Kind, Place, Position
+from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind, Place, Position
 
 
 class Room:
@@ -102,6 +102,17 @@ class Room:
         """Put a notice behind what was published before it, for everyone else who wants its kind."""
         if self.roster.wants(notice.kind, notice.author):  # who comes later is not told of it
             self._order.after_answers(partial(self._fanout.add_notice, notice))
+
+    def announce(self, author: Author, old_name: str) -> None:
+        """Tell the others that an author came, went or was renamed: a client without a name is not there for them."""
+        if author.name == old_name:
+            return
+        if not author.name:
+            self.tell(notices.left(author._replace(name=old_name)))
+        elif old_name:
+            self.tell(notices.renamed(author, old_name))
+        else:
+            self.tell(notices.joined(author))
 
     def report_progress(self) -> None:
         """Tell every client that wants to know how far the order has come."""

@@ -77,7 +77,7 @@ class Server:
         self._broker = _broker(settings, budget)
         self.hub = Hub(self._broker, self._scheduler, _limits(settings), budget)
         self._descriptors = Descriptors()
-        self.hub.why_full = self._descriptors.why_full
+        self.hub.capacity.why_full = self._descriptors.why_full
         self._connections = Connections(lambda: self._descriptors.crowded)
         shared = Shared(self.hub, self._scheduler, self._connections, settings.keepalive_s)
         self.doors: Sequence[Door] = list(_doors(settings, shared, self._descriptors.connections))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop, TimerHandle
+from asyncio import TimerHandle
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from bcast_grpc.transport.handshake import shown
+from bcast_grpc.transport.portions import Portions
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,6 @@ _IDLE_S = 60.0
 _LINGER_S = 2.0
 _PORTION_BYTES = 4096
 _PORTION_S = 0.0005
-_PASS_S = 0.001
 _MAX_UNREAD_BYTES = 64 * 2**10
 
 _NO_HTTP2 = "this port speaks HTTP/1.1; gRPC has a port of its own"
@@ -55,42 +55,6 @@ _TOO_LARGE = (
 _TOO_LATE = (HTTPStatus.REQUEST_TIMEOUT, f"the request was not complete after {_HEAD_S:g} s")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Portions:
-    """Which connections get their next portion: each time the loop comes round, as many as fit into a millisecond."""
-
-    __slots__ = ("_loop", "_running", "_waiting")
-
-    def __init__(self, loop: AbstractEventLoop) -> None:
-        self._loop = loop
-        self._running = False
-        self._waiting: dict[HttpConnection, None] = {}
-
-    def ask(self, connection: HttpConnection) -> None:
-        """Have a connection fed when it is its turn."""
-        self._waiting[connection] = None
-        self._run()
-
-    def withdraw(self, connection: HttpConnection) -> None:
-        """It is not to be fed any more."""
-        self._waiting.pop(connection, None)
-
-    def _run(self) -> None:
-        if not self._running:
-            self._running = True
-            self._loop.call_soon(self._next)
-
-    def _next(self) -> None:
-        self._running = False
-        over_at = perf_counter() + _PASS_S
-        for connection in list(self._waiting):
-            if self._waiting.pop(connection, self) is None:  # it was not withdrawn meanwhile
-                connection.feed()
-            if perf_counter() >= over_at:
-                break
-        if self._waiting:
-            self._run()
 
 
 class HttpConnection(web.RequestHandler):

@@ -15,7 +15,8 @@ from bcast_grpc.transport.address import Address, is_loopback
 from bcast_grpc.transport.connections import peer_of, port_of
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.handshake import Gate, check_handshake, check_upgrade
-from bcast_grpc.transport.http_connection import HttpConnection, Portions, finish, watch
+from bcast_grpc.transport.http_connection import HttpConnection, finish, watch
+from bcast_grpc.transport.portions import Portions
 from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
 from bcast_grpc.transport.websocket import WebSockets
 

@@ -5,6 +5,8 @@ the brackets outside of texts. Regular expressions that never backtrack find the
 of times, however the stream is cut. The parser reads what stands between the brackets.
 
 The parser makes an object of each value, so the values of a large text are counted first.
+
+This module is long, since counting, finding ends and cutting share the regular expressions and their traps.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 async def test_publishes_wait_while_the_store_is_behind(serve: Serve, tmp_path: Path, disk: Disk) -> None:
     """As streams do: what waits for the store is bounded, what waits for that is too, and the rest is told."""
     door = await serve(store=f"sqlite:{tmp_path / 'store'}")
-    budget = door.server.hub.budget
+    budget = door.server.hub.capacity.budget
     stub = door.stub()
     calls = [stub.Publish(pb.PublishRequest(data=bytes(60 * KIB)), wait_for_ready=True) for _ in range(800)]
     codes = [asyncio.ensure_future(call.code()) for call in calls]
@@ -71,7 +71,7 @@ async def test_a_publish_does_not_wait_for_ever(
             await ana.say(data=bytes(60 * KIB))
 
     flooding = asyncio.create_task(flood())
-    await eventually(lambda: door.server.hub.budget.waiting >= 16 * MIB)
+    await eventually(lambda: door.server.hub.capacity.budget.waiting >= 16 * MIB)
     ending = await door.publish_in_vain("hola")
     assert (ending.code, ending.reason, ending.retryable) == (StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE", True)
     disk.ready.set()
@@ -85,10 +85,10 @@ async def test_many_streams_do_not_each_add_a_frame(serve: Serve, tmp_path: Path
     frame = pb.ConnectRequest(batch=[pb.ConnectRequest(data=bytes(60 * KIB)) for _ in range(60)])
     for peer in peers:
         await peer.send(frame)
-    await eventually(lambda: door.server.hub.budget.waiting >= 16 * MIB)
+    await eventually(lambda: door.server.hub.capacity.budget.waiting >= 16 * MIB)
     for _ in range(20):
         await asyncio.sleep(0.01)
-        assert door.server.hub.budget.waiting <= 20 * MIB
+        assert door.server.hub.capacity.budget.waiting <= 20 * MIB
     disk.ready.set()
     await peers[0].ask("who", id="1")
     assert (await peers[0].answer("1")).kind == pb.EVENT_KIND_MEMBERS

@@ -1,0 +1,74 @@
+"""Whether there is room for one more client."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from bcast_grpc.broker.budget import Budget
+from bcast_grpc.core.held import distinct_bytes
+from bcast_grpc.errors import CallError, ErrorCode
+
+if TYPE_CHECKING:
+    from bcast_grpc.core.room import Room
+
+logger = logging.getLogger(__name__)
+
+_RETRY_AFTER_S = 5.0
+
+
+class Capacity:
+    """The bounds that newcomers are refused by: of clients, of what the system gives, and of memory.
+
+    Attributes:
+        budget: what the process may hold, of the queues and of the broker's part.
+        why_full: says why so many clients are enough, though they are fewer than ``max_clients``; nothing if not.
+    """
+
+    def __init__(self, max_clients: int, budget: Budget) -> None:
+        self.budget = budget
+        self.why_full: Callable[[int], str] = lambda _: ""
+        self._max_clients = max_clients
+        self._short_of_memory = False
+
+    def check_clients(self, clients: int) -> None:
+        """Check that another client may come to those that are connected.
+
+        Raises:
+            CallError: ``SERVER_FULL``.
+        """
+        if clients >= self._max_clients:
+            raise _server_full(f"{clients} clients are connected, as many as this server takes; try again later")
+        if reason := self.why_full(clients):
+            raise _server_full(reason)
+
+    def check_memory(self) -> None:
+        """Check that there is memory for another client, or would be once all histories were dropped.
+
+        Raises:
+            CallError: ``SERVER_FULL``.
+        """
+        if not self.budget.full:
+            return
+        if not self._short_of_memory:
+            self._short_of_memory = True
+            logger.warning("memory is full, so no client is let in: %s", self.budget)
+        raise _server_full(f"the server's memory is full ({self.budget}); try again later")
+
+    def count_queues(self, rooms: Collection[Room]) -> None:
+        """Count what is queued for clients. Cost: O(clients), and O(frames) where memory is short."""
+        outboxes = [member.outbox for room in rooms for member in room.members.values()]
+        replays = sum(room.feed.held_bytes for room in rooms)
+        self.budget.queues = replays + sum(outbox.queued_bytes + outbox.writing_bytes for outbox in outboxes)
+        if self.budget.excess > 0:  # that was the most it can be
+            self.budget.queues = replays + distinct_bytes(outboxes)
+
+    def relieved(self) -> None:
+        """Note that histories have been dropped where memory was short."""
+        if not self.budget.full:
+            self._short_of_memory = False
+
+
+def _server_full(reason: str) -> CallError:
+    return CallError(ErrorCode.SERVER_FULL, reason, retry_after_s=_RETRY_AFTER_S)

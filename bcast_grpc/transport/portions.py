@@ -1,0 +1,52 @@
+"""Whose turn it is to be given the next part of what has arrived."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from time import perf_counter
+from typing import Protocol
+
+_PASS_S = 0.001
+
+
+class Fed(Protocol):
+    """A connection that takes what has arrived in portions."""
+
+    def feed(self) -> None:
+        """Take the next portion."""
+
+
+class Portions:
+    """Which connections get their next portion: each time the loop comes round, as many as fit into a millisecond."""
+
+    __slots__ = ("_loop", "_running", "_waiting")
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._running = False
+        self._waiting: dict[Fed, None] = {}
+
+    def ask(self, connection: Fed) -> None:
+        """Have a connection fed when it is its turn."""
+        self._waiting[connection] = None
+        self._run()
+
+    def withdraw(self, connection: Fed) -> None:
+        """It is not to be fed any more."""
+        self._waiting.pop(connection, None)
+
+    def _run(self) -> None:
+        if not self._running:
+            self._running = True
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        self._running = False
+        over_at = perf_counter() + _PASS_S
+        for connection in list(self._waiting):
+            if self._waiting.pop(connection, self) is None:  # it was not withdrawn meanwhile
+                connection.feed()
+            if perf_counter() >= over_at:
+                break
+        if self._waiting:
+            self._run()
