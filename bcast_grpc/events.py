@@ -44,14 +44,14 @@ class GapReason(IntEnum):
     NEW_EPOCH = 3
 
 
-class Position(NamedTuple):
+class ResumePoint(NamedTuple):
     """A place in a room's order: after the message ``seq`` of ``epoch``."""
 
     epoch: str
     seq: int
 
 
-class Place(NamedTuple):
+class Stamp(NamedTuple):
     """Where and when a message was accepted: its ``seq``, and nanoseconds since 1970."""
 
     seq: int

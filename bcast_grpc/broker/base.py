@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from bcast_grpc.errors import BcastError, CallError
-from bcast_grpc.events import Entry, Event, Place
+from bcast_grpc.events import Entry, Event, Stamp
 
 Deliver: TypeAlias = Callable[[Sequence[Event] | CallError], None]
 
@@ -22,7 +22,7 @@ class Receiver(Protocol):
             events: one for each.
         """
 
-    def repeated(self, entry: Entry, place: Place) -> None:
+    def repeated(self, entry: Entry, place: Stamp) -> None:
         """Take note that an author sent this before, and it has its place already."""
 
     def refused(self, entries: Sequence[Entry], error: BcastError) -> None:

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.errors import ErrorCode, RequestError
-from bcast_grpc.events import Place
+from bcast_grpc.events import Stamp
 
 ID_BYTES = 160
 """What one takes: a digest, its place in an integer, and their share of a dictionary that has just grown."""
@@ -38,7 +38,7 @@ class Ids:
     def __len__(self) -> int:
         return sum(map(len, self._shards))
 
-    def recall(self, key: str, id_: str, place: Place, now_ns: int) -> Place | None:
+    def recall(self, key: str, id_: str, place: Stamp, now_ns: int) -> Stamp | None:
         """Return the place of an author's message with this id; or remember that it is ``place``, and return None.
 
         Args:
@@ -56,7 +56,7 @@ class Ids:
         packed = shard.get(digest)
         if packed is not None:
             if _arrival_ns(packed) > now_ns - self._window_ns:
-                return Place(packed >> 128, packed & _64_BITS)
+                return Stamp(packed >> 128, packed & _64_BITS)
             self._drop(shard, [digest])
         if budget.ids >= budget.max_ids:
             self._expire(shard, now_ns)
@@ -65,7 +65,7 @@ class Ids:
         self._put(shard, digest, place, now_ns)
         return None
 
-    def add(self, key: str, id_: str, place: Place, now_ns: int) -> None:
+    def add(self, key: str, id_: str, place: Stamp, now_ns: int) -> None:
         """Remember an id from ``now_ns`` on, a steady time, whether there is room or not."""
         digest = _digest(key, id_)
         shard = self._shard(digest)
@@ -100,7 +100,7 @@ class Ids:
         shards = self._shards
         return shards[digest[0]] if len(shards) > 1 else shards[0]
 
-    def _put(self, shard: dict[bytes, int], digest: bytes, place: Place, now_ns: int) -> None:
+    def _put(self, shard: dict[bytes, int], digest: bytes, place: Stamp, now_ns: int) -> None:
         seq, time_ns = place
         shard[digest] = seq << 128 | max(now_ns, 0) << 64 | max(time_ns, 0)
         budget = self._budget

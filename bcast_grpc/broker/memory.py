@@ -12,7 +12,7 @@ from bcast_grpc.broker.ids import Ids
 from bcast_grpc.broker.order import Placed
 from bcast_grpc.broker.relief import Relief
 from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Entry, Event, Kind, Place
+from bcast_grpc.events import Entry, Event, Kind, Stamp
 
 
 class MemoryBroker:
@@ -134,12 +134,12 @@ class MemoryOrder:
         now_ns, wall_ns = clock.now_ns(), clock.wall_ns()
         fresh: list[Entry] = []
         events: list[Event] = []
-        others: list[tuple[int, Entry, Place | RequestError]] = []
+        others: list[tuple[int, Entry, Stamp | RequestError]] = []
         seq = self.history.head
         for entry in entries:
             author, message, data, id_, _ = entry
             if id_:
-                place = self._recall(author.key, id_, Place(seq + 1, wall_ns), now_ns)
+                place = self._recall(author.key, id_, Stamp(seq + 1, wall_ns), now_ns)
                 if place:
                     others.append((len(fresh), entry, place))
                     continue
@@ -148,7 +148,7 @@ class MemoryOrder:
             events.append(Event(Kind.MESSAGE, message, author, seq, wall_ns, data))
         return Placed(fresh, events, others, now_ns)
 
-    def _recall(self, key: str, id_: str, place: Place, now_ns: int) -> Place | RequestError | None:
+    def _recall(self, key: str, id_: str, place: Stamp, now_ns: int) -> Stamp | RequestError | None:
         try:
             return self.ids.recall(key, id_, place, now_ns)
         except RequestError as error:

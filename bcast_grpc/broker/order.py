@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bcast_grpc.broker.base import Receiver
 from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Entry, Event, Place
+from bcast_grpc.events import Entry, Event, Stamp
 
 
 class Placed(NamedTuple):
@@ -23,7 +23,7 @@ class Placed(NamedTuple):
 
     entries: Sequence[Entry]
     events: Sequence[Event]
-    others: Sequence[tuple[int, Entry, Place | RequestError]]
+    others: Sequence[tuple[int, Entry, Stamp | RequestError]]
     now_ns: int
 
     def tell(self, receiver: Receiver) -> None:
@@ -33,7 +33,7 @@ class Placed(NamedTuple):
             if before > told:
                 receiver.accepted(self.entries[told:before], self.events[told:before])
                 told = before
-            if isinstance(place, Place):
+            if isinstance(place, Stamp):
                 receiver.repeated(entry, place)
             else:
                 receiver.refused([entry], place)

@@ -16,7 +16,7 @@ from bcast_grpc.client.handshake import wait_until_let_in
 from bcast_grpc.client.status import FinalStatus, GrpcCall, Status
 from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
-from bcast_grpc.events import Position
+from bcast_grpc.events import ResumePoint
 from bcast_grpc.wire.protobuf import MalformedFrame
 
 Read: TypeAlias = Callable[[], Awaitable[object]]
@@ -41,7 +41,7 @@ class Call:
         self._finishing = False
 
     @classmethod
-    async def open(cls, dialer: Dialer, name: str, after: Position | None) -> Call:
+    async def open(cls, dialer: Dialer, name: str, after: ResumePoint | None) -> Call:
         """Call the server, and wait until it has let us in.
 
         Raises:

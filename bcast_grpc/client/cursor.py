@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from bcast_grpc.events import Ack, Gap, GapReason, Position
+from bcast_grpc.events import Ack, Gap, GapReason, ResumePoint
 
 _MAX_OWN = 65_536
 
@@ -30,7 +30,7 @@ class Cursor:
         self._own: deque[int] = deque(maxlen=_MAX_OWN)
 
     @property
-    def resume_point(self) -> Position | None:
+    def resume_point(self) -> ResumePoint | None:
         """Where to resume; ``None`` before the server has said anything."""
         if self._passed is None and not self._seq:
             return None
@@ -38,7 +38,7 @@ class Cursor:
         while self._own and self._own[0] <= here + 1:
             here = max(here, self._own.popleft())
         self._passed = here
-        return Position(self._epoch, here)
+        return ResumePoint(self._epoch, here)
 
     def begin(self, epoch: str) -> None:
         """Begin a call. In a new epoch everything that is kept is going to be received."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import grpc
 
 from bcast_grpc import __version__
-from bcast_grpc.events import Position
+from bcast_grpc.events import ResumePoint
 from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 
 _DEFAULT_PORT = 50051
@@ -100,7 +100,7 @@ class Dialer:
     history: int
     timeout_s: float
 
-    def metadata(self, name: str, after: Position | None) -> tuple[tuple[str, str], ...]:
+    def metadata(self, name: str, after: ResumePoint | None) -> tuple[tuple[str, str], ...]:
         """The metadata of the next call: who we are, and where to resume. Only the first call asks for history.
 
         Raises:
@@ -139,7 +139,7 @@ def call_metadata(
     events: str | Iterable[str] | None,
     echo: bool,
     token: str,
-    after: Position | None = None,
+    after: ResumePoint | None = None,
     history: int = 0,
 ) -> tuple[tuple[str, str], ...]:
     """Write who we are and what we want as the contract's metadata; empty values are left out.

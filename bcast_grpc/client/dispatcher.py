@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bcast_grpc.client.cursor import Cursor
 from bcast_grpc.client.inbox import Inbox
 from bcast_grpc.client.unanswered import Unanswered
-from bcast_grpc.events import Ack, Closing, Detail, Event, Gap, GapReason, Kind, Position, Resumed, Welcome
+from bcast_grpc.events import Ack, Closing, Detail, Event, Gap, GapReason, Kind, Resumed, ResumePoint, Welcome
 from bcast_grpc.wire.protobuf import decode_events
 
 # If nobody takes events for this long while an answer is awaited, we assume that they wait for that answer.
@@ -51,7 +51,7 @@ class Dispatcher:
         self._changed = asyncio.Event()
 
     @property
-    def resume_point(self) -> Position | None:
+    def resume_point(self) -> ResumePoint | None:
         """Where the next call resumes."""
         return self._cursor.resume_point
 

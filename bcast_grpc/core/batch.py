@@ -47,7 +47,7 @@ _CUTS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Codec:
+class Encoder:
     """One wire format; clients that share the object share the bytes.
 
     Attributes:
@@ -217,24 +217,24 @@ class Batch:
         self.only_messages = len(messages) == len(runs)
         self.first_seq = messages[0].events[0].seq if messages else None
         self.last_seq = messages[-1].events[-1].seq if messages else None
-        self._parts: dict[Codec, list[Sequence[Frame]]] = {}
+        self._parts: dict[Encoder, list[Sequence[Frame]]] = {}
 
-    def frames(self, codec: Codec, view: View = EVERYTHING, *, apart: bool = False) -> Sequence[Frame]:
+    def frames(self, encoder: Encoder, view: View = EVERYTHING, *, apart: bool = False) -> Sequence[Frame]:
         """Return what is to be seen, as few frames. A run is encoded when a format first needs it.
 
         Args:
-            codec: the wire format.
+            encoder: the wire format.
             view: what is to be seen.
             apart: make no frame of both messages and notices.
         """
-        parts = self._parts.get(codec)
+        parts = self._parts.get(encoder)
         if parts is None:
-            parts = self._parts[codec] = [()] * len(self.runs)
-        shown = [parts[place] or self._encode(codec, place) for place in self._places(view)]
+            parts = self._parts[encoder] = [()] * len(self.runs)
+        shown = [parts[place] or self._encode(encoder, place) for place in self._places(view)]
         frames = [frame for part in shown for frame in part]
         if apart and not self.only_messages:
-            return [joined for _, group in groupby(frames, _is_message) for joined in codec.join([*group])]
-        return codec.join(frames)
+            return [joined for _, group in groupby(frames, _is_message) for joined in encoder.join([*group])]
+        return encoder.join(frames)
 
     def _places(self, view: View) -> Sequence[int]:
         skip, own_key, own_messages, kinds, _ = view
@@ -244,17 +244,17 @@ class Batch:
             return [place for place, key in enumerate(self.keys) if key != own_key and place >= skip]
         return range(skip, len(self.runs))
 
-    def _encode(self, codec: Codec, place: int) -> Sequence[Frame]:
+    def _encode(self, encoder: Encoder, place: int) -> Sequence[Frame]:
         events = self.runs[place].events
         kind = self.runs[place].kind
         is_message = kind is Kind.MESSAGE
         in_order = is_message or kind is Kind.PROGRESS
         frames: list[Frame] = []
         end = 0
-        for data, count in codec.encode(events):
+        for data, count in encoder.encode(events):
             end += count
             frames.append(Frame(data, count, events[end - 1].seq if is_message else None, in_order))
-        self._parts[codec][place] = frames
+        self._parts[encoder][place] = frames
         return frames
 
 

@@ -10,7 +10,7 @@ from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.replay import Replay, Replays
 from bcast_grpc.core.states import Move
-from bcast_grpc.events import Event, GapReason, Position
+from bcast_grpc.events import Event, GapReason, ResumePoint
 
 
 class Feed:
@@ -27,7 +27,7 @@ class Feed:
         """About how much is held for all of them, in one wire format."""
         return self._replays.bytes + sum(member.replay.frames_bytes for member in self._members if member.replay)
 
-    def begin(self, member: Member, after: Position | None, history: int) -> Event | None:
+    def begin(self, member: Member, after: ResumePoint | None, history: int) -> Event | None:
         """Feed a client that arrives, if it wants to be; return the ``GAP`` that comes before what it is fed."""
         kept, head = self._order.oldest, self._order.head
         member.outbox.seq = head

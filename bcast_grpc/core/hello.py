@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.names import check_name, check_room, shortened
 from bcast_grpc.errors import CallError, ErrorCode, RequestError
-from bcast_grpc.events import Kind, Position
+from bcast_grpc.events import Kind, ResumePoint
 
 DEFAULT_ROOM = "lobby"
 
@@ -44,7 +44,7 @@ class Hello:
     kinds: frozenset[Kind] = frozenset({Kind.MESSAGE, Kind.LEFT})
     batch: bool = False
     echo: bool = False
-    after: Position | None = None
+    after: ResumePoint | None = None
     history: int = 0
 
 
@@ -118,11 +118,11 @@ def _read_flag(key: str, given: dict[str, str], prefix: str) -> bool:
     return value == "1"
 
 
-def _read_after(value: str, prefix: str) -> Position:
+def _read_after(value: str, prefix: str) -> ResumePoint:
     epoch, colon, seq = value.rpartition(":")
     if not (colon and epoch and _SEQ.fullmatch(seq)):
         raise _invalid(f"{prefix}after: must be EPOCH:SEQ, as in '3f2a9c1d:42', not {shortened(value)!r}")
-    return Position(epoch, int(seq))
+    return ResumePoint(epoch, int(seq))
 
 
 def _read_history(value: str, prefix: str) -> int:

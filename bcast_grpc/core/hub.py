@@ -18,7 +18,7 @@ from bcast_grpc.core.member import Member
 from bcast_grpc.core.rate import RateLimits
 from bcast_grpc.core.room import Room
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import Author, Event, Position
+from bcast_grpc.events import Author, Event, ResumePoint
 
 
 class Hub:
@@ -86,7 +86,7 @@ class Hub:
             room.holds -= 1
             self._free(room)
 
-    def join(self, room: Room, member: Member, after: Position | None = None, history: int = 0) -> None:
+    def join(self, room: Room, member: Member, after: ResumePoint | None = None, history: int = 0) -> None:
         """Let a client into a room. One with the same ``bcast-client`` makes room for it and ends with ``REPLACED``.
 
         Args:

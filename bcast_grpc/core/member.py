@@ -104,13 +104,13 @@ class Member:
         if not answers or not self.state.answered:
             return
         self.owed = max(0, self.owed - sum(1 for answer in answers if answer.id and not _goes_on(answer)))
-        codec = self.outbox.codec
+        encoder = self.outbox.encoder
         for is_list, some in groupby(answers, _is_long):
             if is_list:
                 with suppress(OutboxClosed):
-                    self.outbox.tell(codec.encode([answer])[0][0] for answer in list(some))
+                    self.outbox.tell(encoder.encode([answer])[0][0] for answer in list(some))
             else:
-                self.offer(codec.frames(list(some)))
+                self.offer(encoder.frames(list(some)))
 
     def offer(self, frames: Sequence[Frame], *, in_history: bool = False, wake: bool = True) -> Offered:
         """Queue ``frames``. What becomes of a client that reads too slowly for them is decided here, and only here.

@@ -18,7 +18,7 @@ from bcast_grpc.events import (
     Kind,
     Member,
     Members,
-    Position,
+    ResumePoint,
     Welcome,
     utf8_bytes,
 )
@@ -49,7 +49,7 @@ def left(author: Author) -> Event:
     return Event(Kind.LEFT, f"{author.name} left", author, time_ns=time.time_ns())
 
 
-def welcome(author: Author, room: str, head: Position, members: int, *, resumed: bool = False) -> Event:
+def welcome(author: Author, room: str, head: ResumePoint, members: int, *, resumed: bool = False) -> Event:
     """The client is in, and sees what comes after ``head``."""
     detail = Welcome(author.session, room, head.epoch, resumed, members)
     return Event(Kind.WELCOME, f"welcome to {room}: {members} here", author, head.seq, time.time_ns(), detail=detail)
@@ -65,7 +65,7 @@ def gap(first_missed: int, last_missed: int, reason: GapReason) -> Event:
     return Event(Kind.GAP, text, time_ns=time.time_ns(), detail=Gap(first_missed, last_missed, reason))
 
 
-def progress(head: Position) -> Event:
+def progress(head: ResumePoint) -> Event:
     """The room has come this far."""
     return Event(Kind.PROGRESS, f"at {head.seq}", NOBODY, head.seq, time.time_ns())
 

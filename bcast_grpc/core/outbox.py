@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from bcast_grpc.core import notices
-from bcast_grpc.core.batch import Codec, Frame
+from bcast_grpc.core.batch import Encoder, Frame
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import GapReason
 
@@ -23,7 +23,7 @@ class Outbox:
     """What is waiting to be written to one client.
 
     Attributes:
-        codec: the client's wire format.
+        encoder: the client's wire format.
         max_messages: bound of the queue in events.
         max_bytes: bound of the queue in bytes on the wire; a single message may be larger.
         wake: tells the writer that there is something to take; harmless where there is not.
@@ -35,8 +35,8 @@ class Outbox:
         discarded: whether what was queued has been dropped, so that there is no use in waiting for a write.
     """
 
-    def __init__(self, codec: Codec, *, max_messages: int, max_bytes: int, wake: Callable[[], None]) -> None:
-        self.codec = codec
+    def __init__(self, encoder: Encoder, *, max_messages: int, max_bytes: int, wake: Callable[[], None]) -> None:
+        self.encoder = encoder
         self.max_messages = max_messages
         self.max_bytes = max_bytes
         self.idle = False
@@ -154,7 +154,7 @@ class Outbox:
         self._passed(last_seq)
         parts = [data]
         size = len(data)
-        while self._frames and size + len(self._frames[0][0]) <= self.codec.frame_bytes:
+        while self._frames and size + len(self._frames[0][0]) <= self.encoder.frame_bytes:
             if self._frames[0] is _LIST:
                 break
             if self._dropped_seq is not None and self._frames[0].in_order:
@@ -182,7 +182,7 @@ class Outbox:
     def _tell_dropped(self, last_seq: int) -> bytes:
         gap = notices.gap(self.seq + 1, last_seq, GapReason.SLOW)
         self.seq, self._dropped_seq = last_seq, None
-        return self.codec.frames([gap])[0][0]
+        return self.encoder.frames([gap])[0][0]
 
     def _drop(self, messages: int, size: int) -> None:
         kept: list[Frame] = []

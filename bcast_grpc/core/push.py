@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bcast_grpc.core.batch import EVERYTHING, Batch, Codec, Frame, Run, View
+from bcast_grpc.core.batch import EVERYTHING, Batch, Encoder, Frame, Run, View
 from bcast_grpc.core.clock import FlushClock
 from bcast_grpc.core.feed import Feed
 from bcast_grpc.core.member import Member, Offered
@@ -81,24 +81,24 @@ class Push:
 
     def _offer(self, view: View, group: Sequence[Member]) -> _Tally:
         batch = self._batch
-        frames: dict[Codec, Sequence[Frame]] = {}
-        sizes: dict[Codec, int] = {}
+        frames: dict[Encoder, Sequence[Frame]] = {}
+        sizes: dict[Encoder, int] = {}
         first_seq = batch.first_seq if view.shows_messages else None
         queued = refused = 0
         for member in group:
             outbox = member.outbox
-            codec = outbox.codec
-            if codec not in frames:
-                frames[codec] = batch.frames(codec, view, apart=self._apart)
-                sizes[codec] = sum(len(frame[0]) for frame in frames[codec])
-            if not frames[codec]:
+            encoder = outbox.encoder
+            if encoder not in frames:
+                frames[encoder] = batch.frames(encoder, view, apart=self._apart)
+                sizes[encoder] = sum(len(frame[0]) for frame in frames[encoder])
+            if not frames[encoder]:
                 continue
             idle = outbox.idle
-            offered = member.offer(frames[codec], in_history=first_seq is not None, wake=False)
+            offered = member.offer(frames[encoder], in_history=first_seq is not None, wake=False)
             if offered is _QUEUED:
                 queued += 1
                 if idle:
-                    self._clock.set_off(outbox, sizes[codec])
+                    self._clock.set_off(outbox, sizes[encoder])
             elif offered is not Offered.TOO_LATE:
                 refused += 1
                 if offered is Offered.BEHIND and first_seq is not None:
@@ -108,5 +108,5 @@ class Push:
     def _fall_behind(self, member: Member, first_seq: int) -> None:
         """Feed a client whose queue is full from the history, and give it the notices, which are not in there."""
         self._feed.fall_behind(member, first_seq - 1)
-        if frames := self._batch.frames(member.outbox.codec, self._view(member)):
+        if frames := self._batch.frames(member.outbox.encoder, self._view(member)):
             member.offer(frames, wake=False)

@@ -68,7 +68,7 @@ class Replays:
         first = self._order.oldest
         if replay.cursor + 1 < first:
             last = min(first - 1, upto)  # what comes after ``upto`` it is given by the next flush
-            replay.frames.extend(outbox.codec.frames([notices.gap(replay.cursor + 1, last, GapReason.SLOW)]))
+            replay.frames.extend(outbox.encoder.frames([notices.gap(replay.cursor + 1, last, GapReason.SLOW)]))
             replay.cursor = last
             return
         # Pieces end at the same places for all, so that they can be shared.
@@ -83,7 +83,7 @@ class Replays:
                 replay.cursor = batch.last_seq or replay.cursor
                 own_key = author.key if author.key in batch.keys else None
                 view = View(own_key=own_key, own_messages=echo and own_key is not None)
-                replay.frames.extend(batch.frames(outbox.codec, view))
+                replay.frames.extend(batch.frames(outbox.encoder, view))
             if not at_once:
                 outbox.wake()
 

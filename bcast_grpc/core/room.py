@@ -15,7 +15,7 @@ from bcast_grpc.core.member import Member
 from bcast_grpc.core.roster import Roster
 from bcast_grpc.core.states import Move
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
-from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind, Place, Position
+from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind, ResumePoint, Stamp
 
 
 class Room:
@@ -47,16 +47,16 @@ class Room:
         self._order.release()
 
     @property
-    def head(self) -> Position:
+    def head(self) -> ResumePoint:
         """The place of the last message that was accepted."""
-        return Position(self._order.epoch, self._order.head)
+        return ResumePoint(self._order.epoch, self._order.head)
 
     @property
     def empty(self) -> bool:
         """Whether nobody needs this room any more."""
         return not self.members and not self.answers and not self.holds
 
-    def add(self, member: Member, after: Position | None = None, history: int = 0) -> None:
+    def add(self, member: Member, after: ResumePoint | None = None, history: int = 0) -> None:
         """Let a client in: it gets what is accepted from now on, its welcome first.
 
         Args:
@@ -145,7 +145,7 @@ class Room:
         """Take messages that the broker put in order."""
         self._fanout.add_messages(entries, events)
 
-    def repeated(self, entry: Entry, place: Place) -> None:
+    def repeated(self, entry: Entry, place: Stamp) -> None:
         """Acknowledge an entry that has its place already."""
         ack = Ack(place.seq, self._order.epoch, duplicate=True)
         self.answers.put(entry.author.session, [notices.sent(ack, entry.id, place.time_ns)])

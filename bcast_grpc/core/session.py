@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.admission import Admission
-from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.intake import Intake
@@ -25,7 +25,7 @@ class Session:
 
     Args:
         admission: says that it may come in; it is used up.
-        codec: its wire format.
+        encoder: its wire format.
         wake: called when there is something to take.
         reader: whether it only reads.
 
@@ -49,10 +49,12 @@ class Session:
         "outbox",
     )
 
-    def __init__(self, admission: Admission, codec: Codec, *, wake: Callable[[], None], reader: bool = False) -> None:
+    def __init__(
+        self, admission: Admission, encoder: Encoder, *, wake: Callable[[], None], reader: bool = False
+    ) -> None:
         hub, hello = admission.hub, admission.hello
         limits = hub.limits
-        self.outbox = Outbox(codec, max_messages=limits.queue_messages, max_bytes=limits.queue_bytes, wake=wake)
+        self.outbox = Outbox(encoder, max_messages=limits.queue_messages, max_bytes=limits.queue_bytes, wake=wake)
         self._member = Member(_author(hello), self.outbox, hello.kinds, hello.echo, reader, limits.slow_policy)
         self._hub = hub
         self._leaving = False

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello, read_hello
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.session import Publisher, Session
@@ -20,8 +20,8 @@ SERVICE = "bcast_grpc.v1.Chat"
 
 _PREFIX = "bcast-"
 _DOMAIN = "bcast_grpc"
-_BATCHES = Codec(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES, protobuf.split_batches)
-_SINGLY = Codec(protobuf.encode_singly, 0)
+_BATCHES = Encoder(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES, protobuf.split_batches)
+_SINGLY = Encoder(protobuf.encode_singly, 0)
 
 _CODES = {
     ErrorCode.EMPTY_MESSAGE: code_pb2.INVALID_ARGUMENT,
@@ -67,7 +67,7 @@ def initial_metadata(session: Session | Publisher, hello: Hello) -> tuple[tuple[
     )
 
 
-def codec_for(hello: Hello) -> Codec:
+def codec_for(hello: Hello) -> Encoder:
     """Return the format of the frames that the client asked for."""
     return _BATCHES if hello.batch else _SINGLY
 

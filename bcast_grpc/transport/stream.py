@@ -9,7 +9,7 @@ from time import perf_counter, thread_time
 from typing import Protocol, TypeVar
 
 from bcast_grpc.core.admission import Admission
-from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Session
 from bcast_grpc.events import Request
@@ -46,7 +46,7 @@ class Stream:
     Args:
         admission: says that it may come in; it is used up.
         scheduler: the loop that the hub flushes in.
-        codec: its wire format.
+        encoder: its wire format.
         line: its connection.
         reader: whether it only reads.
 
@@ -57,7 +57,7 @@ class Stream:
     __slots__ = ("_began", "_line", "_linger", "_pace", "_pieces", "_reading", "_size", "_worked", "session")
 
     def __init__(
-        self, admission: Admission, scheduler: LoopScheduler, codec: Codec, line: Line, *, reader: bool = False
+        self, admission: Admission, scheduler: LoopScheduler, encoder: Encoder, line: Line, *, reader: bool = False
     ) -> None:
         self._line = line
         self._linger = Linger()
@@ -65,7 +65,7 @@ class Stream:
         self._pieces: Iterator[bytes] = iter(())
         self._size = 0
         self._began = self._worked = 0.0
-        self.session = Session(admission, codec, wake=lambda: scheduler.call(self._wake), reader=reader)
+        self.session = Session(admission, encoder, wake=lambda: scheduler.call(self._wake), reader=reader)
         self._reading = Reading(self.session, scheduler.turns, line.ready)
 
     async def serve(self, writing: Awaitable[None], acked: Callable[[], int] | None = None) -> None:
@@ -134,7 +134,7 @@ class Stream:
             if piece is None:
                 return None
             if len(piece) > self._pace.bytes:
-                self._pieces = iter(outbox.codec.cut(piece, self._pace.bytes))
+                self._pieces = iter(outbox.encoder.cut(piece, self._pace.bytes))
                 piece = next(self._pieces)
         self._size, self._began, self._worked = len(piece), perf_counter(), thread_time()
         return piece

@@ -10,7 +10,7 @@ from functools import partial
 from typing import cast
 
 from bcast_grpc.core import notices
-from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.errors import CallError
 from bcast_grpc.transport.address import Address
@@ -23,7 +23,7 @@ from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
 from bcast_grpc.transport.stream import Stream, resolve
 from bcast_grpc.wire import json_events, json_requests
 
-_LINES = Codec(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_requests.split_lines)
+_LINES = Encoder(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_requests.split_lines)
 _SEGMENT_BYTES = 16 * 1024
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from bcast_grpc.core import notices
-from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import read_hello
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 CLOSE_CODES = 4000
 """A WebSocket that is ended by an error closes with this and the error code's number."""
 
-_ARRAYS = Codec(json_events.encode_arrays, json_events.PIECE_BYTES, json_requests.split_arrays)
-_SINGLY = Codec(json_events.encode_singly, 0)
+_ARRAYS = Encoder(json_events.encode_arrays, json_events.PIECE_BYTES, json_requests.split_arrays)
+_SINGLY = Encoder(json_events.encode_singly, 0)
 _REASON_BYTES = 123
 _REQUESTS = (WSMsgType.TEXT, WSMsgType.BINARY)
 _WRITES_IN_A_ROW = 64
@@ -89,7 +89,7 @@ class WebSockets:
         hello = read_hello(_pairs(request.rel_url.raw_query_string), self._shared.hub.limits)
         admission = await self._shared.hub.admit(hello, peer)
         line = CoroutineLine()
-        with closing(Stream(admission, self._shared.scheduler, connection.codec, line)) as stream:
+        with closing(Stream(admission, self._shared.scheduler, connection.encoder, line)) as stream:
             session = stream.session
             socket.headers["bcast-session"] = session.id
             socket.headers["bcast-room"] = quote(hello.room, safe="")
@@ -107,13 +107,13 @@ class WebSockets:
 class _Connection:
     """Reads requests from a WebSocket, and writes frames to it."""
 
-    __slots__ = ("_batch", "_http", "_in_a_row", "_reads_in_a_row", "_socket", "_turns", "codec")
+    __slots__ = ("_batch", "_http", "_in_a_row", "_reads_in_a_row", "_socket", "_turns", "encoder")
 
     def __init__(self, http: HttpConnection, socket: web.WebSocketResponse, turns: Turns, *, batch: bool) -> None:
         self._http = http
         self._reads_in_a_row = 0
         self._turns = turns
-        self.codec = _ARRAYS if batch else _SINGLY
+        self.encoder = _ARRAYS if batch else _SINGLY
         self._socket = socket
         self._batch = batch
         self._in_a_row = 0
@@ -159,7 +159,7 @@ class _Connection:
                 linger.watch(partial(acked, request.transport))
                 linger.begin()
                 if error:
-                    for frame, *_ in self.codec.frames([notices.error(error, "")]):
+                    for frame, *_ in self.encoder.frames([notices.error(error, "")]):
                         await self.write(frame)
                 await taken(request.transport)
             # aiohttp's drain cannot be waited for again where a wait for it was broken off.

@@ -23,7 +23,7 @@ from bcast_grpc.broker.ids import ID_BYTES
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.errors import BcastError, ErrorCode
-from bcast_grpc.events import Author, Entry, Event, Place
+from bcast_grpc.events import Author, Entry, Event, Stamp
 
 from .desk import Desk, kept
 
@@ -101,7 +101,7 @@ class Room:
     accepted_entries: list[tuple[int, Entry | None]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     calls: int = 0
-    repeated_entries: list[tuple[Entry, Place]] = field(default_factory=list)
+    repeated_entries: list[tuple[Entry, Stamp]] = field(default_factory=list)
     refused_entries: list[tuple[Entry, BcastError]] = field(default_factory=list)
 
     def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
@@ -110,7 +110,7 @@ class Room:
         self.events += events
         self.calls += 1
 
-    def repeated(self, entry: Entry, place: Place) -> None:
+    def repeated(self, entry: Entry, place: Stamp) -> None:
         """Take note of an entry that has its place already."""
         self.repeated_entries.append((entry, place))
 
@@ -581,7 +581,7 @@ def test_a_step_of_the_walls_clock_between_two_processes(
         broker.publish("lobby", entries("a"))
         wait(broker)
         assert (second.epoch, kept(second)) == (first.epoch, room.events)
-        assert [place for _, place in later.repeated_entries] == [Place(1, room.events[0].time_ns)]
+        assert [place for _, place in later.repeated_entries] == [Stamp(1, room.events[0].time_ns)]
         broker.close()
         clock.pass_s(2)
         clock.step_s(-2 * step_s)

@@ -10,7 +10,7 @@ from bcast_grpc.broker.budget import Budget
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.ids import ID_BYTES, Ids
 from bcast_grpc.errors import ErrorCode, RequestError
-from bcast_grpc.events import Place
+from bcast_grpc.events import Stamp
 
 S = 1_000_000_000
 
@@ -24,14 +24,14 @@ def ids_of(count: int = 1 << 40) -> tuple[Ids, Budget]:
 def test_an_id_is_known_after_a_million_others() -> None:
     """The promise is one in time: no number of others shortens it."""
     ids, budget = ids_of()
-    assert ids.recall("ana", "first", Place(1, 7), S) is None
+    assert ids.recall("ana", "first", Stamp(1, 7), S) is None
     for number in range(1_000_000):
-        ids.recall("ana", str(number), Place(number + 2, 8), 2 * S)
+        ids.recall("ana", str(number), Stamp(number + 2, 8), 2 * S)
     assert len(ids) == 1_000_001
-    assert ids.recall("ana", "first", Place(9, 9), 10 * S) == Place(1, 7)
-    assert ids.recall("ana", "999999", Place(9, 9), 10 * S) == Place(1_000_001, 8)
+    assert ids.recall("ana", "first", Stamp(9, 9), 10 * S) == Stamp(1, 7)
+    assert ids.recall("ana", "999999", Stamp(9, 9), 10 * S) == Stamp(1_000_001, 8)
     ids.expire(11 * S)
-    assert (len(ids), ids.recall("ana", "0", Place(9, 9), 11 * S)) == (1_000_000, Place(2, 8))
+    assert (len(ids), ids.recall("ana", "0", Stamp(9, 9), 11 * S)) == (1_000_000, Stamp(2, 8))
     ids.expire(12 * S)
     assert (len(ids), budget.ids) == (0, 0)
 
@@ -39,10 +39,10 @@ def test_an_id_is_known_after_a_million_others() -> None:
 def test_an_id_is_new_when_its_time_is_over() -> None:
     """Whether something was expired meanwhile or not."""
     ids, budget = ids_of()
-    assert ids.recall("ana", "x", Place(1, 0), 0) is None
-    assert ids.recall("ana", "x", Place(2, 0), 10 * S - 1) == Place(1, 0)
-    assert ids.recall("ana", "x", Place(2, 0), 10 * S) is None
-    assert ids.recall("ana", "x", Place(3, 0), 11 * S) == Place(2, 0)
+    assert ids.recall("ana", "x", Stamp(1, 0), 0) is None
+    assert ids.recall("ana", "x", Stamp(2, 0), 10 * S - 1) == Stamp(1, 0)
+    assert ids.recall("ana", "x", Stamp(2, 0), 10 * S) is None
+    assert ids.recall("ana", "x", Stamp(3, 0), 11 * S) == Stamp(2, 0)
     assert (len(ids), budget.ids) == (1, ID_BYTES)
 
 
@@ -51,24 +51,24 @@ def test_keys_and_ids_do_not_run_into_each_other() -> None:
     ids, _ = ids_of()
     pairs = [("a", "bc"), ("ab", "c"), ("", "abc"), ("abc", ""), ("1:a", "b"), ("1", ":ab"), ("ñ", "ñ"), ("ññ", "")]
     for seq, (key, id_) in enumerate(pairs):
-        assert ids.recall(key, id_, Place(seq, 0), 0) is None
-    assert [ids.recall(key, id_, Place(99, 0), 0) for key, id_ in pairs] == [Place(seq, 0) for seq in range(8)]
+        assert ids.recall(key, id_, Stamp(seq, 0), 0) is None
+    assert [ids.recall(key, id_, Stamp(99, 0), 0) for key, id_ in pairs] == [Stamp(seq, 0) for seq in range(8)]
 
 
 def test_what_does_not_fit_is_refused_and_what_is_known_stays_known() -> None:
     """The refusal says when there is room again, and then there is."""
     ids, budget = ids_of(100)
     for number in range(100):
-        ids.recall("ana", str(number), Place(number, 0), number * S // 100)
+        ids.recall("ana", str(number), Stamp(number, 0), number * S // 100)
     assert budget.ids_full
     with pytest.raises(RequestError, match="max-memory; try again in 7") as refusal:
-        ids.recall("ana", "x", Place(100, 0), 3 * S)
+        ids.recall("ana", "x", Stamp(100, 0), 3 * S)
     assert (refusal.value.code, refusal.value.retryable) == (ErrorCode.RATE_LIMITED, True)
-    assert ids.recall("ana", "0", Place(100, 0), 3 * S) == Place(0, 0)
+    assert ids.recall("ana", "0", Stamp(100, 0), 3 * S) == Stamp(0, 0)
     later = 3 * S + round(refusal.value.retry_after_s * S)
     assert later == 10 * S
-    assert ids.recall("ana", "x", Place(100, 0), later) is None
-    assert ids.recall("ana", "99", Place(101, 0), later) == Place(99, 0)
+    assert ids.recall("ana", "x", Stamp(100, 0), later) is None
+    assert ids.recall("ana", "99", Stamp(101, 0), later) == Stamp(99, 0)
 
 
 def test_rooms_share_the_room_for_ids() -> None:
@@ -76,29 +76,29 @@ def test_rooms_share_the_room_for_ids() -> None:
     ids, budget = ids_of(10)
     other = Ids(Retention(dedup_s=10, budget=budget))
     for number in range(10):
-        ids.recall("ana", str(number), Place(number, 0), 0)
+        ids.recall("ana", str(number), Stamp(number, 0), 0)
     with pytest.raises(RequestError):
-        other.recall("ana", "0", Place(1, 0), 0)
+        other.recall("ana", "0", Stamp(1, 0), 0)
     del ids
     gc.collect()
     assert budget.ids == 0
-    assert other.recall("ana", "0", Place(1, 0), 0) is None
+    assert other.recall("ana", "0", Stamp(1, 0), 0) is None
 
 
 def test_what_got_no_place_is_forgotten() -> None:
     """So that it can be sent again."""
     ids, budget = ids_of()
-    ids.recall("ana", "x", Place(1, 0), 0)
+    ids.recall("ana", "x", Stamp(1, 0), 0)
     ids.forget("ana", "x")
     ids.forget("ana", "y")
-    assert (ids.recall("ana", "x", Place(2, 0), 0), budget.ids) == (None, ID_BYTES)
+    assert (ids.recall("ana", "x", Stamp(2, 0), 0), budget.ids) == (None, ID_BYTES)
 
 
 def test_what_is_read_from_a_store_is_remembered_though_there_is_no_room() -> None:
     """It was promised before; whoever sends something new waits."""
     ids, budget = ids_of(1)
     for number in range(3):
-        ids.add("ana", str(number), Place(number, 0), 0)
-    ids.add("ana", "2", Place(7, 0), 0)
+        ids.add("ana", str(number), Stamp(number, 0), 0)
+    ids.add("ana", "2", Stamp(7, 0), 0)
     assert budget.ids == 3 * ID_BYTES
-    assert ids.recall("ana", "2", Place(9, 0), 0) == Place(7, 0)
+    assert ids.recall("ana", "2", Stamp(9, 0), 0) == Stamp(7, 0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcast_grpc.client.cursor import Cursor
-from bcast_grpc.events import Ack, Gap, GapReason, Position
+from bcast_grpc.events import Ack, Gap, GapReason, ResumePoint
 
 
 def cursor(history: int = 0, *, echo: bool = False, head: int | None = 10) -> Cursor:
@@ -25,25 +25,25 @@ def test_no_message_passes_twice_nor_after_a_later_one(seqs: list[int]) -> None:
     here = cursor(head=0)
     passed = [seq for seq in seqs if here.take(seq)]
     assert passed == sorted(set(passed))
-    assert here.resume_point == Position("e", max(seqs, default=0))
+    assert here.resume_point == ResumePoint("e", max(seqs, default=0))
 
 
 def test_without_a_word_of_the_server_there_is_no_place() -> None:
     """The room's head is one, the beginning of the history that was asked for too, and a message."""
     assert cursor(head=None).resume_point is None
-    assert cursor().resume_point == Position("e", 10)
-    assert cursor(history=3).resume_point == Position("e", 7)
-    assert cursor(history=30).resume_point == Position("e", 0)
+    assert cursor().resume_point == ResumePoint("e", 10)
+    assert cursor(history=3).resume_point == ResumePoint("e", 7)
+    assert cursor(history=30).resume_point == ResumePoint("e", 0)
     here = cursor(head=None)
     here.take(5)
-    assert here.resume_point == Position("e", 5)
+    assert here.resume_point == ResumePoint("e", 5)
 
 
 def test_the_history_passes_though_it_is_older_than_the_head() -> None:
     """And moves the place."""
     here = cursor(history=3)
     assert here.take(8)
-    assert here.resume_point == Position("e", 8)
+    assert here.resume_point == ResumePoint("e", 8)
 
 
 @given(st.lists(st.booleans(), max_size=30), st.data())
@@ -62,7 +62,7 @@ def test_ones_own_messages_are_passed_once_all_before_them_came(own: list[bool],
         open_.discard(seq)
         last = max(last, here.resume_point.seq if here.resume_point else 0)
         assert all(other > last for other in others)
-    assert here.resume_point == Position("e", len(own))
+    assert here.resume_point == ResumePoint("e", len(own))
 
 
 @pytest.mark.parametrize("ack", [Ack(11, "other"), Ack(0, "e"), Ack()])
@@ -70,14 +70,14 @@ def test_an_acknowledgement_without_a_place_in_this_order_moves_nothing(ack: Ack
     """Of a new name, say."""
     here = cursor()
     here.own(ack)
-    assert here.resume_point == Position("e", 10)
+    assert here.resume_point == ResumePoint("e", 10)
 
 
 def test_who_hears_oneself_is_moved_by_messages_alone() -> None:
     """Else they would be left out."""
     here = cursor(echo=True)
     here.own(Ack(11, "e"))
-    assert here.resume_point == Position("e", 10)
+    assert here.resume_point == ResumePoint("e", 10)
     assert here.take(11)
 
 
@@ -85,7 +85,7 @@ def test_a_gap_is_passed() -> None:
     """What follows comes."""
     here = cursor()
     here.gap(Gap(11, 20, GapReason.SLOW))
-    assert here.resume_point == Position("e", 20)
+    assert here.resume_point == ResumePoint("e", 20)
     assert here.take(21)
 
 
@@ -97,5 +97,5 @@ def test_a_new_order_begins_at_its_beginning(told: str) -> None:
     if told == "hello":
         here.begin("f")
     here.gap(Gap(0, 0, GapReason.NEW_EPOCH))
-    assert here.resume_point == Position("f" if told == "hello" else "e", 0)
+    assert here.resume_point == ResumePoint("f" if told == "hello" else "e", 0)
     assert here.take(1)

@@ -22,7 +22,7 @@ def test_an_admitted_client_keeps_its_room_open() -> None:
     epoch = ana.session.epoch
     ana.close()
     assert list(world.hub.rooms) == ["lobby"]
-    session = Session(admission, WIRE.codec, wake=lambda: None)
+    session = Session(admission, WIRE.encoder, wake=lambda: None)
     assert (session.epoch, world.hub.clients) == (epoch, 1)
     session.close()
     assert list(world.hub.rooms) == []
@@ -43,9 +43,9 @@ def test_an_admission_is_used_once() -> None:
     """A second session of the same admission would have no room."""
     world = World()
     admission = admit(world.hub, Hello())
-    Session(admission, WIRE.codec, wake=lambda: None)
+    Session(admission, WIRE.encoder, wake=lambda: None)
     with pytest.raises(AssertionError, match="once"):
-        Session(admission, WIRE.codec, wake=lambda: None)
+        Session(admission, WIRE.encoder, wake=lambda: None)
 
 
 def test_a_drain_that_begins_meanwhile_lets_nobody_in() -> None:
@@ -54,7 +54,7 @@ def test_a_drain_that_begins_meanwhile_lets_nobody_in() -> None:
     stream, producer = admit(world.hub, Hello()), admit(world.hub, Hello(room="dev"))
     world.hub.close("going down", lambda: 1.0, lambda: None)
     with pytest.raises(CallError) as streams:
-        Session(stream, WIRE.codec, wake=lambda: None)
+        Session(stream, WIRE.encoder, wake=lambda: None)
     with pytest.raises(CallError) as producers:
         Publisher(producer, answer=lambda _: None)
     assert streams.value.code is producers.value.code is ErrorCode.SHUTTING_DOWN
@@ -65,9 +65,9 @@ def test_a_server_that_fills_up_meanwhile_refuses() -> None:
     """The places are counted when a client comes in, not when it is admitted."""
     world = World(Limits(max_clients=1))
     first, second = admit(world.hub, Hello()), admit(world.hub, Hello(room="dev"))
-    Session(first, WIRE.codec, wake=lambda: None)
+    Session(first, WIRE.encoder, wake=lambda: None)
     with pytest.raises(CallError) as refused:
-        Session(second, WIRE.codec, wake=lambda: None)
+        Session(second, WIRE.encoder, wake=lambda: None)
     assert refused.value.code is ErrorCode.SERVER_FULL
     assert (world.hub.clients, list(world.hub.rooms)) == (1, ["lobby"])
 
@@ -76,8 +76,8 @@ def test_of_two_with_the_same_client_id_the_later_one_stays() -> None:
     """Both were admitted before either came in; the order in which they come in decides."""
     world = World()
     early, late = admit(world.hub, Hello(client="c")), admit(world.hub, Hello(client="c"))
-    stays = Session(late, WIRE.codec, wake=lambda: None)
-    replaces = Session(early, WIRE.codec, wake=lambda: None)
+    stays = Session(late, WIRE.encoder, wake=lambda: None)
+    replaces = Session(early, WIRE.encoder, wake=lambda: None)
     assert stays.outbox.error
     assert stays.outbox.error.code is ErrorCode.REPLACED
     assert (replaces.outbox.closed, world.hub.clients) == (False, 1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcast_grpc.core.batch import EVERYTHING, Batch, Codec, Frame, Piece, Run, View
+from bcast_grpc.core.batch import EVERYTHING, Batch, Encoder, Frame, Piece, Run, View
 from bcast_grpc.events import Ack, Author, Entry, Event, Kind
 
 from .world import PlainWire, placed
@@ -42,7 +42,7 @@ def not_encoding(_: Sequence[Event]) -> Sequence[Piece]:
 @settings(deadline=None)
 def test_join_keeps_order_and_count_and_size(frames: list[Frame], frame_bytes: int) -> None:
     """Joined frames hold the same bytes and as many events, and none is larger than allowed, a single one apart."""
-    joined = Codec(not_encoding, frame_bytes).join(frames)
+    joined = Encoder(not_encoding, frame_bytes).join(frames)
     assert b"".join(data for data, *_ in joined) == b"".join(data for data, *_ in frames)
     assert sum(count for _, count, *_ in joined) == sum(count for _, count, *_ in frames)
     assert all(len(data) <= frame_bytes or data in [piece for piece, *_ in frames] for data, *_ in joined)
@@ -55,7 +55,7 @@ def test_join_keeps_order_and_count_and_size(frames: list[Frame], frame_bytes: i
 @settings(deadline=None)
 def test_join_makes_as_few_frames_as_it_can(frames: list[Frame], frame_bytes: int) -> None:
     """No two neighbours that would fit into one frame are left apart."""
-    joined = Codec(not_encoding, frame_bytes).join(frames)
+    joined = Encoder(not_encoding, frame_bytes).join(frames)
     sizes = [len(data) for data, *_ in joined]
     first_pieces = iter([len(data) for data, *_ in frames])
     starts = []
@@ -69,7 +69,7 @@ def test_join_makes_as_few_frames_as_it_can(frames: list[Frame], frame_bytes: in
 def test_a_format_without_frames_joins_nothing() -> None:
     """With a frame size of 0 every frame stays what it was."""
     frames = [Frame(b"a", 1), Frame(b"b", 1)]
-    assert Codec(not_encoding, 0).join(frames) == frames
+    assert Encoder(not_encoding, 0).join(frames) == frames
 
 
 def test_a_joined_frame_keeps_what_its_parts_say_of_the_order() -> None:
@@ -84,8 +84,8 @@ def test_a_joined_frame_keeps_what_its_parts_say_of_the_order() -> None:
 def test_frames_of_answers_are_joined() -> None:
     """What one client is answered goes out in as few frames as its format allows."""
     answers = [Event(Kind.ACK, "sent"), Event(Kind.ACK, "sent")]
-    assert [count for _, count, *_ in PlainWire(1000).codec.frames(answers)] == [2]
-    assert [count for _, count, *_ in PlainWire().codec.frames(answers)] == [1, 1]
+    assert [count for _, count, *_ in PlainWire(1000).encoder.frames(answers)] == [2]
+    assert [count for _, count, *_ in PlainWire().encoder.frames(answers)] == [1, 1]
 
 
 # --- runs
@@ -124,7 +124,9 @@ def test_acks_answer_those_who_gave_an_id() -> None:
 def test_a_batch_is_its_runs_in_order() -> None:
     """Whoever sees everything gets all the runs as one frame."""
     wire = PlainWire(1000)
-    ((data, count, last_seq, in_order),) = Batch([run_of(ANA, "", ""), run_of(BOB, "", first_seq=3)]).frames(wire.codec)
+    ((data, count, last_seq, in_order),) = Batch([run_of(ANA, "", ""), run_of(BOB, "", first_seq=3)]).frames(
+        wire.encoder
+    )
     assert [event.seq for event in wire.decode(data)] == [1, 2, 3]
     assert (count, last_seq, in_order) == (3, 3, True)
 
@@ -134,9 +136,9 @@ def test_a_batch_is_encoded_once_for_each_format() -> None:
     wire, other = PlainWire(1000), PlainWire(1000)
     batch = Batch([run_of(ANA, "", ""), run_of(BOB, "", first_seq=3)])
     for view in (EVERYTHING, View(own_key=ANA.key), View(own_key=BOB.key), View(skip=1), EVERYTHING):
-        batch.frames(wire.codec, view)
+        batch.frames(wire.encoder, view)
     assert [event.seq for event in wire.encoded] == [1, 2, 3]
-    batch.frames(other.codec)
+    batch.frames(other.encoder)
     assert [event.seq for event in other.encoded] == [1, 2, 3]
 
 
@@ -158,14 +160,14 @@ def test_a_view_shows_what_its_members_are_due(view: View, seen: list[str]) -> N
     """From its arrival on, not what is one's own unless it is asked for, and only the kinds that are wanted."""
     wire = PlainWire(1000)
     batch = Batch([run_of(ANA, ""), Run.of_notice(Event(Kind.LEFT, "ana left", ANA)), run_of(BOB, "", first_seq=2)])
-    frames = batch.frames(wire.codec, view)
+    frames = batch.frames(wire.encoder, view)
     assert [event.message for data, *_ in frames for event in wire.decode(data)] == seen
     assert [run.events[0].message for place, run in enumerate(batch.runs) if view.shows(place, run)] == seen
 
 
 def test_a_batch_for_a_format_without_frames_is_single_events() -> None:
     """A client that did not ask for batches gets each event as a frame of its own."""
-    assert [count for _, count, *_ in Batch([run_of(ANA, "", ""), run_of(BOB, "")]).frames(PlainWire().codec)] == [
+    assert [count for _, count, *_ in Batch([run_of(ANA, "", ""), run_of(BOB, "")]).frames(PlainWire().encoder)] == [
         1,
         1,
         1,

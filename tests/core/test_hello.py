@@ -10,7 +10,7 @@ from bcast_grpc.core.hello import Hello, read_hello
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.names import check_name
 from bcast_grpc.errors import CallError, ErrorCode, RequestError
-from bcast_grpc.events import Kind, Position
+from bcast_grpc.events import Kind, ResumePoint
 
 LIMITS = Limits()
 KEYS = ["name", "room", "client", "events", "batch", "echo"]
@@ -212,5 +212,5 @@ def test_whatever_is_said_is_taken_or_refused_by_name(key: str, value: str) -> N
 
 def test_where_to_go_on() -> None:
     """A place in an order, and a number of earlier messages."""
-    assert hello(after="3f2a9c1d:42").after == Position("3f2a9c1d", 42)
-    assert hello(after="a:b:0", history="7") == Hello(after=Position("a:b", 0), history=7)
+    assert hello(after="3f2a9c1d:42").after == ResumePoint("3f2a9c1d", 42)
+    assert hello(after="a:b:0", history="7") == Hello(after=ResumePoint("a:b", 0), history=7)

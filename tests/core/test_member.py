@@ -17,8 +17,8 @@ from .world import PlainWire
 
 def member_of(max_messages: int) -> Member:
     """A member with an empty queue."""
-    codec = PlainWire(1000).codec
-    outbox = Outbox(codec, max_messages=max_messages, max_bytes=1000, wake=lambda: None)
+    encoder = PlainWire(1000).encoder
+    outbox = Outbox(encoder, max_messages=max_messages, max_bytes=1000, wake=lambda: None)
     return Member(Author("session", "", "session"), outbox)
 
 

@@ -14,7 +14,7 @@ from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.ids import ID_BYTES
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.core import held
-from bcast_grpc.core.batch import Codec, Frame
+from bcast_grpc.core.batch import Encoder, Frame
 from bcast_grpc.core.held import distinct_bytes
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
@@ -37,7 +37,7 @@ def world_of(budget: Budget, **retention: int) -> World:
 
 def outbox_of(frames: list[Frame]) -> Outbox:
     """A queue with these frames."""
-    outbox = Outbox(Codec(lambda _: [], 0), max_messages=1 << 30, max_bytes=1 << 40, wake=lambda: None)
+    outbox = Outbox(Encoder(lambda _: [], 0), max_messages=1 << 30, max_bytes=1 << 40, wake=lambda: None)
     outbox.offer(frames)
     return outbox
 

@@ -6,7 +6,7 @@ import pytest
 
 from bcast_grpc.core import notices
 from bcast_grpc.errors import CallError, ErrorCode, RequestError
-from bcast_grpc.events import NOBODY, Ack, Author, Closing, Error, Event, Kind, Member, Members, Position, Welcome
+from bcast_grpc.events import NOBODY, Ack, Author, Closing, Error, Event, Kind, Member, Members, ResumePoint, Welcome
 
 ANA = Author("session-a", "ana", "key-a")
 
@@ -30,14 +30,14 @@ def present(*names: str) -> list[Member]:
         ),
         (notices.left(ANA), Kind.LEFT, "ana left", ANA, 0, None),
         (
-            notices.welcome(ANA, "dev", Position("e1", 7), 3),
+            notices.welcome(ANA, "dev", ResumePoint("e1", 7), 3),
             Kind.WELCOME,
             "welcome to dev: 3 here",
             ANA,
             7,
             Welcome("session-a", "dev", "e1", False, 3),
         ),
-        (notices.progress(Position("e1", 7)), Kind.PROGRESS, "at 7", NOBODY, 7, None),
+        (notices.progress(ResumePoint("e1", 7)), Kind.PROGRESS, "at 7", NOBODY, 7, None),
         (notices.closing("going down", 1.5), Kind.CLOSING, "going down", NOBODY, 0, Closing("going down", 1.5)),
         (notices.sent(Ack(7, "e1", False, 3), "id", 1), Kind.ACK, "sent to 3", NOBODY, 0, Ack(7, "e1", False, 3)),
         (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bcast_grpc.core.batch import Codec, Frame, Piece
+from bcast_grpc.core.batch import Encoder, Frame, Piece
 from bcast_grpc.core.outbox import Outbox, OutboxClosed
 from bcast_grpc.errors import CallError, ErrorCode
 
@@ -28,8 +28,8 @@ def outbox_of(
 ) -> tuple[Outbox, list[int]]:
     """An empty outbox, and a list that grows with every wake."""
     wakes: list[int] = []
-    codec = Codec(nothing, frame_bytes)
-    return Outbox(codec, max_messages=max_messages, max_bytes=max_bytes, wake=lambda: wakes.append(1)), wakes
+    encoder = Encoder(nothing, frame_bytes)
+    return Outbox(encoder, max_messages=max_messages, max_bytes=max_bytes, wake=lambda: wakes.append(1)), wakes
 
 
 def taken(outbox: Outbox) -> list[bytes]:
@@ -150,7 +150,7 @@ def test_a_refused_offer_wakes_nobody() -> None:
 def test_wake_comes_last() -> None:
     """Whoever is woken may take at once, in the same thread."""
     woken: list[bytes | None] = []
-    outbox = Outbox(Codec(nothing, 0), max_messages=1, max_bytes=1, wake=lambda: woken.append(outbox.take()))
+    outbox = Outbox(Encoder(nothing, 0), max_messages=1, max_bytes=1, wake=lambda: woken.append(outbox.take()))
     outbox.take()
     outbox.offer([Frame(b"a", 1)])
     outbox.close()

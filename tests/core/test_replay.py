@@ -17,7 +17,7 @@ from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import Ack, Event, Gap, GapReason, Kind, Position, Request
+from bcast_grpc.events import Ack, Event, Gap, GapReason, Kind, Request, ResumePoint
 
 from .world import ALL, Client, World
 
@@ -27,9 +27,9 @@ def world_of(*, messages: int = 1000, **limits: Any) -> World:
     return World(Limits(**limits), MemoryBroker(Retention(messages=messages)))
 
 
-def position(client: Client, seq: int) -> Position:
+def position(client: Client, seq: int) -> ResumePoint:
     """A place in the order that a client is in."""
-    return Position(client.session.epoch, seq)
+    return ResumePoint(client.session.epoch, seq)
 
 
 def seqs(client: Client) -> list[int]:
@@ -280,7 +280,7 @@ def test_a_place_beyond_the_head(world: World, seq: int) -> None:
 
 def test_a_place_of_another_order(world: World) -> None:
     """The order began anew: that is said, then comes all that is kept of the new one."""
-    bob = world.join(after=Position("other", 99), kinds=ALL)
+    bob = world.join(after=ResumePoint("other", 99), kinds=ALL)
     world.settle()
     assert [event.kind for event in bob.received[:2]] == [Kind.WELCOME, Kind.GAP]
     assert bob.received[0].detail.resumed is False  # type: ignore[union-attr]

@@ -147,7 +147,7 @@ class ThreadedClient:
         loop.call_soon(self._write)
 
     def _open(self, hub: Hub, hello: Hello) -> Session:
-        return Session(admit(hub, hello), self._wire.codec, wake=lambda: self._loop.call_soon(self._write))
+        return Session(admit(hub, hello), self._wire.encoder, wake=lambda: self._loop.call_soon(self._write))
 
     def handle(self, *requests: Request) -> int:
         """Carry out some requests."""

@@ -11,7 +11,7 @@ from bcast_grpc.broker.base import Broker
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.admission import Admission
-from bcast_grpc.core.batch import Codec, Piece
+from bcast_grpc.core.batch import Encoder, Piece
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
@@ -51,7 +51,7 @@ class PlainWire:
     """
 
     def __init__(self, frame_bytes: int = 0) -> None:
-        self.codec = Codec(self._encode, frame_bytes)
+        self.encoder = Encoder(self._encode, frame_bytes)
         self.encoded: list[Event] = []
 
     def _encode(self, events: Sequence[Event]) -> Sequence[Piece]:
@@ -101,7 +101,7 @@ class Client:
         self.closed = False
         self._wire = wire
         self._read = 0
-        self.session = Session(admit(hub, hello), wire.codec, wake=self._wake, reader=reader)
+        self.session = Session(admit(hub, hello), wire.encoder, wake=self._wake, reader=reader)
 
     @property
     def error(self) -> CallError | None:

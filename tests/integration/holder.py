@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.errors import BcastError
-from bcast_grpc.events import Author, Entry, Event, Place
+from bcast_grpc.events import Author, Entry, Event, Stamp
 from tests.broker.desk import Desk
 
 
@@ -20,7 +20,7 @@ class Room:
     def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
         """It is in the order's history."""
 
-    def repeated(self, entry: Entry, place: Place) -> None:
+    def repeated(self, entry: Entry, place: Stamp) -> None:
         """Nothing is sent twice here."""
 
     def refused(self, entries: Sequence[Entry], error: BcastError) -> None:

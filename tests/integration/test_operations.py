@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from bcast_grpc import __version__
-from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.session import Publisher, Session
 from bcast_grpc.events import Request
@@ -402,11 +402,11 @@ async def test_coming_and_going_in_another_thread(door: LocalDoor) -> None:
     """Sessions may come, speak and leave in any thread, while clients are connected and speak too."""
     ana = await door.connect(events="all", batch="1")
     hub = door.server.hub
-    codec = Codec(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES)
+    encoder = Encoder(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES)
 
     def work(name: str) -> None:
         for n in range(50):
-            session = Session(asyncio.run(hub.admit(Hello(name=name), name)), codec, wake=lambda: None)
+            session = Session(asyncio.run(hub.admit(Hello(name=name), name)), encoder, wake=lambda: None)
             session.handle([Request(msg=f"{n}"), Request("who")])
             session.close()
 

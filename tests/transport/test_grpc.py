@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcast_grpc.broker.memory import MemoryOrder
-from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import slow_consumer
@@ -440,7 +440,7 @@ async def test_a_slow_client_may_be_replaced_in_the_same_moment() -> None:
     admission = await door.hub.admit(Hello(client="c"), "peer")
 
     def arrive() -> None:
-        arrived.append(Session(admission, Codec(protobuf.encode_singly, 0), wake=lambda: None))
+        arrived.append(Session(admission, Encoder(protobuf.encode_singly, 0), wake=lambda: None))
 
     member.outbox.close(slow_consumer(member.outbox), discard=True)
     asyncio.get_running_loop().call_soon(arrive)  # comes between the end of the time and the end of the handler

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from bcast_grpc.core.batch import Codec
+from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Request
@@ -17,7 +17,7 @@ from bcast_grpc.wire import json_events, json_requests
 
 from .virtual import Door, in_virtual_time, pass_time
 
-LINES = Codec(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_requests.split_lines)
+LINES = Encoder(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_requests.split_lines)
 
 
 class Script:

@@ -13,7 +13,7 @@ from bcast_grpc.broker.order import Placed
 from bcast_grpc.broker.sqlite.order import Publish, StoredOrder
 from bcast_grpc.broker.sqlite.timeline import TimeLine
 from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Author, Entry, Event, Kind, Place, wire_bytes
+from bcast_grpc.events import Author, Entry, Event, Kind, Stamp, wire_bytes
 
 SLICE_ROWS = 256
 """How many rows are read at once, before other threads have their turn: about a millisecond's worth."""
@@ -95,7 +95,7 @@ class Insertion:
         seq = self.heads.get(order, order.written)
         fresh: list[Entry] = []
         events: list[Event] = []
-        others: list[tuple[int, Entry, Place | RequestError]] = []
+        others: list[tuple[int, Entry, Stamp | RequestError]] = []
         for entry in entries:
             author, message, data, id_, _ = entry
             if id_ and (place := self._recall((row, author.key, id_, seq + 1, wall_ns, at_ns))):
@@ -109,12 +109,12 @@ class Insertion:
             self.heads[order] = seq
         return Placed(fresh, events, others, now_ns)
 
-    def _recall(self, id_row: tuple[int, str, str, int, int, int]) -> Place | None:
+    def _recall(self, id_row: tuple[int, str, str, int, int, int]) -> Stamp | None:
         """Return the place of an author's message with this id; or note its place, and return None."""
         if self._connection.execute(_REMEMBER, (*id_row, id_row[-1] - self._window_ns)).rowcount:
             return None
         ((seq, time_ns),) = self._connection.execute(_RECALL, id_row[:3])
-        return Place(seq, time_ns)
+        return Stamp(seq, time_ns)
 
     def finish(self) -> None:
         """Write the messages."""
