@@ -127,8 +127,8 @@ class Ids:
         wait_s = self._budget.ids_expire_in_ns(now_ns, self._window_ns) / _NS
         return RequestError(
             ErrorCode.RATE_LIMITED,
-            f"no more ids can be remembered: each is for {self._retention.dedup_s:g} s (dedup-s), and they fill their"
-            f" share of max-memory; try again in {wait_s:.3f} s, or send without an id",
+            f"the server cannot remember more message ids: each is kept for {self._retention.dedup_s:g} s (dedup-s),"
+            f" and they have reached their share of max-memory; try again in {wait_s:.3f} s, or send without an id",
             retry_after_s=wait_s,
         )
 

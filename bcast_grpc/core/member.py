@@ -158,9 +158,9 @@ def _is_long(answer: Event) -> bool:
 
 def slow_consumer(outbox: Outbox) -> CallError:
     """Return what ends the call of a client that does not read what is queued for it."""
-    last = f"; the last message that was sent to it is {outbox.seq}" if outbox.seq else ""
+    last = f"; the last message sent to it is {outbox.seq}" if outbox.seq else ""
     return CallError(
         ErrorCode.SLOW_CONSUMER,
-        f"this client read too slowly: {outbox.max_messages} messages or {outbox.max_bytes} bytes is what is queued"
-        f" for one{last}",
+        f"this client read too slowly: its queue reached the limit of {outbox.max_messages} messages or"
+        f" {outbox.max_bytes} bytes{last}",
     )

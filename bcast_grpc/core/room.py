@@ -138,7 +138,7 @@ class Room:
             BcastError: ``BROKER_UNAVAILABLE``, for all of them; ``INTERNAL`` after the room's end.
         """
         if self._ended:  # the next room of this name is another one
-            raise CallError(ErrorCode.INTERNAL, f"everyone has left {self.name}")
+            raise CallError(ErrorCode.INTERNAL, f"the room {self.name} was closed, as everyone has left; connect again")
         self._order.submit(entries)
 
     def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:

@@ -147,9 +147,9 @@ class Session:
             _check_id(self._hub, request)
             operation = _OPERATIONS.get(request.operacion)
             if operation is None:
-                known = "broadcast (or none), join, leave or who"
+                known = "broadcast (or leave it empty), join, leave or who"
                 raise RequestError(
-                    ErrorCode.UNKNOWN_OPERATION, f"{shortened(request.operacion)!r} is no operation; it takes {known}"
+                    ErrorCode.UNKNOWN_OPERATION, f"unknown operation {shortened(request.operacion)!r}; use {known}"
                 )
             self._publish()  # what came before it has its place before it
             self._answer()
@@ -276,14 +276,14 @@ def _entry(hub: Hub, author: Author, request: Request, rate_key: str | None) -> 
     if size > hub.limits.max_message_bytes:
         raise RequestError(
             ErrorCode.MESSAGE_TOO_LARGE,
-            f"msg and data are {size} bytes together; at most {hub.limits.max_message_bytes} fit",
+            f"msg and data together are {size} bytes; the limit is {hub.limits.max_message_bytes}",
         )
     if id_:
         _check_id(hub, request)
     if hub.rates and rate_key and (wait_s := hub.rates.take(rate_key)):
         raise RequestError(
             ErrorCode.RATE_LIMITED,
-            f"more than {hub.limits.rate:g} messages a second; try again in {wait_s:.3f} s",
+            f"the limit is {hub.limits.rate:g} messages a second; try again in {wait_s:.3f} s",
             retry_after_s=wait_s,
         )
     return Entry(author, relayed(author.name, msg), data, id_)
@@ -292,5 +292,5 @@ def _entry(hub: Hub, author: Author, request: Request, rate_key: str | None) -> 
 def _check_id(hub: Hub, request: Request) -> None:
     if len(request.id) > hub.limits.max_id_bytes or utf8_bytes(request.id) > hub.limits.max_id_bytes:
         raise RequestError(
-            ErrorCode.MALFORMED, f"id: {utf8_bytes(request.id)} bytes; it takes at most {hub.limits.max_id_bytes}"
+            ErrorCode.MALFORMED, f"id is {utf8_bytes(request.id)} bytes long; the limit is {hub.limits.max_id_bytes}"
         )

@@ -99,7 +99,8 @@ def as_json(found: StoreInfo) -> str:
 def as_text(found: StoreInfo) -> str:
     """Return it for a person."""
     use = "a server uses it" if found.in_use else "no server uses it"
-    counts = f"{len(found.rooms)} rooms, {found.messages} messages, {found.ids} ids"
+    numbers = {"room": len(found.rooms), "message": found.messages, "id": found.ids}
+    counts = ", ".join(f"{number} {word}" if number == 1 else f"{number} {word}s" for word, number in numbers.items())
     lines = [f"{found.file}: {counts}; {found.bytes} bytes, and {found.log_bytes} in the log; {use}"]
     if found.rooms:
         heads = ("room", "epoch", "head", "messages", "bytes", "ids", "oldest", "newest")

@@ -39,5 +39,5 @@ def _check_store(connection: sqlite3.Connection) -> None:
     if application != schema.APPLICATION_ID:
         raise CannotOpen("it is no store")
     raise CannotOpen(
-        f"it is of version {version}, and this program knows version {schema.VERSION}; start a server first"
+        f"its schema has version {version}; this program reads {schema.VERSION} (a server upgrades older stores)"
     )

@@ -133,7 +133,7 @@ async def test_refused_messages_are_no_losses() -> None:
     assert code == 1
     assert (found["acknowledged"], found["delivered"], found["lost"]) == (3, 9, 0)
     assert found["refused"] == {"RATE_LIMITED": found["sent"] - 3}
-    assert "RATE_LIMITED: more than 0.001 messages a second" in err
+    assert "RATE_LIMITED: the limit is 0.001 messages a second" in err
 
 
 @pytest.mark.parametrize(

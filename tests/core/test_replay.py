@@ -582,7 +582,7 @@ def test_who_is_disconnected_is_told_the_last_place() -> None:
         world.scheduler.advance(1)
         ana.write_all()
     assert bob.error is not None
-    assert "the last message that was sent to it is 1" in bob.error.reason
+    assert "the last message sent to it is 1" in bob.error.reason
 
 
 # --- properties

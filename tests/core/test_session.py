@@ -105,7 +105,7 @@ def test_text_and_payload_count_together(world: World) -> None:
     world.settle()
     assert len(bob.new()) == 1
     (event,) = ana.new()
-    assert event.message == "msg and data are 65537 bytes together; at most 65536 fit"
+    assert event.message == "msg and data together are 65537 bytes; the limit is 65536"
     assert isinstance(event.detail, Error)
     assert event.detail.code is ErrorCode.MESSAGE_TOO_LARGE
 
@@ -119,7 +119,7 @@ def test_a_client_over_its_rate_is_told_when_to_come_back() -> None:
     world.settle()
     answers = dict(ana.answers())
     error = answers["2"]
-    assert error == Error(ErrorCode.RATE_LIMITED, "more than 4 messages a second; try again in 0.250 s", True, 0.25)
+    assert error == Error(ErrorCode.RATE_LIMITED, "the limit is 4 messages a second; try again in 0.250 s", True, 0.25)
     assert [id_ for id_, answer in answers.items() if isinstance(answer, Ack)] == ["0", "1"]
     world.scheduler.advance(0.25)
     ana.ask(Request(msg="hola", id="3"))
@@ -336,7 +336,7 @@ def test_an_unknown_operation_is_an_error(world: World) -> None:
     ana.ask(Request("Broadcast", "hola", id="x"), Request("\x1b[2J" + "x" * 100))
     world.settle()
     first, second = ana.new()
-    assert first.message == "'Broadcast' is no operation; it takes broadcast (or none), join, leave or who"
+    assert first.message == "unknown operation 'Broadcast'; use broadcast (or leave it empty), join, leave or who"
     assert isinstance(first.detail, Error)
     assert first.detail.code is ErrorCode.UNKNOWN_OPERATION
     assert second.message.isprintable()

@@ -89,7 +89,7 @@ def prepare(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = DELETE").fetchall()
         _change(connection, _FROM_VERSION_1)
     elif version != VERSION:
-        raise CannotOpen(f"it is of version {version}, and this server knows versions up to {VERSION}")
+        raise CannotOpen(f"its schema has version {version}; this server supports versions up to {VERSION}")
 
 
 def identify(connection: sqlite3.Connection) -> tuple[int, int]:
