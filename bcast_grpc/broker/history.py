@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bcast_grpc.broker.budget import Budget
-from bcast_grpc.events import Event, wire_bytes
+from bcast_grpc.events import Event, Kind, wire_bytes
 
 MESSAGE_BYTES = 416
 """What a kept message takes beside what it is on the wire, where each has another author."""
@@ -15,7 +15,10 @@ MESSAGE_BYTES = 416
 ROOM_BYTES = 1024
 """What a room's order takes with nothing in it."""
 
+_PLACE_BYTES = 16  # size and age of a message, in memory or not
+
 _NS = 1_000_000_000
+_UNLOADED = Event(Kind.MESSAGE, "")
 _COMPACT = 256
 
 
@@ -57,6 +60,7 @@ class History:
         "_budget",
         "_bytes",
         "_events",
+        "_fixed",
         "_gone",
         "_retention",
         "_sizes",
@@ -68,6 +72,7 @@ class History:
         self.head = head
         self.held = 0
         self._budget = retention.budget
+        self._fixed = ROOM_BYTES
         self._budget.rooms += ROOM_BYTES
         self._retention = retention
         self._events: list[Event] = []
@@ -79,7 +84,7 @@ class History:
         self._bytes = 0
 
     def __del__(self) -> None:  # whoever drops a history need not know that it was counted
-        self._budget.rooms -= ROOM_BYTES
+        self._budget.rooms -= self._fixed
         self._budget.histories -= self.held
 
     def __len__(self) -> int:
@@ -98,7 +103,7 @@ class History:
     def count_in(self, budget: Budget) -> None:
         """Count this history in another budget from now on."""
         for counted, sign in ((self._budget, -1), (budget, 1)):
-            counted.rooms += sign * ROOM_BYTES
+            counted.rooms += sign * self._fixed
             counted.histories += sign * self.held
         self._budget = budget
 
@@ -186,7 +191,9 @@ class History:
         self._gone += 1
 
     def _unload(self) -> None:
-        size, text = self._sizes[self._away], self._events[self._away - self._base].message
+        place = self._away - self._base
+        size, text = self._sizes[self._away], self._events[place].message
+        self._events[place] = _UNLOADED  # the list itself becomes shorter later
         self._hold(-size - MESSAGE_BYTES - (0 if text.isascii() else _more_bytes(text)))
         self._away += 1
 
@@ -204,6 +211,9 @@ class History:
             self._gone = 0
             self._away -= gone
             self._base -= gone
+        fixed = ROOM_BYTES + _PLACE_BYTES * len(self._sizes)
+        self._budget.rooms += fixed - self._fixed
+        self._fixed = fixed
 
 
 def _worthwhile(gone: int, count: int) -> bool:

@@ -46,7 +46,8 @@ class MemoryBroker:
 
     def released(self, order: MemoryOrder) -> None:
         """Take note that an order's room is empty."""
-        del self._used[order.room]
+        if self._used.pop(order.room, None) is None:  # the broker is closed
+            return
         order.expire()
         if not order.empty:
             self._idle[order.room] = order

@@ -154,9 +154,9 @@ class FanOut:
             self.answers.release()
             for member in list(self._arriving):
                 self._end_arrival(member)
-        self._end_calls(leaving)
-        for callback in waiting:
-            callback()
+            self._end_calls(leaving)
+            for callback in waiting:
+                callback()
         return (member.outbox for member in members if not member.outbox.idle and not member.outbox.closed)
 
     def _acknowledge(self, runs: Sequence[Run], push: Push) -> None:

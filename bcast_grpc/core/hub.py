@@ -74,7 +74,7 @@ class Hub:
         Raises:
             CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
         """
-        self._check_open()
+        self.check_open()
         room = self._rooms.get(hello.room) or await self._open(hello.room)
         with self._lock:
             room.holds += 1
@@ -99,7 +99,7 @@ class Hub:
             CallError: ``SERVER_FULL`` or ``SHUTTING_DOWN``.
         """
         with self._lock:
-            self._check_open()
+            self.check_open()
             if replaced := room.roster.with_client(member.author.key, reader=member.reader):
                 room.remove(replaced)
                 replaced.outbox.close(
@@ -140,7 +140,7 @@ class Hub:
             CallError: ``SHUTTING_DOWN``.
         """
         with self._lock:
-            self._check_open()
+            self.check_open()
             room.answers.attach(author, answer)
 
     def detach(self, room: Room, author: Author) -> None:
@@ -198,13 +198,18 @@ class Hub:
         self.capacity.check_memory()
         order = await self._broker.open(name)
         with self._lock:
-            self._check_open()
+            self.check_open()
             room = self._rooms.get(name)
             if room is None:
                 room = self._rooms[name] = Room(name, order, self.scheduler, self.limits)
             return room
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Check that clients are let in.
+
+        Raises:
+            CallError: ``SHUTTING_DOWN``.
+        """
         if self.closed:
             raise CallError(ErrorCode.SHUTTING_DOWN, self.closed)
 

@@ -249,8 +249,9 @@ class Publisher:
         """Send one message.
 
         Raises:
-            BcastError: the message is not accepted.
+            BcastError: the message is not accepted; ``SHUTTING_DOWN`` after the hub was closed, as nobody may answer.
         """
+        self._hub.check_open()
         entry = _entry(self._hub, self._author, request, self._rate_key)
         self._id = entry.id
         # Without a stable id of the client's own nobody can send the same again, so there is nothing to remember.

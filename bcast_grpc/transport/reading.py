@@ -102,10 +102,10 @@ class Reading:
         """Carry out as much as goes without waiting; return whether that is all of the frame."""
         try:
             while not self._held_up():
+                if self._needs_turn and not self._has_turn and self._turns.scarce:
+                    self._turns.call(self._take_turn)
+                    return False
                 if self._done < len(self._requests):
-                    if self._needs_turn and not self._has_turn and self._turns.scarce:
-                        self._turns.call(self._take_turn)
-                        return False
                     self._handle()
                 elif not self._next_slice():
                     if self._turns.pause(self._frame_s, self._finish):
@@ -132,12 +132,12 @@ class Reading:
         began = perf_counter()
         self._done = self._session.handle(self._requests, self._done)
         self._turns.worked(perf_counter() - began)
-        self._needs_turn, self._has_turn = True, False
+        self._needs_turn, self._has_turn = self._done < len(self._requests), False
 
     def _next_slice(self) -> bool:
         """Read the next slice of the frame; return False if there is none."""
         assert self._slices is not None
-        self._needs_turn = self._frame_s > 0
+        is_first = not self._frame_s
         self._requests, self._done = (), 0
         began = perf_counter()
         requests = next(self._slices, None)
@@ -145,6 +145,7 @@ class Reading:
         self._frame_s += slice_s
         self._turns.spent(slice_s)
         self._requests = requests or ()
+        self._needs_turn, self._has_turn = requests is not None and not is_first, False  # an empty slice is a pause
         return requests is not None
 
     def _finish(self) -> bool:

@@ -55,7 +55,13 @@ class LoopScheduler:
         """Do the work in this loop, whichever loop this is awaited in, and return its result."""
         if asyncio.get_running_loop() is self._loop:
             return await work()
-        return await asyncio.wrap_future(self._begin(work))
+        try:
+            return await asyncio.wrap_future(self._begin(work))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                raise
+            raise _stopped() from None  # it was the server's loop that ended
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do the work in this loop, and block until there is a result.
@@ -64,7 +70,7 @@ class LoopScheduler:
             CallError: ``SHUTTING_DOWN``: the loop has ended.
             RuntimeError: this is the loop's own thread.
         """
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._thread and not self._loop.is_closed():  # numbers of threads are used again
             raise RuntimeError("this would block the server's own event loop; await the server's methods there")
         future = self._begin(work)
         while True:

@@ -25,6 +25,7 @@ from bcast_grpc.wire import json_events, json_requests
 
 _LINES = Encoder(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_requests.split_lines)
 _SEGMENT_BYTES = 16 * 1024
+_DROP_S = 0.005  # between two portions of what a client sends after its stream's end
 
 
 class TcpDoor(Door):
@@ -151,7 +152,8 @@ class _Connection(asyncio.Protocol):
     def _read_on(self) -> None:
         """Hand over what has come, a segment at a time, and have no more come than can be."""
         stream = self._stream
-        if self._over.done():
+        dropped = self._over.done() and bool(self._unread)
+        if dropped:
             self._unread = b""
         try:
             while stream and self._ready and not self._over.done():
@@ -168,7 +170,10 @@ class _Connection(asyncio.Protocol):
         except Exception as raised:  # noqa: BLE001  # it is raised where the stream is served
             self._fail(raised)
         if not (self._transport.is_closing() or self._eof.done()):
-            if self._unread:
+            if dropped:
+                self._transport.pause_reading()  # or uvloop would read megabytes in one go
+                self._loop.call_later(_DROP_S, self._read_on)
+            elif self._unread:
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -29,15 +30,18 @@ async def try_again(person: Person, sockets: int) -> None:
     """Wait until there were so many connections, without the usual pauses."""
     while person.sockets < sockets:
         await person.wake()
-        await person.page.wait_for_timeout(50)
+        await asyncio.sleep(0.05)
 
 
 async def come_back(person: Person, sockets: int) -> None:
-    """Wait until somebody whose connection ended is back with another one."""
+    """Wait until somebody whose connection ended is back with another one.
+
+    The page decides when it needs one more: it may come back with any that it has begun.
+    """
     await try_again(person, sockets)
     while await person.page.locator("body").get_attribute("data-state") != "online":
-        await try_again(person, person.sockets + 1)
-        await person.page.wait_for_timeout(500)
+        await person.wake()
+        await asyncio.sleep(0.05)
 
 
 async def test_below_a_path(visit: Visit, server: PageServer, lay_proxy: LayProxy, room: str) -> None:

@@ -65,7 +65,7 @@ class SqliteBroker:
         self._trimmer = Trimmer(self._file, self._retention)
         self._writer = Writer(self._file, self._trimmer, self._retention, self._answer_soon)
         self._readers = Readers(self._file.connect)
-        self._caretaker = Caretaker(self._file, self._writer.add)
+        self._caretaker = Caretaker(self._file, self._writer.add, self._readers.held)
         self._relief = Relief(self._retention.budget)
 
     # --- opening
@@ -170,6 +170,8 @@ class SqliteBroker:
         """Take note that a room uses an order."""
         self._idle.pop(order.room, None)
         self._used[order.room] = order
+        if self._relief.urgent:
+            self.relieve()
 
     def released(self, order: StoredOrder) -> None:
         """Take note that an order's room is empty."""

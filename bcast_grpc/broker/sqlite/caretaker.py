@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from bcast_grpc.broker.sqlite.faults import FileGone, plainly
 from bcast_grpc.broker.sqlite.file import StoreFile
@@ -21,6 +22,7 @@ MAX_BYTES = 16 * 1024 * 1024
 """A log that is longer is cut after that; a shorter one is used again, as that makes writing faster."""
 
 _FEW_PAGES = 100
+_PATIENCE_S = 0.2
 _TRIES = 5
 
 
@@ -32,7 +34,13 @@ class Caretaker:
         ask_writer: has the writer's thread do something.
     """
 
-    def __init__(self, file: StoreFile, ask_writer: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self,
+        file: StoreFile,
+        ask_writer: Callable[[Callable[[], None]], None],
+        readers_held: Callable[[float], AbstractContextManager[bool]],
+    ) -> None:
+        self._readers_held = readers_held
         self._file = file
         self._ask_writer = ask_writer
         self._ended = threading.Event()
@@ -64,9 +72,14 @@ class Caretaker:
             if size < LONG_BYTES:
                 return
             self._file.check()
-            if self._write_into_file(connection):
-                again = self._file.cut_log if size > MAX_BYTES else self._file.restart_log
-                self._ask_writer(self._carefully(again))
+            self._write_into_file(connection)
+            with self._readers_held(_PATIENCE_S) as nobody:  # or there might always be one in the way
+                if nobody and self._write_into_file(connection):
+                    again = self._file.cut_log if size > MAX_BYTES else self._file.restart_log
+                    done = threading.Event()
+                    self._ask_writer(self._carefully(again))
+                    self._ask_writer(done.set)
+                    done.wait(_PATIENCE_S)
         except (sqlite3.Error, OSError, FileGone) as error:
             logger.debug("the log of the store cannot be written into it: %s", plainly(error))
 

@@ -14,7 +14,7 @@ from bcast_grpc.events import Entry
 if TYPE_CHECKING:
     from bcast_grpc.broker.sqlite.broker import SqliteBroker
 
-_IN_MEMORY_BYTES = 2 * 1024 * 1024
+IN_MEMORY_BYTES = 2 * 1024 * 1024
 """What the newest messages of one order take at the most; older ones are read from the file."""
 
 
@@ -110,7 +110,7 @@ class StoredOrder:
     def accept(self, placed: Placed, window_ns: int) -> None:
         """Take what was written, and tell the room."""
         self.history.extend(placed.events, placed.now_ns)
-        self.history.unload(_IN_MEMORY_BYTES)
+        self.history.unload(IN_MEMORY_BYTES)
         self.oldest = self.history.first
         if any(entry.id for entry in placed.entries):
             self.ids_until_ns = placed.now_ns + window_ns

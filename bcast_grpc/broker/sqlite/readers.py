@@ -6,8 +6,9 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
 _THREADS = 4  # so that whoever reads little does not wait for whoever reads much
@@ -20,15 +21,23 @@ _T = TypeVar("_T")
 class Readers:
     """A few threads with a connection each.
 
+    All connections are opened at once, and to the end: later, the file's name may lead to another file, or to none, and
+    SQLite would write the log into that, or delete it.
+
     Args:
         connect: opens a connection to the file.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
-        self._connections: list[sqlite3.Connection] = []
+        self._connections = [connect() for _ in range(_THREADS)]
+        for connection in self._connections:
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchall()  # SQLite opens the log only now
+        self._free = list(self._connections)
         self._own = threading.local()
         self._closing = False
+        self._changed = threading.Condition()
+        self._active = 0
+        self._held = False
         self._threads = ThreadPoolExecutor(_THREADS, "sqlite-reader")
 
     def read(
@@ -36,7 +45,31 @@ class Readers:
     ) -> asyncio.Future[_T]:
         """Have one of the threads do ``query(connection, ...)``; what is returned may be awaited."""
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, lambda: query(self._connection(), *args, **kwargs))
+        return loop.run_in_executor(self._threads, lambda: self._do(lambda: query(self._connection(), *args, **kwargs)))
+
+    @contextmanager
+    def held(self, patience_s: float) -> Iterator[bool]:
+        """Let no query begin; whether none is left going on after ``patience_s``. For one thread at a time."""
+        with self._changed:
+            self._held = True
+            nobody = self._changed.wait_for(lambda: not self._active, patience_s)
+        try:
+            yield nobody
+        finally:
+            with self._changed:
+                self._held = False
+                self._changed.notify_all()
+
+    def _do(self, query: Callable[[], _T]) -> _T:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held)
+            self._active += 1
+        try:
+            return query()
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify_all()
 
     def close(self) -> None:
         """End what is being read, and close the connections."""
@@ -60,6 +93,5 @@ class Readers:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
         if connection is None:
-            connection = self._own.connection = self._connect()
-            self._connections.append(connection)
+            connection = self._own.connection = self._free.pop()
         return connection

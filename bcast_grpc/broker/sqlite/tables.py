@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.broker.history import History, Retention
 from bcast_grpc.broker.order import Placed
-from bcast_grpc.broker.sqlite.order import Publish, StoredOrder
+from bcast_grpc.broker.sqlite.order import IN_MEMORY_BYTES, Publish, StoredOrder
 from bcast_grpc.broker.sqlite.timeline import TimeLine
 from bcast_grpc.errors import RequestError
 from bcast_grpc.events import Author, Entry, Event, Kind, Stamp, wire_bytes
@@ -26,9 +26,7 @@ INSERT INTO known VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (room, key, id)
     DO UPDATE SET seq = excluded.seq, time_ns = excluded.time_ns, at_ns = excluded.at_ns WHERE at_ns <= ?
 """
 _RECALL = "SELECT seq, time_ns FROM known WHERE room = ? AND key = ? AND id = ?"
-_LAST_ID = """
-SELECT at_ns FROM known INDEXED BY known_by_time WHERE room = ? AND at_ns > ? ORDER BY at_ns DESC LIMIT 1
-"""
+_KNOWS = "SELECT 1 FROM known NOT INDEXED WHERE room = ? AND at_ns > ? LIMIT 1"
 _FIRST = "SELECT min(seq) FROM message WHERE room = ? AND seq > ?"
 _MESSAGES = """
 SELECT seq, time_ns, at_ns, session, name, key, message, data FROM message WHERE room = ? AND seq > ?
@@ -124,7 +122,7 @@ class Insertion:
 
 
 def _row(connection: sqlite3.Connection, order: StoredOrder) -> int:
-    if order.row and connection.execute(_IS_THERE, (order.row, order.epoch)).fetchone():
+    if order.row and is_there(connection, order.row, order.epoch):
         return order.row
     connection.execute(
         "INSERT INTO room (name, epoch, head) VALUES (?, ?, 0)"
@@ -152,10 +150,11 @@ def load(
         row, epoch, head = found
         history = _load_history(connection, row, head, replace(retention, budget=Budget()), line, pause)
         window_ns = round(retention.dedup_s * _NS)
-        last_id = connection.execute(_LAST_ID, (row, line.now_ns() - window_ns)).fetchone()
-        return Stored(row, epoch, history, line.since(last_id[0]) + window_ns if last_id else 0)
+        knows = connection.execute(_KNOWS, (row, line.now_ns() - window_ns)).fetchone()
+        return Stored(row, epoch, history, line.clock.now_ns() + window_ns if knows else 0)
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # after a fault of the disk SQLite has ended it
+            connection.execute("ROLLBACK")
 
 
 def _load_history(
@@ -172,6 +171,7 @@ def _load_history(
     while rows := messages.fetchmany(SLICE_ROWS):
         for values in rows:
             history.extend([_event(values)], line.since(values[2]))
+        history.unload(IN_MEMORY_BYTES)
         pause()
     history.expire(line.clock.now_ns())
     return history
@@ -193,6 +193,11 @@ def read(connection: sqlite3.Connection, row: int, after: int, count: int, max_b
 def _event(values: tuple[Any, ...]) -> Event:
     seq, time_ns, _, session, name, key, message, data = values
     return Event(Kind.MESSAGE, message, Author(session, name, key), seq, time_ns, data)
+
+
+def is_there(connection: sqlite3.Connection, row: int, epoch: str) -> bool:
+    """Return whether a row is still that of an order."""
+    return connection.execute(_IS_THERE, (row, epoch)).fetchone() is not None
 
 
 def delete_before(connection: sqlite3.Connection, row: int, seq: int, limit: int) -> int:

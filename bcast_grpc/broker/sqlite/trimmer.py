@@ -104,6 +104,8 @@ class Trimmer:
     def _trim_room(self, order: StoredOrder) -> Iterator[int]:
         oldest = order.oldest
         while oldest > order.trimmed + 1:
+            if not tables.is_there(self._file.writer, order.row, order.epoch):
+                return  # the row is another order's by now
             deleted = tables.delete_before(self._file.writer, order.row, oldest, _BITE)
             if deleted < _BITE:
                 order.trimmed = oldest - 1
