@@ -118,7 +118,7 @@ async def far() -> AsyncIterator[Far]:
 
 
 async def texts(peer: Peer | JsonPeer, count: int = MESSAGES) -> list[str]:
-    """All that was said, as it comes, however long that takes."""
+    """The first of what was said, as it comes, however long that takes."""
     heard: list[str] = []
     while len(heard) < count:
         if isinstance(peer, Peer):
@@ -127,7 +127,7 @@ async def texts(peer: Peer | JsonPeer, count: int = MESSAGES) -> list[str]:
         else:
             frame = await read(peer)
             heard += [event["message"] for event in (frame if isinstance(frame, list) else [frame])]
-    return [text.split(" ")[0] for text in heard]
+    return [text.split(" ")[0] for text in heard[:count]]  # the last frame may hold more
 
 
 async def read(peer: JsonPeer) -> Any:
