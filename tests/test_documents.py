@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/README.md")])
+INSTALLED = {"node_modules", "target", "build", "vendor"}
+"""Directories that other people's documents come into when the examples are built."""
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/README.md")
+    for path in ROOT.glob(pattern)
+    if not INSTALLED.intersection(path.relative_to(ROOT).parts)
+)
 PLAIN = ["examples/go/hello/main.go", "examples/node/hello.js"]
 LONGEST = 200
 
