@@ -58,10 +58,10 @@ cover: install  ## run the tests and show what they do not reach
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
-bench: install  ## measure all figures beside the peers, in six minutes (needs Go)
+bench: install  ## measure all figures beside the peers, in eight minutes (needs Go)
 	$(PYTHON) -m benchmarks $(ARGS)
 
-bench-full: install  ## the same and the growth curves, in 25 minutes, and draw them (ARGS=--resume goes on)
+bench-full: install  ## the same, ordinary clients' latency and the growth curves, in half an hour, and draw them (ARGS=--resume goes on)
 	$(PYTHON) -m benchmarks --full $(ARGS); code=$$?; $(MAKE) plots && exit $$code
 
 plots: install  ## draw docs/plots/ from what bench-full found

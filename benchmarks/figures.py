@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
+from benchmarks import goals
+from benchmarks.goals import Goal
 from benchmarks.load import Flags, Result, drive, listen
 from benchmarks.peers import (
     CENTRIFUGO,
@@ -19,6 +21,7 @@ from benchmarks.peers import (
     WEBSOCKETS,
     WEBSOCKETS_JOINED,
     Peer,
+    with_engines,
 )
 
 
@@ -41,6 +44,7 @@ class Figure:
         seconds: how long, as a multiple of what is asked for.
         of: the figure of the same group that this one is shown as a percentage of.
         x: its place on the axis, where the group is a curve.
+        goals: what our gRPC server must reach here.
     """
 
     title: str
@@ -49,6 +53,7 @@ class Figure:
     seconds: float = 1
     of: str = ""
     x: float = 0
+    goals: tuple[Goal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,22 +88,43 @@ ALL = (*BROKERS, WEBSOCKETS, THREADS)
 PAIR = (OURS, GRPC_GO)
 OUR_DOORS = (OUR_WEBSOCKET, OUR_TCP, OURS)
 
+_ONE = {"clients": 100, "batch": 1}
+# Few are in flight, for a server that writes each event by itself takes long to deliver them.
+_SINGLE = {**_ONE, "single": True, "window": 1024}
 THROUGHPUT = Group(
     "throughput",
     "Fan-out, senders as fast as they are let",
     "per_second",
     (RATE, COST, P50, P99, *SHARES),
     (
-        Figure("100 x 1, batching", {"clients": 100, "senders": 1}, BROKERS),
-        Figure("100 x 10, batching", {"clients": 100, "senders": 10}, ALL),
-        Figure("1000 x 10, batching", {"clients": 1000, "senders": 10}, BROKERS),
-        Figure("100 x 1, one a frame", {"clients": 100, "senders": 1, "batch": 1}, BROKERS),
-        Figure("100 x 10, one a frame", {"clients": 100, "senders": 10, "batch": 1}, ALL),
+        Figure("100 x 1, batching", {"clients": 100, "senders": 1}, BROKERS, goals=goals.BATCHING),
+        Figure("100 x 10, batching", {"clients": 100, "senders": 10}, ALL, goals=goals.BATCHING),
+        Figure("1000 x 10, batching", {"clients": 1000, "senders": 10}, BROKERS, goals=goals.BATCHING),
+        Figure("100 x 1, one a frame", {**_ONE, "senders": 1}, BROKERS, goals=goals.one_a_frame(1.2, 8)),
+        Figure("100 x 10, one a frame", {**_ONE, "senders": 10}, ALL, goals=goals.one_a_frame(1.5, 8)),
         Figure(
-            "100 x 10, no bcast-batch",
-            {"clients": 100, "senders": 10, "single": True, "window": 1024, "batch": 1},
-            PAIR,
+            "1000 x 10, one a frame",
+            {**_ONE, "clients": 1000, "senders": 10},
+            (OURS, NATS, GRPC_GO),
+            goals=goals.one_a_frame(3),
         ),
+        Figure("100 x 10, no bcast-batch", {**_SINGLE, "senders": 10}, PAIR, goals=(Goal("per_second", 5, GRPC_GO),)),
+        Figure(
+            "100 rooms x 20, one a frame",
+            {**_ONE, "clients": 2000, "rooms": 100, "senders": 100},
+            (OURS, NATS),
+            goals=goals.one_a_frame(1),
+        ),
+    ),
+)
+STOCK = Group(
+    "stock",
+    "The same by ordinary clients: grpc-go with generated stubs, one message a frame, no bcast-batch",
+    "per_second",
+    (RATE, COST, P50, P99, *SHARES),
+    tuple(
+        Figure(f"100 x {senders}", {**_SINGLE, "senders": senders, "stock": True}, PAIR, goals=goals.STOCK)
+        for senders in (1, 10)
     ),
 )
 # What is in flight is what Python's broadcast() sends in some seconds.
@@ -125,6 +151,7 @@ LATENCY = Group(
             {"clients": clients, "senders": 10, "rate": rate, "batch": 1},
             PAIR,
             seconds=2.5 if rate == 10 else 1,
+            goals=goals.LATENCY,
         )
         for clients, rate in ((100, 10), (100, 100), (100, 1000), (1000, 10), (1000, 100))  # more is more than a core
     ),
@@ -144,8 +171,20 @@ IDLE = Group(
     ),
     (
         Figure("1000 clients", {"clients": 1000, "hold": True}, (*BROKERS, OUR_WEBSOCKET, WEBSOCKETS)),
-        Figure("5000 clients", {"clients": 5000, "hold": True}, BROKERS),
+        Figure("5000 clients", {"clients": 5000, "hold": True}, BROKERS, goals=goals.IDLE),
     ),
+    more_is_better=False,
+)
+CYCLES = Group(
+    "come and go",
+    "Clients that all connect and all leave, ten times: the server's memory after the tenth against after the second",
+    "growth_since_second",
+    (
+        Column("growth", "growth_since_second", ".2f"),
+        Column("KB more/client", "bytes_grown_per_client", ".1f", 1000),
+        Column("joins/s", "joins_per_second"),
+    ),
+    (Figure("2000 clients", {"clients": 2000, "cycles": 10}, PAIR, goals=goals.CYCLES),),
     more_is_better=False,
 )
 _JOINED = (*PAIR, OUR_WEBSOCKET)
@@ -188,8 +227,8 @@ INTAKE = Group(
     "per_second",
     (Column("messages/s", "per_second"), Column("CPU s/million", "server_cpu_s_per_million", ".3f"), P50, P99, *SHARES),
     tuple(
-        Figure(title, {"clients": 2, "senders": 1, "acks": True, "batch": batch}, (OURS, JETSTREAM))
-        for title, batch in (("batching", 64), ("one a frame", 1))
+        Figure(title, {"clients": 2, "senders": 1, "acks": True, "batch": batch}, (OURS, JETSTREAM), goals=wanted)
+        for title, batch, wanted in (("batching", 64, goals.ACKS_BATCHING), ("one a frame", 1, goals.ACKS))
     ),
 )
 PYTHON = Group(
@@ -201,4 +240,28 @@ PYTHON = Group(
     rounds=3,
     measure=listen,
 )
-GROUPS = (THROUGHPUT, DOORS, LATENCY, IDLE, JOINING, STOPPED, INTAKE, PYTHON)
+STOCK_LATENCY = Group(
+    "stock, latency",
+    "Send to receipt between ordinary clients, 10 senders",
+    "p99_ms",
+    (P50, P99, *SHARES),
+    tuple(
+        Figure(
+            f"{rate}/s to 100",
+            {"clients": 100, "senders": 10, "rate": rate, "batch": 1, "stock": True},
+            PAIR,
+            goals=goals.LATENCY,
+        )
+        for rate in (10, 100, 1000)
+    ),
+    more_is_better=False,
+    rounds=3,
+)
+GROUPS = (THROUGHPUT, STOCK, DOORS, LATENCY, IDLE, CYCLES, JOINING, STOPPED, INTAKE, PYTHON)
+MORE = (STOCK_LATENCY,)
+
+
+def prepare(group: Group, engines: Sequence[str], rounds: int) -> Group:
+    """Return the group with our gRPC server once for each engine, and at least that many rounds."""
+    figures = tuple(replace(figure, peers=with_engines(figure.peers, engines)) for figure in group.figures)
+    return replace(group, figures=figures, rounds=max(group.rounds, rounds))

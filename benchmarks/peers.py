@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -72,6 +72,16 @@ THREADS = Peer("class exercise", "tcp", _python("class_exercise.py"))
 WEBSOCKETS = Peer("websockets", "ws", _python("websockets_broadcast.py"))
 WEBSOCKETS_JOINED = Peer("websockets, joined", "ws-joined", _python("websockets_broadcast.py"))
 CENTRIFUGO_MODULE = "github.com/centrifugal/centrifugo/v6@v6.9.1"
+
+
+def with_engines(peers: Sequence[Peer], engines: Sequence[str]) -> tuple[Peer, ...]:
+    """Return the peers with our gRPC server once for each engine; as it is by default, if none is given."""
+    if not engines:
+        return tuple(peers)
+    ours = [
+        replace(OURS, name=f"{OURS.name} {name}", command=[*OURS.command, "--grpc-engine", name]) for name in engines
+    ]
+    return tuple(each for peer in peers for each in (ours if peer is OURS else [peer]))
 
 
 def build() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.figures import Column, Figure, Group
+from benchmarks.goals import Verdict, judge
 from benchmarks.load import limited_by_load
 from benchmarks.rounds import Row
 
@@ -21,11 +22,39 @@ def show(group: Group, rows: Sequence[Row]) -> None:
     print(f"  {'':<26}{'':<21}{'ours is':>9}{'of that' if percent else '':>{9 * percent}}{cells}")
     before = ""
     for row in rows:
+        if before and row.figure != before:
+            _goals(group, titles[before], rows)
         name, before = ("" if row.figure == before else row.figure), row.figure
         values = "".join(f"{_cell(row, column):>{width}}" for column, width in zip(group.columns, widths, strict=True))
         of = _share(group, titles[row.figure], row, found) if percent else ""
         ratio = _ratio(group, titles[row.figure], row, found)
         print(f"  {name:<26}{row.peer:<21}{ratio:>9}{of:>{9 * percent}}{values}{_remark(row)}", flush=True)
+    _goals(group, titles[before], rows)
+
+
+def verdicts(group: Group, rows: Sequence[Row]) -> list[Verdict]:
+    """Return what was reached and what was missed of all goals of a group."""
+    return [verdict for figure in group.figures for verdict in _judged(figure, rows)]
+
+
+def _judged(figure: Figure, rows: Sequence[Row]) -> list[Verdict]:
+    results = {row.peer: row.result for row in rows if row.figure == figure.title}
+    return judge(figure.goals, figure.peers, results)
+
+
+def _goals(group: Group, figure: Figure, rows: Sequence[Row]) -> None:
+    for verdict in _judged(figure, rows):
+        print(f"      {'reached' if verdict.reached else 'MISSED '}  {describe(group, verdict)}", flush=True)
+
+
+def describe(group: Group, verdict: Verdict) -> str:
+    """Say what the goal is and what was measured."""
+    goal = verdict.goal
+    column = next(column for column in group.columns if column.key == goal.key)
+    form, unit = (".2f", 1.0) if goal.peer else (column.form, column.unit)
+    bound = f"{goal.bound:g} x {goal.peer.name}" if goal.peer else format(goal.bound / unit, form)
+    limit = "at most" if goal.at_most else "at least"
+    return f"{verdict.ours}, {column.title} {limit} {bound}: {format(verdict.value / unit, form)}"
 
 
 def _cell(row: Row, column: Column) -> str:

@@ -1,6 +1,6 @@
 """The figures of the benchmarks: what is asked of the load, and which round counts."""
 
-from benchmarks.figures import GROUPS
+from benchmarks.figures import GROUPS, MORE, THROUGHPUT, prepare
 from benchmarks.growth import AXES, CURVES, bounds
 from benchmarks.load import Result, limited_by_load
 from benchmarks.peers import OUR_WEBSOCKET, OURS
@@ -48,8 +48,33 @@ def test_no_load_of_a_curve_overflows_a_queue() -> None:
 
 def test_every_figure_has_a_title_of_its_own_and_begins_with_ours() -> None:
     """Results are found by group, figure and peer."""
-    for group in (*GROUPS, *CURVES):
+    for group in (*GROUPS, *MORE, *CURVES):
         titles = [figure.title for figure in group.figures]
         assert len(set(titles)) == len(titles)
         assert all(figure.peers[0].name in (OURS.name, OUR_WEBSOCKET.name) for figure in group.figures)
         assert all(figure.of in ("", *titles) for figure in group.figures)
+
+
+def test_every_goal_is_of_a_column_and_of_a_peer_in_the_same_run() -> None:
+    """Otherwise it would never be judged, or not be shown."""
+    for group in (*GROUPS, *MORE):
+        keys = {column.key for column in group.columns}
+        for figure in group.figures:
+            assert all(goal.key in keys for goal in figure.goals)
+            assert all(goal.peer in (None, *figure.peers) for goal in figure.goals)
+            assert not figure.goals or OURS in figure.peers
+
+
+def test_each_engine_is_measured_in_turn() -> None:
+    """Our gRPC server is there once for each engine, next to each other; the peers stay, and rounds alternate."""
+    group = prepare(THROUGHPUT, ["native", "grpcio"], 3)
+    assert group.rounds == 3
+    for figure, plain in zip(group.figures, THROUGHPUT.figures, strict=True):
+        assert [peer.name for peer in figure.peers[:2]] == ["bcast_grpc native", "bcast_grpc grpcio"]
+        assert figure.peers[2:] == plain.peers[1:]
+        assert list(figure.peers[0].command[-2:]) == ["--grpc-engine", "native"]
+
+
+def test_without_engines_the_server_runs_as_it_is_by_default() -> None:
+    """No option is passed that a server may not know."""
+    assert prepare(THROUGHPUT, [], 1) == THROUGHPUT

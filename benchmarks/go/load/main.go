@@ -27,8 +27,10 @@ type options struct {
 	Churn    int           `json:"churn"`
 	Acks     bool          `json:"acks"`
 	Single   bool          `json:"single"`
+	Stock    bool          `json:"stock"`
 	PID      int           `json:"-"`
 	Hold     bool          `json:"-"`
+	Cycles   int           `json:"cycles,omitempty"`
 }
 
 func main() {
@@ -47,16 +49,21 @@ func main() {
 	flag.IntVar(&o.Churn, "churn", 0, "further clients that join at once, and leave, while the others send")
 	flag.BoolVar(&o.Acks, "acks", false, "ask for an ack for every message")
 	flag.BoolVar(&o.Single, "single", false, "do not ask for batch frames")
+	flag.BoolVar(&o.Stock, "stock", false, "be an ordinary gRPC client: grpc-go with generated stubs, one message a frame")
 	flag.IntVar(&o.PID, "pid", 0, "the server's process, for its CPU time and memory")
 	flag.BoolVar(&o.Hold, "hold", false, "connect, print the memory a client costs and the idle CPU, and leave")
+	flag.IntVar(&o.Cycles, "cycles", 0, "connect and leave that often, and print how the server's memory grows")
 	flag.Parse()
 	time.AfterFunc(o.Duration+time.Minute, func() {
 		fmt.Fprintln(os.Stderr, "load: it does not end: a send that the server does not take")
 		os.Exit(1)
 	})
 	run := measure
-	if o.Hold {
+	switch {
+	case o.Hold:
 		run = hold
+	case o.Cycles > 0:
+		run = comeAndGo
 	}
 	result, err := run(o)
 	if err != nil {

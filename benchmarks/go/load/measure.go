@@ -134,6 +134,9 @@ func connect(o options, index, room int) (client, error) {
 	name := "bench" + strconv.Itoa(room)
 	switch o.Kind {
 	case "bcast", "grpcgo":
+		if o.Stock {
+			return dialStock(o, name)
+		}
 		return dialGRPC(o, name)
 	case "nats":
 		return dialNATS(o, name)
