@@ -19,7 +19,7 @@ def show(group: Group, rows: Sequence[Row]) -> None:
     widths = [max(len(head), 9) + 2 for head in heads]
     print(f"\n{group.title}" + (f" (median of {group.rounds})" if group.rounds > 1 else ""))
     cells = "".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))
-    print(f"  {'':<26}{'':<21}{'ours is':>9}{'of that' if percent else '':>{9 * percent}}{cells}")
+    print(f"  {'':<28}{'':<21}{'ours is':>9}{'of that' if percent else '':>{9 * percent}}{cells}")
     before = ""
     for row in rows:
         if before and row.figure != before:
@@ -28,7 +28,7 @@ def show(group: Group, rows: Sequence[Row]) -> None:
         values = "".join(f"{_cell(row, column):>{width}}" for column, width in zip(group.columns, widths, strict=True))
         of = _share(group, titles[row.figure], row, found) if percent else ""
         ratio = _ratio(group, titles[row.figure], row, found)
-        print(f"  {name:<26}{row.peer:<21}{ratio:>9}{of:>{9 * percent}}{values}{_remark(row)}", flush=True)
+        print(f"  {name:<28}{row.peer:<21}{ratio:>9}{of:>{9 * percent}}{values}{_remark(row)}", flush=True)
     _goals(group, titles[before], rows)
 
 
