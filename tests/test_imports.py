@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "event_loop": set(),
     "settings": {"errors", "origins"},
     "v1": set(),
+    "http2": set(),
     "broker": {"errors", "events"},
     "wire": {"errors", "events", "v1"},
     "core": {"errors", "events", "broker.base", "broker.budget", "broker.history"},

@@ -1,0 +1,86 @@
+"""A connection of the server: what comes in becomes events, and what is sent becomes bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bcast_grpc.http2 import frames
+from bcast_grpc.http2.errors import ConnectionFault, StreamFault
+from bcast_grpc.http2.events import ConnectionFailed, Event, NotHttp2, StreamReset
+from bcast_grpc.http2.limits import Limits
+from bcast_grpc.http2.reader import Reader, Run
+from bcast_grpc.http2.receiving import Receiving
+from bcast_grpc.http2.states import Kind, State
+
+
+class Connection(Receiving):
+    """One connection.
+
+    Args:
+        limits: What the peer may do.
+        time: A monotonic clock in seconds.
+    """
+
+    __slots__ = ("_failed", "_reader")
+
+    def __init__(self, limits: Limits, time: Callable[[], float]) -> None:
+        super().__init__(limits, time)
+        self._reader = Reader()
+        self._failed = False
+
+    def receive(self, data: bytes) -> None:
+        """Keep what came, for ``next_event()``."""
+        if not self._failed:
+            self._reader.add(data)
+
+    def next_event(self) -> Event | None:
+        """What happened next; None if more data is needed. Each call takes one frame, or one run of DATA frames."""
+        if self._failed:
+            return None
+        if (foreign := self._reader.foreign()) is not None:
+            self._stop()
+            return NotHttp2(foreign)
+        try:
+            try:
+                return self._take()
+            except StreamFault as fault:
+                return self._break(fault)
+        except ConnectionFault as fault:
+            return self._fail(fault)
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """The application is done with ``size`` bytes that came on a stream, so that as many may come again."""
+        self._give_back(size)
+        stream = self._streams.open.get(stream_id)
+        if stream is None or stream.state is State.HALF_CLOSED_REMOTE:
+            return
+        stream.gathered += size
+        if stream.gathered * 2 >= self._limits.stream_window:
+            self._out.append(frames.window_update(stream_id, stream.gathered))
+            stream.taken -= stream.gathered
+            stream.gathered = 0
+
+    def _take(self) -> Event | None:
+        frame = self._reader.next()
+        if frame is None:
+            return None
+        if isinstance(frame, Run):
+            self._check_place(Kind.DATA, 0, frame.stream_id)
+            return self._on_data(frame.stream_id, frame.payloads, frame.size, 0, ended=False)
+        return self._on_frame(frame)
+
+    def _break(self, fault: StreamFault) -> Event:
+        """Reset a stream whose peer broke a rule; that counts as if the peer had reset it (CVE-2025-8671)."""
+        self._spend_resets()
+        self._answer(frames.rst_stream(fault.stream_id, fault.code))
+        self._streams.close(fault.stream_id, State.RESET_BY_US)
+        return StreamReset(fault.stream_id, fault.code, by_peer=False)
+
+    def _fail(self, fault: ConnectionFault) -> Event:
+        self.go_away(fault.code, debug=fault.reason.encode("ascii", "replace"))
+        self._stop()
+        return ConnectionFailed(fault.code, fault.reason)
+
+    def _stop(self) -> None:
+        self._failed = True
+        self._reader.clear()

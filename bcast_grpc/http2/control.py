@@ -1,0 +1,146 @@
+"""SETTINGS, PING, GOAWAY and PRIORITY that come in, and the budgets for what carries nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
+
+from hpack import Decoder
+
+from bcast_grpc.http2 import frames, sending
+from bcast_grpc.http2.budget import Budget
+from bcast_grpc.http2.errors import ConnectionFault, ErrorCode, StreamFault
+from bcast_grpc.http2.events import (
+    FRAME_IGNORED,
+    PING_RECEIVED,
+    Event,
+    GoAwayReceived,
+    PingAcknowledged,
+    SettingsAcknowledged,
+    WindowOpened,
+)
+from bcast_grpc.http2.header_blocks import new_decoder
+from bcast_grpc.http2.limits import LARGEST_WINDOW, Limits
+from bcast_grpc.http2.sending import Sending
+from bcast_grpc.http2.states import Kind
+
+MAX_SETTINGS = 32
+"""Settings that one frame may hold (nghttp2: 32)."""
+
+
+Handler: TypeAlias = Callable[[Any, int, int, bytes], Event]
+
+
+class Control(Sending):
+    """What the peer asks of the connection as a whole, and how often it may."""
+
+    __slots__ = ("_acknowledged", "_control", "_decoder", "_resets", "_time")
+
+    def __init__(self, limits: Limits, time: Callable[[], float]) -> None:
+        super().__init__(limits)
+        now = time()
+        self._time = time
+        self._decoder: Decoder | None = new_decoder(limits.max_header_bytes, table=True)
+        self._acknowledged = False
+        self._control = Budget(limits.control_burst, now)
+        self._resets = Budget(limits.resets_burst, now)
+
+    def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> Event:
+        if len(payload) != 5 or parent(payload) == stream_id:
+            code = ErrorCode.FRAME_SIZE_ERROR if len(payload) != 5 else ErrorCode.PROTOCOL_ERROR
+            if stream_id in self._streams.open:
+                raise StreamFault(stream_id, code)
+            raise ConnectionFault(code, "PRIORITY is 5 bytes, and no stream depends on itself")
+        return self._ignore("PRIORITY frames")
+
+    def _on_settings(self, flags: int, _stream_id: int, payload: bytes) -> Event:
+        self._spend_control("SETTINGS frames")
+        if flags & frames.ACK:
+            if payload:
+                raise wrong_size(Kind.SETTINGS)
+            if self._acknowledged:
+                return FRAME_IGNORED
+            self._acknowledged = True
+            self._decoder = None
+            return SettingsAcknowledged()
+        if len(payload) % 6:
+            raise wrong_size(Kind.SETTINGS)
+        if len(payload) > 6 * MAX_SETTINGS:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"SETTINGS may hold {MAX_SETTINGS} of them")
+        before = self._initial
+        for name, value in frames.SETTING.iter_unpack(payload):
+            self._set(name, value)
+        self._answer(frames.frame(Kind.SETTINGS, frames.ACK, 0))
+        return WindowOpened(0) if self._initial > before else FRAME_IGNORED
+
+    def _set(self, name: int, value: int) -> None:
+        if name == sending.ENABLE_PUSH and value > 1:
+            raise protocol_error("ENABLE_PUSH must be 0 or 1")
+        if name == sending.INITIAL_WINDOW_SIZE:
+            highest = max((stream.credit for stream in self._streams.open.values()), default=0)
+            if value > LARGEST_WINDOW or value + highest > LARGEST_WINDOW:
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window must be at most {LARGEST_WINDOW}")
+            self._initial = value
+        elif name == sending.MAX_FRAME_SIZE:
+            if not frames.SMALLEST_MAX_FRAME <= value <= frames.LARGEST_MAX_FRAME:
+                raise protocol_error("MAX_FRAME_SIZE must be 16384 to 16777215")
+            self.peer_max_frame_size = value
+
+    def _on_ping(self, flags: int, _stream_id: int, payload: bytes) -> Event:
+        self._spend_control("PING frames")
+        if flags & frames.ACK:
+            return PingAcknowledged(payload)
+        self._answer(frames.frame(Kind.PING, frames.ACK, 0, payload))
+        return PING_RECEIVED
+
+    def _on_goaway(self, _flags: int, _stream_id: int, payload: bytes) -> Event:
+        self._spend_control("GOAWAY frames")
+        if len(payload) < 8:
+            raise wrong_size(Kind.GOAWAY)
+        return GoAwayReceived(number(payload[4:]), number(payload) & LARGEST_WINDOW)
+
+    def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> Event:
+        raise protocol_error("a client pushes nothing")
+
+    def _ignore(self, what: str) -> Event:
+        self._spend_control(what)
+        return FRAME_IGNORED
+
+    def _spend_control(self, what: str) -> None:
+        limits = self._limits
+        earned = self._data_frames * limits.control_per_data_frame
+        self._data_frames = 0
+        self._control.spend(self._time(), limits.control_burst, limits.control_per_s, earned, what)
+
+    def _spend_resets(self) -> None:
+        limits = self._limits
+        self._resets.spend(self._time(), limits.resets_burst, limits.resets_per_s, 0, "streams that were reset")
+
+    HANDLERS: ClassVar[dict[int, Handler]] = {
+        Kind.PRIORITY: _on_priority,
+        Kind.SETTINGS: _on_settings,
+        Kind.PUSH_PROMISE: _on_push_promise,
+        Kind.PING: _on_ping,
+        Kind.GOAWAY: _on_goaway,
+    }
+    """What each kind of frame does, given its flags, stream id and payload."""
+
+
+def protocol_error(reason: str) -> ConnectionFault:
+    """A rule of the protocol was broken."""
+    return ConnectionFault(ErrorCode.PROTOCOL_ERROR, reason)
+
+
+def wrong_size(kind: int) -> ConnectionFault:
+    """A frame is shorter or longer than its kind allows."""
+    return ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a {Kind(kind).name} frame has the wrong size")
+
+
+def parent(priority: bytes) -> int:
+    """The stream that a priority depends on."""
+    return number(priority) & LARGEST_WINDOW
+
+
+def number(payload: bytes) -> int:
+    """The number in the first four bytes."""
+    return int.from_bytes(payload[:4], "big")

@@ -1,0 +1,123 @@
+"""Header fields: what a request may say (RFC 9113, section 8), and the encoding of an answer (HPACK, RFC 7541)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from bcast_grpc.http2.errors import Malformed
+
+Fields = Sequence[tuple[str, str]]
+
+_NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_VALUE = re.compile(rb"(?:[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?)?", re.DOTALL).fullmatch
+_PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
+_FORBIDDEN = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
+_DIGITS = re.compile("[0-9]{1,18}", re.ASCII).fullmatch
+
+
+def check_request(raw: Iterable[tuple[bytes, bytes]]) -> tuple[Fields, int | None]:
+    """Check the fields that open a request.
+
+    Returns:
+        The fields, decoded as latin-1, and the ``content-length`` if there is one.
+
+    Raises:
+        Malformed: they break a rule.
+    """
+    fields: list[tuple[str, str]] = []
+    pseudo: dict[bytes, bytes] = {}
+    regular = False
+    length: str | None = None
+    for name, value in raw:
+        if not name.startswith(b":"):
+            _check_regular(name, value)
+            regular = True
+        elif regular or name in pseudo or name not in _PSEUDO or not _VALUE(value):
+            raise Malformed(f"{name!r} is twice there, unknown or after other fields")
+        else:
+            pseudo[name] = value
+        text = value.decode("latin-1")
+        fields.append((name.decode("latin-1"), text))
+        if name == b"content-length":
+            if not _DIGITS(text) or length not in (None, text):
+                raise Malformed("content-length must be one number")
+            length = text
+        elif name == b"host" and pseudo.get(b":authority", value).lower() != value.lower():
+            raise Malformed("host is not what :authority says")
+    _check_pseudo(pseudo)
+    return fields, None if length is None else int(length)
+
+
+def check_trailers(raw: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """Check the fields that end a request, and decode them as latin-1.
+
+    Raises:
+        Malformed: they break a rule.
+    """
+    fields = []
+    for name, value in raw:
+        if name.startswith(b":"):
+            raise Malformed("trailers have no pseudo fields")
+        _check_regular(name, value)
+        fields.append((name.decode("latin-1"), value.decode("latin-1")))
+    return fields
+
+
+def _check_regular(name: bytes, value: bytes) -> None:
+    if not _NAME(name) or not _VALUE(value):
+        raise Malformed(f"the field {name!r} has characters that are not allowed")
+    if name in _FORBIDDEN or (name == b"te" and value.lower() != b"trailers"):
+        raise Malformed(f"the field {name!r} belongs to HTTP/1")
+
+
+def _check_pseudo(pseudo: dict[bytes, bytes]) -> None:
+    if pseudo.get(b":method") == b"CONNECT":
+        if pseudo.keys() != {b":method", b":authority"}:
+            raise Malformed("CONNECT has :authority, and neither :scheme nor :path")
+    elif not (pseudo.get(b":method") and pseudo.get(b":scheme") and pseudo.get(b":path")):
+        raise Malformed("a request has :method, :scheme and :path")
+
+
+_INDEXED = {(":status", "200"): b"\x88", (":status", "404"): b"\x8d", (":status", "400"): b"\x8c"}
+_STATIC_NAMES = {
+    ":status": 8,
+    "accept-encoding": 16,
+    "content-length": 28,
+    "content-type": 31,
+    "date": 33,
+    "server": 54,
+}
+"""Places in HPACK's static table (RFC 7541, appendix A)."""
+
+
+def encode(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Encode fields for ``Connection.send_headers()``. Nothing is added to the peer's table, so blocks can be shared.
+
+    Names and values are latin-1.
+    """
+    return b"".join(_INDEXED.get(field) or _literal(*field) for field in fields)
+
+
+def _literal(name: str, value: str) -> bytes:
+    place = _STATIC_NAMES.get(name)
+    start = b"\x00" + _string(name) if place is None else _integer(place, 4)
+    return start + _string(value)
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode("latin-1")
+    return _integer(len(raw), 7) + raw
+
+
+def _integer(number: int, bits: int) -> bytes:
+    largest = (1 << bits) - 1
+    if number < largest:
+        return bytes((number,))
+    number -= largest
+    encoded = bytearray((largest,))
+    while number >= 128:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

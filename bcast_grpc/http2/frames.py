@@ -1,0 +1,79 @@
+"""Frames that go out, as bytes (RFC 9113, section 6)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from struct import Struct
+
+from bcast_grpc.http2.states import Kind
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADER_SIZE = 9
+SMALLEST_MAX_FRAME = 16_384
+LARGEST_MAX_FRAME = 2**24 - 1
+
+END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
+PADDED = 0x8
+PRIORITY = 0x20
+
+HEADER = Struct(">IBI")
+"""Length and kind in one number (``length << 8 | kind``), flags, stream id."""
+LONG = Struct(">I")
+SETTING = Struct(">HI")
+
+SHARED_SIZE = 65_536
+"""Bytes up to which the frames of a payload are one piece, made once for all streams with the same number."""
+
+
+def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    """A whole frame."""
+    return HEADER.pack(len(payload) << 8 | kind, flags, stream_id) + payload
+
+
+def settings_frame(settings: dict[int, int]) -> bytes:
+    """SETTINGS."""
+    return frame(Kind.SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings.items()))
+
+
+def window_update(stream_id: int, increment: int) -> bytes:
+    """WINDOW_UPDATE."""
+    return frame(Kind.WINDOW_UPDATE, 0, stream_id, LONG.pack(increment))
+
+
+def rst_stream(stream_id: int, code: int) -> bytes:
+    """RST_STREAM."""
+    return frame(Kind.RST_STREAM, 0, stream_id, LONG.pack(code))
+
+
+def go_away(last_stream_id: int, code: int, debug: bytes) -> bytes:
+    """GOAWAY."""
+    return frame(Kind.GOAWAY, 0, 0, LONG.pack(last_stream_id) + LONG.pack(code) + debug)
+
+
+def header_frames(stream_id: int, block: bytes, max_size: int, *, ended: bool) -> bytes:
+    """HEADERS, and CONTINUATION as often as the block needs it."""
+    flags = END_STREAM if ended else 0
+    if len(block) <= max_size:
+        return frame(Kind.HEADERS, flags | END_HEADERS, stream_id, block)
+    parts = [block[at : at + max_size] for at in range(0, len(block), max_size)]
+    frames = [frame(Kind.HEADERS, flags, stream_id, parts[0])]
+    frames += [frame(Kind.CONTINUATION, 0, stream_id, part) for part in parts[1:-1]]
+    frames.append(frame(Kind.CONTINUATION, END_HEADERS, stream_id, parts[-1]))
+    return b"".join(frames)
+
+
+def data_pieces(data: bytes | memoryview, stream_id: int, max_size: int) -> list[bytes | memoryview]:
+    """DATA frames in pieces to be written one after the other; the payload is not copied."""
+    view = memoryview(data)
+    pieces: list[bytes | memoryview] = []
+    for at in range(0, len(view), max_size):
+        part = view[at : at + max_size]
+        pieces += (HEADER.pack(len(part) << 8 | Kind.DATA, 0, stream_id), part)
+    return pieces
+
+
+@lru_cache(maxsize=16)
+def shared_data_frames(data: bytes, stream_id: int, max_size: int) -> bytes:
+    """DATA frames in one piece. A broadcast goes to many connections, and mostly on the same stream id."""
+    return b"".join(data_pieces(data, stream_id, max_size))

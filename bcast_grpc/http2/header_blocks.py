@@ -1,0 +1,69 @@
+"""Header blocks that come in: put together from HEADERS and CONTINUATION, and decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hpack import Decoder, HPACKError, OversizedHeaderListError
+
+from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
+
+MAX_CONTINUATIONS = 8
+"""Frames in which a header block may go on (nghttp2: 8)."""
+
+
+class PartialBlock:
+    """A header block whose end has not come.
+
+    Attributes:
+        stream_id: Whose it is.
+        ended: Whether the request ends with it.
+        depends_on_itself: Whether its priority says so.
+    """
+
+    __slots__ = ("_parts", "_size", "depends_on_itself", "ended", "stream_id")
+
+    def __init__(self, stream_id: int, *, ended: bool, depends_on_itself: bool) -> None:
+        self.stream_id = stream_id
+        self.ended = ended
+        self.depends_on_itself = depends_on_itself
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, part: bytes, max_size: int) -> None:
+        """Take what a frame carries of it.
+
+        Raises:
+            ConnectionFault: that makes it too long, or too many frames.
+        """
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > max_size or len(self._parts) > 1 + MAX_CONTINUATIONS:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a header block must be at most {max_size} bytes")
+
+    def joined(self) -> bytes:
+        """All that came of it."""
+        return b"".join(self._parts)
+
+
+def new_decoder(max_size: int, *, table: bool) -> Decoder:
+    """A decoder of header blocks; without a table it keeps nothing from one block to the next."""
+    decoder = Decoder(max_size)
+    if not table:
+        decoder.header_table_size = 0
+        decoder.max_allowed_table_size = 0
+    return decoder
+
+
+def decode(decoder: Decoder, block: bytes) -> Iterable[tuple[bytes, bytes]]:
+    """Decode a block.
+
+    Raises:
+        ConnectionFault: it is no HPACK, or its fields are too large. What follows could not be decoded.
+    """
+    try:
+        return decoder.decode(block, raw=True)
+    except OversizedHeaderListError as error:
+        raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
+    except (HPACKError, IndexError):  # their texts name addresses in memory, which are not the peer's to know
+        raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "the header block must be HPACK") from None

@@ -1,0 +1,157 @@
+"""What a connection sends: frames in order, within the peer's windows and frame size."""
+
+from __future__ import annotations
+
+from bcast_grpc.http2 import frames
+from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
+from bcast_grpc.http2.limits import DEFAULT_WINDOW, LARGEST_WINDOW, Limits
+from bcast_grpc.http2.states import Kind, State, Stream, Streams
+
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = (
+    range(1, 7)
+)
+"""Settings, by number (RFC 9113, section 6.5.2)."""
+
+_OPEN_FOR_US = (State.OPEN, State.HALF_CLOSED_REMOTE)
+
+
+class Sending:
+    """The sending half of a connection.
+
+    Attributes:
+        owed: Bytes of answers that the peer asked for, in what is to be sent.
+        peer_max_frame_size: Bytes that a frame to the peer may carry.
+    """
+
+    __slots__ = (
+        "_data_frames",
+        "_initial",
+        "_limits",
+        "_out",
+        "_refused_above",
+        "_streams",
+        "_window",
+        "owed",
+        "peer_max_frame_size",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._streams = Streams()
+        self._out: list[bytes | memoryview] = []
+        self._window = DEFAULT_WINDOW
+        self._initial = DEFAULT_WINDOW
+        self._data_frames = 0  # sent, and not yet counted to what the peer may ask for
+        self._refused_above: int | None = None
+        self.owed = 0
+        self.peer_max_frame_size = frames.SMALLEST_MAX_FRAME
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams.open)
+
+    @property
+    def last_stream_id(self) -> int:
+        """The highest stream that the peer opened."""
+        return self._streams.highest
+
+    def start(self) -> None:
+        """Send this side's SETTINGS, and open the window of the connection."""
+        limits = self._limits
+        settings = {
+            HEADER_TABLE_SIZE: 0,
+            MAX_CONCURRENT_STREAMS: limits.max_concurrent_streams,
+            INITIAL_WINDOW_SIZE: limits.stream_window,
+            MAX_HEADER_LIST_SIZE: limits.max_header_bytes,
+        }
+        self._out.append(frames.settings_frame(settings))
+        if limits.connection_window > DEFAULT_WINDOW:
+            self._out.append(frames.window_update(0, limits.connection_window - DEFAULT_WINDOW))
+
+    def data_to_send(self) -> list[bytes | memoryview]:
+        """What is to be written now, in order; it is not given again."""
+        out, self._out = self._out, []
+        self.owed = 0
+        return out
+
+    def room(self, stream_id: int) -> int:
+        """Bytes of DATA that can be sent on a stream now; 0 also where it is gone."""
+        stream = self._streams.open.get(stream_id)
+        if stream is None or stream.state not in _OPEN_FOR_US:
+            return 0
+        return max(0, min(self._window, self._initial + stream.credit))
+
+    def send_headers(self, stream_id: int, block: bytes, *, ended: bool = False) -> None:
+        """Send a block of ``encode()``; ``ended`` says that nothing follows.
+
+        Raises:
+            LookupError: the stream is gone, or was ended.
+        """
+        self._stream_to_send(stream_id)
+        self._out.append(frames.header_frames(stream_id, block, self.peer_max_frame_size, ended=ended))
+        if ended:
+            self._streams.end_by_us(stream_id)
+
+    def send_data(self, stream_id: int, data: bytes | memoryview) -> int:
+        """Send as much as the windows allow, and return how many bytes that was.
+
+        The same ``bytes`` on the same stream id of many connections are made into frames once.
+
+        Raises:
+            LookupError: the stream is gone, or was ended.
+        """
+        stream = self._stream_to_send(stream_id)
+        size = min(len(data), self._window, self._initial + stream.credit)
+        if size <= 0:
+            return 0
+        if size < len(data):
+            data = memoryview(data)[:size]
+        if size <= frames.SHARED_SIZE and isinstance(data, bytes):
+            self._out.append(frames.shared_data_frames(data, stream_id, self.peer_max_frame_size))
+        else:
+            self._out += frames.data_pieces(data, stream_id, self.peer_max_frame_size)
+        self._data_frames += 1
+        self._window -= size
+        stream.credit -= size
+        return size
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """End a stream at once; what still comes on it is ignored. Nothing happens where it is gone."""
+        if stream_id in self._streams.open:
+            self._out.append(frames.rst_stream(stream_id, code))
+            self._streams.close(stream_id, State.RESET_BY_US)
+
+    def ping(self, data: bytes) -> None:
+        """Ask the peer for a sign of life that carries these 8 bytes."""
+        if len(data) != 8:
+            raise ValueError("a ping carries 8 bytes")
+        self._out.append(frames.frame(Kind.PING, 0, 0, data))
+
+    def go_away(self, code: int, *, last_stream_id: int | None = None, debug: bytes = b"") -> None:
+        """Announce that streams above ``last_stream_id`` are refused, by default those that are not yet there."""
+        last = self._streams.highest if last_stream_id is None else last_stream_id
+        self._refused_above = last
+        self._out.append(frames.go_away(last, code, debug))
+
+    def _answer(self, data: bytes) -> None:
+        """Send what the peer asked for, unless it does not read.
+
+        Raises:
+            ConnectionFault: more is owed than allowed.
+        """
+        self.owed += len(data)
+        if self.owed > self._limits.max_owed_bytes:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "answers are not read")
+        self._out.append(data)
+
+    def _open_window(self, increment: int) -> None:
+        if self._window + increment > LARGEST_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window of the connection is too large")
+        self._window += increment
+
+    def _stream_to_send(self, stream_id: int) -> Stream:
+        stream = self._streams.open.get(stream_id)
+        if stream is None or stream.state not in _OPEN_FOR_US:
+            raise LookupError(f"stream {stream_id} is not open for sending")
+        return stream

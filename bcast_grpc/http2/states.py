@@ -1,0 +1,137 @@
+"""The states of a stream, and what each kind of frame does in them, as RFC 9113, section 5.1, has it."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum, auto
+from itertools import islice
+
+
+class Kind(IntEnum):
+    """Kinds of frames."""
+
+    DATA = 0
+    HEADERS = 1
+    PRIORITY = 2
+    RST_STREAM = 3
+    SETTINGS = 4
+    PUSH_PROMISE = 5
+    PING = 6
+    GOAWAY = 7
+    WINDOW_UPDATE = 8
+    CONTINUATION = 9
+
+
+class State(Enum):
+    """Where a stream stands, seen from the server. A closed one is remembered for a while by how it closed."""
+
+    IDLE = auto()
+    OPEN = auto()
+    HALF_CLOSED_LOCAL = auto()
+    HALF_CLOSED_REMOTE = auto()
+    ENDED = auto()
+    RESET_BY_US = auto()
+    RESET_BY_PEER = auto()
+    FORGOTTEN = auto()
+
+
+class Action(Enum):
+    """What a frame does."""
+
+    ACCEPT = auto()
+    IGNORE = auto()
+    STREAM_CLOSED = auto()  # RST_STREAM
+    CONNECTION_CLOSED = auto()  # GOAWAY with STREAM_CLOSED
+    CONNECTION_ERROR = auto()  # GOAWAY with PROTOCOL_ERROR
+
+
+_ACCEPT, _IGNORE, _CLOSED = Action.ACCEPT, Action.IGNORE, Action.STREAM_CLOSED
+_LATE, _ERROR = Action.CONNECTION_CLOSED, Action.CONNECTION_ERROR
+
+# Columns: HEADERS, DATA, RST_STREAM, WINDOW_UPDATE. PRIORITY is allowed in any state, and PUSH_PROMISE in none.
+_ROWS = {
+    State.IDLE: (_ACCEPT, _ERROR, _ERROR, _ERROR),
+    State.OPEN: (_ACCEPT, _ACCEPT, _ACCEPT, _ACCEPT),
+    State.HALF_CLOSED_LOCAL: (_ACCEPT, _ACCEPT, _ACCEPT, _ACCEPT),
+    State.HALF_CLOSED_REMOTE: (_CLOSED, _CLOSED, _ACCEPT, _ACCEPT),
+    State.ENDED: (_LATE, _LATE, _IGNORE, _IGNORE),
+    State.RESET_BY_US: (_IGNORE, _IGNORE, _IGNORE, _IGNORE),
+    State.RESET_BY_PEER: (_CLOSED, _CLOSED, _IGNORE, _IGNORE),
+    State.FORGOTTEN: (_ERROR, _CLOSED, _IGNORE, _IGNORE),
+}
+_COLUMNS = (Kind.HEADERS, Kind.DATA, Kind.RST_STREAM, Kind.WINDOW_UPDATE)
+
+TABLE = {(state, kind): action for state, row in _ROWS.items() for kind, action in zip(_COLUMNS, row, strict=True)}
+"""What a frame of a kind does to a stream in a state."""
+
+REMEMBERED = 128
+"""How many closed streams of a connection are remembered by how they closed."""
+
+
+class Stream:
+    """An open stream.
+
+    Attributes:
+        state: Open, or half closed.
+        credit: What may be sent beyond the peer's initial window; negative as DATA goes out.
+        taken: Bytes of DATA that came and were not given back to the peer.
+        gathered: Those of them that the application is done with.
+        length_left: Bytes that ``content-length`` still promises; None where the request does not say.
+    """
+
+    __slots__ = ("credit", "gathered", "length_left", "state", "taken")
+
+    def __init__(self, length: int | None) -> None:
+        self.state = State.OPEN
+        self.credit = 0
+        self.taken = 0
+        self.gathered = 0
+        self.length_left = length
+
+
+class Streams:
+    """The streams of a connection: those open, and how the last ones closed."""
+
+    __slots__ = ("_closed", "highest", "open")
+
+    def __init__(self) -> None:
+        self.open: dict[int, Stream] = {}
+        self.highest = 0
+        self._closed: dict[int, State] | None = None
+
+    def add(self, stream_id: int, length: int | None) -> Stream:
+        """Open a stream."""
+        stream = self.open[stream_id] = Stream(length)
+        return stream
+
+    def state_of(self, stream_id: int) -> State:
+        """Where a stream stands. Even ids belong to the server, which opens none."""
+        stream = self.open.get(stream_id)
+        if stream is not None:
+            return stream.state
+        if stream_id > self.highest or not stream_id % 2:
+            return State.IDLE
+        return (self._closed or {}).get(stream_id, State.FORGOTTEN)
+
+    def close(self, stream_id: int, how: State) -> None:
+        """Remember how a stream closed, and nothing else of it."""
+        self.open.pop(stream_id, None)
+        if self._closed is None:
+            self._closed = {}
+        self._closed[stream_id] = how
+        if len(self._closed) > REMEMBERED:
+            self._closed = dict(islice(self._closed.items(), REMEMBERED // 2, None))
+
+    def end_by_peer(self, stream_id: int) -> None:
+        """The peer sends no more on an open stream."""
+        self._end(stream_id, State.HALF_CLOSED_REMOTE)
+
+    def end_by_us(self, stream_id: int) -> None:
+        """This side sends no more on an open stream."""
+        self._end(stream_id, State.HALF_CLOSED_LOCAL)
+
+    def _end(self, stream_id: int, half: State) -> None:
+        stream = self.open[stream_id]
+        if stream.state in (State.OPEN, half):
+            stream.state = half
+        else:
+            self.close(stream_id, State.ENDED)
