@@ -15,6 +15,7 @@ from bcast_grpc.core.clock import Scheduler
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import Member
+from bcast_grpc.core.presence import LocalPresence, Presence
 from bcast_grpc.core.rate import RateLimits
 from bcast_grpc.core.room import Room
 from bcast_grpc.errors import CallError, ErrorCode
@@ -38,7 +39,14 @@ class Hub:
         closed: why nobody is let in any more; nothing while clients are.
     """
 
-    def __init__(self, broker: Broker, scheduler: Scheduler, limits: Limits, budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        scheduler: Scheduler,
+        limits: Limits,
+        budget: Budget | None = None,
+        presence: Presence | None = None,
+    ) -> None:
         self.limits = limits
         self.rates = RateLimits(limits.rate, limits.burst, scheduler.time) if limits.rate else None
         self.capacity = Capacity(limits.max_clients, budget or Budget())
@@ -46,6 +54,7 @@ class Hub:
         self.clients = 0
         self.closed = ""
         self._broker = broker
+        self._presence = presence or LocalPresence()
         self._lock = threading.RLock()
         self._rooms: dict[str, Room] = {}
         self._when_empty: Callable[[], None] | None = None
@@ -59,8 +68,7 @@ class Hub:
     def members(self, room_name: str) -> Sequence[events.Member]:
         """Return who is connected to a room, in the order of arrival."""
         with self._lock:
-            room = self._rooms.get(room_name)
-            return room.roster.present() if room else []
+            return self._presence.members(room_name)
 
     async def admit(self, hello: Hello, peer: str | None) -> Admission:
         """Decide whether a client may come in, and have its room open. Every door awaits this before anything else.
@@ -119,7 +127,7 @@ class Hub:
                 return
             self.clients -= 1
             if member.author.name:
-                room.tell(notices.left(member.author))
+                self._presence.announce(room.name, notices.left(member.author))
             self._free(room)
             if not self.clients and self._when_empty:
                 self._when_empty()
@@ -131,6 +139,7 @@ class Hub:
                 return
             old_name = member.author.name
             member.author = member.author._replace(name=name)
+            self._presence.put(room.name, member.author, member.since_ns)
             room.announce(member.author, old_name)
 
     def attach(self, room: Room, author: Author, answer: Callable[[Sequence[Event]], None]) -> None:
@@ -201,7 +210,7 @@ class Hub:
             self.check_open()
             room = self._rooms.get(name)
             if room is None:
-                room = self._rooms[name] = Room(name, order, self.scheduler, self.limits)
+                room = self._rooms[name] = Room(name, order, self._presence, self.scheduler, self.limits)
             return room
 
     def check_open(self) -> None:

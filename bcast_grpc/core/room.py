@@ -12,6 +12,7 @@ from bcast_grpc.core.fanout import FanOut
 from bcast_grpc.core.feed import Feed
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import Member
+from bcast_grpc.core.presence import Presence
 from bcast_grpc.core.roster import Roster
 from bcast_grpc.core.states import Move
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
@@ -22,27 +23,31 @@ class Room:
     """Takes what its broker put in order, and gives it to everyone but the author.
 
     Attributes:
-        members: who is here, by public session id.
+        members: the clients of this server, by public session id.
         holds: how many clients have been admitted and are not in yet: the room stays open for them.
+        presence: who is here, on any server.
         feed: gives those who are not level with the flushes what the history holds.
         answers: gives each author what answers its requests.
     """
 
-    def __init__(self, name: str, order: Order, scheduler: Scheduler, limits: Limits) -> None:
+    def __init__(self, name: str, order: Order, presence: Presence, scheduler: Scheduler, limits: Limits) -> None:
         self.name = name
         self.holds = 0
         self._order = order
         self._ended = False
+        self.presence = presence
         self.roster = Roster()
         self.feed = Feed(order)
         self._fanout = FanOut(order.epoch, self.roster, self.feed, scheduler, limits)
         self.answers = self._fanout.answers
         self.members = self.roster.by_session
         order.begin(self)
+        presence.watch(name, self.tell)
 
     def end(self) -> None:
         """Give the order back to its broker, when nobody needs the room any more."""
         self._ended = True
+        self.presence.unwatch(self.name)
         self._fanout.end()
         self._order.release()
 
@@ -65,12 +70,14 @@ class Room:
             history: otherwise: how many of the last messages it gets.
         """
         self.roster.add(member)
+        self.presence.put(self.name, member.author, member.since_ns)
         self._fanout.arrive(member, self.head.seq)
         gap = self.feed.begin(member, after, history)
         self._order.after_answers(partial(self._fanout.give_notices, member))
         if Kind.WELCOME in member.kinds:
             resumed = after is not None and gap is None
-            member.answer([notices.welcome(member.author, self.name, self.head, len(self.members), resumed=resumed)])
+            count = self.presence.count(self.name)
+            member.answer([notices.welcome(member.author, self.name, self.head, count, resumed=resumed)])
         if gap:
             member.answer([gap])
 
@@ -93,6 +100,7 @@ class Room:
         """Let a client out; return False if it was out already."""
         if not self.roster.remove(member):
             return False
+        self.presence.drop(self.name, member.author.session)
         member.move(Move.END)
         self._fanout.depart(member)
         self.feed.remove(member)
@@ -108,11 +116,12 @@ class Room:
         if author.name == old_name:
             return
         if not author.name:
-            self.tell(notices.left(author._replace(name=old_name)))
+            notice = notices.left(author._replace(name=old_name))
         elif old_name:
-            self.tell(notices.renamed(author, old_name))
+            notice = notices.renamed(author, old_name)
         else:
-            self.tell(notices.joined(author))
+            notice = notices.joined(author)
+        self.presence.announce(self.name, notice)
 
     def report_progress(self) -> None:
         """Tell every client that wants to know how far the order has come."""

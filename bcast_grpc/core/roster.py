@@ -1,11 +1,10 @@
-"""Who is in a room, found by what a flush or a newcomer asks for."""
+"""Which clients of this server are in a room, found by what a flush or a newcomer asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
-from bcast_grpc import events
 from bcast_grpc.core.member import Member
 from bcast_grpc.events import Author, Kind
 
@@ -52,10 +51,6 @@ class Roster:
     def with_client(self, key: str, *, reader: bool) -> Member | None:
         """Return the member with this ``bcast-client``."""
         return self._by_client.get((key, reader))
-
-    def present(self) -> list[events.Member]:
-        """Return who is here, in the order of arrival."""
-        return [events.Member(m.author.session, m.author.name, m.since_ns) for m in self._by_session.values()]
 
     def wants(self, kind: Kind, author: Author) -> bool:
         """Say whether anyone but the author wants events of this kind. Cost: O(1)."""

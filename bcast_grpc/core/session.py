@@ -187,7 +187,9 @@ class Session:
 
     def _who(self, request: Request) -> None:
         self._asking = True
-        self._room.answer(self.id, lambda: notices.members_in_parts(self._room.roster.present(), request.id))
+        self._room.answer(
+            self.id, lambda: notices.members_in_parts(self._room.presence.members(self._room.name), request.id)
+        )
 
 
 _OPERATIONS: dict[str, Callable[[Session, Request], None]] = {

@@ -190,7 +190,7 @@ async def test_a_plus_is_a_space(doors: LocalDoor) -> None:
     """As browsers write it in a query; and anything may be percent-encoded."""
     await doors.browse("?name=ana+mar%C3%ADa&room=" + quote("a+b/ñ 😀", safe=""))
     assert list(doors.server.hub.rooms) == ["a+b/ñ 😀"]
-    assert [member.name for member in doors.server.hub._rooms["a+b/ñ 😀"].roster.present()] == ["ana maría"]
+    assert [member.name for member in doors.server.hub.members("a+b/ñ 😀")] == ["ana maría"]
 
 
 async def test_a_fault_of_one_request_is_an_event(doors: LocalDoor) -> None:
