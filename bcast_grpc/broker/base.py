@@ -52,7 +52,7 @@ class Order(Protocol):
         """Answer to ``receiver`` from now on, until ``release``. To be called directly after ``Broker.open``."""
 
     def submit(self, entries: Sequence[Entry]) -> None:
-        """Put ``entries`` in order. The receiver is told at once, or later.
+        """Put ``entries`` in order. The receiver gets the outcome at once, or later.
 
         Raises:
             BcastError: ``BROKER_UNAVAILABLE``, for all of them.

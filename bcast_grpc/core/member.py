@@ -72,7 +72,7 @@ class Member:
         state: says what it gets.
         arrival: what it is not to get of what is pending; None when that has been flushed.
         replay: how far it has been fed from the history, while it is FED.
-        last_words: what it is to be told when it is level, and then its call ends; None while it stays.
+        last_words: the events that it gets once it has caught up, before its call ends; None while it stays.
         owed: how many answers to its own requests are still to be queued.
     """
 

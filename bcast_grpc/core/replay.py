@@ -28,7 +28,7 @@ class Replay:
     """How far one client has been fed.
 
     Attributes:
-        cursor: the place of the last message that it was given, or told that it will not be.
+        cursor: the place of the last message that it was given, or that a GAP covers.
         frames: what is to be written to it before more is read from the history.
         reading: whether the next piece is being read.
     """

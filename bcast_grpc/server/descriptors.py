@@ -1,4 +1,4 @@
-"""File descriptors: as many as the system allows, and a reserve that newcomers may not have."""
+"""File descriptors: as many as the system allows, with a reserve that new clients may not use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BESIDES = 64
 """How many files and sockets there are besides those of clients."""
 
 _DOORS = 16
-"""How many of those are opened after the start of the process."""
+"""How many of those are opened after the process has started."""
 
 _LEAST_RESERVE, _MOST_RESERVE = 16, 64
 
@@ -25,7 +25,7 @@ def raise_limit() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError) as error:  # macOS has another bound beneath
-        logger.debug("the limit of open files stays %d: %s", soft, error)
+        logger.debug("the limit of open files cannot be raised from %d: %s", soft, error)
     else:
         logger.debug("the limit of open files is %d; it was %d", hard, soft)
 
@@ -56,31 +56,35 @@ class Descriptors:
 
     @property
     def crowded(self) -> bool:
-        """Whether not even a connection should be taken in."""
+        """Whether not even a connection should be accepted."""
         return not _are_free(self._reserve // 4)
 
     def why_full(self, clients: int) -> str:
-        """Say why so many clients are enough; nothing if they are not. The log tells once when that begins.
+        """Return why no further client fits; an empty text if one does. Each change is logged once.
 
-        Where several share a connection more of them fit, and where connections carry no call nobody is to suffer.
+        Both must hold: so many clients, and few free descriptors. Several clients may share a connection, and idle
+        connections are closed before anyone is refused.
         """
         short = clients >= self._clients and self.short
         if short is not self._short:
             self._short = short
             if short:
-                logger.warning("newcomers are refused: almost all of the %d files that may be open are", self.limit)
+                logger.warning(
+                    "new clients are refused: almost all of the %d files that this process may open are open",
+                    self.limit,
+                )
             else:
-                logger.info("files can be opened again: newcomers are let in")
-        return "almost all files that this server may open are open; try again later" if short else ""
+                logger.info("files can be opened again: new clients are accepted")
+        return "the server has almost as many files open as the system allows; try again later" if short else ""
 
     def warn(self, max_clients: int) -> None:
-        """Warn where so many clients do not fit, with the line that mends it."""
-        if self.limit >= max_clients:  # those who come last and do not fit are told so
+        """Warn if so many clients do not fit, and say how to raise the limit."""
+        if self.limit >= max_clients:  # a client that does not fit is refused with a reason
             return
         needed = max_clients + BESIDES
         logger.warning(
-            "max-clients is %d, but this process may have %d files open, and each connection is one: "
-            "start it after `ulimit -n %d`, or with LimitNOFILE=%d in its systemd unit; or set a lower --max-clients",
+            "max-clients is %d, but this process may open only %d files, and each connection is one: "
+            "run `ulimit -n %d` first, set LimitNOFILE=%d in the systemd unit, or set a lower --max-clients",
             max_clients, self.limit, needed, needed,
         )  # fmt: skip
 

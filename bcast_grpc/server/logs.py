@@ -34,7 +34,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class OutputHandler(logging.Handler):
-    """Words each record at once, and leaves the writing to an ``Output``."""
+    """Formats each record at once, and leaves the writing to an ``Output``."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -42,15 +42,15 @@ class OutputHandler(logging.Handler):
         self.output = Output(sys.stderr, self._missing)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Word a record and have it written."""
+        """Format a record and queue it."""
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001  # whatever a record holds, a log line fails nobody
-            line = self._say(logging.ERROR, "a log line could not be made of %r", str(record.msg))
+        except Exception:  # noqa: BLE001  # a record that cannot be formatted must not raise into the code that logs
+            line = self._say(logging.ERROR, "cannot format the log record %r", str(record.msg))
         self.output.put(line)
 
     def flush(self) -> None:
-        """Wait for what was said until now, but not for long where nobody reads it."""
+        """Wait until the lines up to now are written, for at most a second."""
         self.output.flush(_LAST_LINES_S)
 
     def _missing(self, count: int) -> str:
@@ -75,7 +75,7 @@ def set_up(level: str, format_: str) -> OutputHandler:
 
 
 def take_over_stderr(handler: OutputHandler) -> None:
-    """Have all that this process says on stderr go the way of the log: faults that nobody caught, warnings, prints."""
+    """Send everything else on stderr through the log as well: uncaught exceptions, warnings, prints."""
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_fault
     threading.excepthook = _log_fault_of_thread
@@ -84,20 +84,20 @@ def take_over_stderr(handler: OutputHandler) -> None:
 
 
 def _log_fault(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
-    logger.critical("a fault that nobody caught", exc_info=(kind, fault, trace))
+    logger.critical("uncaught exception", exc_info=(kind, fault, trace))
 
 
 def _log_fault_of_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None:
         name = args.thread.name if args.thread else "?"
         logger.critical(
-            "a fault ended the thread %s", name, exc_info=(args.exc_type, args.exc_value, args.exc_traceback)
+            "uncaught exception in the thread %s", name, exc_info=(args.exc_type, args.exc_value, args.exc_traceback)
         )
 
 
 def _log_unraisable(args: sys.UnraisableHookArgs) -> None:
     if args.exc_value is not None:
         logger.error(
-            "%s: %r", args.err_msg or "a fault in a destructor", args.object,
+            "%s: %r", args.err_msg or "exception ignored", args.object,
             exc_info=(args.exc_type, args.exc_value, args.exc_traceback),
         )  # fmt: skip

@@ -1,1 +1,1 @@
-"""Work on a store's file: copy it, look into it, check it. What a server has open may be read meanwhile."""
+"""Copy, inspect or check the file of a store, even while a server uses it."""

@@ -1,4 +1,4 @@
-"""Whether a store is whole: by what SQLite knows of its file, and by what a server relies on."""
+"""Checks a store: SQLite's own check of the file, and what a server relies on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EPOCHS = "SELECT name, epoch FROM room WHERE epoch = '' OR epoch GLOB '*[^0-9a-
 
 
 def find_damage(path: Path) -> list[str]:
-    """Return what is wrong, a line for each, of which there may be more than are told; nothing if all is well.
+    """Return a line for each fault found, 100 at most; none if the store is sound.
 
     Raises:
         CannotOpen: there is no store, or it cannot be read.
@@ -42,23 +42,23 @@ def _look(connection: sqlite3.Connection) -> Iterator[str]:
             if line != "ok":
                 yield line
         if connection.execute("SELECT count(*) FROM meta").fetchone() != (1,):
-            yield "the table meta has not one row"
+            yield "the table meta must have exactly one row"
         for room, row, head, count, first, last in connection.execute(_ORDERS):
             yield from _look_at_order(shown(room), row, head, count, first, last)
         for room, row, count in connection.execute(_IDS):
-            why = "no room has them" if row is None else "their messages have no place in it"
-            yield f"room {shown(room)}: {count} ids are known, and {why}"
+            why = "without a room" if row is None else "of messages that the room does not have"
+            yield f"room {shown(room)}: {count} ids {why}"
         for room, epoch in connection.execute(_EPOCHS):
-            yield f"room {shown(room)}: its epoch {shown(epoch)} or its head is none"
+            yield f"room {shown(room)}: its epoch {shown(epoch)} or its head is invalid"
     except sqlite3.Error as error:
         yield plainly(error)
 
 
 def _look_at_order(room: str, row: int | None, head: int, count: int, first: int, last: int) -> Iterator[str]:
     if row is None:
-        yield f"room {room}: there are {count} messages, and no room"
+        yield f"room {room}: {count} messages without a room"
         return
     if count != last - first + 1:
         yield f"room {room}: of the messages {first} to {last}, {last - first + 1 - count} are missing"
     if last != head:
-        yield f"room {room}: its last message is {last}, and its head is {head}"
+        yield f"room {room}: its last message is {last}, but its head is {head}"

@@ -37,28 +37,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bcast-store",
         description="Work on the file of a store (sqlite:PATH).",
-        epilog="exit codes: 0 done; 1 damage was found, or a copy could not be written; 2 nothing was done",
+        epilog="exit codes: 0 success; 1 damage was found, or the copy could not be written; 2 nothing was done",
     )
     parser.add_argument("--version", action="version", version=f"bcast_grpc {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     command = commands.add_parser("copy", help="copy a store, also while a server uses it")
     command.add_argument("source", metavar="SRC", type=_path, help="the store")
-    command.add_argument("target", metavar="DST", type=_path, help="the copy, which is there when it is complete")
-    command.add_argument("--overwrite", action="store_true", help="replace DST if it is there")
+    command.add_argument("target", metavar="DST", type=_path, help="the copy; it appears when it is complete")
+    command.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
     command.set_defaults(run=_copy)
 
     command = commands.add_parser("info", help="show what is in a store, also while a server uses it")
     command.add_argument("file", metavar="FILE", type=_path, help="the store")
-    command.add_argument("--json", action="store_true", help="as one JSON object")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_info)
 
     command = commands.add_parser("check", help="look for damage, also while a server uses it")
     command.add_argument("file", metavar="FILE", type=_path, help="the store")
     command.set_defaults(run=_check)
 
-    command = commands.add_parser("new-epoch", help="begin new epochs, after a snapshot of a whole disk was put back")
-    command.add_argument("file", metavar="FILE", type=_path, help="the store, which no server uses")
+    command = commands.add_parser("new-epoch", help="begin new epochs, after a snapshot of a whole disk was restored")
+    command.add_argument("file", metavar="FILE", type=_path, help="the store; no server may be using it")
     command.add_argument("rooms", metavar="ROOM", nargs="*", help="only in these rooms")
     command.set_defaults(run=_new_epoch)
     return parser
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 def _path(text: str) -> Path:
     path = text.removeprefix("sqlite:")  # as the server's setting has it
     if not path:
-        raise argparse.ArgumentTypeError("takes a path")
+        raise argparse.ArgumentTypeError("must be a path, such as chat.db")
     return Path(path)
 
 

@@ -1,4 +1,4 @@
-"""Copy a store while it is written."""
+"""Copy a store, even while a server writes to it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class CannotWrite(Exception):
 
 
 def copy(source: Path, target: Path, *, overwrite: bool = False) -> int:
-    """Copy a store as it is at one moment; return how many bytes that are.
+    """Copy a store as it is at one moment; return the size of the copy in bytes.
 
-    The copy takes one step, so that it ends however often the store is written. It is complete, checked and on the disk
-    before it gets its name. A server that starts with it begins new epochs.
+    The copy is one step, so that it ends however often the store is written. It gets its name when it is complete,
+    checked and on the disk. A server that starts with it begins new epochs.
 
     Raises:
         CannotOpen: there is no store to copy, or ``target`` may not be replaced.
-        CannotWrite: the disk is full, say.
+        CannotWrite: the copy cannot be written, for example because the disk is full.
     """
     target = Path(os.path.realpath(target))
     _check_target(source, target, overwrite=overwrite)
@@ -52,11 +52,11 @@ def _check_target(source: Path, target: Path, *, overwrite: bool) -> None:
     if target.is_dir():
         raise CannotOpen(f"{target} is a directory; name a file in it: {target / source.name}")
     if not target.parent.is_dir():
-        raise CannotOpen(f"{target} cannot be written: there is no directory {target.parent}")
+        raise CannotOpen(f"{target} cannot be written: the directory {target.parent} does not exist")
     if not target.exists():
         return
     if source.exists() and target.samefile(source):
-        raise CannotOpen(f"{target} is the store itself")
+        raise CannotOpen(f"{target} is the store itself; name another file")
     if not overwrite:
         raise CannotOpen(_there(target))
     if is_in_use(target):
@@ -64,7 +64,7 @@ def _check_target(source: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def _there(target: Path) -> str:
-    return f"{target} is there already; --overwrite replaces it"
+    return f"{target} exists already; --overwrite replaces it"
 
 
 def _write(connection: sqlite3.Connection, partial: Path) -> None:
@@ -92,7 +92,7 @@ def _put(partial: Path, target: Path, *, overwrite: bool) -> int:
     size = partial.stat().st_size
     if overwrite:
         partial.replace(target)
-        for end in _LOGS:  # they were of the file that was there
+        for end in _LOGS:  # they belonged to the replaced file
             Path(f"{target}{end}").unlink(missing_ok=True)
     else:
         target.hardlink_to(partial)  # unlike a rename it replaces nothing

@@ -14,11 +14,11 @@ from bcast_grpc.store.reading import reading
 
 
 def begin_epochs(path: Path, rooms: Sequence[str] = ()) -> Mapping[str, str]:
-    """Let rooms begin new epochs with all that they have; return the epochs by room.
+    """Give rooms new epochs, and keep their messages; return the epochs by room.
 
     Args:
         path: of a store that no server uses.
-        rooms: which; none for all.
+        rooms: their names; empty for all.
 
     Raises:
         CannotOpen: there is no such store or room, or a server uses it.
@@ -26,13 +26,11 @@ def begin_epochs(path: Path, rooms: Sequence[str] = ()) -> Mapping[str, str]:
     with reading(path) as connection:
         known = {name for (name,) in connection.execute("SELECT name FROM room")}
     if unknown := sorted(set(rooms) - known):
-        raise CannotOpen(f"the store {path} has no room {unknown[0]!r}; bcast-store info shows which it has")
+        raise CannotOpen(f"the store {path} has no room {unknown[0]!r}; bcast-store info lists its rooms")
     try:
         file = StoreFile(path, Clock())
     except InUse:
-        raise CannotOpen(
-            f"the store {path} is used by a server, which has its epochs in memory; stop it first"
-        ) from None
+        raise CannotOpen(f"the store {path} is used by a server; stop it first") from None
     with closing(file):
         with file.transaction() as connection:
             if rooms:

@@ -1,4 +1,4 @@
-"""A store opened for reading: one moment of it, whatever a server writes meanwhile."""
+"""Opens a store for reading, as it is at one moment, while a server may go on writing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _check_store(connection: sqlite3.Connection) -> None:
         return
     application, version = schema.identify(connection)
     if application != schema.APPLICATION_ID:
-        raise CannotOpen("it is no store")
+        raise CannotOpen("it is not a store")
     raise CannotOpen(
-        f"its schema has version {version}; this program reads {schema.VERSION} (a server upgrades older stores)"
+        f"its schema has version {version}; this program reads version {schema.VERSION} (a server upgrades older ones)"
     )

@@ -1,4 +1,4 @@
-"""Which connections carry a call, so that those that do not can be hung up on where descriptors are short."""
+"""Which connections carry a call, so that idle ones can be closed when descriptors run out."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from math import inf
 from pathlib import Path
 
 _IDLE_S = 1.0
-"""How long a connection may be without a call before it is hung up on."""
+"""How long a connection may be idle before it is closed."""
 
 _KEPT_OPEN: list[int] = []
 """Files that took a socket's number in the moment it was looked at: to close one would release the process's locks on
 it, which SQLite relies on."""
 
 _LAST_WORDS_S = 0.05
-"""The same where it had one, such as a call that was refused: until the status is on its way."""
+"""The same after its last call has ended, such as a refused one: the time to send the status."""
 
 
 class Connections:
-    """The connections of all doors, by the port that they come from.
+    """The connections of all doors, by the port of the client.
 
-    Two that come from the same port of different hosts count as one: then one of them is spared without need.
+    Two with the same port on different hosts count as one, so an idle one of them may stay open.
 
     Args:
         crowded: says whether the system has no room for another connection.
 
     Attributes:
-        ports: those that the doors listen on.
+        ports: the doors listen on them.
     """
 
     def __init__(self, crowded: Callable[[], bool] = lambda: False) -> None:
@@ -56,12 +56,12 @@ class Connections:
                 self._ended[port] = time.monotonic()
 
     def forget(self) -> None:
-        """Forget who is idle: there is room for them."""
+        """Forget which connections are idle: there are descriptors for them."""
         self._ended.clear()
         self._idle_since.clear()
 
     def hang_up_idle(self) -> int:
-        """Hang up on those that have come to one of our ports and carry no call; return how many those were.
+        """Close the connections to our ports that carry no call; return how many.
 
         To be called again and again while descriptors are short. Cost: O(open descriptors).
         """
@@ -74,7 +74,7 @@ class Connections:
                     continue
                 since = self._idle_since[port] = before.get(port, now)
                 if now >= min(since + _IDLE_S, self._ended.get(port, inf) + _LAST_WORDS_S):
-                    with suppress(OSError):  # it was quicker
+                    with suppress(OSError):  # it was closed meanwhile
                         connection.shutdown(socket.SHUT_RDWR)
                     count += 1
         self._ended = {port: ended for port, ended in self._ended.items() if port in self._idle_since}

@@ -79,7 +79,7 @@ class CoroutineLine:
                     self._ready = self._loop.create_future()
                     await self._ready
                 del slices  # it holds what was read
-        except Exception as raised:  # noqa: BLE001  # it is told to the client, or logged
+        except Exception as raised:  # noqa: BLE001  # it is sent to the client, or logged
             stream.failed(raised)
         else:
             stream.finished()

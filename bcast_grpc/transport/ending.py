@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ConnectionGone(Exception):
-    """The connection is lost: nothing more can be read or written, so the client cannot be told why."""
+    """The connection is lost: nothing more can be read or written, so the client cannot learn why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Ending(Generic[T]):
     Attributes:
         result: what serving the client returned; None unless it ended well.
         error: what to tell the client; None if it ended well, or the client is gone.
-        gone: whether the client can be told nothing any more.
+        gone: whether nothing can be sent to the client any more.
     """
 
     result: T | None = None
@@ -68,5 +68,5 @@ def ended_by(raised: Exception, who: str, *gone: type[Exception]) -> Ending[Any]
 
 
 def internal_error() -> CallError:
-    """Return what a client is told of an error in the server itself."""
+    """Return the error that a client gets for a failure of the server itself."""
     return CallError(ErrorCode.INTERNAL, "internal error of the server; its log has the details")

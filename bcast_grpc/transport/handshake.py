@@ -1,4 +1,4 @@
-"""Whether a request asks for a WebSocket as it should, and from where."""
+"""Checks that a request opens a WebSocket correctly, and from a page that may."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ def check_upgrade(request: web.Request) -> None:
     """Check that a request asks for a WebSocket at all.
 
     Raises:
-        HTTPUpgradeRequired: it does not, and is told how to.
+        HTTPUpgradeRequired: it does not; the text says how to.
     """
     if request.version < HttpVersion11 or request.headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
         raise web.HTTPUpgradeRequired(
-            text="this is a WebSocket: ws:// or wss://; a proxy in between must speak HTTP/1.1 and pass on Upgrade\n",
+            text="this is a WebSocket: use ws:// or wss://; a proxy must speak HTTP/1.1 and pass on Upgrade\n",
             headers={hdrs.UPGRADE: "websocket"},
         )
 
 
 def check_handshake(request: web.Request) -> None:
-    """Check the rest of what asks for a WebSocket.
+    """Check the other headers of a request for a WebSocket.
 
     Raises:
         HTTPBadRequest: the text says which header is wrong.
-        HTTPUpgradeRequired: another version of the protocol is asked for.
+        HTTPUpgradeRequired: the request asks for another version of the protocol.
     """
     headers = request.headers
     if "upgrade" not in {token.strip().lower() for token in headers.get(hdrs.CONNECTION, "").split(",")}:
-        raise web.HTTPBadRequest(text="Connection: takes Upgrade\n")
+        raise web.HTTPBadRequest(text="Connection: must contain Upgrade\n")
     version = headers.get(hdrs.SEC_WEBSOCKET_VERSION)
     if version is None:
-        raise web.HTTPBadRequest(text="Sec-WebSocket-Version: is missing; this server speaks version 13\n")
+        raise web.HTTPBadRequest(text="Sec-WebSocket-Version: is missing; it must be 13\n")
     if version not in _VERSIONS:
         raise web.HTTPUpgradeRequired(
-            text=f"Sec-WebSocket-Version: {shown(version)} is not spoken here; it takes 13\n",
+            text=f"Sec-WebSocket-Version: must be 13, not {shown(version)}\n",
             headers={hdrs.UPGRADE: "websocket", hdrs.SEC_WEBSOCKET_VERSION: _VERSIONS[0]},
         )
     if not _is_key(headers.get(hdrs.SEC_WEBSOCKET_KEY, "")):
-        raise web.HTTPBadRequest(text=f"Sec-WebSocket-Key: takes {_KEY_BYTES} bytes in base64\n")
+        raise web.HTTPBadRequest(text=f"Sec-WebSocket-Key: must be {_KEY_BYTES} bytes in base64\n")
 
 
 class Gate:
-    """Which pages may open the WebSocket.
+    """Decides which pages may open the WebSocket.
 
     Args:
-        origins: those that may, besides our own page; ``*``: all.
+        origins: of the pages that may, besides our own; ``*`` allows all.
         on_loopback: whether only this machine reaches the server.
     """
 
@@ -68,16 +68,16 @@ class Gate:
         self._on_loopback = on_loopback
 
     def check(self, request: web.Request) -> None:
-        """Check where the page comes from that asks; a program has no origin, and may.
+        """Check the origin of the page that asks. A program sends no origin, and is allowed.
 
         Raises:
-            HTTPForbidden: it comes from elsewhere.
+            HTTPForbidden: the origin is not allowed.
         """
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None or self._all or self._lets_in(origin, request.headers.get(hdrs.HOST, "")):
             return
         raise web.HTTPForbidden(
-            text=f"pages of {shown(origin)} may not connect here; --http-allow-origin names those that may\n"
+            text=f"pages of {shown(origin)} may not connect; the server allows origins with --http-allow-origin\n"
         )
 
     def _lets_in(self, text: str, host: str) -> bool:
@@ -88,27 +88,27 @@ class Gate:
             return False
 
     def _is_ours(self, origin: Origin, host: str) -> bool:
-        # TLS may have ended before us, so the scheme tells nothing but the port that is meant. On loopback the host
-        # must be this machine by its own name: a foreign name that was made to lead here is still a foreign page.
+        # A proxy may have removed TLS, so the scheme only tells which port is the default. On loopback the host must
+        # be a name of this machine itself: a foreign name that resolves to it (DNS rebinding) is a foreign page.
         if origin.scheme not in ("http", "https") or (origin.host, origin.port) != parse_host(host, origin.scheme):
             return False
         return not self._on_loopback or _is_local_name(origin.host)
 
 
 def shown(text: str) -> str:
-    """Return what a client wrote as an answer or the log may repeat it."""
+    """Return what a client wrote, shortened and escaped, so that an answer or the log may repeat it."""
     return ascii(shortened(text))
 
 
 def _is_key(key: str) -> bool:
     try:
         return len(b64decode(key, validate=True)) == _KEY_BYTES
-    except (binascii.Error, ValueError):  # the second where it is not ASCII
+    except (binascii.Error, ValueError):  # ValueError: it is not ASCII
         return False
 
 
 def _is_local_name(host: str) -> bool:
-    """Whether a name means this machine wherever it is looked up, or is no name but an address."""
+    """Whether a host is an address, or a name that always means this machine."""
     try:
         ip_address(host.strip("[]"))
     except ValueError:

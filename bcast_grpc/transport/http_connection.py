@@ -1,4 +1,4 @@
-"""A connection of the HTTP port: whatever comes on it gets an answer of ours, also what is no request."""
+"""A connection of the HTTP port. Everything gets an answer of ours, even what is not a valid request."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ _PORTION_BYTES = 4096
 _PORTION_S = 0.0005
 _MAX_UNREAD_BYTES = 64 * 2**10
 
-_NO_HTTP2 = "this port speaks HTTP/1.1; gRPC has a port of its own"
+_NO_HTTP2 = "this port speaks HTTP/1.1, not HTTP/2; gRPC has another port"
 _TOO_LARGE = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"a request has at most {_MAX_FIELDS} headers, each of at most {MAX_FIELD_BYTES} bytes, together {MAX_HEAD_BYTES}",
+    f"a request may have at most {_MAX_FIELDS} headers of {MAX_FIELD_BYTES} bytes each, {MAX_HEAD_BYTES} bytes in all",
 )
-_TOO_LATE = (HTTPStatus.REQUEST_TIMEOUT, f"the request was not complete after {_HEAD_S:g} s")
+_TOO_LATE = (HTTPStatus.REQUEST_TIMEOUT, f"the headers of the request were not complete after {_HEAD_S:g} s")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -90,11 +90,11 @@ class HttpConnection(web.RequestHandler):
         self._unread = bytearray()
 
     async def start(self) -> None:
-        """Answer requests until there are no more; aiohttp stumbles over some, without an address, say."""
+        """Answer requests until there are no more. aiohttp raises on some, such as one without an address."""
         try:
             await super().start()
         except (AttributeError, ValueError) as error:
-            self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request", shown(str(error)))
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request", shown(str(error)))
 
     def data_received(self, data: bytes) -> None:
         """Take in what came: of a WebSocket only as fast as it is read."""
@@ -154,17 +154,17 @@ class HttpConnection(web.RequestHandler):
         before = self._request_count
         try:
             super().data_received(data)
-        except ValueError as error:  # an address that is none, where aiohttp is older
-            self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request", shown(str(error)))
+        except ValueError as error:  # older aiohttp raises it for an invalid address
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request", shown(str(error)))
             return
         if self._request_count != before:
             self._end_head()
         elif self._body.is_eof() and not (self._force_close or self._upgraded):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(*_TOO_LARGE, "too large a head")
+                self._refuse(*_TOO_LARGE, "its headers are too large")
             elif self._head_timer is None:
-                self._head_timer = self._loop.call_later(_HEAD_S, self._refuse, *_TOO_LATE, "half a request")
+                self._head_timer = self._loop.call_later(_HEAD_S, self._refuse, *_TOO_LATE, "an incomplete request")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what was about to happen, once everything that came is read."""
@@ -189,7 +189,7 @@ class HttpConnection(web.RequestHandler):
             self._refuse(*_say_what_is_wrong(exc), shown(str(exc)))
             raise ConnectionError("it is answered, and no more is read")
         if isinstance(exc, UnicodeEncodeError):  # aiohttp repeats what it refuses, and can't where that is no text
-            self._refuse(HTTPStatus.BAD_REQUEST, "a header is no UTF-8", shown(str(exc)))
+            self._refuse(HTTPStatus.BAD_REQUEST, "a header is not UTF-8", shown(str(exc)))
             raise ConnectionError("it is answered, and no more is read")
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
             raise ConnectionError("there can be no other answer") from exc
@@ -253,10 +253,10 @@ def _say_what_is_wrong(error: HttpProcessingError) -> tuple[HTTPStatus, str]:
     if reason.startswith("'Pause on PRI"):
         return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, _NO_HTTP2
     if isinstance(error, LineTooLong) and error.args[1] == MAX_LINE_BYTES:
-        return HTTPStatus.REQUEST_URI_TOO_LONG, f"at most {MAX_LINE_BYTES} bytes fit into the first line"
+        return HTTPStatus.REQUEST_URI_TOO_LONG, f"the first line of a request may have at most {MAX_LINE_BYTES} bytes"
     if isinstance(error, LineTooLong) or reason.startswith("'Too many headers"):
         return _TOO_LARGE
-    return HTTPStatus.BAD_REQUEST, f"this is no HTTP/1.1 request: {reason[1:-1]}"
+    return HTTPStatus.BAD_REQUEST, f"this is not a valid HTTP/1.1 request: {reason[1:-1]}"
 
 
 def _raw(status: HTTPStatus, text: str) -> bytes:

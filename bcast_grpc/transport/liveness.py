@@ -1,7 +1,7 @@
 """Whether the other end of a socket is still there.
 
-Bytes that come are life, and so are acknowledgements: a slow peer answers a ping only when it has read what was sent
-before. A peer that has stopped reading is alive too as long as its system answers; its queue ends it.
+Received bytes are a sign of life, and so are TCP acknowledgements: a slow peer answers a ping only when it has read
+what was sent before. A peer that has stopped reading is alive as long as its system answers; its queue has a limit.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from typing import Any, NamedTuple
 
 logger = logging.getLogger(__name__)
 
-_SILENCE = 1.5  # times the keepalive, for who has not acknowledged all; it is asked once in the keepalive at least
-_ANSWER = 0.7  # the same: so long is the time to answer, at least
-_PASSED_ON = 1.7  # the same, after the last that was acknowledged
+_SILENCE = 1.5  # times the keepalive, where something is unacknowledged; at least one probe is sent in a keepalive
+_ANSWER = 0.7  # the same: the least time to answer
+_PASSED_ON = 1.7  # the same, after the last acknowledgement
 _PROBES = 3
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 _TCP_RTO_MAX_MS = 44  # of Linux since 6.15; Python does not name it
 _UNSENT_BYTES = 32 * 1024
 _MOST_UNSENT_BYTES = 128 * 1024
-_SLOWEST_BYTES_S = 8000  # a line on which nobody is taken for dead
+_SLOWEST_BYTES_S = 8000  # the slowest line on which a live peer must not be taken for dead
 _SIOCOUTQ = 0x5411
 _INFO = struct.Struct("=8B24I4Q")  # struct tcp_info of linux/tcp.h, which only ever grew
 _PROBES_OUT, _UNACKED, _LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED, _BYTES_ACKED = 3, 8 + 4, 8 + 11, 8 + 12, 8 + 24 + 2
 
 KNOWN = _TCP_INFO is not None
-"""Whether the system says what it has heard of a peer. Where it does not, a door has to ask the peer itself."""
+"""Whether the system reports what it has heard from a peer. Elsewhere a door has to ping the peer itself."""
 
 
 class Heard(NamedTuple):
-    """What the system has heard of the other end of a socket.
+    """What the system has heard from the other end of a socket.
 
     Attributes:
         data_s: seconds since it sent something.
         ack_s: seconds since its system acknowledged something, or answered a probe.
         acked: how many bytes it has acknowledged.
-        unread: how many bytes that were handed to the system it has not.
-        asked: whether something is under way that it has to answer: bytes, or a probe of a window that is shut.
+        unread: how many bytes handed to the system it has not acknowledged.
+        asked: whether it has to answer something: bytes, or a probe of a closed window.
     """
 
     data_s: float
@@ -56,7 +56,7 @@ class Heard(NamedTuple):
 
 
 def ask_system(connection: socket.socket) -> Heard | None:
-    """Ask what the system has heard of a peer; None where it does not say, or the socket is closed."""
+    """Ask what the system has heard from a peer; None if the system does not report it, or the socket is closed."""
     if _TCP_INFO is None:
         return None
     try:
@@ -69,13 +69,13 @@ def ask_system(connection: socket.socket) -> Heard | None:
 
 
 def acked(transport: asyncio.WriteTransport) -> int:
-    """Return how many bytes the peer has acknowledged; 0 where nobody knows."""
+    """Return how many bytes the peer has acknowledged; 0 if that is unknown."""
     heard = ask_system(transport.get_extra_info("socket"))
     return heard.acked if heard else 0
 
 
 def untaken(transport: asyncio.WriteTransport) -> int:
-    """Return how many bytes that were written the peer has not acknowledged; 0 if it is gone."""
+    """Return how many written bytes the peer has not acknowledged; 0 if it is gone."""
     if transport.is_closing():
         return 0
     heard = ask_system(transport.get_extra_info("socket"))
@@ -83,14 +83,14 @@ def untaken(transport: asyncio.WriteTransport) -> int:
 
 
 def keep_little_unsent(transport: asyncio.WriteTransport) -> None:
-    """Have a write wait until the peer has taken most of it: what the system would queue shows nothing."""
+    """Limit what the system queues, so that a finished write means that the peer has received most of it."""
     transport.set_write_buffer_limits(high=_UNSENT_BYTES)
     if option := getattr(socket, "TCP_NOTSENT_LOWAT", None):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
 
 
 def let_pings_pass(listener: socket.socket, keepalive_s: float) -> None:
-    """Have little wait before a ping, on all connections that come to a socket from now on.
+    """Limit what the system queues ahead of a ping, on all connections that a socket accepts from now on.
 
     gRPC hands the system all that a client's window allows, which may be megabytes. A slow line would take longer for
     that than a ping has time.
@@ -101,7 +101,7 @@ def let_pings_pass(listener: socket.socket, keepalive_s: float) -> None:
 
 
 def set_keepalive(connection: socket.socket, keepalive_s: float) -> None:
-    """Have the system find out whether a silent peer is still there, and give up one that is not in twice that time."""
+    """Have the system probe a silent peer, and drop the connection after twice this time without an answer."""
     idle_s = max(1, round(keepalive_s))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -113,17 +113,17 @@ def set_keepalive(connection: socket.socket, keepalive_s: float) -> None:
         if option := getattr(socket, name, None):  # macOS and Windows have some of them
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
     if sys.platform == "linux":
-        with suppress(OSError):  # it is older; then the user timeout has to do
+        with suppress(OSError):  # an older Linux: the user timeout has to suffice
             connection.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, min(120_000, max(1000, 500 * idle_s)))
 
 
 class Liveness:
-    """Watches a connection until ``stop()``, and cuts it within twice ``keepalive_s`` when nobody is there any more.
+    """Watches a connection until ``stop()``, and aborts it within twice ``keepalive_s`` once the peer is gone.
 
     Args:
         transport: of the connection.
-        keepalive_s: how long it may be silent before it is asked for a sign of life.
-        ping: asks for one, where the protocol has something for that; otherwise the system asks.
+        keepalive_s: how long it may be silent before it is pinged.
+        ping: sends a ping, if the protocol has one; otherwise the system probes.
     """
 
     __slots__ = (
@@ -162,7 +162,7 @@ class Liveness:
         self._look()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

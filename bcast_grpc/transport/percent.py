@@ -15,16 +15,16 @@ def percent_decode(key: str, value: str | bytes) -> str:
     """Decode the value of a key.
 
     Raises:
-        CallError: ``METADATA_INVALID``: it is no percent-encoding, or not of UTF-8.
+        CallError: ``METADATA_INVALID``: it is not percent-encoded, or not UTF-8.
     """
     if isinstance(value, bytes) or not value.isascii():
-        raise _invalid(key, "takes ASCII, with other text percent-encoded ('Jos%C3%A9')")
+        raise _invalid(key, "must be ASCII, with other characters percent-encoded, such as 'Jos%C3%A9'")
     if _BROKEN.search(value):
-        raise _invalid(key, f"{shortened(value)!r} is no percent-encoding; a % is written %25")
+        raise _invalid(key, f"{shortened(value)!r} is not percent-encoded; write % as %25")
     try:
         return unquote_to_bytes(value).decode()
     except UnicodeDecodeError:
-        raise _invalid(key, f"{shortened(value)!r} is no percent-encoded UTF-8 ('Jos%C3%A9')") from None
+        raise _invalid(key, f"{shortened(value)!r} is not percent-encoded UTF-8, such as 'Jos%C3%A9'") from None
 
 
 def _invalid(key: str, reason: str) -> CallError:

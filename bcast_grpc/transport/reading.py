@@ -112,7 +112,7 @@ class Reading:
                         return False
                     self._drop()
                     return True
-        except Exception as raised:  # noqa: BLE001  # it is told to the client, or logged
+        except Exception as raised:  # noqa: BLE001  # it is sent to the client, or logged
             self._drop()
             self.end(ended_by(raised, f"session {self._session.id}"))
         return False

@@ -78,7 +78,7 @@ class Stream:
 
         Raises:
             CallError: what the stream is to end with, where that is not well.
-            ConnectionGone: nobody is there to be told.
+            ConnectionGone: the client is gone.
         """
         outbox = self.session.outbox
         try:

@@ -123,7 +123,7 @@ class _Connection(asyncio.Protocol):
         resolve(self._eof, None)
         self._unread = b""
         if self._stream:
-            self._stream.failed(ConnectionGone(str(error or "it hung up")))
+            self._stream.failed(ConnectionGone(str(error or "it disconnected")))
 
     def pause_writing(self) -> None:
         """Write nothing more for now."""
@@ -235,7 +235,7 @@ class _Connection(asyncio.Protocol):
         admission = await self._shared.hub.admit(Hello(), self._peer)
         if self._transport.is_closing():
             admission.release()
-            raise ConnectionGone("it hung up before it was let in")
+            raise ConnectionGone("it disconnected before it was admitted")
         with closing(Stream(admission, self._shared.scheduler, _LINES, self)) as stream:
             try:
                 self._stream = stream
@@ -261,4 +261,4 @@ class _Connection(asyncio.Protocol):
             self._transport.write_eof()  # once all before it is written
             self._read_on()  # what still comes is dropped
             await self._eof
-            await taken(self._transport)  # who had hung up before still reads
+            await taken(self._transport)  # a client that has half-closed still reads

@@ -1,4 +1,4 @@
-"""Who may do something long on the event loop: one after the other, with everything else in between."""
+"""Shares the event loop: long work is done in turns, with everything else in between."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 LIGHT_BYTES = 64 * 1024
-"""A frame up to this size is begun without a turn: its first slice is as small as any."""
+"""A frame up to this size is read without waiting for a turn."""
 
 _BUDGET_S = 0.001
 _REST = 2
@@ -17,9 +17,9 @@ _REST = 2
 class Turns:
     """Large frames are read in slices of about a millisecond, and each slice but the first needs a turn.
 
-    Without it ten clients that send large frames would do ten slices in one go, and everybody's message would wait for
-    all of them. What is small needs a turn only where a millisecond has been spent on reading since the loop was here
-    last. After a slice that could not be made so small, the others have the loop for twice as long.
+    Without turns, ten clients that send large frames would do ten slices in one pass of the loop, and every message
+    would wait for all of them. A small frame needs a turn only if the current pass has spent a millisecond on reading.
+    After a slice that took longer than a millisecond, reading pauses for twice as long.
     """
 
     __slots__ = ("_loop", "_rest_s", "_running", "_spent_s", "_waiting")
@@ -33,23 +33,23 @@ class Turns:
 
     @property
     def scarce(self) -> bool:
-        """Whether a turn has to be waited for: somebody does, or much was read since the loop was here last."""
+        """Whether a turn has to be waited for: others are waiting, or this pass of the loop has read much already."""
         return bool(self._waiting) or self._spent_s >= _BUDGET_S
 
     def call(self, turn: Callable[[], bool]) -> None:
-        """Call back when it is the caller's turn. False is the answer of one that does not need it any more."""
+        """Call back when it is the caller's turn. ``turn`` returns False if it is no longer needed."""
         self._waiting.append(turn)
         self._run()
 
     async def take(self) -> None:
-        """Wait for a turn, unless it need not be waited for."""
+        """Wait for a turn, if one has to be waited for."""
         if self.scarce:
             turn: asyncio.Future[None] = self._loop.create_future()
             self.call(partial(_grant, turn))
             await turn
 
     def pause(self, frame_s: float, go_on: Callable[[], bool]) -> bool:
-        """Let others go on where much was read since the loop was here last: to be asked after each frame.
+        """Let others go on, if this pass of the loop has read much already. To be called after each frame.
 
         Args:
             frame_s: how long reading the frame took; a small one does not queue behind large ones.
@@ -67,14 +67,14 @@ class Turns:
         return True
 
     def spent(self, seconds: float) -> None:
-        """Say how long reading took."""
+        """Record how long reading took."""
         self._spent_s += seconds
         if seconds > _BUDGET_S:
             self._rest_s = max(self._rest_s, _REST * seconds)
         self._run()
 
     def worked(self, seconds: float) -> None:
-        """Say how long it took to carry out what was read."""
+        """Record how long it took to process what was read."""
         self._spent_s += seconds
         self._run()
 
@@ -84,7 +84,7 @@ class Turns:
             self._loop.call_soon(self._next)
 
     def _next(self) -> None:
-        """Give a turn to the one that waits longest. It has it when the loop comes to this again."""
+        """Give a turn to the one that has waited longest."""
         rest_s, self._rest_s = self._rest_s, 0.0
         if rest_s:
             self._loop.call_later(rest_s, self._next)

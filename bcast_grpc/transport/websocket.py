@@ -57,7 +57,7 @@ class WebSockets:
 
         Raises:
             HTTPException: it is no WebSocket.
-            ConnectionResetError: it left before it was let in.
+            ConnectionResetError: the client disconnected before it was admitted.
         """
         socket = web.WebSocketResponse(
             autoping=False,
@@ -80,7 +80,7 @@ class WebSockets:
             if lost := socket.exception():
                 lost.__traceback__ = lost.__context__ = None  # the WebSocket keeps it, and it would keep the WebSocket
         if not socket.prepared:
-            raise ConnectionResetError("it left before it was let in")
+            raise ConnectionResetError("it disconnected before it was admitted")
         return socket
 
     async def _talk(
@@ -96,7 +96,7 @@ class WebSockets:
             socket.headers["bcast-epoch"] = session.epoch
             await socket.prepare(request)
             if request.transport is None:
-                raise ConnectionGone("it left as it was let in")
+                raise ConnectionGone("it disconnected while it was admitted")
             watch = Liveness(request.transport, self._shared.keepalive_s, socket.ping)
             try:
                 await line.serve(stream, connection.write, connection.read, partial(acked, request.transport))

@@ -211,7 +211,7 @@ def _name(value: object) -> str:
 _MARK = b"\xef\xbb\xbf"  # what some editors begin a file of UTF-8 with
 _MAX_DEPTH = 201  # what the parser takes
 _LEVELS = 3  # what is nested deeper within a value, or has no end yet, is looked at bracket by bracket
-_SMALL = 1024  # what a person types, or a client that cannot do it: its faults are told at once
+_SMALL = 1024  # typed by a person, or sent by a broken client: its faults are reported at once
 _SHOWN = 24
 
 _COUNTED = 4096

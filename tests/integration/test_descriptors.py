@@ -134,7 +134,7 @@ async def test_too_many_at_the_grpc_door(start: StartLimited) -> None:
     assert code == 0
     assert "Traceback" not in stderr
     assert re.search(r"WARNING .* max-clients is 20000, .*ulimit -n 20064.*LimitNOFILE=20064", stderr)
-    assert 1 <= stderr.count("newcomers are refused") <= 3
+    assert 1 <= stderr.count("new clients are refused") <= 3
 
 
 async def plug(port: int) -> tuple[SocketPeer, bool]:

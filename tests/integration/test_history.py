@@ -229,7 +229,7 @@ async def test_one_server_for_a_store(spawn: Spawn, store: str) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"this is no database, but long enough to be one" * 100, "no SQLite database"),
+        (b"this is no database, but long enough to be one" * 100, "not an SQLite database"),
         ("CREATE TABLE t (x)", "another program"),
         ("PRAGMA application_id = 1650680179; PRAGMA user_version = 99; CREATE TABLE t (x)", "version 99"),
     ],

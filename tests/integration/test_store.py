@@ -129,10 +129,10 @@ async def test_a_file_with_two_names(spawn: Spawn, tmp_path: Path) -> None:
     ("name", "says"),
     [
         ("", "it is a directory; name a file in it: sqlite:"),
-        ("pipe", "it is a device, a pipe or a socket; name a file"),
-        ("chat.db-wal", "names that end in -wal are kept for the files beside a store"),
+        ("pipe", "it is a device, a pipe or a socket; name a regular file"),
+        ("chat.db-wal", "names ending in -wal are reserved for the files beside a store"),
         ("x" * 300, "File name too long"),
-        ("no/chat.db", "No such file or directory; its directory must be there, and writable"),
+        ("no/chat.db", "No such file or directory; its directory must exist and be writable"),
     ],
 )
 async def test_what_is_no_file(spawn: Spawn, tmp_path: Path, name: str, says: str) -> None:
@@ -227,7 +227,7 @@ async def test_a_file_that_is_overwritten(
     assert read(file) == put
     next_one = await spawn(f"--store=sqlite:{file}")
     if overwrite is with_noise:
-        assert "no SQLite database" in (await next_one.exit())[1]
+        assert "not an SQLite database" in (await next_one.exit())[1]
     else:
         door = await next_one.connect("ana", history="9")
         assert door.epoch != ana.epoch

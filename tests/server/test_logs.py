@@ -125,7 +125,7 @@ def test_a_line_that_cannot_be_made_fails_nobody(capsys: pytest.CaptureFixture[s
     set_up("info", "text")
     logging.getLogger("x").info("%d of %d", 1)
     [line] = written(capsys)[1].splitlines()
-    assert line.endswith("a log line could not be made of '%d of %d'")
+    assert line.endswith("cannot format the log record '%d of %d'")
 
 
 def test_all_that_is_said_on_stderr_goes_into_the_log(
@@ -148,7 +148,7 @@ def test_all_that_is_said_on_stderr_goes_into_the_log(
         logging.captureWarnings(capture=False)
     lines = [json.loads(line) for line in written(capsys)[1].splitlines()]
     assert [line["message"].splitlines()[0].partition(":")[0] for line in lines[:3]] == [
-        "a fault ended the thread worker", "a fault that nobody caught", "in a destructor",
+        "uncaught exception in the thread worker", "uncaught exception", "in a destructor",
     ]  # fmt: skip
     assert ["ZeroDivisionError" in lines[0]["exception"], "nobody caught me" in lines[1]["exception"]] == [True, True]
     assert "DeprecationWarning: old" in lines[3]["message"]

@@ -100,7 +100,7 @@ def test_a_copy_replaces_nothing_unless_it_is_told_to(store: Path, capsys: pytes
     copy.write_text("something else")
     with served(store, "a"):
         assert run(["copy", str(store), str(copy)]) == 2
-        assert capsys.readouterr().err == f"{copy} is there already; --overwrite replaces it\n"
+        assert capsys.readouterr().err == f"{copy} exists already; --overwrite replaces it\n"
         assert copy.read_text() == "something else"
         assert run(["copy", str(store), str(copy), "--overwrite"]) == 0
     assert texts_in(copy) == ["ana: a"]
@@ -122,11 +122,11 @@ def test_a_copy_over_a_store_removes_the_log_that_was_its(store: Path) -> None:
     [
         ("none.db", "copy.db", "none.db cannot be used: there is no such file"),
         ("chat.db", "", "is a directory; name a file in it: "),
-        ("chat.db", "no/copy.db", "there is no directory "),
+        ("chat.db", "no/copy.db", "cannot be written: the directory "),
         ("chat.db", "chat.db", "is the store itself"),
         ("chat.db", "other.db", "is used by a server; stop it first"),
-        ("text", "copy.db", "it is no SQLite database"),
-        ("empty.db", "copy.db", "it is no store"),
+        ("text", "copy.db", "it is not an SQLite database"),
+        ("empty.db", "copy.db", "it is not a store"),
     ],
 )
 def test_copies_that_cannot_be(
@@ -233,15 +233,15 @@ def test_a_store_that_is_whole(store: Path, capsys: pytest.CaptureFixture[str], 
     ("sql", "says"),
     [
         ("DELETE FROM message WHERE seq = 2", "room lobby: of the messages 1 to 3, 1 are missing"),
-        ("DELETE FROM message WHERE seq = 3", "room lobby: its last message is 2, and its head is 3"),
-        ("UPDATE room SET head = 2", "room lobby: its last message is 3, and its head is 2"),
-        ("DELETE FROM room", "room 'row 1': there are 3 messages, and no room"),
+        ("DELETE FROM message WHERE seq = 3", "room lobby: its last message is 2, but its head is 3"),
+        ("UPDATE room SET head = 2", "room lobby: its last message is 3, but its head is 2"),
+        ("DELETE FROM room", "room 'row 1': 3 messages without a room"),
         (
             "UPDATE known SET seq = 9 WHERE seq = 1",
-            "room lobby: 1 ids are known, and their messages have no place in it",
+            "room lobby: 1 ids of messages that the room does not have",
         ),
-        ("UPDATE room SET epoch = 'a:b'", "room lobby: its epoch a:b or its head is none"),
-        ("DELETE FROM meta", "the table meta has not one row"),
+        ("UPDATE room SET epoch = 'a:b'", "room lobby: its epoch a:b or its head is invalid"),
+        ("DELETE FROM meta", "the table meta must have exactly one row"),
     ],
 )
 def test_damage_is_named(store: Path, capsys: pytest.CaptureFixture[str], sql: str, says: str) -> None:
@@ -295,7 +295,7 @@ def test_no_new_epochs_below_a_server(store: Path, capsys: pytest.CaptureFixture
         assert run(["new-epoch", str(store)]) == 2
         assert run(["new-epoch", str(store), "nowhere"]) == 2
     in_use, unknown = capsys.readouterr().err.splitlines()
-    assert "is used by a server, which has its epochs in memory; stop it first" in in_use
+    assert "is used by a server; stop it first" in in_use
     assert "has no room 'nowhere'" in unknown
 
 

@@ -66,13 +66,13 @@ def test_plain_ascii_is_itself() -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("100%", "'100%' is no percent-encoding; a % is written %25"),
-        ("%zz", "'%zz' is no percent-encoding; a % is written %25"),
-        ("%4", "'%4' is no percent-encoding; a % is written %25"),
-        ("Jos%E9", "'Jos%E9' is no percent-encoded UTF-8 ('Jos%C3%A9')"),
-        ("%ED%A0%80", "'%ED%A0%80' is no percent-encoded UTF-8 ('Jos%C3%A9')"),
-        ("José", "takes ASCII, with other text percent-encoded ('Jos%C3%A9')"),
-        (b"ana", "takes ASCII, with other text percent-encoded ('Jos%C3%A9')"),
+        ("100%", "'100%' is not percent-encoded; write % as %25"),
+        ("%zz", "'%zz' is not percent-encoded; write % as %25"),
+        ("%4", "'%4' is not percent-encoded; write % as %25"),
+        ("Jos%E9", "'Jos%E9' is not percent-encoded UTF-8, such as 'Jos%C3%A9'"),
+        ("%ED%A0%80", "'%ED%A0%80' is not percent-encoded UTF-8, such as 'Jos%C3%A9'"),
+        ("José", "must be ASCII, with other characters percent-encoded, such as 'Jos%C3%A9'"),
+        (b"ana", "must be ASCII, with other characters percent-encoded, such as 'Jos%C3%A9'"),
     ],
 )
 def test_a_value_that_is_no_percent_encoding_is_refused(value: str | bytes, says: str) -> None:

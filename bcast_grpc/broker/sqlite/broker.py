@@ -1,4 +1,4 @@
-"""The broker over an SQLite file: orders at hand in memory, one thread that writes, a few that read."""
+"""The broker over an SQLite file: recent orders in memory, one thread that writes, a few that read."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ _NS = 1_000_000_000
 
 
 class SqliteBroker:
-    """A ``Broker`` whose one thread writes what was published meanwhile in one transaction, then has it answered.
+    """A ``Broker`` on a disk. One thread writes all that is waiting in one transaction; then the answers are delivered.
 
-    The ids of messages are looked up in the file. Whatever is read there when a room is opened is read by another
-    thread, so that nobody else waits for it.
+    The ids of messages are looked up in the file. Opening a room reads in another thread, so that nobody else waits.
 
     Args:
         path: the file; made if it is not there.
@@ -49,7 +48,7 @@ class SqliteBroker:
         clock: ages are measured by it.
 
     Raises:
-        CannotOpen: it is no such file, is damaged, cannot be read or written, or another server uses it.
+        CannotOpen: it is not a store, is damaged, cannot be read or written, or another server uses it.
     """
 
     def __init__(self, path: str | Path, retention: Retention | None = None, clock: Clock | None = None) -> None:
@@ -160,7 +159,7 @@ class SqliteBroker:
             elif error := reading.exception():
                 deliver(unavailable(error))
             elif not reading.result() and order.oldest <= after + 1:
-                deliver(unavailable(sqlite3.DatabaseError("messages are missing in it")))
+                deliver(unavailable(sqlite3.DatabaseError("messages are missing from it")))
             else:
                 deliver(reading.result())
 

@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 LOOK_S = 1.0
 RENEW_S = 60.0
 LONG_BYTES = 4 * 1024 * 1024
-"""A log that is longer is written into the file, as soon as nobody reads in it."""
+"""A longer log is written into the file, as soon as nobody reads from it."""
 
 MAX_BYTES = 16 * 1024 * 1024
-"""A log that is longer is cut after that; a shorter one is used again, as that makes writing faster."""
+"""A longer log is truncated after that; a shorter one is overwritten, which is faster."""
 
 _FEW_PAGES = 100
 _PATIENCE_S = 0.2
@@ -66,7 +66,7 @@ class Caretaker:
             connection.close()
 
     def _look_at_log(self, connection: sqlite3.Connection) -> None:
-        """Write a long log into the file without holding anybody up, then have it begun anew."""
+        """Write a long log into the file while others go on, then restart the log."""
         try:
             size = self._file.log_bytes()
             if size < LONG_BYTES:
@@ -81,7 +81,7 @@ class Caretaker:
                     self._ask_writer(done.set)
                     done.wait(_PATIENCE_S)
         except (sqlite3.Error, OSError, FileGone) as error:
-            logger.debug("the log of the store cannot be written into it: %s", plainly(error))
+            logger.debug("the log of the store cannot be checkpointed: %s", plainly(error))
 
     def _write_into_file(self, connection: sqlite3.Connection) -> bool:
         """Write the log into the file until little is left; return False if a reader is in the way."""
@@ -100,6 +100,6 @@ class Caretaker:
             try:
                 chore()
             except (sqlite3.Error, OSError, FileGone) as error:
-                logger.debug("the store cannot be looked after: %s", plainly(error))
+                logger.debug("the upkeep of the store failed: %s", plainly(error))
 
         return run

@@ -18,7 +18,7 @@ if sys.platform != "win32":
 _FileId: TypeAlias = tuple[int, int]
 
 BESIDE = ("-wal", "-shm", "-journal", "-owner", "-identity")
-"""What the names of the files end in that are kept beside a store."""
+"""How the names of the files beside a store end."""
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 _PATIENCE_S = 0.2
@@ -77,7 +77,7 @@ class Claim:
             except OSError:
                 raise FileGone(f"{name} was removed or moved away; put it back, or restart the server") from None
             if found != known:
-                raise FileGone(f"{name} was replaced; put back what it was, or restart the server to use what is there")
+                raise FileGone(f"{name} was replaced; put the old file back, or restart the server to use the new one")
 
     def close(self) -> None:
         """Let other servers use the file. To be called when SQLite has closed it."""
@@ -104,10 +104,10 @@ def _check_name(path: Path) -> None:
     if path.is_dir():
         raise CannotOpen(f"it is a directory; name a file in it: sqlite:{path / 'chat.db'}")
     if path.exists() and not path.is_file():
-        raise CannotOpen("it is a device, a pipe or a socket; name a file")
+        raise CannotOpen("it is a device, a pipe or a socket; name a regular file")
     for end in BESIDE:
         if path.name.endswith(end):
-            raise CannotOpen(f"names that end in {end} are kept for the files beside a store")
+            raise CannotOpen(f"names ending in {end} are reserved for the files beside a store; choose another name")
 
 
 def _open_owner(path: Path) -> int:
@@ -115,7 +115,7 @@ def _open_owner(path: Path) -> int:
         owner = os.open(f"{path}-owner", _FLAGS, 0o644)
         give_away(owner, path)
     except OSError as error:
-        raise CannotOpen(f"{error.strerror}; its directory must be there, and writable") from None
+        raise CannotOpen(f"{error.strerror}; its directory must exist and be writable") from None
     if not _lock(owner):
         os.close(owner)
         raise InUse(_IN_USE)
@@ -144,7 +144,7 @@ def _lock_file(path: Path) -> tuple[int, _FileId]:
 def _check_links(found: os.stat_result) -> None:
     if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
         raise CannotOpen(
-            f"it has {found.st_nlink} names (hard links), and what was written last is kept beside one of them;"
+            f"it has {found.st_nlink} names (hard links), and the newest messages are in a log beside one of them;"
             " keep that name and remove the others"
         )
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a store, in words that do not need SQLite's manual."""
+"""What can be wrong with a store, in plain words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class InUse(CannotOpen):
 
 
 class FileGone(Exception):
-    """The file that is open is not the one that its name leads to any more."""
+    """The name of the open file now leads to another file, or to none."""
 
 
 @contextmanager
@@ -43,13 +43,13 @@ def plainly(error: BaseException) -> str:
         return error.strerror or str(error)
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith("SQLITE_BUSY"):
-        return "another program holds it locked"
+        return "another program has locked it"
     if code.startswith("SQLITE_FULL"):
         return "the disk is full"
     if code.startswith("SQLITE_NOTADB"):
-        return "it is no SQLite database"
+        return "it is not an SQLite database"
     if code.startswith("SQLITE_CORRUPT"):
-        return "it is damaged; restore it, or move it away to begin anew"
+        return "it is damaged; restore a backup, or move it away to start with an empty store"
     return str(error)
 
 

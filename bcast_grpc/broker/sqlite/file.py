@@ -63,7 +63,7 @@ class StoreFile:
             undo.pop_all()
 
     def _begin(self) -> None:
-        """Look where the file comes from, and let it be this server's from now on."""
+        """Begin new epochs if the file is a copy, then mark it as used by this server."""
         if doubt := self._lineage.doubt(self.writer):
             rooms = self._lineage.begin_epochs()
             logger.warning(
@@ -126,10 +126,10 @@ class StoreFile:
         """Write all that is done with the connection, or nothing.
 
         Args:
-            durable: whether it is to be on the disk when it is done; else it is there with the next one that is.
+            durable: whether it is on the disk when this returns; otherwise the next durable one takes it along.
 
         Raises:
-            FileGone: it would not be found at the next start.
+            FileGone: the file was replaced, so the next start would not find what is written.
             sqlite3.Error: it cannot be written.
         """
         writer = self.writer
@@ -161,7 +161,7 @@ class StoreFile:
         now = self.line.moment()
         values = (self._commits + 1, cookie, now.wall_ns, now.line_ns, now.boot_ns, now.boot, self._commits)
         if writer.execute(_SIGN, values).rowcount != 1:  # as after ``.restore``
-            raise FileGone("another program has put other content into it; restart the server to use that")
+            raise FileGone("another program has replaced its content; restart the server to use what is there now")
 
     def _commit(self) -> None:
         """Commit. A fault at the very end may come after all has been written: the file decides."""
@@ -175,11 +175,11 @@ class StoreFile:
                 raise
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         try:
             self.check()
         except FileGone:
-            # SQLite's last words would be to write its log into what is there now, and to delete the log beside it.
+            # On closing, SQLite would write its log into the file that is there now, and delete the log beside it.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.writer))
             return
         self.writer.close()
@@ -195,7 +195,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _check_whole(connection: sqlite3.Connection) -> None:
-    """Look for damage, for some seconds at the most: a large file is not to keep the server from starting.
+    """Look for damage, for a few seconds at most, so that a large file does not delay the start.
 
     Raises:
         CannotOpen: there is some.
@@ -207,9 +207,9 @@ def _check_whole(connection: sqlite3.Connection) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
-        logger.info("the store is too large to be checked for damage at start; bcast-store check does it at leisure")
+        logger.info("the store is too large to check for damage at start; run bcast-store check")
         return
     finally:
         connection.set_progress_handler(None, 0)
     if found != "ok":
-        raise CannotOpen(f"it is damaged ({found}); restore it, or move it away to begin anew")
+        raise CannotOpen(f"it is damaged ({found}); restore a backup, or move it away to start with an empty store")

@@ -19,13 +19,13 @@ from bcast_grpc.broker.sqlite.claim import give_away
 logger = logging.getLogger(__name__)
 
 NEW_EPOCHS = "UPDATE room SET epoch = lower(hex(randomblob(4)))"
-"""Lets every room begin a new epoch, with all that it has."""
+"""Gives every room a new epoch. Its messages stay."""
 
 _PROGRESS = re.compile(r"(?P<said>(?P<token>\w+) (?P<commits>\d+)) (?P<sum>\w+)\n")
 
 
 class Mark(NamedTuple):
-    """What is known of an identity file. Whoever copies it copies the token, but not the rest.
+    """What identifies an identity file. A copy of it has the same token, but not the rest.
 
     Attributes:
         token: what is in it.
@@ -44,7 +44,7 @@ class Mark(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> Mark:
-        """Look at a file; a mark that fits nothing if it is not there."""
+        """Return the mark of a file; an empty one, which matches nothing, if there is no file."""
         try:
             return cls(path.read_text().strip(), str(path.stat().st_ino), born(path))
         except (OSError, ValueError):
@@ -55,7 +55,7 @@ class Mark(NamedTuple):
 
 
 class Lineage:
-    """Two files beside the store have what a copy of it, or of all three, has not.
+    """Recognises a copy of the store by two files beside it.
 
     ``PATH-identity`` is another file after each start, and the store says which. So a copy from an earlier start has
     the wrong one, or none, however it was made, even if the identity file was copied too and lies in the old one's
@@ -80,28 +80,28 @@ class Lineage:
         self._trouble = ""
 
     def doubt(self, connection: sqlite3.Connection) -> str:
-        """Return why the store must be a copy; nothing if it is not."""
+        """Return why the store must be a copy; an empty text if it is not."""
         known, coming, commits = connection.execute("SELECT identity, coming, commits FROM meta").fetchone()
         if not known:
             return ""  # no server has written it yet
         marks = [Mark.read(text) for text in (known, coming) if text]
         found = Mark.of(self._identity)
         if found != marks[0] and found[:2] not in [mark[:2] for mark in marks[1:]]:
-            return f"{self._identity.name} is not the file that the last server made"
+            return f"{self._identity.name} is not the file that the last server wrote"
         token, noted = self._read_progress()
         if token not in [mark.token for mark in marks]:
             return f"{self._identity.name.replace('-identity', '-owner')} is not as the last server left it"
-        return f"{noted - commits} of {noted} transactions are not in it" if noted > commits else ""
+        return f"{noted - commits} of {noted} transactions are missing from it" if noted > commits else ""
 
     def begin_epochs(self) -> int:
-        """Let every room begin a new epoch, with all that it has; return how many there are."""
+        """Give every room a new epoch, and keep its messages; return how many rooms there are."""
         with self._transaction() as connection:
             return connection.execute(NEW_EPOCHS).rowcount
 
     def renew(self, commits: int) -> None:
         """Put a new identity file in the place of the last one.
 
-        Wherever this is cut off, the store knows the file that is there.
+        Wherever a crash interrupts this, the store knows the file that is there.
 
         Args:
             commits: how many transactions there are on the disk.
@@ -129,7 +129,7 @@ class Lineage:
             connection.execute("UPDATE meta SET identity = ?, coming = ''", (str(mark),))
 
     def note(self, commits: int) -> None:
-        """Note how many transactions there are on the disk. That it fails is told, and harms nothing by itself."""
+        """Note how many transactions are on the disk. A failure is logged, and does no harm by itself."""
         if not self._token:
             return
         said = f"{self._token} {commits:020d}"
@@ -140,7 +140,7 @@ class Lineage:
             if self._trouble != str(error):
                 self._trouble = str(error)
                 logger.warning(
-                    "%s cannot be written (%s): an older copy of the store in its place may not be noticed",
+                    "%s cannot be written (%s): if an older copy replaces the store, the next start may not notice",
                     self._owner_name,
                     error.strerror,
                 )
@@ -153,7 +153,7 @@ class Lineage:
 
 
 def sync_directory(path: Path) -> None:
-    """See to it that a file that was made, moved or deleted in a directory stays so after a loss of power."""
+    """Sync a directory, so that a file made, moved or deleted in it stays so after a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

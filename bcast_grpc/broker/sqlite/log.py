@@ -21,7 +21,7 @@ class _Signature(NamedTuple):
 
 
 def set_aside_foreign(path: Path) -> None:
-    """Move the log of another file out of the way.
+    """Move a log that belongs to another file out of the way.
 
     A killed server leaves a log. Where somebody then puts a copy in the store's place, SQLite would write that log into
     the copy, which damages it. To be called before SQLite opens the file.
@@ -32,7 +32,7 @@ def set_aside_foreign(path: Path) -> None:
     aside = log.replace(f"{log}-aside")
     Path(f"{path}-shm").unlink(missing_ok=True)
     sync_directory(path.parent)
-    logger.warning("%s was the log of the store that %s has replaced; it is kept as %s", log.name, path.name, aside)
+    logger.warning("%s belongs to the store that was at %s before; it is kept as %s", log.name, path.name, aside)
 
 
 def is_foreign(path: Path) -> bool:

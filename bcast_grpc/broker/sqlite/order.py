@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bcast_grpc.broker.sqlite.broker import SqliteBroker
 
 IN_MEMORY_BYTES = 2 * 1024 * 1024
-"""What the newest messages of one order take at the most; older ones are read from the file."""
+"""How much memory the newest messages of one order use at most; older ones are read from the file."""
 
 
 class Publish(NamedTuple):
@@ -83,7 +83,7 @@ class StoredOrder:
         self._broker.in_use(self)
 
     def submit(self, entries: Sequence[Entry]) -> None:
-        """Have entries written; the receiver is told afterwards."""
+        """Queue entries to be written. The receiver gets the outcome afterwards."""
         self.unanswered += 1
         self._broker.submit(self, entries)
 
@@ -108,7 +108,7 @@ class StoredOrder:
         self._broker.released(self)
 
     def accept(self, placed: Placed, window_ns: int) -> None:
-        """Take what was written, and tell the room."""
+        """Add what was written to the history, and pass it to the room."""
         self.history.extend(placed.events, placed.now_ns)
         self.history.unload(IN_MEMORY_BYTES)
         self.oldest = self.history.first
@@ -118,7 +118,7 @@ class StoredOrder:
             placed.tell(self.receiver)
 
     def refuse(self, entries: Sequence[Entry], error: BcastError) -> None:
-        """Tell the room what could not be written."""
+        """Report to the room what could not be written."""
         if self.receiver:
             self.receiver.refused(entries, error)
 

@@ -83,7 +83,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     if not tables and not application:
         _change(connection, _SCHEMA)
     elif application != APPLICATION_ID:
-        raise CannotOpen("it is a database of another program; give a file of its own")
+        raise CannotOpen("it is a database of another program; name another file")
     elif version == 1:
         # Without a log, so that a file whose tables are old never has a log in which they are new.
         connection.execute("PRAGMA journal_mode = DELETE").fetchall()

@@ -1,4 +1,4 @@
-"""Deletes from the file what is kept no longer, in slices so small that nobody's message waits for them."""
+"""Deletes expired messages and ids from the file, in slices so small that no message waits long for them."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ class Trimmer:
     def _give_up(self, error: Exception) -> None:
         self._round = None
         for order in self._at_hand:
-            order.trimmed = 0  # what was deleted is there again
+            order.trimmed = 0  # the rollback brought back what was deleted
         trouble = plainly(error)
-        if trouble != self._trouble and not isinstance(error, FileGone):  # that one is for who publishes
+        if trouble != self._trouble and not isinstance(error, FileGone):  # a FileGone is reported to those who publish
             logger.warning("the store cannot be trimmed: %s", trouble)
         self._trouble = trouble
 

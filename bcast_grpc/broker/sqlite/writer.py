@@ -1,4 +1,4 @@
-"""The one thread that writes: what was published meanwhile in one transaction, then the answers."""
+"""The one thread that writes: all that is waiting in one transaction, then the answers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Writer:
             self._changed.notify()
 
     def close(self) -> bool:
-        """Do what there is to do, then end; return False if that was said before."""
+        """Finish all jobs, then end the thread; return False if it was closed before."""
         with self._changed:
             if self._closing:
                 return False
@@ -85,7 +85,7 @@ class Writer:
         return jobs
 
     def _do(self, jobs: Sequence[Job]) -> int:
-        """Write what was published, and have it answered; return how many messages were written."""
+        """Write what was published, and deliver the answers; return how many messages were written."""
         publishes = [job for job in jobs if isinstance(job, Publish)]
         placed = self._write(publishes) if publishes else []
         outcomes = iter(placed)
@@ -105,7 +105,7 @@ class Writer:
         """Write all of them, or none."""
         try:
             placed = self._commit(publishes)
-        except Exception as error:  # whatever it is, this thread must live, or nobody would be answered any more
+        except Exception as error:  # this thread must survive any error, or no publish would be answered any more
             if not isinstance(error, sqlite3.Error | FileGone):
                 logger.exception("writing to the store failed")
             reason = unavailable(error)
@@ -141,4 +141,4 @@ def _do_chore(chore: Chore) -> None:
     try:
         chore()
     except Exception:
-        logger.exception("a chore of the store failed")
+        logger.exception("the upkeep of the store failed")
