@@ -137,6 +137,14 @@ def test_the_core_knows_no_wire_no_loop_and_no_files() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_http2_does_no_io_and_knows_no_loop() -> None:
+    """Bytes in, events out, bytes out; and no thread."""
+    layer = [file for file in FILES if part_of(file) == "http2"]
+    outside = OUTSIDE_THE_CORE | {"threading", "time"}
+    assert layer
+    assert not [one.place for one in IMPORTS if one.file in layer and one.module.split(".")[0] in outside]
+
+
 def test_the_core_has_one_lock() -> None:
     """The hub's. All else runs in one loop, and knows of no threads."""
     core = [file for file in FILES if part_of(file) == "core"]

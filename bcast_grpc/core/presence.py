@@ -29,7 +29,7 @@ class Presence(Protocol):
         """Remove a client of this server from a room."""
 
     def announce(self, room: str, notice: Event) -> None:
-        """Pass a ``JOINED``, ``LEFT`` or ``RENAMED`` on to every server that watches the room, this one included."""
+        """Pass a ``JOINED`` or ``LEFT`` on to every server that watches the room, this one included."""
 
     def members(self, room: str) -> Sequence[Member]:
         """Return who is in a room, in the order of arrival."""

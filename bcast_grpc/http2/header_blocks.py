@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
@@ -10,6 +11,12 @@ from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
 
 MAX_CONTINUATIONS = 8
 """Frames in which a header block may go on (nghttp2: 8)."""
+
+
+MAX_SIZE_UPDATES = 2
+"""How often a block may change the size of the table (RFC 7541, section 4.2)."""
+
+_TOO_MANY_SIZE_UPDATES = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){%d}" % (MAX_SIZE_UPDATES + 1)).match
 
 
 class PartialBlock:
@@ -61,6 +68,8 @@ def decode(decoder: Decoder, block: bytes) -> Iterable[tuple[bytes, bytes]]:
     Raises:
         ConnectionFault: it is no HPACK, or its fields are too large. What follows could not be decoded.
     """
+    if _TOO_MANY_SIZE_UPDATES(block):  # each takes time, and thousands fit into a block
+        raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a header block may hold {MAX_SIZE_UPDATES} size updates")
     try:
         return decoder.decode(block, raw=True)
     except OversizedHeaderListError as error:

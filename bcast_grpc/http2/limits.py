@@ -23,8 +23,8 @@ class Limits:
         control_burst: Frames at once that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown and empty
             ones (nghttp2, Envoy and Go bound the answers that are owed for them at 1000 to 10,000).
         control_per_s: The same for each second after that.
-        control_per_data_frame: The same for each DATA frame sent, since it may be answered with WINDOW_UPDATE frames
-            and a PING that measures the line (Envoy: 10).
+        control_per_data_frame: The same for each ``send_data()`` that sent something, since that may be answered with
+            WINDOW_UPDATE frames and a PING that measures the line (Envoy: 10).
         max_owed_bytes: Answers that wait to be sent; a peer that asks and does not read is cut off.
     """
 

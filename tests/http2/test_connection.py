@@ -166,6 +166,10 @@ BROKEN = {
     "padding": (headers(1) + data(1, b"\x09x", wire.PADDED), ErrorCode.PROTOCOL_ERROR),
     "frame size": (headers(1) + data(1, b"x" * 16_385), ErrorCode.FRAME_SIZE_ERROR),
     "hpack": (wire.frame(Kind.HEADERS, wire.END_HEADERS, 1, b"\xff\xff"), ErrorCode.COMPRESSION_ERROR),
+    "size updates": (
+        wire.frame(Kind.HEADERS, wire.END_HEADERS, 1, b"\x20\x3f\x80\x00\x20"),
+        ErrorCode.COMPRESSION_ERROR,
+    ),
     "window": (wire.window_update(0, 2**31 - 1), ErrorCode.FLOW_CONTROL_ERROR),
     "between": (wire.frame(Kind.HEADERS, 0, 1) + data(1, b"x"), ErrorCode.PROTOCOL_ERROR),
 }
