@@ -131,6 +131,89 @@ def test_after_a_goaway_new_streams_are_refused() -> None:
     assert told(connection, headers(3)) == [happened.StreamReset(3, ErrorCode.REFUSED_STREAM, by_peer=False)]
 
 
+def test_trailers_end_a_request() -> None:
+    """Fields after the DATA; they may not leave the request open, nor hold pseudo fields."""
+    late = (("checksum", "1"),)
+    seen = told(opened(), headers(1), data(1, b"x"), headers(1, fields=late, ended=True))
+    assert seen[2:] == [happened.TrailersReceived(1, list(late))]
+    for wrong in (headers(1, fields=late), headers(1, fields=REQUEST, ended=True)):
+        assert told(opened(), headers(1), wrong)[1:] == [
+            happened.StreamReset(1, ErrorCode.PROTOCOL_ERROR, by_peer=False)
+        ]
+
+
+def test_more_streams_than_allowed_are_refused() -> None:
+    """A client may try those again; the ones that are open are not touched, and one that ends makes room."""
+    connection = opened(Limits(max_concurrent_streams=2))
+    told(connection, headers(1), headers(3))
+    assert told(connection, headers(5)) == [happened.StreamReset(5, ErrorCode.REFUSED_STREAM, by_peer=False)]
+    assert told(connection, wire.rst_stream(3, ErrorCode.CANCEL), headers(7)) == [
+        happened.StreamReset(3, ErrorCode.CANCEL, by_peer=True),
+        happened.HeadersReceived(7, list(REQUEST), ended=False),
+    ]
+
+
+def test_a_peer_that_asks_and_does_not_read_is_cut_off() -> None:
+    """What is owed to it is bounded, however slowly it asks."""
+    clock = Clock()
+    connection = opened(Limits(max_owed_bytes=100), clock)
+    ping = wire.frame(Kind.PING, 0, 0, bytes(8))
+    seen: list[happened.Event] = []
+    while not seen or isinstance(seen[-1], happened.PingReceived):
+        clock.now_s += 60
+        seen += told(connection, ping)
+    assert seen[-1] == happened.ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "answers are not read")
+    assert sum(map(len, connection.data_to_send())) < 200
+    again = opened(Limits(max_owed_bytes=100), clock)
+    for _ in range(50):
+        clock.now_s += 60
+        assert told(again, ping) == [happened.PingReceived()]
+        assert again.data_to_send() == [wire.frame(Kind.PING, wire.ACK, 0, bytes(8))]
+
+
+def test_a_peer_that_goes_away_is_reported_and_served_on() -> None:
+    """It opens no more streams; those that are open go on."""
+    connection = opened()
+    told(connection, headers(1))
+    assert told(connection, wire.go_away(0, ErrorCode.NO_ERROR, b"")) == [happened.GoAwayReceived(0, 0)]
+    assert connection.send_data(1, b"x") == 1
+
+
+def test_padding_counts_for_the_windows() -> None:
+    """And is no part of what is received."""
+    seen = told(opened(), headers(1), data(1, b"\x03abc" + bytes(3), wire.PADDED))
+    assert seen[1] == happened.DataReceived(1, [b"abc"], 7, ended=False)
+
+
+def test_more_data_than_the_window_allows_is_refused() -> None:
+    """Of a stream: it is reset. Of all streams together: the connection ends."""
+    small = opened(Limits(stream_window=10))
+    assert told(small, headers(1), data(1, bytes(11)))[1:] == [
+        happened.StreamReset(1, ErrorCode.FLOW_CONTROL_ERROR, by_peer=False)
+    ]
+    shared = opened(Limits(stream_window=2**20, connection_window=65_535))
+    last = told(shared, headers(1), headers(3), *[data(stream, bytes(16_000)) for stream in (1, 3) * 3])[-1]
+    assert isinstance(last, happened.ConnectionFailed)
+    assert last.code == ErrorCode.FLOW_CONTROL_ERROR
+
+
+def test_a_stream_that_has_ended_is_closed_for_both() -> None:
+    """Nothing can be sent on it, and what still comes is an error; a late WINDOW_UPDATE is not."""
+    connection = opened()
+    told(connection, headers(1, ended=True))
+    connection.send_headers(1, encode([(":status", "200")]), ended=True)
+    assert connection.streams == connection.room(1) == 0
+    with pytest.raises(LookupError):
+        connection.send_data(1, b"x")
+    assert told(connection, wire.window_update(1, 1), wire.rst_stream(1, ErrorCode.CANCEL)) == [
+        happened.FRAME_IGNORED,
+        happened.FRAME_IGNORED,
+    ]
+    last = told(connection, data(1, b"x"))[-1]
+    assert isinstance(last, happened.ConnectionFailed)
+    assert last.code == ErrorCode.STREAM_CLOSED
+
+
 MALFORMED = {
     "upper case": [*REQUEST, ("Name", "x")],
     "connection": [*REQUEST, ("connection", "close")],
