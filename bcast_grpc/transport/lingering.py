@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from bcast_grpc.transport.liveness import untaken
 
@@ -19,62 +18,78 @@ _POLL_S = 0.1
 class Linger:
     """A time limit that begins with ``begin()``, and anew whenever the client is seen to take something.
 
-    It is an asynchronous context that raises ``TimeoutError``.
+    It limits nothing before ``start()`` and after ``stop()``.
     """
 
-    __slots__ = ("_acked", "_inside", "_limit", "_loop", "_seen", "_timer")
+    __slots__ = ("_acked", "_expired", "_limit", "_look_timer", "_loop", "_seen")
 
     def __init__(self) -> None:
         self._acked: Callable[[], int] | None = None
-        self._inside = False
-        self._limit = asyncio.timeout(None)
+        self._expired: Callable[[], None] | None = None
+        self._limit: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._seen = 0
-        self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> Self:
-        await self._limit.__aenter__()
-        self._inside = True
-        return self
+    def start(self, expired: Callable[[], None], acked: Callable[[], int] | None = None) -> None:
+        """Say what is to be done when the time is over.
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-        await self._limit.__aexit__(kind, error, traceback)
-
-    def watch(self, acked: Callable[[], int]) -> None:
-        """Look at how many bytes have been acknowledged."""
+        Args:
+            expired: called once.
+            acked: how many bytes the client has acknowledged, where that is known.
+        """
+        self._expired = expired
         self._acked = acked
 
     def begin(self, seconds: float | None = None) -> None:
         """Give it some time from now on: ``LINGER_S``, or as much as this says."""
-        if not self._inside or self._limit.expired():
+        if self._expired is None:
             return
-        self._limit.reschedule(self._loop.time() + (LINGER_S if seconds is None else seconds))
-        if self._acked and not self._timer:
+        self._set(LINGER_S if seconds is None else seconds)
+        if self._acked and not self._look_timer:
             self._seen = self._acked()
             self._look_later()
 
     def stop(self) -> None:
         """Limit nothing any more."""
-        self._inside = False
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        self._acked = None
+        self._expired = self._acked = None
+        for timer in (self._limit, self._look_timer):
+            if timer:
+                timer.cancel()
+        self._limit = self._look_timer = None
+
+    def _set(self, seconds: float) -> None:
+        if self._limit:
+            self._limit.cancel()
+        self._limit = self._loop.call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        expired = self._expired
+        self.stop()
+        if expired:
+            expired()
 
     def _look_later(self) -> None:
-        self._timer = self._loop.call_later(LINGER_S / _LOOKS, self._look)
+        self._look_timer = self._loop.call_later(LINGER_S / _LOOKS, self._look)
 
     def _look(self) -> None:
-        self._timer = None
-        if not self._acked or not self._inside or self._limit.expired():
-            return
-        if (acked := self._acked()) != self._seen:
-            self._seen = acked
-            self._limit.reschedule(self._loop.time() + LINGER_S)
-        self._look_later()
+        if self._acked:
+            if (acked := self._acked()) != self._seen:
+                self._seen = acked
+                self._set(LINGER_S)
+            self._look_later()
+
+
+@asynccontextmanager
+async def limited(linger: Linger, acked: Callable[[], int] | None = None) -> AsyncIterator[None]:
+    """Raise ``TimeoutError`` inside when the time of ``linger`` is over. It limits nothing after that."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        linger.start(lambda: limit.reschedule(loop.time()), acked)
+        try:
+            yield
+        finally:
+            linger.stop()
 
 
 async def taken(transport: asyncio.WriteTransport) -> None:

@@ -12,9 +12,10 @@ from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Session
+from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
 from bcast_grpc.transport.ending import Ending, ended_by
-from bcast_grpc.transport.lingering import Linger
+from bcast_grpc.transport.lingering import Linger, limited
 from bcast_grpc.transport.pace import Pace
 from bcast_grpc.transport.reading import Reading
 from bcast_grpc.transport.scheduler import LoopScheduler
@@ -68,6 +69,16 @@ class Stream:
         self.session = Session(admission, encoder, wake=lambda: scheduler.call(self._wake), reader=reader)
         self._reading = Reading(self.session, scheduler.turns, line.ready)
 
+    def begin(self, expired: Callable[[], None], acked: Callable[[], int] | None = None) -> None:
+        """Have the door write, for one that calls ``close()`` itself; others use ``serve()``.
+
+        Args:
+            expired: called where the client takes nothing of its last words; ``overdue`` says what to end with.
+            acked: how many bytes the client has acknowledged, where the door knows.
+        """
+        self._linger.start(expired, acked)
+        self._wake()
+
     async def serve(self, writing: Awaitable[None], acked: Callable[[], int] | None = None) -> None:
         """Serve the client until its stream ends.
 
@@ -80,19 +91,16 @@ class Stream:
             CallError: what the stream is to end with, where that is not well.
             ConnectionGone: the client is gone.
         """
-        outbox = self.session.outbox
         try:
-            async with self._linger:
-                if acked:
-                    self._linger.watch(acked)
+            async with limited(self._linger, acked):
                 self._wake()
                 await writing
         except TimeoutError:
-            raise copy(outbox.error) or slow_consumer(outbox) from None
+            raise self.overdue from None
         finally:
             self.close()
-        if outbox.error:
-            raise copy(outbox.error)  # what is raised knows its frames, which know the outbox
+        if self.error:
+            raise self.error
 
     def close(self) -> None:
         """Take the client out of its room. To be called whatever happened."""
@@ -124,6 +132,19 @@ class Stream:
     def over(self) -> bool:
         """Whether the stream has ended, where ``take()`` returns nothing."""
         return self.session.outbox.closed
+
+    @property
+    def error(self) -> CallError | None:
+        """What a stream that is ``over`` ends with; None where that is well. It is a new one each time.
+
+        What is raised knows its frames, and these know the outbox.
+        """
+        return copy(self.session.outbox.error)
+
+    @property
+    def overdue(self) -> CallError:
+        """What a stream ends with where the client did not take its last words."""
+        return self.error or slow_consumer(self.session.outbox)
 
     def take(self) -> bytes | None:
         """Take what to write next: no more than the client takes at once. None if there is nothing."""

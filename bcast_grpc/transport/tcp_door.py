@@ -17,7 +17,7 @@ from bcast_grpc.transport.address import Address
 from bcast_grpc.transport.connections import peer_of, port_of
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
-from bcast_grpc.transport.lingering import Linger, taken
+from bcast_grpc.transport.lingering import Linger, limited, taken
 from bcast_grpc.transport.liveness import Liveness, acked
 from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
 from bcast_grpc.transport.stream import Stream, resolve
@@ -255,8 +255,8 @@ class _Connection(asyncio.Protocol):
         if error:
             for frame, *_ in _LINES.frames([notices.error(error, "")]):
                 self._put(frame)
-        async with Linger() as linger:
-            linger.watch(partial(acked, self._transport))
+        linger = Linger()
+        async with limited(linger, partial(acked, self._transport)):
             linger.begin()
             self._transport.write_eof()  # once all before it is written
             self._read_on()  # what still comes is dropped

@@ -21,7 +21,7 @@ from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
 from bcast_grpc.transport.http_connection import HttpConnection
-from bcast_grpc.transport.lingering import LINGER_S, Linger, taken
+from bcast_grpc.transport.lingering import LINGER_S, Linger, limited, taken
 from bcast_grpc.transport.liveness import Liveness, acked
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.stream import Stream
@@ -155,8 +155,8 @@ class _Connection:
             await self._socket.prepare(request)  # if it is not
             if request.transport is None:
                 return
-            async with Linger() as linger:
-                linger.watch(partial(acked, request.transport))
+            linger = Linger()
+            async with limited(linger, partial(acked, request.transport)):
                 linger.begin()
                 if error:
                     for frame, *_ in self.encoder.frames([notices.error(error, "")]):
