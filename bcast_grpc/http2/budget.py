@@ -1,4 +1,4 @@
-"""How often a peer may make work without carrying anything: token buckets on the caller's clock."""
+"""How often a peer may make work without carrying anything: leaky buckets on the caller's monotonic clock."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
 
 
 class Budget:
-    """A bucket of ``burst`` tokens that fills up again with ``per_s`` of them a second."""
+    """What a peer has spent and not yet regained; it regains with time, and by what it earns."""
 
-    __slots__ = ("_at", "_left")
+    __slots__ = ("_at", "_spent")
 
-    def __init__(self, burst: float, at: float) -> None:
-        self._left = burst
+    def __init__(self, at: float) -> None:
+        self._spent: float = 0
         self._at = at
 
-    def spend(self, at: float, burst: float, per_s: float, earned: float, what: str) -> None:
-        """Take one token at time ``at``, after adding those that were ``earned`` otherwise.
+    def spend(self, at: float, limit: float, per_s: float, earned: int, what: str) -> None:
+        """Spend 1 at time ``at``, after regaining ``per_s`` for each second and what was ``earned``.
+
+        Time gives back what was spent, and no more; earnings can be saved up.
 
         Raises:
-            ConnectionFault: none is left.
+            ConnectionFault: more than ``limit`` would be spent.
         """
-        left = min(burst, self._left + (at - self._at) * per_s + earned) - 1
-        if left < 0:
+        spent = self._spent
+        if spent > 0:
+            spent = max(0, spent - (at - self._at) * per_s)
+        self._spent = spent = spent - earned + 1
+        self._at = at
+        if spent > limit:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
-        self._left, self._at = left, at

@@ -42,8 +42,8 @@ class Control(Sending):
         self._time = time
         self._decoder: Decoder | None = new_decoder(limits.max_header_bytes, table=True)
         self._acknowledged = False
-        self._control = Budget(limits.control_burst, now)
-        self._resets = Budget(limits.resets_burst, now)
+        self._control = Budget(now)
+        self._resets = Budget(now)
 
     def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> Event:
         if len(payload) != 5 or parent(payload) == stream_id:
@@ -107,14 +107,18 @@ class Control(Sending):
         return FRAME_IGNORED
 
     def _spend_control(self, what: str) -> None:
-        limits = self._limits
-        earned = self._data_frames * limits.control_per_data_frame
-        self._data_frames = 0
+        limits, streams = self._limits, self._streams
+        earned = self._data_frames * limits.control_per_data_frame + streams.opened * limits.control_per_stream
+        self._data_frames = streams.opened = 0
         self._control.spend(self._time(), limits.control_burst, limits.control_per_s, earned, what)
 
     def _spend_resets(self) -> None:
-        limits = self._limits
-        self._resets.spend(self._time(), limits.resets_burst, limits.resets_per_s, 0, "streams that were reset")
+        limits, streams = self._limits, self._streams
+        scale = 1 + limits.resets_per_stream * streams.most / limits.resets_burst
+        earned, streams.ended = streams.ended, 0
+        self._resets.spend(
+            self._time(), limits.resets_burst * scale, limits.resets_per_s * scale, earned, "streams that were reset"
+        )
 
     HANDLERS: ClassVar[dict[int, Handler]] = {
         Kind.PRIORITY: _on_priority,

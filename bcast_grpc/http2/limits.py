@@ -20,11 +20,16 @@ class Limits:
         max_header_bytes: Size of the fields of a request, each with 32 bytes on top, as HTTP/2 counts it.
         resets_burst: Streams that may be reset at once, by the peer or since it broke a rule (nghttp2: 1000).
         resets_per_s: The same for each second after that (nghttp2: 33).
-        control_burst: Frames at once that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown and empty
-            ones (nghttp2, Envoy and Go bound the answers that are owed for them at 1000 to 10,000).
-        control_per_s: The same for each second after that.
-        control_per_data_frame: The same for each ``send_data()`` that sent something, since that may be answered with
-            WINDOW_UPDATE frames and a PING that measures the line (Envoy: 10).
+        resets_per_stream: How much ``resets_burst`` grows, and ``resets_per_s`` in proportion, with the most streams
+            that were open at once: a client may cancel all its calls, soon after it opened them anew (Go: 4).
+            Each stream that ends without a reset also allows another reset.
+        control_burst: Frames at once that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, CONTINUATION, empty
+            and unknown ones, and those for streams that are gone (nghttp2: 10,000; Envoy: 1000 answers owed for them).
+        control_per_s: The same for each second after that (nghttp2: 330).
+        control_per_data_frame: The same for each DATA frame that was sent, since it may be answered with WINDOW_UPDATE
+            frames and a PING that measures the line (Envoy: 10).
+        control_per_stream: The same for each stream that was opened: for PRIORITY and WINDOW_UPDATE frames, and for
+            the DATA that is under way when this side resets it (Envoy: 100).
         max_owed_bytes: Answers that wait to be sent; a peer that asks and does not read is cut off.
     """
 
@@ -33,14 +38,18 @@ class Limits:
     connection_window: int = 1 << 20
     max_header_bytes: int = 16_384
     resets_burst: int = 1000
-    resets_per_s: float = 33
+    resets_per_s: float = 100
+    resets_per_stream: int = 2
     control_burst: int = 1000
     control_per_s: float = 100
     control_per_data_frame: int = 10
+    control_per_stream: int = 100
     max_owed_bytes: int = 65_536
 
     def __post_init__(self) -> None:
         if not DEFAULT_WINDOW <= self.connection_window <= LARGEST_WINDOW:
             raise ValueError(f"connection_window must be {DEFAULT_WINDOW} to {LARGEST_WINDOW} bytes")
+        if self.resets_burst < 1:
+            raise ValueError("resets_burst must be at least 1")
         if not 1 <= self.stream_window <= LARGEST_WINDOW:
             raise ValueError(f"stream_window must be 1 to {LARGEST_WINDOW} bytes")

@@ -74,8 +74,6 @@ class Receiving(Control):
         if flags & frames.PADDED:
             payload = _without_padding(payload)
         ended = bool(flags & frames.END_STREAM)
-        if not payload and not ended:
-            self._spend_control("empty DATA frames")
         return self._on_data(stream_id, [payload] if payload else [], size, size - len(payload), ended)
 
     def _on_data(self, stream_id: int, payloads: Sequence[bytes], size: int, padding: int, ended: bool) -> Event:
@@ -86,7 +84,9 @@ class Receiving(Control):
         if stream is None or stream.state is State.HALF_CLOSED_REMOTE:
             self._give_back(size)
             self._judge(stream_id, Kind.DATA)
-            return self._ignore("DATA frames for a stream that was reset") if not size else FRAME_IGNORED
+            return self._ignore("DATA frames for streams that are gone")
+        if not (payloads or ended):
+            self._spend_control("empty DATA frames")
         try:
             self._count(stream_id, stream, size, size - padding, ended)
         except StreamFault:
@@ -128,9 +128,13 @@ class Receiving(Control):
             payload = payload[5:]
         ended = bool(flags & frames.END_STREAM)
         self._block = PartialBlock(stream_id, ended=ended, depends_on_itself=on_itself)
-        return self._on_continuation(flags, stream_id, payload)
+        return self._add_to_block(flags, stream_id, payload)
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> Event:
+        self._spend_control("CONTINUATION frames")
+        return self._add_to_block(flags, stream_id, payload)
+
+    def _add_to_block(self, flags: int, stream_id: int, payload: bytes) -> Event:
         block = self._block
         assert block is not None  # _check_place() saw to it
         block.add(payload, self._limits.max_header_bytes)
@@ -144,7 +148,8 @@ class Receiving(Control):
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
         action = self._judge(stream_id, Kind.HEADERS)
         if action is Action.IGNORE:
-            return self._ignore("HEADERS for a stream that was reset")
+            self._spend_resets()  # they are as costly as a stream
+            return FRAME_IGNORED
         try:
             if stream_id in self._streams.open:
                 return self._end_request(stream_id, fields, block.ended)

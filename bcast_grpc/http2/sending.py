@@ -111,7 +111,7 @@ class Sending:
             self._out.append(frames.shared_data_frames(data, stream_id, self.peer_max_frame_size))
         else:
             self._out += frames.data_pieces(data, stream_id, self.peer_max_frame_size)
-        self._data_frames += 1
+        self._data_frames += 1 + size // self.peer_max_frame_size
         self._window -= size
         stream.credit -= size
         return size

@@ -56,7 +56,7 @@ _ROWS = {
     State.ENDED: (_LATE, _LATE, _IGNORE, _IGNORE),
     State.RESET_BY_US: (_IGNORE, _IGNORE, _IGNORE, _IGNORE),
     State.RESET_BY_PEER: (_CLOSED, _CLOSED, _IGNORE, _IGNORE),
-    State.FORGOTTEN: (_ERROR, _CLOSED, _IGNORE, _IGNORE),
+    State.FORGOTTEN: (_ERROR, _IGNORE, _IGNORE, _IGNORE),
 }
 _COLUMNS = (Kind.HEADERS, Kind.DATA, Kind.RST_STREAM, Kind.WINDOW_UPDATE)
 
@@ -89,18 +89,31 @@ class Stream:
 
 
 class Streams:
-    """The streams of a connection: those open, and how the last ones closed."""
+    """The streams of a connection: those open, and how the last ones closed.
 
-    __slots__ = ("_closed", "highest", "open")
+    Attributes:
+        open: Those that are open, by their numbers.
+        highest: The highest number that the peer used.
+        most: How many were open at once.
+        opened: How many were opened, and not yet counted to what the peer may ask for.
+        ended: The same of those that ended without a reset.
+    """
+
+    __slots__ = ("_closed", "ended", "highest", "most", "open", "opened")
 
     def __init__(self) -> None:
         self.open: dict[int, Stream] = {}
         self.highest = 0
+        self.most = 0
+        self.opened = 0
+        self.ended = 0
         self._closed: dict[int, State] | None = None
 
     def add(self, stream_id: int, length: int | None) -> Stream:
         """Open a stream."""
         stream = self.open[stream_id] = Stream(length)
+        self.opened += 1
+        self.most = max(self.most, len(self.open))
         return stream
 
     def state_of(self, stream_id: int) -> State:
@@ -135,3 +148,4 @@ class Streams:
             stream.state = half
         else:
             self.close(stream_id, State.ENDED)
+            self.ended += 1
