@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bcast_grpc.http2 import frames
-from bcast_grpc.http2.errors import ConnectionFault, StreamFault
+from bcast_grpc.http2.errors import ConnectionFault, ForeignProtocol, StreamFault
 from bcast_grpc.http2.events import ConnectionFailed, Event, NotHttp2, StreamReset
 from bcast_grpc.http2.limits import Limits
-from bcast_grpc.http2.reader import Reader, Run
+from bcast_grpc.http2.reader import Reader
 from bcast_grpc.http2.receiving import Receiving
-from bcast_grpc.http2.states import Kind, State
+from bcast_grpc.http2.states import HALF_CLOSED_REMOTE, State
 
 
 class Connection(Receiving):
@@ -37,9 +37,6 @@ class Connection(Receiving):
         """What happened next; None if more data is needed. Each call takes one frame, or one run of DATA frames."""
         if self._failed:
             return None
-        if (foreign := self._reader.foreign()) is not None:
-            self._stop()
-            return NotHttp2(foreign)
         try:
             try:
                 return self._take()
@@ -47,12 +44,15 @@ class Connection(Receiving):
                 return self._break(fault)
         except ConnectionFault as fault:
             return self._fail(fault)
+        except ForeignProtocol as foreign:
+            self._stop()
+            return NotHttp2(foreign.first_bytes)
 
     def consumed(self, stream_id: int, size: int) -> None:
         """The application is done with ``size`` bytes that came on a stream, so that as many may come again."""
         self._give_back(size)
         stream = self._streams.open.get(stream_id)
-        if stream is None or stream.state is State.HALF_CLOSED_REMOTE:
+        if stream is None or stream.state is HALF_CLOSED_REMOTE:
             return
         stream.gathered += size
         if stream.gathered * 2 >= self._limits.stream_window:
@@ -61,13 +61,13 @@ class Connection(Receiving):
             stream.gathered = 0
 
     def _take(self) -> Event | None:
-        frame = self._reader.next()
-        if frame is None:
+        frames = self._reader.next()
+        if frames is None:
             return None
-        if isinstance(frame, Run):
-            self._check_place(Kind.DATA, 0, frame.stream_id)
-            return self._on_data(frame.stream_id, frame.payloads, frame.size, 0, ended=False)
-        return self._on_frame(frame)
+        kind, flags, stream_id, payloads, size = frames
+        if size and not (kind or flags) and self._greeted and self._block is None:  # DATA, what most are
+            return self._on_data(stream_id, payloads, size, 0, False)
+        return self._on_frame(kind, flags, stream_id, payloads[0])
 
     def _break(self, fault: StreamFault) -> Event:
         """Reset a stream whose peer broke a rule; that counts as if the peer had reset it (CVE-2025-8671)."""

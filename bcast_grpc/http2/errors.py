@@ -42,5 +42,13 @@ class StreamFault(Exception):
         self.code = code
 
 
+class ForeignProtocol(Exception):
+    """The peer speaks something else than HTTP/2."""
+
+    def __init__(self, first_bytes: bytes) -> None:
+        super().__init__(first_bytes)
+        self.first_bytes = first_bytes
+
+
 class Malformed(ValueError):
     """The fields of a request are not what RFC 9113, section 8, allows."""

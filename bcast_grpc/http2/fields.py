@@ -16,6 +16,26 @@ _FORBIDDEN = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"tra
 _DIGITS = re.compile("[0-9]{1,18}", re.ASCII).fullmatch
 
 
+class FieldSection:
+    """The fields of a header block, before it is known whether they open a request or end one."""
+
+    __slots__ = ("_raw", "_request")
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        self._raw = raw
+        self._request: tuple[Fields, int | None] | None = None
+
+    def request(self) -> tuple[Fields, int | None]:
+        """The fields, if they open a request, and their ``content-length``; as ``check_request()``, but only once."""
+        if self._request is None:
+            self._request = check_request(self._raw)
+        return self._request
+
+    def trailers(self) -> Fields:
+        """The fields, if they end a request; as ``check_trailers()``."""
+        return check_trailers(self._raw)
+
+
 def check_request(raw: Iterable[tuple[bytes, bytes]]) -> tuple[Fields, int | None]:
     """Check the fields that open a request.
 
@@ -46,7 +66,7 @@ def check_request(raw: Iterable[tuple[bytes, bytes]]) -> tuple[Fields, int | Non
         elif name == b"host" and pseudo.get(b":authority", value).lower() != value.lower():
             raise Malformed("host is not what :authority says")
     _check_pseudo(pseudo)
-    return fields, None if length is None else int(length)
+    return tuple(fields), None if length is None else int(length)
 
 
 def check_trailers(raw: Iterable[tuple[bytes, bytes]]) -> Fields:
@@ -61,7 +81,7 @@ def check_trailers(raw: Iterable[tuple[bytes, bytes]]) -> Fields:
             raise Malformed("trailers have no pseudo fields")
         _check_regular(name, value)
         fields.append((name.decode("latin-1"), value.decode("latin-1")))
-    return fields
+    return tuple(fields)
 
 
 def _check_regular(name: bytes, value: bytes) -> None:

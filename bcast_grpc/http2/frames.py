@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 from struct import Struct
 
 from bcast_grpc.http2.states import Kind
@@ -22,8 +22,12 @@ HEADER = Struct(">IBI")
 LONG = Struct(">I")
 SETTING = Struct(">HI")
 
+COPIED_SIZE = 2048
+"""Bytes up to which a payload is copied behind its header: that is cheaper than another piece to write."""
 SHARED_SIZE = 65_536
-"""Bytes up to which the frames of a payload are one piece, made once for all streams with the same number."""
+"""Bytes up to which the frames of a payload become one piece for all streams with the same number."""
+SHARED_COUNT = 16
+"""How many payloads are looked at for that."""
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
@@ -63,17 +67,41 @@ def header_frames(stream_id: int, block: bytes, max_size: int, *, ended: bool) -
     return b"".join(frames)
 
 
-def data_pieces(data: bytes | memoryview, stream_id: int, max_size: int) -> list[bytes | memoryview]:
-    """DATA frames in pieces to be written one after the other; the payload is not copied."""
+def data_frames(data: bytes | memoryview, stream_id: int, max_size: int) -> Sequence[bytes | memoryview]:
+    """DATA frames in pieces to be written one after the other.
+
+    A broadcast goes to many connections, and mostly on the same stream id. So ``bytes`` that are sent a second time are
+    copied into one piece, which is then given to all. Else nothing is copied but what is short.
+    """
+    size = len(data)
+    if size <= COPIED_SIZE:
+        return (HEADER.pack(size << 8, 0, stream_id) + data,)
+    if size > SHARED_SIZE or not isinstance(data, bytes):
+        return _data_pieces(data, stream_id, max_size)
+    key = (id(data), stream_id, max_size)
+    known = _sent.get(key)
+    again = known is not None and known[0] is data
+    if known and again and known[1]:
+        return known[1]
+    if len(_sent) >= SHARED_COUNT:
+        _sent.clear()
+    pieces: Sequence[bytes | memoryview] = _data_pieces(data, stream_id, max_size)
+    if again:
+        pieces = (b"".join(pieces),)
+    _sent[key] = data, pieces if again else ()
+    return pieces
+
+
+_sent: dict[tuple[int, int, int], tuple[bytes, Sequence[bytes | memoryview]]] = {}
+"""What was sent lately, and its frames once they are shared. The payload is kept, so that its number stays its own."""
+
+
+def _data_pieces(data: bytes | memoryview, stream_id: int, max_size: int) -> list[bytes | memoryview]:
+    if len(data) <= max_size:
+        return [HEADER.pack(len(data) << 8, 0, stream_id), data]
     view = memoryview(data)
     pieces: list[bytes | memoryview] = []
     for at in range(0, len(view), max_size):
         part = view[at : at + max_size]
-        pieces += (HEADER.pack(len(part) << 8 | Kind.DATA, 0, stream_id), part)
+        pieces += (HEADER.pack(len(part) << 8, 0, stream_id), part)
     return pieces
-
-
-@lru_cache(maxsize=16)
-def shared_data_frames(data: bytes, stream_id: int, max_size: int) -> bytes:
-    """DATA frames in one piece. A broadcast goes to many connections, and mostly on the same stream id."""
-    return b"".join(data_pieces(data, stream_id, max_size))

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from functools import lru_cache
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
+from bcast_grpc.http2.fields import FieldSection
 
 MAX_CONTINUATIONS = 8
 """Frames in which a header block may go on (nghttp2: 8)."""
 
+
+CACHED_SIZE, CACHED_COUNT = 1024, 128
+"""Bytes of a block whose fields are kept for the next that is the same, without a table; and how many are kept.
+
+Most clients send the same block with each call, and decoding is most of what a call costs.
+"""
 
 MAX_SIZE_UPDATES = 2
 """How often a block may change the size of the table (RFC 7541, section 4.2)."""
@@ -53,25 +60,37 @@ class PartialBlock:
         return b"".join(self._parts)
 
 
-def new_decoder(max_size: int, *, table: bool) -> Decoder:
-    """A decoder of header blocks; without a table it keeps nothing from one block to the next."""
-    decoder = Decoder(max_size)
-    if not table:
-        decoder.header_table_size = 0
-        decoder.max_allowed_table_size = 0
-    return decoder
-
-
-def decode(decoder: Decoder, block: bytes) -> Iterable[tuple[bytes, bytes]]:
-    """Decode a block.
+def decode(block: bytes, decoder: Decoder | None, max_size: int) -> FieldSection:
+    """Decode a block of at most ``max_size`` bytes; ``decoder`` is of a connection with a table.
 
     Raises:
         ConnectionFault: it is no HPACK, or its fields are too large. What follows could not be decoded.
     """
+    if decoder is not None:
+        return _decode(block, decoder)
+    if len(block) <= CACHED_SIZE:
+        return _decode_cached(block, max_size)
+    return _decode(block, _without_table(max_size))
+
+
+@lru_cache(maxsize=CACHED_COUNT)
+def _decode_cached(block: bytes, max_size: int) -> FieldSection:
+    return _decode(block, _without_table(max_size))
+
+
+def _without_table(max_size: int) -> Decoder:
+    """A decoder that keeps nothing from one block to the next."""
+    decoder = Decoder(max_size)
+    decoder.header_table_size = 0
+    decoder.max_allowed_table_size = 0
+    return decoder
+
+
+def _decode(block: bytes, decoder: Decoder) -> FieldSection:
     if _TOO_MANY_SIZE_UPDATES(block):  # each takes time, and thousands fit into a block
         raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a header block may hold {MAX_SIZE_UPDATES} size updates")
     try:
-        return decoder.decode(block, raw=True)
+        return FieldSection(decoder.decode(block, raw=True))
     except OversizedHeaderListError as error:
         raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
     except (HPACKError, IndexError):  # their texts name addresses in memory, which are not the peer's to know

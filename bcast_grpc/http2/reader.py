@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypeAlias
 
-from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
+from bcast_grpc.http2.errors import ConnectionFault, ErrorCode, ForeignProtocol
 from bcast_grpc.http2.frames import HEADER, HEADER_SIZE, PREFACE, SMALLEST_MAX_FRAME
 
 LONGEST_RUN = 256
@@ -13,22 +13,11 @@ _MAX_STREAM_ID = 2**31 - 1
 
 _header_at = HEADER.unpack_from
 
+Frames: TypeAlias = tuple[int, int, int, list[bytes], int]
+"""Kind, flags, stream id, payloads, and their size.
 
-class Frame(NamedTuple):
-    """One frame."""
-
-    kind: int
-    flags: int
-    stream_id: int
-    payload: bytes
-
-
-class Run(NamedTuple):
-    """DATA frames of one stream, without padding and not the last of it; none is empty."""
-
-    stream_id: int
-    payloads: list[bytes]
-    size: int
+One frame; or a run of DATA frames of one stream without flags, of which none is empty.
+"""
 
 
 class Reader:
@@ -51,61 +40,62 @@ class Reader:
         self._buffer = b""
         self._at = 0
 
-    def foreign(self) -> bytes | None:
-        """What came, if it cannot be the start of HTTP/2."""
-        if self._began or PREFACE.startswith(self._buffer[: len(PREFACE)]):
-            return None
-        return self._buffer
-
-    def next(self) -> Frame | Run | None:
+    def next(self) -> Frames | None:
         """The next frame, or the run of DATA frames that begins with it; None if its end has not come.
 
         Raises:
             ConnectionFault: it is longer than allowed.
+            ForeignProtocol: what came cannot be the start of HTTP/2.
         """
+        if not self._began and not self._begin():
+            return None
         buffer, at = self._buffer, self._at
-        if not self._began:
-            if len(buffer) < len(PREFACE):
-                return None
-            self._began = True
-            at = self._at = len(PREFACE)
-        if len(buffer) < at + HEADER_SIZE:
-            self._trim()
+        rest = len(buffer) - at - HEADER_SIZE
+        if rest < 0:
+            self._wait()
             return None
         head, flags, stream_id = _header_at(buffer, at)
-        if not (head & 0xFF or flags) and (run := self._run(at, stream_id)):
-            return run
         length = head >> 8
         if length > SMALLEST_MAX_FRAME:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame must be at most {SMALLEST_MAX_FRAME} bytes")
-        start = at + HEADER_SIZE
-        if len(buffer) < start + length:
-            self._trim()
+        if rest < length:
+            self._wait()
             return None
-        self._at = start + length
-        return Frame(head & 0xFF, flags, stream_id & _MAX_STREAM_ID, buffer[start : self._at])
+        start = at + HEADER_SIZE
+        self._at = at = start + length
+        payloads = [buffer[start:at]]
+        if length and rest > length and not (flags or head & 0xFF):
+            length += self._add_run(payloads, stream_id)
+        return head & 0xFF, flags, stream_id & _MAX_STREAM_ID, payloads, length
 
-    def _run(self, at: int, stream_id: int) -> Run | None:
+    def _add_run(self, payloads: list[bytes], stream_id: int) -> int:
+        """Add the payloads of the DATA frames that go on with a run, and return their size."""
         buffer = self._buffer
+        first = at = self._at
         size = len(buffer)
         last_header = size - HEADER_SIZE
-        payloads: list[bytes] = []
-        first = at
-        head, flags, number = _header_at(buffer, at)
-        while number == stream_id and not flags and 0 < (length := head >> 8) <= SMALLEST_MAX_FRAME and not head & 0xFF:
-            end = at + HEADER_SIZE + length
-            if end > size:
-                break
-            payloads.append(buffer[at + HEADER_SIZE : end])
-            at = end
-            if at > last_header or len(payloads) == LONGEST_RUN:
-                break
+        while at <= last_header and len(payloads) < LONGEST_RUN:
             head, flags, number = _header_at(buffer, at)
-        if not payloads:
-            return None
+            if head & 0xFF or flags or number != stream_id or not 0 < (length := head >> 8) <= SMALLEST_MAX_FRAME:
+                break
+            start = at + HEADER_SIZE
+            if start + length > size:
+                break
+            at = start + length
+            payloads.append(buffer[start:at])
         self._at = at
-        return Run(stream_id & _MAX_STREAM_ID, payloads, at - first - HEADER_SIZE * len(payloads))
+        return at - first - HEADER_SIZE * (len(payloads) - 1)
 
-    def _trim(self) -> None:
+    def _begin(self) -> bool:
+        if not PREFACE.startswith(self._buffer[: len(PREFACE)]):
+            raise ForeignProtocol(self._buffer)
+        if len(self._buffer) < len(PREFACE):
+            return False
+        self._began = True
+        self._at = len(PREFACE)
+        return True
+
+    def _wait(self) -> None:
+        """Keep nothing but the beginning of a frame."""
         self._buffer = self._buffer[self._at :]
         self._at = 0

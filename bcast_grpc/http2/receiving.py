@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from bcast_grpc.http2 import frames
@@ -17,14 +17,14 @@ from bcast_grpc.http2.events import (
     TrailersReceived,
     WindowOpened,
 )
-from bcast_grpc.http2.fields import check_request, check_trailers
-from bcast_grpc.http2.header_blocks import PartialBlock, decode, new_decoder
+from bcast_grpc.http2.fields import FieldSection
+from bcast_grpc.http2.header_blocks import PartialBlock, decode
 from bcast_grpc.http2.limits import DEFAULT_WINDOW, LARGEST_WINDOW, Limits
-from bcast_grpc.http2.reader import Frame
-from bcast_grpc.http2.states import TABLE, Action, Kind, State, Stream
+from bcast_grpc.http2.states import HALF_CLOSED_REMOTE, TABLE, Action, Kind, State, Stream
 
 _SIZES = {Kind.RST_STREAM: 4, Kind.PING: 8, Kind.WINDOW_UPDATE: 4}
 _OF_CONNECTION = (Kind.SETTINGS, Kind.PING, Kind.GOAWAY)
+_new = tuple.__new__  # a named tuple's own constructor takes three times as long
 _OF_STREAM = (Kind.DATA, Kind.HEADERS, Kind.PRIORITY, Kind.RST_STREAM)
 
 
@@ -40,8 +40,7 @@ class Receiving(Control):
         self._taken = 0  # bytes of DATA that came, and were not given back
         self._gathered = 0  # those of them that the application is done with
 
-    def _on_frame(self, frame: Frame) -> Event:
-        kind, flags, stream_id, payload = frame
+    def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> Event:
         self._check_place(kind, flags, stream_id)
         if kind in _OF_CONNECTION and stream_id:
             raise protocol_error(f"a frame of kind {kind} belongs to the connection, not to stream {stream_id}")
@@ -81,31 +80,30 @@ class Receiving(Control):
         if self._taken > self._limits.connection_window:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the window of the connection allows")
         stream = self._streams.open.get(stream_id)
-        if stream is None or stream.state is State.HALF_CLOSED_REMOTE:
+        if stream is None or stream.state is HALF_CLOSED_REMOTE:
             self._give_back(size)
             self._judge(stream_id, Kind.DATA)
             return self._ignore("DATA frames for streams that are gone")
-        if not (payloads or ended):
-            self._spend_control("empty DATA frames")
-        try:
-            self._count(stream_id, stream, size, size - padding, ended)
-        except StreamFault:
-            self._give_back(size)
-            raise
-        if ended:
-            self._streams.end_by_peer(stream_id)
-        return DataReceived(stream_id, payloads, size, ended)
-
-    def _count(self, stream_id: int, stream: Stream, size: int, useful: int, ended: bool) -> None:
-        """Take DATA from the stream's window, and from what ``content-length`` promised."""
         stream.taken += size
-        window = self._limits.stream_window
-        if stream.taken > (window if self._acknowledged else max(window, DEFAULT_WINDOW)):
+        if stream.taken > self._limits.stream_window or stream.length_left is not None or ended or not payloads:
+            self._check_data(stream_id, stream, size, size - padding, ended)
+        return _new(DataReceived, (stream_id, payloads, size, ended))
+
+    def _check_data(self, stream_id: int, stream: Stream, size: int, useful: int, ended: bool) -> None:
+        """Keep DATA to the stream's window and to what ``content-length`` promised, and end the stream if it does."""
+        limit = self._limits.stream_window if self._acknowledged else max(self._limits.stream_window, DEFAULT_WINDOW)
+        if stream.taken > limit:
+            self._give_back(size)
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
         if stream.length_left is not None:
             stream.length_left -= useful
             if stream.length_left < 0 or (ended and stream.length_left):
+                self._give_back(size)
                 raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
+        if ended:
+            self._streams.end_by_peer(stream_id)
+        elif not useful:
+            self._spend_control("empty DATA frames")
 
     def _give_back(self, size: int) -> None:
         """Open the window of the connection again, once half of it has gathered."""
@@ -141,8 +139,7 @@ class Receiving(Control):
         if not flags & frames.END_HEADERS:
             return FRAME_IGNORED
         self._block = None
-        decoder = self._decoder or new_decoder(self._limits.max_header_bytes, table=False)
-        fields = decode(decoder, block.joined())
+        section = decode(block.joined(), self._decoder, self._limits.max_header_bytes)
         if block.depends_on_itself:
             self._streams.highest = max(self._streams.highest, stream_id)
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
@@ -152,17 +149,17 @@ class Receiving(Control):
             return FRAME_IGNORED
         try:
             if stream_id in self._streams.open:
-                return self._end_request(stream_id, fields, block.ended)
-            return self._begin_request(stream_id, fields, block.ended)
+                return self._end_request(stream_id, section, block.ended)
+            return self._begin_request(stream_id, section, block.ended)
         except Malformed:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR) from None
 
-    def _begin_request(self, stream_id: int, raw: Iterable[tuple[bytes, bytes]], ended: bool) -> Event:
+    def _begin_request(self, stream_id: int, section: FieldSection, ended: bool) -> Event:
         if not stream_id % 2:
             raise protocol_error("a client's streams have odd numbers")
         streams = self._streams
         streams.highest = stream_id
-        fields, length = check_request(raw)
+        fields, length = section.request()
         if ended and length:
             raise Malformed("content-length announces DATA, and none follows")
         refused_above = self._refused_above
@@ -175,8 +172,8 @@ class Receiving(Control):
             streams.end_by_peer(stream_id)
         return HeadersReceived(stream_id, fields, ended)
 
-    def _end_request(self, stream_id: int, raw: Iterable[tuple[bytes, bytes]], ended: bool) -> Event:
-        fields = check_trailers(raw)
+    def _end_request(self, stream_id: int, section: FieldSection, ended: bool) -> Event:
+        fields = section.trailers()
         if not ended or self._streams.open[stream_id].length_left:
             raise Malformed("trailers end a request, and content-length was more than came")
         self._streams.end_by_peer(stream_id)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from bcast_grpc.http2 import frames
 from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
 from bcast_grpc.http2.limits import DEFAULT_WINDOW, LARGEST_WINDOW, Limits
-from bcast_grpc.http2.states import Kind, State, Stream, Streams
+from bcast_grpc.http2.states import HALF_CLOSED_REMOTE, OPEN, Kind, State, Stream, Streams
 
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = (
     range(1, 7)
 )
 """Settings, by number (RFC 9113, section 6.5.2)."""
 
-_OPEN_FOR_US = (State.OPEN, State.HALF_CLOSED_REMOTE)
+_OPEN_FOR_US = (OPEN, HALF_CLOSED_REMOTE)
 
 
 class Sending:
@@ -97,6 +97,7 @@ class Sending:
         """Send as much as the windows allow, and return how many bytes that was.
 
         The same ``bytes`` on the same stream id of many connections are made into frames once.
+        A ``memoryview``, or what is larger than 2 KiB, is not copied: it must not change.
 
         Raises:
             LookupError: the stream is gone, or was ended.
@@ -107,10 +108,7 @@ class Sending:
             return 0
         if size < len(data):
             data = memoryview(data)[:size]
-        if size <= frames.SHARED_SIZE and isinstance(data, bytes):
-            self._out.append(frames.shared_data_frames(data, stream_id, self.peer_max_frame_size))
-        else:
-            self._out += frames.data_pieces(data, stream_id, self.peer_max_frame_size)
+        self._out += frames.data_frames(data, stream_id, self.peer_max_frame_size)
         self._data_frames += 1 + size // self.peer_max_frame_size
         self._window -= size
         stream.credit -= size

@@ -16,7 +16,7 @@ def test_a_request_is_reported_in_order() -> None:
     """Fields, a run of DATA frames at once, and its end."""
     connection = opened()
     assert feed(connection, headers(1), data(1, b"one"), data(1, b"two"), data(1, b"end", wire.END_STREAM)) == [
-        happened.HeadersReceived(1, list(REQUEST), ended=False),
+        happened.HeadersReceived(1, REQUEST, ended=False),
         happened.DataReceived(1, [b"one", b"two"], 6, ended=False),
         happened.DataReceived(1, [b"end"], 3, ended=True),
     ]
@@ -30,7 +30,17 @@ def test_a_table_of_hpack_is_used_until_the_settings_are_acknowledged() -> None:
     blocks = [encoder.encode(REQUEST), encoder.encode(REQUEST)]
     frames = [wire.header_frames(1 + 2 * n, block, 16_384, ended=True) for n, block in enumerate(blocks)]
     seen = feed(connection, GREETING, *frames)
-    assert [one.fields for one in seen if isinstance(one, happened.HeadersReceived)] == [list(REQUEST)] * 2
+    assert [one.fields for one in seen if isinstance(one, happened.HeadersReceived)] == [REQUEST] * 2
+
+
+def test_a_block_that_came_before_is_judged_as_the_first_time() -> None:
+    """On another connection too, though it is not decoded again."""
+    good, bad = headers(1), headers(1, ("Name", "upper case"))
+    for _ in range(2):
+        assert feed(opened(), good) == [happened.HeadersReceived(1, REQUEST, ended=False)]
+        assert feed(opened(), bad) == [happened.StreamReset(1, ErrorCode.PROTOCOL_ERROR, by_peer=False)]
+    late = headers(1, fields=REQUEST, ended=True)
+    assert feed(opened(), good, late)[1:] == [happened.StreamReset(1, ErrorCode.PROTOCOL_ERROR, by_peer=False)]
 
 
 def test_sending_keeps_to_the_windows() -> None:
@@ -84,7 +94,7 @@ def test_trailers_end_a_request() -> None:
     """Fields after the DATA; they may not leave the request open, nor hold pseudo fields."""
     late = (("checksum", "1"),)
     seen = feed(opened(), headers(1), data(1, b"x"), headers(1, fields=late, ended=True))
-    assert seen[2:] == [happened.TrailersReceived(1, list(late))]
+    assert seen[2:] == [happened.TrailersReceived(1, late)]
     for wrong in (headers(1, fields=late), headers(1, fields=REQUEST, ended=True)):
         assert feed(opened(), headers(1), wrong)[1:] == [
             happened.StreamReset(1, ErrorCode.PROTOCOL_ERROR, by_peer=False)
@@ -98,7 +108,7 @@ def test_more_streams_than_allowed_are_refused() -> None:
     assert feed(connection, headers(5)) == [happened.StreamReset(5, ErrorCode.REFUSED_STREAM, by_peer=False)]
     assert feed(connection, wire.rst_stream(3, ErrorCode.CANCEL), headers(7)) == [
         happened.StreamReset(3, ErrorCode.CANCEL, by_peer=True),
-        happened.HeadersReceived(7, list(REQUEST), ended=False),
+        happened.HeadersReceived(7, REQUEST, ended=False),
     ]
 
 
