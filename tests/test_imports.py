@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "broker": {"errors", "events"},
     "wire": {"errors", "events", "v1"},
     "core": {"errors", "events", "broker.base", "broker.budget", "broker.history"},
-    "transport": {"errors", "events", "origins", "core", "wire"},
+    "transport": {"errors", "events", "origins", "core", "wire", "http2"},
     "server": {"__init__", "errors", "events", "settings", "event_loop", "broker", "core", "wire", "transport", "v1"},
     "client": {"__init__", "errors", "events", "wire", "v1"},
     "store": {"__init__", "errors", "broker"},

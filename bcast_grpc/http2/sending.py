@@ -52,6 +52,11 @@ class Sending:
         return len(self._streams.open)
 
     @property
+    def window(self) -> int:
+        """How many bytes of DATA can be sent now, on all streams together."""
+        return self._window
+
+    @property
     def last_stream_id(self) -> int:
         """The highest stream that the peer opened."""
         return self._streams.highest

@@ -70,7 +70,8 @@ def set_up(level: str, format_: str) -> OutputHandler:
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler = OutputHandler(JsonFormatter() if format_ == "json" else text)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("asyncio").setLevel("WARNING")
+    for chatty in ("asyncio", "hpack"):  # hpack would log all fields, secrets too
+        logging.getLogger(chatty).setLevel("WARNING")
     return handler
 
 

@@ -27,6 +27,7 @@ from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import Address, CannotStart, is_loopback
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Door, Shared
+from bcast_grpc.transport.grpc.door import NativeGrpcDoor
 from bcast_grpc.transport.grpc_door import GrpcDoor
 from bcast_grpc.transport.http_door import HttpDoor
 from bcast_grpc.transport.publishing import Publishing
@@ -242,7 +243,10 @@ class Server:
 def _doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator[Door]:
     """Yield the doors that are asked for. This is all that the server knows of each."""
     grpc = Address(settings.host, settings.port, "port")
-    yield GrpcDoor(shared, grpc, max_clients=settings.max_clients, max_connections=max_connections)
+    if settings.grpc_engine == "native":
+        yield NativeGrpcDoor(shared, grpc, max_clients=settings.max_clients)
+    else:
+        yield GrpcDoor(shared, grpc, max_clients=settings.max_clients, max_connections=max_connections)
     if settings.http_port is not None:
         yield HttpDoor(shared, Address(settings.host, settings.http_port, "http-port"), settings.http_allow_origin)
     if settings.tcp_port is not None:

@@ -25,11 +25,12 @@ class Serving:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, serve: Coroutine[Any, Any, None]) -> None:
+    def start(self, serve: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Serve a client in a task of its own."""
         task = asyncio.create_task(serve)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     @contextmanager
     def here(self) -> Iterator[None]:

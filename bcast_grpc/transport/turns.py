@@ -36,6 +36,11 @@ class Turns:
         """Whether a turn has to be waited for: others are waiting, or this pass of the loop has read much already."""
         return bool(self._waiting) or self._spent_s >= _BUDGET_S
 
+    @property
+    def used_up(self) -> bool:
+        """Whether this pass of the loop has read as much as it may."""
+        return self._spent_s >= _BUDGET_S
+
     def call(self, turn: Callable[[], bool]) -> None:
         """Call back when it is the caller's turn. ``turn`` returns False if it is no longer needed."""
         self._waiting.append(turn)

@@ -33,11 +33,13 @@ from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.fields import MalformedFrame as MalformedFrame
 from bcast_grpc.wire.fields import fields
 from bcast_grpc.wire.protobuf_requests import MAX_REQUEST_BYTES as MAX_REQUEST_BYTES
+from bcast_grpc.wire.protobuf_requests import SMALL_BYTES as SMALL_BYTES
 from bcast_grpc.wire.protobuf_requests import check_subscribe as check_subscribe
 from bcast_grpc.wire.protobuf_requests import decode_publish as decode_publish
 from bcast_grpc.wire.protobuf_requests import decode_requests as decode_requests
 from bcast_grpc.wire.protobuf_requests import encode_request as encode_request
 from bcast_grpc.wire.protobuf_requests import read_requests as read_requests
+from bcast_grpc.wire.protobuf_requests import read_small as read_small
 
 MAX_BATCH_BYTES = 1024 * 1024
 """The largest frame of events that a server makes, a single larger event apart."""

@@ -6,7 +6,7 @@ over, and then decoded a slice at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from google.protobuf.message import DecodeError
 
@@ -27,7 +27,10 @@ _SCALARS = frozenset({field.number for field in pb.ConnectRequest.DESCRIPTOR.fie
 _NESTED = "a batch within a batch; put all requests into one list"
 _SLICE = 64
 _SLICE_BYTES = 8192
-_SMALL_BYTES = 2048  # a frame so small is decoded at once, whatever it is
+SMALL_BYTES = 2048
+"""A frame so small is decoded at once, whatever it is."""
+
+_SLICE_SMALL = 128
 _LARGE_BYTES = 512  # a request of a batch that is larger may be more than it seems
 _LOOKED_AT = 1024
 
@@ -57,7 +60,7 @@ def read_requests(frame: bytes) -> Iterator[list[Request]]:
     Raises:
         MalformedFrame: see ``decode_requests``.
     """
-    if len(frame) <= _SMALL_BYTES:
+    if len(frame) <= SMALL_BYTES:
         yield _decode(frame)
         return
     items: list[Field] = []
@@ -83,6 +86,27 @@ def read_requests(frame: bytes) -> Iterator[list[Request]]:
             yield [_decode_large(frame, body, end)]
         else:
             yield _decode(frame[begin : _pop_slice(items)])
+
+
+def read_small(frames: Iterable[bytes]) -> Iterator[list[Request]]:
+    """Decode frames of at most ``SMALL_BYTES``, many in one slice.
+
+    Raises:
+        MalformedFrame: one does not parse; the requests before it have been yielded.
+    """
+    requests: list[Request] = []
+    for frame in frames:
+        try:
+            requests += _decode(frame)
+        except MalformedFrame:
+            if requests:
+                yield requests
+            raise
+        if len(requests) >= _SLICE_SMALL:
+            yield requests
+            requests = []
+    if requests:
+        yield requests
 
 
 def _fields(frame: bytes) -> Iterator[Field]:

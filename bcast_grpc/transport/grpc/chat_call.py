@@ -1,0 +1,202 @@
+"""``Connect`` and ``Subscribe``: a client's stream, driven by what its connection says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from google.rpc import code_pb2
+
+from bcast_grpc.core.batch import Encoder
+from bcast_grpc.events import Request
+from bcast_grpc.transport.door import Shared
+from bcast_grpc.transport.ending import ended_by, ending
+from bcast_grpc.transport.grpc.call import Call, Carrier
+from bcast_grpc.transport.grpc.headers import Head
+from bcast_grpc.transport.grpc.messages import (
+    Message,
+    MessageReader,
+    Packed,
+    Prefixer,
+    StatusError,
+    encode_events,
+    split_messages,
+    unpacked,
+)
+from bcast_grpc.transport.rpc import initial_metadata, read_metadata
+from bcast_grpc.transport.serving import Serving
+from bcast_grpc.transport.stream import Stream
+from bcast_grpc.transport.turns import LIGHT_BYTES
+from bcast_grpc.wire import protobuf
+
+_BATCHES = Encoder(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES, protobuf.split_batches)
+_MESSAGES = Encoder(encode_events, protobuf.MAX_BATCH_BYTES, split_messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What all streams of a door share.
+
+    Attributes:
+        shared: what all doors share.
+        serving: the tasks that let clients in.
+        prefixer: puts prefixes before frames.
+    """
+
+    shared: Shared
+    serving: Serving
+    prefixer: Prefixer
+
+
+class ChatCall(Call):
+    """A call that is a client's stream: it is the stream's ``Line``."""
+
+    __slots__ = ("_arriving", "_batches", "_chat", "_is_reader", "_ready", "_stream", "_writing")
+
+    def __init__(self, carrier: Carrier, stream_id: int, head: Head, chat: Chat, *, is_reader: bool) -> None:
+        super().__init__(carrier, stream_id, head)
+        self._chat = chat
+        self._is_reader = is_reader
+        self._batches = False
+        self._ready = False  # for more requests
+        self._writing = False  # something was taken, and there may be no room for more yet
+        self._stream: Stream | None = None
+        self._arriving: asyncio.Task[None] | None = None
+        if not is_reader:
+            self._arrive()
+
+    # --- what the stream says
+
+    def wake(self) -> None:
+        """Write, soon."""
+        self.carrier.wake(self)
+
+    def ready(self) -> None:
+        """Go on reading."""
+        self._ready = True
+        self.read_on()
+
+    # --- reading
+
+    def read_on(self) -> None:
+        """Hand the stream what came, all at once, as soon as it has carried out what came before."""
+        if self.over:
+            return
+        if self._is_reader:
+            self._read_subscription()
+            return
+        stream = self._stream
+        while stream and self._ready and self._arrived:
+            arrived, self._arrived = self._arrived, []
+            self._ready = False
+            self._ready = stream.received(_requests(arrived, self._reader))
+        if not (stream and self._ready) or self.over:
+            return
+        self._consume()
+        if self._reader.fault:
+            self.fail(self._reader.fault)
+        elif self.finished:
+            self._ready = False
+            if self._reader.begun:
+                stream.failed(protobuf.MalformedFrame("the stream ends in the middle of a message"))
+            else:
+                stream.finished()
+
+    def _read_subscription(self) -> None:
+        """Let a client in that only reads, once its one request has come."""
+        self._consume()
+        if self._stream or self._arriving:
+            self._arrived = []
+        elif self._arrived:
+            self._subscribe(self._arrived.pop())
+        elif self._reader.fault:
+            self.fail(self._reader.fault)
+        elif self.finished:
+            self.end(code_pb2.UNIMPLEMENTED, "Subscribe needs a request: one message, which may be empty")
+
+    def _subscribe(self, message: Message) -> None:
+        try:
+            protobuf.check_subscribe(unpacked(message))
+        except StatusError as error:
+            self.fail(error)
+        except protobuf.MalformedFrame as error:
+            self.fail(ended_by(error, self.carrier.peer).error)
+        else:
+            self._arrive()
+
+    # --- its life
+
+    def _arrive(self) -> None:
+        self._arriving = self._chat.serving.start(self._let_in())
+
+    async def _let_in(self) -> None:
+        ended = await ending(self._admit(), self.carrier.peer)
+        self._arriving = None
+        if ended.error:
+            self.fail(ended.error)
+
+    async def _admit(self) -> None:
+        shared = self._chat.shared
+        hello = read_metadata(self.head.metadata, shared.hub.limits)
+        admission = await shared.hub.admit(hello, self.carrier.peer)
+        encoder = _BATCHES if hello.batch else _MESSAGES
+        stream = Stream(admission, shared.scheduler, encoder, self, reader=self._is_reader)
+        self._stream = stream
+        self._batches = hello.batch
+        self.answer(initial_metadata(stream.session, hello))
+        stream.begin(self._end_overdue, lambda: self.carrier.acked(self))
+        self.ready()
+
+    def _end_overdue(self) -> None:
+        if self._stream:
+            self.fail(self._stream.overdue)
+
+    def release(self) -> None:
+        """Take the client out of its room."""
+        if self._arriving:
+            self._arriving.cancel()
+            self._arriving = None
+        if self._stream:
+            self._stream.close()
+            self._stream = None
+
+    # --- writing
+
+    def write(self) -> bool:
+        """Write the next piece."""
+        stream = self._stream
+        if self.over or stream is None:
+            return False
+        if self._rest:
+            return self._put(self._rest)
+        if self._writing:
+            self._writing = False
+            stream.wrote()
+        piece = stream.take()
+        if piece is None:
+            if stream.over:
+                self.fail(stream.error)
+            return False
+        self._writing = True
+        return self._put(self._chat.prefixer.add(piece) if self._batches else piece)
+
+
+def _requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Sequence[Request]]:
+    """Decode messages, many small ones at once; one that takes long is preceded by an empty slice, which is a pause."""
+    small: list[bytes] = []
+    for message in messages:
+        if isinstance(message, bytes) and len(message) <= protobuf.SMALL_BYTES:
+            small.append(message)
+            continue
+        yield from protobuf.read_small(small)
+        small = []
+        if isinstance(message, Packed) or len(message) > LIGHT_BYTES:
+            yield ()
+        try:
+            frame = unpacked(message)
+        except StatusError as error:
+            reader.fault = error
+            return
+        yield from protobuf.read_requests(frame)
+    yield from protobuf.read_small(small)

@@ -1,0 +1,112 @@
+"""The gRPC door: the service ``Chat``, health and reflection, over the server's own HTTP/2."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from google.rpc import code_pb2
+
+from bcast_grpc.http2 import Limits
+from bcast_grpc.http2.events import HeadersReceived
+from bcast_grpc.transport.address import Address
+from bcast_grpc.transport.door import Door, Shared
+from bcast_grpc.transport.grpc.call import Call
+from bcast_grpc.transport.grpc.chat_call import Chat, ChatCall
+from bcast_grpc.transport.grpc.connection import Connection
+from bcast_grpc.transport.grpc.headers import read_head
+from bcast_grpc.transport.grpc.messages import Prefixer, StatusError
+from bcast_grpc.transport.grpc.services import Services
+from bcast_grpc.transport.grpc.unfinished import Unfinished
+from bcast_grpc.transport.rpc import SERVICE
+from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
+
+_CONNECT, _SUBSCRIBE = (f"/{SERVICE}/{name}" for name in ("Connect", "Subscribe"))
+_STREAMS_BESIDES = 1000
+"""How many calls more than clients a connection may have: those that are refused, publish, or watch the health."""
+
+
+class NativeGrpcDoor(Door):
+    """Serves gRPC.
+
+    Args:
+        shared: what all doors share.
+        address: where to listen.
+        max_clients: how many clients the server takes.
+    """
+
+    def __init__(self, shared: Shared, address: Address, *, max_clients: int) -> None:
+        self._shared = shared
+        self._address = address
+        self._limits = Limits(max_concurrent_streams=max_clients + _STREAMS_BESIDES)
+        self._connections: set[Connection] = set()
+        self._closed = asyncio.Event()
+        self._unfinished = Unfinished()
+        self._serving = Serving()
+        self._chat = Chat(shared, self._serving, Prefixer())
+        self._services = Services(shared, self._serving)
+        self._servers: list[asyncio.Server] = []
+
+    async def open(self) -> Sequence[str]:
+        """Listen, and report as healthy."""
+        loop = asyncio.get_running_loop()
+        sockets = self._address.listen()
+        self._servers = [await loop.create_server(self._accept, sock=one, backlog=BACKLOG) for one in sockets]
+        port: int = sockets[0].getsockname()[1]
+        self._shared.connections.ports.add(port)
+        await self._services.begin()
+        return [self._address.url("grpc", port)]
+
+    async def drain(self) -> None:
+        """Report as not serving, and tell clients to make their next calls elsewhere."""
+        await self._services.drain()
+        for connection in list(self._connections):
+            connection.announce_drain()
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept nobody more, and disconnect those whose calls have not ended after ``grace_s``."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.go_away()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._wait_until_none()
+        for connection in list(self._connections):
+            connection.abort()
+        await self._serving.end(0)
+
+    async def _wait_until_none(self) -> None:
+        while self._connections:
+            self._closed.clear()
+            await self._closed.wait()
+
+    def _accept(self) -> asyncio.Protocol:
+        shared = self._shared
+        return Refused() if shared.connections.crowded() else Connection(shared, self._limits, self)
+
+    # --- what connections ask for
+
+    def opened(self, connection: Connection) -> None:
+        """Count a connection."""
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+        self._closed.set()
+
+    def begin(self, connection: Connection, event: HeadersReceived) -> Call:
+        """Make a call of a request."""
+        head = read_head(event.fields)
+        if head.path in (_CONNECT, _SUBSCRIBE):
+            is_reader = head.path == _SUBSCRIBE
+            return ChatCall(connection, event.stream_id, head, self._chat, is_reader=is_reader)
+        if call := self._services.call(connection, event.stream_id, head):
+            return call
+        raise StatusError(code_pb2.UNIMPLEMENTED, f"{head.path[:128]}: there is no such method")
+
+    def keep(self, call: Call, size: int) -> Call | None:
+        """Note how many bytes a call keeps of an unfinished message."""
+        return self._unfinished.keep(call, size)

@@ -1,0 +1,199 @@
+"""gRPC's messages in a stream of bytes: each after a byte that says whether it is compressed, and its length."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from typing import NamedTuple, TypeAlias
+
+from google.rpc import code_pb2
+
+from bcast_grpc.core.batch import Piece
+from bcast_grpc.events import Event
+from bcast_grpc.wire import protobuf
+
+_PREFIX = Struct(">BI")
+_PREFIX_BYTES = _PREFIX.size
+_KEPT = 16
+
+ENCODINGS = {"identity": None, "gzip": 31, "deflate": 15}
+"""The names of what a message may be compressed with, and what zlib calls them."""
+
+
+class StatusError(Exception):
+    """What a call ends with, where it is not an error of this project's contract."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Packed(NamedTuple):
+    """A compressed message."""
+
+    data: bytes
+    window_bits: int
+
+    def unpack(self, max_bytes: int) -> bytes:
+        """Return the message.
+
+        Raises:
+            StatusError: it would be larger than ``max_bytes``, or is not what its encoding says.
+        """
+        unpacking = zlib.decompressobj(self.window_bits)
+        try:
+            message = unpacking.decompress(self.data, max_bytes + 1)
+        except zlib.error as error:
+            raise StatusError(code_pb2.INTERNAL, f"a message cannot be decompressed: {error}") from None
+        if len(message) > max_bytes:
+            raise too_large(f"more than {max_bytes}", max_bytes)
+        if not unpacking.eof or unpacking.unused_data:
+            raise StatusError(code_pb2.INTERNAL, "a message cannot be decompressed: it ends too early or too late")
+        return message
+
+
+Message: TypeAlias = bytes | Packed
+
+
+def unpacked(message: Message) -> bytes:
+    """Return a message as it was before it was compressed.
+
+    Raises:
+        StatusError: see ``Packed.unpack``.
+    """
+    return message.unpack(protobuf.MAX_REQUEST_BYTES) if isinstance(message, Packed) else message
+
+
+class MessageReader:
+    """Cuts what comes on one call into messages.
+
+    Args:
+        max_bytes: size of the largest message.
+        window_bits: how messages may be compressed, as ``ENCODINGS`` has it.
+
+    Attributes:
+        fault: what is wrong with what came last: nothing more can be read. None while all is well.
+    """
+
+    __slots__ = ("_max_bytes", "_missing", "_rest", "_window_bits", "fault")
+
+    def __init__(self, max_bytes: int, window_bits: int | None) -> None:
+        self.fault: StatusError | None = None
+        self._max_bytes = max_bytes
+        self._window_bits = window_bits
+        self._rest = bytearray()
+        self._missing = 0  # bytes that the rest must have until more can be said of it
+
+    @property
+    def begun(self) -> int:
+        """How many bytes are kept of a message that has not come to its end."""
+        return len(self._rest)
+
+    def read(self, payloads: Sequence[bytes]) -> list[Message]:
+        """Return the messages that have come to their end with these bytes, in order."""
+        messages: list[Message] = []
+        head = _PREFIX.unpack_from
+        limit = self._max_bytes
+        for payload in payloads:
+            if self.fault:
+                break
+            if not self._rest and len(payload) >= _PREFIX_BYTES:
+                packed, size = head(payload)
+                if not packed and size == len(payload) - _PREFIX_BYTES and size <= limit:  # what most are
+                    messages.append(payload[_PREFIX_BYTES:])
+                    continue
+            self._add(payload, messages)
+        return messages
+
+    def _add(self, payload: bytes, messages: list[Message]) -> None:
+        data = payload
+        if self._rest:
+            self._rest += payload
+            if len(self._rest) < self._missing:
+                return
+            data = bytes(self._rest)
+        at = self._cut(data, messages)
+        self._rest = bytearray(data[at:])
+
+    def _cut(self, data: bytes, messages: list[Message]) -> int:
+        """Take the messages that are whole, and return where the next one begins."""
+        at = 0
+        self._missing = _PREFIX_BYTES
+        while len(data) - at >= _PREFIX_BYTES:
+            packed, size = _PREFIX.unpack_from(data, at)
+            self.fault = self._judge(packed, size)
+            if self.fault:
+                return len(data)
+            begin = at + _PREFIX_BYTES
+            if begin + size > len(data):
+                self._missing = _PREFIX_BYTES + size
+                break
+            message = data[begin : begin + size]
+            messages.append(Packed(message, self._window_bits) if packed and self._window_bits else message)
+            at = begin + size
+        return at
+
+    def _judge(self, packed: int, size: int) -> StatusError | None:
+        if packed > 1:
+            return StatusError(code_pb2.INTERNAL, f"a message begins with {packed}; it must be 0 or 1 (compressed)")
+        if packed and not self._window_bits:
+            return StatusError(code_pb2.INTERNAL, "a message is compressed, but grpc-encoding does not say how")
+        return too_large(str(size), self._max_bytes) if size > self._max_bytes else None
+
+
+def encode_events(events: Sequence[Event]) -> list[Piece]:
+    """Encode each event as a message of its own, and join the messages: a client takes them from one frame as well."""
+    pieces: list[Piece] = []
+    parts: list[bytes] = []
+    size = count = 0
+    for data, _ in protobuf.encode_singly(events):
+        if parts and size + len(data) > protobuf.MAX_BATCH_BYTES:
+            pieces.append((b"".join(parts), count))
+            parts, size, count = [], 0, 0
+        parts += (_PREFIX.pack(0, len(data)), data)
+        size += _PREFIX_BYTES + len(data)
+        count += 1
+    if parts:
+        pieces.append((b"".join(parts), count))
+    return pieces
+
+
+def split_messages(run: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Cut joined messages into runs of at most ``max_bytes``, one of a single larger message apart."""
+    begin = at = 0
+    while at < len(run):
+        end = at + _PREFIX_BYTES + _PREFIX.unpack_from(run, at)[1]
+        if end - begin > max_bytes and at > begin:
+            yield run[begin:at]
+            begin = at
+        at = end
+    yield run[begin:]
+
+
+def too_large(size: str, limit: int) -> StatusError:
+    """Return what a call ends with that brought a message of ``size`` bytes."""
+    return StatusError(code_pb2.RESOURCE_EXHAUSTED, f"a message has {size} bytes; the limit is {limit}")
+
+
+def with_prefix(message: bytes) -> bytes:
+    """Return a message as it is sent."""
+    return _PREFIX.pack(0, len(message)) + message
+
+
+class Prefixer:
+    """Puts prefixes before messages, once for all clients that get the same one."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[bytes, bytes]] = {}
+
+    def add(self, message: bytes) -> bytes:
+        """Return a message as it is sent."""
+        known = self._known.get(id(message))
+        if known is None:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            # The message is kept too, so that its number stays its own.
+            known = self._known[id(message)] = message, with_prefix(message)
+        return known[1]

@@ -1,0 +1,180 @@
+"""A call that a servicer of grpcio's serves, in a task: for calls that are few or short."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from google.rpc import code_pb2
+
+from bcast_grpc.transport.ending import ended_by
+from bcast_grpc.transport.grpc.call import Call, Carrier
+from bcast_grpc.transport.grpc.headers import Head, Metadata
+from bcast_grpc.transport.grpc.messages import StatusError, unpacked, with_prefix
+from bcast_grpc.transport.serving import Serving
+from bcast_grpc.transport.stream import resolve
+
+Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class ServiceCall(Call):
+    """A call that is served by a coroutine.
+
+    Args:
+        method: what serves it, as ``add_…Servicer_to_server`` registers it.
+        serving: the door's tasks.
+    """
+
+    __slots__ = ("_method", "_room", "_something", "_task")
+
+    def __init__(self, carrier: Carrier, stream_id: int, head: Head, method: Method, serving: Serving) -> None:
+        super().__init__(carrier, stream_id, head)
+        self._method = method
+        self._something: asyncio.Future[None] | None = None  # something came
+        self._room: asyncio.Future[None] | None = None
+        self._task = serving.start(self._serve())
+
+    def read_on(self) -> None:
+        """Have the task look again at what came."""
+        if self._something:
+            resolve(self._something, None)
+
+    def write(self) -> bool:
+        """Write what there is; the task goes on when that is all written."""
+        if self._rest and not self._put(self._rest):
+            return False
+        if self._rest:
+            return True
+        if self._room:
+            resolve(self._room, None)
+        return False
+
+    def release(self) -> None:
+        """Cancel the task."""
+        if asyncio.current_task() is not self._task:
+            self._task.cancel()
+
+    async def read(self) -> bytes | None:
+        """Return the next message; None if there will be none.
+
+        Raises:
+            StatusError: what came is no message.
+        """
+        while not self._arrived:
+            self._consume()
+            if self._reader.fault:
+                raise self._reader.fault
+            if self.finished:
+                return None
+            self._something = asyncio.get_running_loop().create_future()
+            await self._something
+        return unpacked(self._arrived.pop(0))
+
+    async def send(self, message: bytes) -> None:
+        """Send a message; return once it is written."""
+        self.answer()
+        self._rest = with_prefix(message)
+        self._room = asyncio.get_running_loop().create_future()
+        self.carrier.wake(self)
+        await self._room
+
+    async def _serve(self) -> None:
+        context = Context(self)
+        try:
+            await self._converse(context)
+        except grpc.aio.AbortError:
+            pass  # it has ended
+        except StatusError as error:
+            self.fail(error)
+        except Exception as raised:  # noqa: BLE001  # the client is told, and it is logged
+            self.fail(ended_by(raised, self.carrier.peer).error)
+        else:
+            self.end(context.code, context.details, context.trailing)
+
+    async def _converse(self, context: Context) -> None:
+        method = self._method
+        read = _identity if method.request_deserializer is None else method.request_deserializer
+        write = _identity if method.response_serializer is None else method.response_serializer
+        requests: Any = self._requests(read) if method.request_streaming else read(await self._request())
+        serve: Any = method.unary_unary or method.unary_stream or method.stream_unary or method.stream_stream
+        context.serialize = write
+        responses: AsyncIterator[Any] | Awaitable[Any] = serve(requests, context)
+        if isinstance(responses, AsyncIterator):
+            async for response in responses:
+                await self.send(write(response))
+        else:
+            response = await responses
+            if not method.response_streaming:
+                await self.send(write(response))
+
+    async def _request(self) -> bytes:
+        request = await self.read()
+        if request is None:
+            raise StatusError(code_pb2.UNIMPLEMENTED, "this method needs a request: one message, which may be empty")
+        return request
+
+    async def _requests(self, read: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+        while (request := await self.read()) is not None:
+            yield read(request)
+
+
+class Context:
+    """What a servicer sees of its call: what servicers use of ``grpc.aio.ServicerContext``.
+
+    Attributes:
+        code: the number of the status that the call ends with.
+        details: says why.
+        trailing: what is sent with the status.
+        serialize: makes bytes of what is written.
+    """
+
+    def __init__(self, call: ServiceCall) -> None:
+        self._call = call
+        self.code: int = code_pb2.OK
+        self.details = ""
+        self.trailing: Metadata = ()
+        self.serialize: Callable[[Any], bytes] = _identity
+
+    async def read(self) -> Any:
+        """Return the next message as bytes, or ``grpc.aio.EOF``."""
+        message = await self._call.read()
+        return grpc.aio.EOF if message is None else message
+
+    async def write(self, message: Any) -> None:
+        """Send a message."""
+        await self._call.send(self.serialize(message))
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+        """End the call with a status."""
+        self._call.end(code.value[0], details, trailing_metadata)
+        raise grpc.aio.AbortError
+
+    async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        """Send the first fields."""
+        self._call.answer(initial_metadata)
+
+    def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
+        """Say what is sent with the status."""
+        self.trailing = trailing_metadata
+
+    def invocation_metadata(self) -> Metadata:
+        """Return the client's fields."""
+        return self._call.head.metadata
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Say what the call ends with."""
+        self.code = code.value[0]
+
+    def set_details(self, details: str) -> None:
+        """Say why the call ends so."""
+        self.details = details
+
+    def peer(self) -> str:
+        """Return the other end's address."""
+        return self._call.carrier.peer
+
+
+def _identity(message: bytes) -> bytes:
+    return message

@@ -1,0 +1,81 @@
+"""What is served beside the streams: ``Publish``, and grpcio's own servicers for health and reflection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from bcast_grpc.core.session import Publisher
+from bcast_grpc.transport.door import Shared
+from bcast_grpc.transport.grpc.call import Call, Carrier
+from bcast_grpc.transport.grpc.headers import Head
+from bcast_grpc.transport.grpc.service_call import Context, Method, ServiceCall
+from bcast_grpc.transport.publishing import Publishing
+from bcast_grpc.transport.rpc import SERVICE, initial_metadata, read_metadata
+from bcast_grpc.transport.serving import Serving
+from bcast_grpc.wire import protobuf
+
+REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+"""The stable name of the reflection service, whose messages are those of v1alpha."""
+
+
+class Services:
+    """The methods that a door serves in tasks.
+
+    Args:
+        shared: what all doors share.
+        serving: the door's tasks.
+    """
+
+    def __init__(self, shared: Shared, serving: Serving) -> None:
+        self._shared = shared
+        self._serving = serving
+        self._publishing = Publishing(shared.scheduler)
+        self._methods: dict[str, Method] = {}
+        self._health = health.aio.HealthServicer()
+        registry: Any = self
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME, REFLECTION_V1)
+        servicer = reflection.aio.ReflectionServicer(names)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, registry)  # type: ignore[no-untyped-call]
+        for path, method in list(self._methods.items()):
+            self._methods[path.replace(reflection.SERVICE_NAME, REFLECTION_V1)] = method
+        publish: Method = grpc.unary_unary_rpc_method_handler(self._publish)
+        self.add_registered_method_handlers(SERVICE, {"Publish": publish})
+
+    def call(self, carrier: Carrier, stream_id: int, head: Head) -> Call | None:
+        """Begin a call; return None where there is no such method."""
+        method = self._methods.get(head.path)
+        return ServiceCall(carrier, stream_id, head, method, self._serving) if method else None
+
+    async def begin(self) -> None:
+        """Report as healthy."""
+        for service in ("", SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self) -> None:
+        """Report as not serving."""
+        await self._health.enter_graceful_shutdown()
+
+    async def _publish(self, frame: bytes, context: Context) -> bytes:
+        hello = read_metadata(context.invocation_metadata(), self._shared.hub.limits)
+        request = protobuf.decode_publish(frame)
+
+        async def begin(publisher: Publisher) -> None:
+            await context.send_initial_metadata(initial_metadata(publisher, hello))
+
+        admission = await self._shared.hub.admit(hello, context.peer())
+        return protobuf.encode_publish_response(await self._publishing.publish(admission, request, begin))
+
+    # --- what grpcio's functions expect of a server
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Do nothing: the same methods are registered by name."""
+
+    def add_registered_method_handlers(self, service: str, methods: Mapping[str, Method]) -> None:
+        """Serve these methods."""
+        self._methods.update({f"/{service}/{name}": method for name, method in methods.items()})
