@@ -70,7 +70,10 @@ class ServiceCall(Call):
                 return None
             self._something = asyncio.get_running_loop().create_future()
             await self._something
-        return unpacked(self._arrived.pop(0))
+        message = unpacked(self._arrived.pop(0))
+        if not self._arrived:
+            self._consume()
+        return message
 
     async def send(self, message: bytes) -> None:
         """Send a message; return once it is written."""
