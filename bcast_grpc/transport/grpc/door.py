@@ -12,7 +12,7 @@ from bcast_grpc.http2 import Limits
 from bcast_grpc.http2.events import HeadersReceived
 from bcast_grpc.transport.address import Address
 from bcast_grpc.transport.door import Door, Shared
-from bcast_grpc.transport.grpc.call import Call
+from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.chat_call import Chat, ChatCall
 from bcast_grpc.transport.grpc.connection import Connection
 from bcast_grpc.transport.grpc.headers import read_head
@@ -97,13 +97,13 @@ class NativeGrpcDoor(Door):
         self._connections.discard(connection)
         self._closed.set()
 
-    def begin(self, connection: Connection, event: HeadersReceived) -> Call:
+    def begin(self, carrier: Carrier, event: HeadersReceived) -> Call:
         """Make a call of a request."""
         head = read_head(event.fields)
         if head.path in (_CONNECT, _SUBSCRIBE):
             is_reader = head.path == _SUBSCRIBE
-            return ChatCall(connection, event.stream_id, head, self._chat, is_reader=is_reader)
-        if call := self._services.call(connection, event.stream_id, head):
+            return ChatCall(carrier, event.stream_id, head, self._chat, is_reader=is_reader)
+        if call := self._services.call(carrier, event.stream_id, head):
             return call
         raise StatusError(code_pb2.UNIMPLEMENTED, f"{head.path[:128]}: there is no such method")
 

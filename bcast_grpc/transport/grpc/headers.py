@@ -43,13 +43,15 @@ class Head(NamedTuple):
 
 
 class NotGrpc(Exception):
-    """A request is not a gRPC call. It is answered as HTTP."""
+    """A request is not a gRPC call.
+
+    Attributes:
+        fields: what it is answered with, encoded: a status of HTTP, and one of gRPC that says more.
+    """
 
     def __init__(self, status: int, text: str, *fields: tuple[str, str]) -> None:
         super().__init__(text)
-        self.status = status
-        self.text = text
-        self.fields = fields
+        self.fields = encode([(":status", str(status)), *fields]) + last_fields(code_pb2.INTERNAL, text)
 
 
 def read_head(fields: Iterable[tuple[str, str]]) -> Head:
@@ -61,9 +63,9 @@ def read_head(fields: Iterable[tuple[str, str]]) -> Head:
     """
     known = dict(fields)
     if (method := known.get(":method")) != "POST":
-        raise NotGrpc(405, f"gRPC calls use the method POST, not {method}\n", ("allow", "POST"))
+        raise NotGrpc(405, f"gRPC calls use the method POST, not {method}", ("allow", "POST"))
     if not _CONTENT_TYPE(known.get("content-type", "")):
-        raise NotGrpc(415, "gRPC calls have the content-type application/grpc\n")
+        raise NotGrpc(415, "gRPC calls have the content-type application/grpc")
     encoding = known.get("grpc-encoding", "identity")
     if encoding not in ENCODINGS:
         raise StatusError(

@@ -1,0 +1,220 @@
+"""The calls on one connection, and what the events of HTTP/2 mean to them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from google.rpc import code_pb2
+
+from bcast_grpc.http2 import Connection as Http2
+from bcast_grpc.http2 import ErrorCode, events
+from bcast_grpc.transport.connections import Connections, port_of
+from bcast_grpc.transport.ending import internal_error
+from bcast_grpc.transport.grpc.call import Call, Carrier
+from bcast_grpc.transport.grpc.headers import NotGrpc, first_fields, last_fields
+from bcast_grpc.transport.grpc.messages import StatusError
+from bcast_grpc.transport.grpc.writer import Writer
+from bcast_grpc.transport.liveness import acked
+
+logger = logging.getLogger(__name__)
+
+
+class Owner(Protocol):
+    """What a door does for the calls on its connections."""
+
+    def begin(self, carrier: Carrier, event: events.HeadersReceived) -> Call:
+        """Make a call of a request.
+
+        Raises:
+            NotGrpc: it is not a call.
+            StatusError: it cannot be served.
+        """
+        ...
+
+    def keep(self, call: Call, size: int) -> Call | None:
+        """Note how many bytes a call keeps of an unfinished message.
+
+        Returns:
+            The call that is to end, since that is too much.
+        """
+        ...
+
+
+class Calls(Carrier):
+    """The calls on one connection.
+
+    Args:
+        h2: the connection's protocol.
+        transport: of the connection.
+        writer: writes to it.
+        peer: the other end's address.
+        owner: the door, which makes the calls.
+        connections: counts those that carry a call.
+        none_left: called when the last call has ended.
+    """
+
+    __slots__ = (
+        "_carrying",
+        "_connections",
+        "_h2",
+        "_none_left",
+        "_open",
+        "_owner",
+        "_transport",
+        "_writer",
+        "peer",
+    )
+
+    def __init__(
+        self,
+        h2: Http2,
+        transport: asyncio.Transport,
+        writer: Writer,
+        peer: str,
+        owner: Owner,
+        connections: Connections,
+        none_left: Callable[[], None],
+    ) -> None:
+        self._h2 = h2
+        self._transport = transport
+        self._writer = writer
+        self.peer = peer
+        self._owner = owner
+        self._connections = connections
+        self._none_left = none_left
+        self._carrying: AbstractContextManager[None] | None = None
+        self._open: dict[int, Call] = {}
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._open)
+
+    # --- what happens on the connection
+
+    def data(self, event: events.DataReceived) -> None:
+        """Hand a call what came for it."""
+        call = self._open.get(event.stream_id)
+        if call is None:
+            self._h2.consumed(event.stream_id, event.size)
+            return
+        try:
+            call.received(event.payloads, event.size)
+            if event.ended and not call.over:
+                call.finish()
+        except Exception as raised:  # noqa: BLE001  # the call ends with it
+            call.fault(raised)
+
+    def headers(self, event: events.HeadersReceived) -> None:
+        """Begin a call, or refuse it."""
+        self._begin_carrying()
+        try:
+            self._begin(event)
+        except NotGrpc as refused:
+            self._refuse(event, refused.fields)
+        except StatusError as error:
+            self._refuse(event, first_fields() + last_fields(error.code, error.message))
+        except Exception:
+            logger.exception("internal error while serving %s", self.peer)
+            self._refuse(event, first_fields() + last_fields(code_pb2.INTERNAL, internal_error().reason))
+        self._end_carrying()
+
+    def _begin(self, event: events.HeadersReceived) -> None:
+        call = self._owner.begin(self, event)
+        if not call.over:
+            self._open[event.stream_id] = call
+            if event.ended:
+                call.finish()
+
+    def _refuse(self, event: events.HeadersReceived, block: bytes) -> None:
+        """Answer a request that does not become a call."""
+        self._writer.send_headers(event.stream_id, block, ended=True)
+        if not event.ended:
+            self._h2.reset(event.stream_id, ErrorCode.NO_ERROR)
+
+    def trailers(self, event: events.TrailersReceived) -> None:
+        """Tell a call that its client sends no more."""
+        if call := self._open.get(event.stream_id):
+            try:
+                call.finish()
+            except Exception as raised:  # noqa: BLE001  # the call ends with it
+                call.fault(raised)
+
+    def reset(self, event: events.StreamReset) -> None:
+        """Drop a call that its client has cancelled."""
+        if call := self._open.get(event.stream_id):
+            logger.debug("%s cancelled a call", self.peer)
+            call.drop()
+
+    def window(self, event: events.WindowOpened) -> None:
+        """Let those write that have room now."""
+        if not event.stream_id:
+            self._writer.recheck(self._open.values())
+        elif call := self._open.get(event.stream_id):
+            self._writer.add(call)
+
+    # --- what calls say
+
+    def send_headers(self, call: Call, block: bytes, *, ended: bool) -> None:
+        """Send fields; and where the call ends before its client is done, tell it to stop."""
+        self._writer.send_headers(call.stream_id, block, ended=ended)
+        if ended and not call.finished:
+            self._h2.reset(call.stream_id, ErrorCode.NO_ERROR)
+        self._writer.soon()
+
+    def send_data(self, call: Call, data: bytes | memoryview) -> int:
+        """Send as much as the windows allow."""
+        return self._writer.send_data(call, data)
+
+    def wake(self, call: Call) -> None:
+        """Have it write, soon."""
+        self._writer.add(call)
+        self._writer.soon()
+
+    def consumed(self, call: Call, size: int) -> None:
+        """Let as many bytes come again."""
+        self._h2.consumed(call.stream_id, size)
+        self._writer.soon()
+
+    def keep(self, call: Call, size: int) -> None:
+        """Note how many bytes it keeps of an unfinished message."""
+        if too_much := self._owner.keep(call, size):
+            too_much.fail(_too_much_kept())
+
+    def acked(self, call: Call) -> int:
+        """Return how many bytes the client's system has acknowledged, and the client has made room for."""
+        return -call.sent if call.blocked else acked(self._transport)
+
+    def ended(self, call: Call) -> None:
+        """Forget a call."""
+        self._open.pop(call.stream_id, None)
+        self._owner.keep(call, 0)
+        self._end_carrying()
+        if not self._open:
+            self._none_left()
+
+    def drop_all(self) -> None:
+        """Drop them: the client is gone."""
+        self._writer.stop()
+        for call in list(self._open.values()):
+            call.drop()
+
+    def _begin_carrying(self) -> None:
+        if self._carrying is None:
+            self._carrying = self._connections.carrying(port_of(self.peer))
+            self._carrying.__enter__()
+
+    def _end_carrying(self) -> None:
+        if self._carrying and not self._open:
+            self._carrying.__exit__(None, None, None)
+            self._carrying = None
+
+
+def _too_much_kept() -> StatusError:
+    return StatusError(
+        code_pb2.RESOURCE_EXHAUSTED,
+        "too many bytes of unfinished messages are kept; finish one message before the next, and send it faster",
+    )

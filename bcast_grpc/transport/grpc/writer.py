@@ -1,0 +1,138 @@
+"""The writing half of a connection: its calls write in turn, as long as there is room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bcast_grpc.http2 import Connection as Http2
+
+if TYPE_CHECKING:
+    from bcast_grpc.transport.grpc.call import Call
+
+UNSENT_BYTES = 64 * 1024
+"""Nothing more is read while so many bytes of fields and answers wait to be sent, so that they are bounded."""
+
+PIECE_BYTES = 64 * 1024
+"""So much is collected before it is handed to the system."""
+
+RECHECK_S = 0.01
+"""After so long all calls are looked at that wait for room, where the client has changed what they all have."""
+
+
+class Writer:
+    """Writes what calls have for the client, and what HTTP/2 itself has to say.
+
+    Args:
+        h2: makes bytes of it.
+        transport: of the connection.
+
+    Attributes:
+        paused: whether the system has no room for more.
+    """
+
+    __slots__ = (
+        "_h2",
+        "_loop",
+        "_pumping",
+        "_ready",
+        "_recheck_timer",
+        "_transport",
+        "_unsent",
+        "_woken",
+        "paused",
+    )
+
+    def __init__(self, h2: Http2, transport: asyncio.Transport) -> None:
+        self._h2 = h2
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[Call] = deque()  # calls that have something to write
+        self._recheck_timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self._woken = False
+        self._unsent = 0
+        self.paused = False
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be sent that nothing more should be read."""
+        return self.paused and self._unsent + self._h2.owed > UNSENT_BYTES
+
+    def add(self, call: Call) -> None:
+        """Let a call write when it is its turn, at the next ``pump()``."""
+        if not call.queued:
+            call.queued = True
+            self._ready.append(call)
+
+    def soon(self) -> None:
+        """Pump, soon, but not from within this call."""
+        if not (self._woken or self._pumping):
+            self._woken = True
+            self._loop.call_soon(self._wake)
+
+    def pump(self) -> None:
+        """Let the calls write in turn, as long as there is room."""
+        ready, h2 = self._ready, self._h2
+        self._pumping = True
+        while ready and not self.paused and h2.window > 0:
+            call = ready.popleft()
+            call.queued = False
+            try:
+                if call.write():
+                    self.add(call)
+            except Exception as raised:  # noqa: BLE001  # the call ends with it
+                call.fault(raised)
+        self._pumping = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand what is to be sent to the system, if that has room."""
+        if self.paused:
+            return
+        self._unsent = 0
+        pieces = self._h2.data_to_send()
+        if pieces and not self._transport.is_closing():
+            self._transport.writelines(pieces)
+
+    def send_headers(self, stream_id: int, block: bytes, *, ended: bool) -> None:
+        """Send fields on a stream, unless the client has reset it."""
+        try:
+            self._h2.send_headers(stream_id, block, ended=ended)
+        except LookupError:
+            return
+        self._unsent += len(block)
+
+    def send_data(self, call: Call, data: bytes | memoryview) -> int:
+        """Send as much as the windows allow; return how much that is. A blocked call waits for room of its own."""
+        sent = self._h2.send_data(call.stream_id, data)
+        call.sent += sent
+        call.blocked = sent < len(data) and self._h2.window > 0
+        self._unsent += sent
+        if self._unsent >= PIECE_BYTES:
+            self.flush()
+        return sent
+
+    def recheck(self, calls: Iterable[Call]) -> None:
+        """Look at all blocked calls again, soon: each may have room now. That takes long where there are many."""
+        if not self._recheck_timer:
+            self._recheck_timer = self._loop.call_later(RECHECK_S, self._recheck, calls)
+
+    def stop(self) -> None:
+        """Write nothing more for calls."""
+        self._ready.clear()
+        if self._recheck_timer:
+            self._recheck_timer.cancel()
+
+    def _wake(self) -> None:
+        self._woken = False
+        self.pump()
+
+    def _recheck(self, calls: Iterable[Call]) -> None:
+        self._recheck_timer = None
+        for call in calls:
+            if call.blocked:
+                self.add(call)
+        self.pump()
