@@ -48,8 +48,7 @@ class Call:
             CallError: the server refused the connection.
             ConnectionLost: no server was reached, or it did not answer in time.
         """
-        channel = open_channel(dialer.target, dialer.credentials)
-        fork.opened()
+        channel = _open(dialer)
         try:
             call = start_call(channel, dialer.metadata(name, after))
             return cls(dialer.target, channel, call, await wait_until_let_in(call, dialer.target, dialer.timeout_s))
@@ -130,6 +129,15 @@ class Call:
     def _ended_well(self) -> BcastError | None:
         """The server ends a call without an error only after we left; before that, something on the way did."""
         return None if self._finishing else lost(self._target, "the stream was ended", connected=True)
+
+
+def _open(dialer: Dialer) -> grpc.aio.Channel:
+    fork.opened()
+    try:
+        return open_channel(dialer.target, dialer.credentials)
+    except BaseException:
+        fork.closed()
+        raise
 
 
 async def _close(channel: grpc.aio.Channel) -> None:

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.timeout(120)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("BCAST_", "GRPC_"))}
 
 PRELUDE = """
-    import asyncio, multiprocessing, os, signal, sys, threading
+    import asyncio, gc, multiprocessing, os, signal, sys, threading
+    from contextlib import suppress
     import bcast_grpc
 
     target, room = sys.argv[1:]
@@ -118,6 +119,45 @@ def test_the_asynchronous_chat_says_the_same(server: str, room: str) -> None:
         asyncio.run(main())
     """
     assert run(program, server, room) == "5 1\n"
+
+
+def test_a_fork_waits_until_grpc_has_ended(server: str, room: str) -> None:
+    """A child that is forked before that would hang; an error may keep gRPC alive until garbage is collected."""
+    program = """
+        from bcast_grpc.client import fork
+
+        def fails():
+            with suppress(ValueError), bcast_grpc.connect_sync(target, room=room):
+                raise ValueError
+
+        def finds_no_server():
+            with suppress(bcast_grpc.ConnectionLost), bcast_grpc.connect_sync("127.0.0.1:1"):
+                pass
+
+        def works():
+            connect()
+            return True
+
+        with bcast_grpc.connect_sync(target, room=room):
+            print(fork._is_grpc_running())
+        gc.disable()
+        print({in_child(works) for use in (connect, fails, finds_no_server) * 3 if not use()})
+        print({fork._is_running, fork._is_grpc_running()})
+    """
+    assert run(program, server, room) == f"{sys.platform == 'linux'}\n{{0}}\n{{False}}\n"
+
+
+def test_a_child_cannot_connect_if_something_else_in_its_parent_uses_grpc(server: str, room: str) -> None:
+    """Such as a channel of the application's own."""
+    program = """
+        connecting = bcast_grpc.connect_sync  # imports gRPC without its fork handlers
+        import grpc
+
+        with grpc.insecure_channel(target) as channel:
+            grpc.channel_ready_future(channel).result()
+            print(in_child(lambda: refused(connect)))
+    """
+    assert run(program, server, room) == "0\n"
 
 
 def test_after_the_fork_all_may_connect(server: str, room: str) -> None:
