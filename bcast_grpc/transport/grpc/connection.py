@@ -13,6 +13,7 @@ from bcast_grpc.http2 import Connection as Http2
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.grpc.calls import Calls
 from bcast_grpc.transport.grpc.calls import Owner as OwnerOfCalls
+from bcast_grpc.transport.grpc.foreign import answer_to
 from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.liveness import Liveness
 
@@ -29,15 +30,6 @@ LAST_WORDS_S = 1.0
 _PING = b"keepaliv"
 _DRAIN_PING = b"draining"
 _SHUTTING_DOWN = b"the server is shutting down"
-_FOREIGN = (
-    b"this port speaks gRPC, which is HTTP/2 without TLS; use a gRPC client such as grpcurl -plaintext,"
-    b" or the server's http-port for browsers\n"
-)
-_HTTP_1 = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-    b"Connection: close\r\n\r\n%b" % (len(_FOREIGN), _FOREIGN)
-)
-_TLS_HANDSHAKE = 0x16
 
 
 class Owner(OwnerOfCalls, Protocol):
@@ -213,9 +205,8 @@ class Connection(asyncio.Protocol):
 
     def _on_foreign(self, event: events.NotHttp2) -> None:
         logger.debug("%s does not speak HTTP/2", self._calls.peer)
-        if event.first_bytes[:1] != bytes([_TLS_HANDSHAKE]):
-            self._h2.data_to_send()
-            self._transport.write(_HTTP_1)
+        if answer := answer_to(event.first_bytes):
+            self._transport.write(answer)
         self._hang_up()
 
     def _ignore(self, _: events.Event) -> None:

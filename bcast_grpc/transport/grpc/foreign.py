@@ -1,0 +1,18 @@
+"""What a client that does not speak HTTP/2 is answered."""
+
+from __future__ import annotations
+
+_TLS_HANDSHAKE = b"\x16"
+_TEXT = (
+    b"this port speaks gRPC, which is HTTP/2 without TLS; use a gRPC client such as grpcurl -plaintext,"
+    b" or the server's http-port for browsers\n"
+)
+_HTTP_1 = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%b" % (len(_TEXT), _TEXT)
+)
+
+
+def answer_to(first_bytes: bytes) -> bytes:
+    """Return what a person can read in most clients; nothing for one that begins with TLS."""
+    return b"" if first_bytes.startswith(_TLS_HANDSHAKE) else _HTTP_1
