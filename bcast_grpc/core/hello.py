@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.names import check_name, check_room, shortened
@@ -101,14 +102,20 @@ def _read_client(client: str, limits: Limits, prefix: str) -> str:
 def _read_events(value: str, prefix: str) -> frozenset[Kind]:
     words = [word.strip() for word in value.split(",")]
     if words == ["all"]:
-        return frozenset({Kind.MESSAGE, *_NOTICES.values()})
+        return _shared(frozenset({Kind.MESSAGE, *_NOTICES.values()}))
     if words == ["none"]:
-        return frozenset({Kind.MESSAGE})
+        return _shared(frozenset({Kind.MESSAGE}))
     for word in words:
         if word not in _NOTICES:
             known = ", ".join(_NOTICES)
             raise _invalid(f"{prefix}events: {shortened(word)!r} is not one of {known}; all and none must stand alone")
-    return frozenset({Kind.MESSAGE, *(_NOTICES[word] for word in words)})
+    return _shared(frozenset({Kind.MESSAGE, *(_NOTICES[word] for word in words)}))
+
+
+@cache
+def _shared(kinds: frozenset[Kind]) -> frozenset[Kind]:
+    """Return the one set with these kinds: there are few of them, and many clients."""
+    return kinds
 
 
 def _read_flag(key: str, given: dict[str, str], prefix: str) -> bool:

@@ -11,6 +11,8 @@ from bcast_grpc.errors import CallError
 from bcast_grpc.events import GapReason
 
 _WITH_RESERVE = 1.25
+_NONE: deque[Frame] = deque()
+"""The queue of each client for whom nothing is queued: most are idle, and a queue of their own takes room."""
 _LIST = Frame(b"", 0)
 """Stands in the queue for a list that is told in parts."""
 
@@ -35,6 +37,25 @@ class Outbox:
         discarded: whether what was queued has been dropped, so that there is no use in waiting for a write.
     """
 
+    __slots__ = (
+        "_bytes",
+        "_closed",
+        "_dropped_seq",
+        "_frames",
+        "_lists",
+        "_messages",
+        "discarded",
+        "dropping",
+        "encoder",
+        "error",
+        "idle",
+        "max_bytes",
+        "max_messages",
+        "seq",
+        "wake",
+        "writing_bytes",
+    )
+
     def __init__(self, encoder: Encoder, *, max_messages: int, max_bytes: int, wake: Callable[[], None]) -> None:
         self.encoder = encoder
         self.max_messages = max_messages
@@ -48,8 +69,8 @@ class Outbox:
         self.dropping = False
         self._dropped_seq: int | None = None
         self._closed = False
-        self._frames: deque[Frame] = deque()
-        self._lists: deque[Iterator[bytes]] = deque()
+        self._frames = _NONE
+        self._lists: list[Iterator[bytes]] = []
         self._messages = 0
         self._bytes = 0
 
@@ -106,7 +127,7 @@ class Outbox:
                 self._drop(messages, size)
             if not self._fits(messages, size, reserve):
                 return False
-        self._frames.extend(frames)
+        self._queue(frames)
         self._messages += messages
         self._bytes += size
         woken, self.idle = self.idle, False
@@ -122,7 +143,7 @@ class Outbox:
         """
         if self._closed:
             raise OutboxClosed
-        self._frames.append(_LIST)
+        self._queue((_LIST,))
         self._lists.append(frames)
         woken, self.idle = self.idle, False
         if woken:
@@ -139,9 +160,10 @@ class Outbox:
             if (part := next(self._lists[0], None)) is not None:
                 self.writing_bytes = len(part)
                 return part
-            self._lists.popleft()
+            self._lists.pop(0)
             self._frames.popleft()
         if not self._frames:
+            self._frames = _NONE
             if self._dropped_seq is not None:
                 return self._tell_dropped(self._dropped_seq)
             self.idle = not self._closed
@@ -168,6 +190,12 @@ class Outbox:
         self._bytes -= size
         self.writing_bytes = size
         return b"".join(parts) if len(parts) > 1 else data
+
+    def _queue(self, frames: Sequence[Frame]) -> None:
+        if self._frames is _NONE:
+            self._frames = deque(frames)
+        else:
+            self._frames.extend(frames)
 
     def _passed(self, last_seq: int | None) -> None:
         if last_seq is not None:
@@ -211,7 +239,7 @@ class Outbox:
             self.error = error
         if discard:
             self.discarded = True
-            self._frames.clear()
+            self._frames = _NONE
             self._lists.clear()
             self._dropped_seq = None
             self._messages = self._bytes = 0

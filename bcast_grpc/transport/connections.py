@@ -46,14 +46,22 @@ class Connections:
     @contextmanager
     def carrying(self, port: int) -> Iterator[None]:
         """Count a call of a connection while it lasts."""
-        self._busy[port] += 1
+        self.begin_call(port)
         try:
             yield
         finally:
-            self._busy[port] -= 1
-            if not self._busy[port]:
-                del self._busy[port]
-                self._ended[port] = time.monotonic()
+            self.end_call(port)
+
+    def begin_call(self, port: int) -> None:
+        """Count a call until ``end_call()``."""
+        self._busy[port] += 1
+
+    def end_call(self, port: int) -> None:
+        """Count it no more."""
+        self._busy[port] -= 1
+        if not self._busy[port]:
+            del self._busy[port]
+            self._ended[port] = time.monotonic()
 
     def forget(self) -> None:
         """Forget which connections are idle: there are descriptors for them."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-_LEAST_BYTES = 16 * 1024
+LEAST_BYTES = 16 * 1024
+"""A smaller write shows nothing."""
+
 _FIRST_BYTES = 64 * 1024  # to cut what all share costs time, so it is not done for many at once
 _MOST_BYTES = 1024 * 1024
 _SECONDS = 2.0
@@ -29,18 +31,16 @@ class Pace:
         self._waited_s = 0.0
 
     def wrote(self, size: int, seconds: float, busy_s: float) -> None:
-        """Take account of a write. A small one shows nothing.
+        """Take account of a write of at least ``LEAST_BYTES``.
 
         Args:
             size: in bytes.
             seconds: how long it took until there was room for the next one.
             busy_s: how much of that the loop's thread was at work.
         """
-        if size < _LEAST_BYTES:
-            return
         waited_s = max(0.0, seconds - busy_s)
         kept = 0.5 ** (waited_s / _HALF_LIFE_S)
         self._size = self._size * kept + size
         self._waited_s = self._waited_s * kept + waited_s
         takes = self._size * _SECONDS / max(self._waited_s, 1e-3)
-        self.bytes = int(max(_LEAST_BYTES, min(takes, self.bytes * _GROWTH, _MOST_BYTES)))
+        self.bytes = int(max(LEAST_BYTES, min(takes, self.bytes * _GROWTH, _MOST_BYTES)))

@@ -16,7 +16,7 @@ from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
 from bcast_grpc.transport.ending import Ending, ended_by
 from bcast_grpc.transport.lingering import Linger, limited
-from bcast_grpc.transport.pace import Pace
+from bcast_grpc.transport.pace import LEAST_BYTES, Pace
 from bcast_grpc.transport.reading import Reading
 from bcast_grpc.transport.scheduler import LoopScheduler
 
@@ -63,7 +63,7 @@ class Stream:
         self._line = line
         self._linger = Linger()
         self._pace = Pace()
-        self._pieces: Iterator[bytes] = iter(())
+        self._pieces: Iterator[bytes] | None = None
         self._size = 0
         self._began = self._worked = 0.0
         self.session = Session(admission, encoder, wake=lambda: scheduler.call(self._wake), reader=reader)
@@ -106,7 +106,7 @@ class Stream:
         """Take the client out of its room. To be called whatever happened."""
         self._linger.stop()
         self._reading.close()
-        self._pieces = iter(())
+        self._pieces = None
         self.session.close()
         self.session.outbox.wake = _wake_nobody  # it would keep the stream, which keeps it
 
@@ -149,20 +149,26 @@ class Stream:
     def take(self) -> bytes | None:
         """Take what to write next: no more than the client takes at once. None if there is nothing."""
         outbox = self.session.outbox
-        piece = None if outbox.discarded else next(self._pieces, None)
+        piece = None
+        if self._pieces:
+            piece = None if outbox.discarded else next(self._pieces, None)
         if piece is None:
+            self._pieces = None
             piece = self.session.take()
             if piece is None:
                 return None
             if len(piece) > self._pace.bytes:
                 self._pieces = iter(outbox.encoder.cut(piece, self._pace.bytes))
                 piece = next(self._pieces)
-        self._size, self._began, self._worked = len(piece), perf_counter(), thread_time()
+        self._size = len(piece)
+        if self._size >= LEAST_BYTES:
+            self._began, self._worked = perf_counter(), thread_time()
         return piece
 
     def wrote(self) -> None:
         """Note that what was taken has been written, and there is room for more."""
-        self._pace.wrote(self._size, perf_counter() - self._began, thread_time() - self._worked)
+        if self._size >= LEAST_BYTES:
+            self._pace.wrote(self._size, perf_counter() - self._began, thread_time() - self._worked)
         outbox = self.session.outbox
         if outbox.closed and not outbox.discarded:
             self._limit()  # it still reads

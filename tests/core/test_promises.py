@@ -7,9 +7,10 @@ of each client, from where on it is due. Flushes and writes happen whenever hypo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
@@ -19,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.session import Publisher
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import NOBODY, Ack, Closing, Error, Event, Kind, Members, Request, Welcome, relayed
@@ -172,6 +174,9 @@ class Promises(RuleBasedStateMachine):
         self.rooms: dict[str, Room] = {}
         self.players: list[Player] = []
         self.ids = 0
+        self.watched: dict[Outbox, Player] = {}
+        self.patch = patch.object(Outbox, "offer", self.watching(Outbox.offer))
+        self.patch.start()
 
     @property
     def hub_clients(self) -> list[Player]:
@@ -228,25 +233,26 @@ class Promises(RuleBasedStateMachine):
         room.players.append(player)
         room.announce(player, replaced.name if replaced else "")
         self.players.append(player)
-        self.watch(player)
+        self.watched[client.session.outbox] = player
 
-    def watch(self, player: Player) -> None:
-        """Note which messages its queue takes and refuses."""
-        outbox = player.client.session.outbox
-        offer = outbox.offer
+    def watching(self, offer: Callable[..., bool]) -> Callable[..., bool]:
+        """Note which messages the players' queues take and refuse."""
 
-        def watched(frames: Sequence[Frame], **options: bool) -> bool:
+        def watched(outbox: Outbox, frames: Sequence[Frame], **options: bool) -> bool:
+            taken = offer(outbox, frames, **options)
+            player = self.watched.get(outbox)
+            if player is None:
+                return taken
             seqs = [
                 e.seq
                 for data, *_ in frames
                 for e in self.wires[player.hello.batch].decode(data)
                 if e.kind is Kind.MESSAGE
             ]
-            taken = offer(frames, **options)
             (player.queued if taken else player.refused).update(seqs)
             return taken
 
-        outbox.offer = watched  # type: ignore[method-assign]
+        return watched
 
     # --- asking
 
@@ -519,6 +525,13 @@ class Promises(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """A drain gives everyone what it is due and then a CLOSING, and leaves nothing behind."""
+        try:
+            self.drain()
+        finally:
+            self.patch.stop()
+
+    def drain(self) -> None:
+        """See ``teardown``."""
         self.settle()
         staying = [player for player in self.hub_clients if not player.client.session.outbox.closed]
         emptied: list[int] = []

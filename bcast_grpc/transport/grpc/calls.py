@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 from google.rpc import code_pb2
@@ -86,7 +85,7 @@ class Calls(Carrier):
         self._owner = owner
         self._connections = connections
         self._none_left = none_left
-        self._carrying: AbstractContextManager[None] | None = None
+        self._carrying = False
         self._open: dict[int, Call] = {}
 
     def __len__(self) -> int:
@@ -203,14 +202,14 @@ class Calls(Carrier):
             call.drop()
 
     def _begin_carrying(self) -> None:
-        if self._carrying is None:
-            self._carrying = self._connections.carrying(port_of(self.peer))
-            self._carrying.__enter__()
+        if not self._carrying:
+            self._carrying = True
+            self._connections.begin_call(port_of(self.peer))
 
     def _end_carrying(self) -> None:
         if self._carrying and not self._open:
-            self._carrying.__exit__(None, None, None)
-            self._carrying = None
+            self._carrying = False
+            self._connections.end_call(port_of(self.peer))
 
 
 def _too_much_kept() -> StatusError:

@@ -34,6 +34,10 @@ _BATCHES = Encoder(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES, protobuf.s
 _MESSAGES = Encoder(encode_events, protobuf.MAX_BATCH_BYTES, split_messages)
 
 
+_READ = Head("", None, "", ())
+"""Stands for what a call began with, once that has been read: there may be many calls."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
     """What all streams of a door share.
@@ -145,6 +149,7 @@ class ChatCall(Call):
         self._stream = stream
         self._batches = hello.batch
         self.answer(initial_metadata(stream.session, hello))
+        self.head = _READ
         stream.begin(self._end_overdue, lambda: self.carrier.acked(self))
         self.ready()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,7 @@ class Writer:
         self._h2 = h2
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self._ready: deque[Call] = deque()  # calls that have something to write
+        self._ready: list[Call] = []  # calls that have something to write
         self._recheck_timer: asyncio.TimerHandle | None = None
         self._pumping = False
         self._woken = False
@@ -75,18 +74,28 @@ class Writer:
 
     def pump(self) -> None:
         """Let the calls write in turn, as long as there is room."""
-        ready, h2 = self._ready, self._h2
         self._pumping = True
-        while ready and not self.paused and h2.window > 0:
-            call = ready.popleft()
-            call.queued = False
-            try:
-                if call.write():
-                    self.add(call)
-            except Exception as raised:  # noqa: BLE001  # the call ends with it
-                call.fault(raised)
+        while self._ready and self._has_room:
+            ready, self._ready = self._ready, []
+            for done, call in enumerate(ready):
+                if not self._has_room:
+                    self._ready[:0] = ready[done:]
+                    break
+                self._let_write(call)
         self._pumping = False
         self.flush()
+
+    @property
+    def _has_room(self) -> bool:
+        return not self.paused and self._h2.window > 0
+
+    def _let_write(self, call: Call) -> None:
+        call.queued = False
+        try:
+            if call.write():
+                self.add(call)
+        except Exception as raised:  # noqa: BLE001  # the call ends with it
+            call.fault(raised)
 
     def flush(self) -> None:
         """Hand what is to be sent to the system, if that has room."""
