@@ -4,6 +4,11 @@ ARGS   ?=
 # How many processes share the tests: `make test WORKERS=auto` has two more than there are cores, since some only wait.
 WORKERS ?= 0
 
+# What speaks gRPC is tested on both engines.
+OTHER_DOORS = http relays tcp websocket
+OVER_GRPC = $(filter-out $(OTHER_DOORS:%=tests/integration/test_%.py),$(wildcard tests/integration/test_*.py)) \
+	tests/client tests/promises tests/terminal tests/bench
+
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 
 .DEFAULT_GOAL := help
@@ -27,8 +32,9 @@ run: install  ## run the server (make run ARGS="--port 0")
 client: install  ## run the terminal client (make client ARGS="--name ana")
 	$(PYTHON) -m bcast_grpc.client $(ARGS)
 
-test: lint types  ## run all checks: lint, types, tests
+test: lint types  ## run all checks: lint, types, all tests, and those over gRPC once more on the other engine
 	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup --grpc-engine other $(OVER_GRPC) $(ARGS)
 
 lowest: install  ## run the integration tests with the oldest versions that pyproject.toml allows
 	$(PYTHON) tools/lowest.py tests/integration --ignore tests/integration/test_slow_lines.py $(ARGS)

@@ -9,15 +9,12 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests import inherited
 from tests.page.server import PageServer, serving
 
 from . import languages
 from .languages import BUILD_S, Language
 from .matrix import Matrix
 from .program import Program
-
-inherited.prepare()
 
 LANGUAGES = languages.load()
 ROOM = "salón 100 % 你好"

@@ -60,8 +60,7 @@ class Program:
 
     async def start(self) -> None:
         """Start it."""
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
-        environ["LC_ALL"] = "C.UTF-8"  # Java reads its arguments as the locale says
+        environ = os.environ | {"LC_ALL": "C.UTF-8"}  # Java reads its arguments as the locale says
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             cwd=self.language.folder,

@@ -7,11 +7,13 @@ import signal
 
 
 def prepare() -> None:
-    """Let programs begin as they would from a terminal, whoever started the tests.
+    """Let programs begin as they would from a terminal, whoever started the tests, with the settings' defaults.
 
     A shell has what it starts in the background ignore SIGINT and SIGQUIT, ``nohup`` ignores SIGHUP, and who ignores a
     signal hands that on. Who catches it does not: what it starts gets the default.
     """
+    for name in [name for name in os.environ if name.startswith("BCAST_")]:
+        del os.environ[name]
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # its handlers run between fork and exec, and crash there
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:

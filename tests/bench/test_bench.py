@@ -26,16 +26,11 @@ PATIENCE_S = 60 * float(os.environ.get("TEST_TIMEOUT_SCALE", "1"))
 Events = list[pb.ConnectResponse]
 
 
-def environment() -> dict[str, str]:
-    """This one, without what would change the defaults."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
-
-
 @contextmanager
 def server(*arguments: str) -> Iterator[str]:
     """A real server in a process of its own; gives the address."""
     command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--log-level", "error", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
             yield process.stdout.readline().strip().removeprefix("listening on grpc://")
@@ -53,7 +48,7 @@ def target() -> Iterator[str]:
 async def start(target: str, *arguments: str) -> Process:
     """Start the load."""
     command = [sys.executable, "-m", "bcast_grpc.bench", target, *arguments]
-    return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment(), process_group=0)
+    return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, process_group=0)
 
 
 async def end(process: Process) -> tuple[int, str, str]:

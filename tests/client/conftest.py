@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import threading
@@ -11,13 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
-
 
 def start_server() -> tuple[subprocess.Popen[str], str]:
     """Start ``python -m bcast_grpc.server`` on a free port, and wait until it listens."""
     command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--log-level", "warning"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     return process, process.stdout.readline().strip().removeprefix("listening on grpc://")
 

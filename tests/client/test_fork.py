@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.timeout(120)
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("BCAST_", "GRPC_"))}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
 
 PRELUDE = """
     import asyncio, gc, multiprocessing, os, signal, sys, threading

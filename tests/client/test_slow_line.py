@@ -12,8 +12,6 @@ import bcast_grpc
 from bcast_grpc import Event, Kind
 from tests.network import Line, line
 
-from .conftest import ENVIRONMENT
-
 pytestmark = pytest.mark.timeout(300)
 
 ROOM = "slow"
@@ -24,7 +22,7 @@ async def test_a_line_of_8_kb_a_second_carries_a_chat_both_ways() -> None:
     """Longer than any ping may wait: one connection, nobody leaves; then the cable is cut in the middle."""
     async with line() as slow:
         command = (*slow.command, sys.executable, "-m", "bcast_grpc.server", "--host", slow.server_host, "--port", "0")
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)  # noqa: ASYNC220
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
         with server:
             try:
                 assert server.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -17,7 +16,7 @@ from websockets.asyncio.client import connect as connect_websocket
 
 from bcast_grpc.event_loop import new_event_loop
 from bcast_grpc.server import Server
-from bcast_grpc.settings import Settings
+from tests import engine
 
 from .peers import Door, SocketPeer, WebSocketPeer, Wire, begun, eventually, within
 
@@ -106,7 +105,7 @@ async def serve(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Serve]:
     doors: list[LocalDoor] = []
 
     async def start(**settings: Any) -> LocalDoor:
-        server = Server(Settings(port=0, **settings))
+        server = Server(engine.settings(**settings))
         await server.start()
         doors.append(LocalDoor(server))
         return doors[-1]
@@ -179,8 +178,7 @@ async def wire() -> AsyncIterator[Wire]:
 
 
 async def _run(*arguments: str) -> Process:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
-    return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE, env=environ)
+    return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
 
 
 async def _end(process: Process) -> None:

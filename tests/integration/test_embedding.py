@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from bcast_grpc import BcastError, CannotStart, ErrorCode, Kind, Server, Settings, connect_sync
+from bcast_grpc import BcastError, CannotStart, ErrorCode, Kind, Server, connect_sync
+from tests import engine
 
 from .conftest import LocalDoor, Serve
 from .peers import Door, within
@@ -124,7 +125,7 @@ async def test_the_loop_is_not_made_to_wait_for_itself(door: LocalDoor) -> None:
 
 async def test_a_context_listens_and_drains() -> None:
     """Clients are told that it closes, and afterwards nothing is published any more."""
-    async with Server(Settings(port=0, tcp_port=0)) as server:
+    async with Server(engine.settings(tcp_port=0)) as server:
         assert [url.partition(":")[0] for url in server.urls] == ["grpc", "tcp"]
         client = Door(server.address)
         peer = await client.connect()
@@ -140,7 +141,7 @@ async def test_a_context_listens_and_drains() -> None:
 def test_a_thread_of_its_own() -> None:
     """It serves while the context lasts; then the thread has ended, and a call says so."""
     before = threading.active_count()
-    with Server.in_thread(Settings(port=0)) as server:
+    with Server.in_thread(engine.settings()) as server:
         with connect_sync(server.address, name="ana") as ana:
             assert server.publish("lobby", "hola").queued == 1
             assert next(iter(ana)).message == "hola"
@@ -157,14 +158,14 @@ def test_a_thread_that_cannot_start_says_why() -> None:
     """In the thread that asked for it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(CannotStart, match=f"127.0.0.1:{port}"), Server.in_thread(Settings(port=port)):
+        with pytest.raises(CannotStart, match=f"127.0.0.1:{port}"), Server.in_thread(engine.settings(port=port)):
             pass
     assert not any(thread.name == "bcast-server" for thread in threading.enumerate())
 
 
 def test_what_the_application_raises_passes_through() -> None:
     """And the server is drained all the same."""
-    with pytest.raises(KeyError), Server.in_thread(Settings(port=0)):
+    with pytest.raises(KeyError), Server.in_thread(engine.settings()):
         raise KeyError
     assert not any(thread.name == "bcast-server" for thread in threading.enumerate())
 

@@ -26,12 +26,14 @@ from bcast_grpc.core.session import Publisher, Session
 from bcast_grpc.events import Request
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire import protobuf
+from tests.engine import engine
 
 from .conftest import LocalDoor, ServerProcess, Spawn
 from .peers import PATIENCE_S, SCALE, Door, Ending, Peer, within
 
 SERVICE = "bcast_grpc.v1.Chat"
 SERVING = health_pb2.HealthCheckResponse.SERVING
+REFLECTION = {"native": {"v1", "v1alpha"}, "grpcio": {"v1alpha"}}
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -174,6 +176,7 @@ async def test_a_restart(spawn: Spawn) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has it")
+@pytest.mark.grpc_engine("grpcio", reason="native has no thread that polls")
 async def test_the_loop_is_not_interrupted(server: ServerProcess) -> None:
     """The poller of gRPC waits for its turn; the loop, in the process's first thread, is a thread like any other."""
     pid = server.process.pid
@@ -219,7 +222,8 @@ async def test_reflection(door: LocalDoor) -> None:
             return set(database.get_services()), methods
 
     services, methods = await asyncio.to_thread(ask)
-    assert services == {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    reflection = {f"grpc.reflection.{version}.ServerReflection" for version in REFLECTION[engine()]}
+    assert services == {SERVICE, "grpc.health.v1.Health", *reflection}
     assert methods == {
         "Connect": ("bcast_grpc.v1.ConnectRequest", True, "bcast_grpc.v1.ConnectResponse", True),
         "Publish": ("bcast_grpc.v1.PublishRequest", False, "bcast_grpc.v1.PublishResponse", False),

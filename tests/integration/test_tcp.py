@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from bcast_grpc.core.session import Session
 from bcast_grpc.server import Server
-from bcast_grpc.settings import Settings
 from bcast_grpc.transport.liveness import set_keepalive
 from bcast_grpc.transport.tcp_door import TcpDoor
+from tests import engine
 
 from .conftest import LocalDoor, Serve
 from .peers import PATIENCE_S, SocketPeer, eventually, within
@@ -105,7 +105,7 @@ def tcp_port() -> Iterator[int]:
     ports: queue.Queue[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
 
     async def serve() -> None:
-        server = Server(Settings(port=0, tcp_port=0))
+        server = Server(engine.settings(tcp_port=0))
         await server.start()
         done = asyncio.Event()
         ports.put((server.tcp_port, asyncio.get_running_loop(), done))

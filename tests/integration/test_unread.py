@@ -190,6 +190,7 @@ async def test_what_was_not_read_is_told_later() -> None:
     assert lines[-1] == "the end"
 
 
+@pytest.mark.grpc_engine("grpcio", reason="native has no log of its own")
 async def test_grpc_says_nothing_by_itself() -> None:
     """Its core would write to stderr from its own threads, and wait for a reader; who wants its log can have it."""
     said = []

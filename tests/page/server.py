@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
@@ -38,12 +37,10 @@ class PageServer:
     async def start(self) -> None:
         """Start it; if it was running before, at the same ports."""
         grpc_port, http_port = (address.rpartition(":")[2] or "0" for address in (self.grpc, self.http))
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
         self._process = await asyncio.create_subprocess_exec(
             *(*self._prefix, sys.executable, "-m", "bcast_grpc.server", "--port", grpc_port, "--http-port", http_port),
             *("--log-level", "warning", "--drain-s", "1", *self._arguments),
             stdout=PIPE,
-            env=environ,
         )
         assert self._process.stdout
         addresses: dict[str, str] = {}

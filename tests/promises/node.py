@@ -70,10 +70,9 @@ class Node:
             AssertionError: it does not.
         """
         command = [sys.executable, "-m", "tests.promises.stepped", str(self._clock), *self._ports(), *self._arguments]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
         stderr = await self._open_log()
         try:
-            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=stderr, env=environ)
+            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=stderr)
         finally:
             os.close(stderr)
         self._process = process

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,13 +23,11 @@ def options(*arguments: str, environment: Mapping[str, str] = TERMINAL, tty: boo
 
 def run(*arguments: str, program: tuple[str, ...] = ("-m", "bcast_grpc.client")) -> subprocess.CompletedProcess[str]:
     """The program itself, with no input."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
     return subprocess.run(
         [sys.executable, *program, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        env=environment,
         timeout=TIMEOUT_S,
         check=False,
     )

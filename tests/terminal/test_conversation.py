@@ -21,9 +21,7 @@ from bcast_grpc import Kind
 from tests.client.fake import FakeServer
 
 TIMEOUT_S = 60
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if not name.startswith("BCAST_") and name != "NO_COLOR"
-} | {"TERM": "xterm-256color"}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm-256color"}
 
 # The pty becomes the controlling terminal, as that of a shell's job is.
 LAUNCH = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
@@ -34,7 +32,7 @@ class Server:
 
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self.process.stdout
         self.target = self.process.stdout.readline().decode().strip().removeprefix("listening on grpc://")
 

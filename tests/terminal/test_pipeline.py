@@ -27,8 +27,6 @@ from tests.client.fake import FakeServer
 from tests.client.relay import Relay, http, reset
 
 TIMEOUT_S = 60
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BCAST_")}
-
 
 STARTED: list[Process] = []
 
@@ -38,7 +36,7 @@ class Server:
 
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", *arguments]
-        self.process = subprocess.Popen(command, stdout=PIPE, env=ENVIRONMENT)
+        self.process = subprocess.Popen(command, stdout=PIPE)
         assert self.process.stdout
         self.target = self.process.stdout.readline().decode().strip().removeprefix("listening on grpc://")
 
@@ -92,7 +90,7 @@ async def end_all() -> AsyncIterator[None]:
 async def start(target: str, *arguments: str, name: str = "log", stdin: int = PIPE, stdout: int = PIPE) -> Process:
     """Start the program."""
     command = [sys.executable, "-m", "bcast_grpc.client", target, "--name", name, *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=stdout, stderr=PIPE, env=ENVIRONMENT)
+    process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=stdout, stderr=PIPE)
     STARTED.append(process)
     return process
 
@@ -216,7 +214,7 @@ async def test_a_line_goes_out_when_it_comes_in(peer: bcast_grpc.Chat, server: s
 async def test_it_may_be_started_without_any_input_or_output(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """Closed descriptors are an input that has ended and an output that nobody reads."""
     command = f'exec "{sys.executable}" -m bcast_grpc.client {server} --name log --room "$0" <&- >&-'
-    process = await asyncio.create_subprocess_exec("sh", "-c", command, room, stderr=PIPE, env=ENVIRONMENT)
+    process = await asyncio.create_subprocess_exec("sh", "-c", command, room, stderr=PIPE)
     assert (await until(peer, Kind.LEFT)).sender == "log"
     assert (await finish(process))[0] == 0
 

@@ -1,0 +1,58 @@
+"""The engine that serves gRPC in a run of the tests: ``pytest --grpc-engine native``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal, cast, get_args
+
+import pytest
+
+from bcast_grpc.settings import Settings
+
+Engine = Literal["native", "grpcio"]
+
+_FIELD = Settings.model_fields["grpc_engine"]
+_VARIABLE = "BCAST_GRPC_ENGINE"
+_MARKER = "grpc_engine(name, reason): only for this engine, and why"
+
+
+def engine() -> Engine:
+    """Return the engine of this run, which servers in processes of their own find in their environment."""
+    return cast("Engine", os.environ.get(_VARIABLE, _FIELD.default))
+
+
+def settings(**given: Any) -> Settings:
+    """Return settings for a server in this process: a free port, and the engine of this run."""
+    return Settings(**{"port": 0, "grpc_engine": engine(), **given})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let one choose."""
+    names = get_args(_FIELD.annotation)
+    parser.addoption(
+        "--grpc-engine",
+        choices=[*names, "other"],
+        default=_FIELD.default,
+        help=f"what serves gRPC (default: {_FIELD.default}, as the setting's; other: not that one)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose it, for this process and those that tests start."""
+    config.addinivalue_line("markers", _MARKER)
+    chosen = config.getoption("--grpc-engine")
+    if chosen == "other":
+        (chosen,) = set(get_args(_FIELD.annotation)) - {_FIELD.default}
+    os.environ[_VARIABLE] = chosen
+
+
+def pytest_report_header() -> str:
+    """Say which it is."""
+    return f"grpc engine: {engine()}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is true of the other engine only."""
+    for item in items:
+        if (marker := item.get_closest_marker("grpc_engine")) and marker.args != (engine(),):
+            item.add_marker(pytest.mark.skip(reason=f"only with {marker.args[0]}: {marker.kwargs['reason']}"))
