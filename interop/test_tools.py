@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
 
-from .conftest import Run, Serve
-from .languages import BUILD_S, Language
-from .program import PATIENCE_S
+from tests.go_tools import GRPCURL, HEALTH_PROBE, build
 
-GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
-HEALTH_PROBE = "github.com/grpc-ecosystem/grpc-health-probe@v0.4.62"
+from .conftest import Run, Serve
+from .languages import Language
+from .program import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where they are, built from their modules."""
-    if not shutil.which("go"):
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("these need go")
+    """Where they are."""
     folder = tmp_path_factory.mktemp("tools")
     for module in (GRPCURL, HEALTH_PROBE):
-        command = ["go", "install", module]
-        done = subprocess.run(
-            command,
-            env=os.environ | {"GOBIN": str(folder)},
-            capture_output=True,
-            text=True,
-            timeout=BUILD_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        build(module, folder)
     return folder
 
 

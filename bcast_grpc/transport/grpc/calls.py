@@ -16,6 +16,7 @@ from bcast_grpc.transport.ending import internal_error
 from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.headers import NotGrpc, first_fields, last_fields
 from bcast_grpc.transport.grpc.messages import StatusError
+from bcast_grpc.transport.grpc.refusal import Refusal
 from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.liveness import acked
 
@@ -112,8 +113,6 @@ class Calls(Carrier):
         self._begin_carrying()
         try:
             self._begin(event)
-        except NotGrpc as refused:
-            self._refuse(event, refused.fields)
         except StatusError as error:
             self._refuse(event, first_fields() + last_fields(error.code, error.message))
         except Exception:
@@ -122,7 +121,10 @@ class Calls(Carrier):
         self._end_carrying()
 
     def _begin(self, event: events.HeadersReceived) -> None:
-        call = self._owner.begin(self, event)
+        try:
+            call = self._owner.begin(self, event)
+        except NotGrpc as error:
+            call = Refusal(self, event.stream_id, error.fields, error.text, has_body=error.has_body)
         if not call.over:
             self._open[event.stream_id] = call
             if event.ended:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-_TLS_HANDSHAKE = b"\x16"
 _TEXT = (
     b"this port speaks gRPC, which is HTTP/2 without TLS; use a gRPC client such as grpcurl -plaintext,"
     b" or the server's http-port for browsers\n"
@@ -14,5 +13,5 @@ _HTTP_1 = (
 
 
 def answer_to(first_bytes: bytes) -> bytes:
-    """Return what a person can read in most clients; nothing for one that begins with TLS."""
-    return b"" if first_bytes.startswith(_TLS_HANDSHAKE) else _HTTP_1
+    """Return what HTTP/1 shows to people; nothing for other protocols, which would take it for their own."""
+    return _HTTP_1 if b" HTTP/1." in first_bytes else b""

@@ -46,12 +46,16 @@ class NotGrpc(Exception):
     """A request is not a gRPC call.
 
     Attributes:
-        fields: what it is answered with, encoded: a status of HTTP, and one of gRPC that says more.
+        text: what is wrong with it.
+        fields: what it is answered with before the text, encoded.
+        has_body: whether the client takes the text.
     """
 
-    def __init__(self, status: int, text: str, *fields: tuple[str, str]) -> None:
+    def __init__(self, status: int, text: str, *fields: tuple[str, str], has_body: bool = True) -> None:
         super().__init__(text)
-        self.fields = encode([(":status", str(status)), *fields]) + last_fields(code_pb2.INTERNAL, text)
+        self.text = text
+        self.fields = encode([(":status", str(status)), ("content-type", "text/plain; charset=utf-8"), *fields])
+        self.has_body = has_body
 
 
 def read_head(fields: Iterable[tuple[str, str]]) -> Head:
@@ -63,9 +67,10 @@ def read_head(fields: Iterable[tuple[str, str]]) -> Head:
     """
     known = dict(fields)
     if (method := known.get(":method")) != "POST":
-        raise NotGrpc(405, f"gRPC calls use the method POST, not {method}", ("allow", "POST"))
+        text = f"this port serves gRPC, whose calls use the method POST, not {method}"
+        raise NotGrpc(405, text, ("allow", "POST"), has_body=method != "HEAD")
     if not _CONTENT_TYPE(known.get("content-type", "")):
-        raise NotGrpc(415, "gRPC calls have the content-type application/grpc")
+        raise NotGrpc(415, "this port serves gRPC, whose calls have the content-type application/grpc")
     encoding = known.get("grpc-encoding", "identity")
     if encoding not in ENCODINGS:
         raise StatusError(
