@@ -60,15 +60,25 @@ class Difference:
     explains: Callable[[Disagreement], bool]
 
 
+def codes(verdict: Verdict) -> list[int]:
+    """Those that streams were reset with."""
+    return [code for _, code in verdict.resets]
+
+
 def resets_only(found: Disagreement) -> bool:
     """Whether the layer resets a stream and ``h2`` ends the connection, with the same code or the general one."""
-    codes = {code for _, code in found.ours.resets}
-    return bool(codes) and found.ours.ended is None and found.theirs.ended in (*codes, ErrorCode.PROTOCOL_ERROR)
+    expected = codes(found.ours)
+    return bool(expected) and found.ours.ended is None and found.theirs.ended in (*expected, ErrorCode.PROTOCOL_ERROR)
 
 
 def both_end(found: Disagreement, ours: Sequence[int], theirs: Sequence[int]) -> bool:
     """Whether both end the connection, with these codes."""
     return found.ours.ended in ours and found.theirs.ended in theirs
+
+
+def number(found: Disagreement) -> int:
+    """Of the stream."""
+    return int.from_bytes(found.sent[5 : wire.HEADER_SIZE], "big")
 
 
 def settings_in(found: Disagreement) -> list[int]:
@@ -97,9 +107,18 @@ DIFFERENCES = (
     ),
     Difference(
         "what a frame is comes before its size",
-        "Wrong padding is a protocol error (6.1, 6.2) and so is what a client may not send (8.4); h2 parses it first.",
+        "Wrong padding is a protocol error (6.1, 6.2); h2 parses the frame first.",
+        [wire.frame(Kind.HEADERS, wire.PADDED | wire.PRIORITY | wire.END_HEADERS, 1, b"\xff" * 4)],
+        lambda found: (
+            found.kind != Kind.PUSH_PROMISE
+            and both_end(found, [ErrorCode.PROTOCOL_ERROR], [ErrorCode.FRAME_SIZE_ERROR])
+        ),
+    ),
+    Difference(
+        "PUSH_PROMISE",
+        "No client may send it (8.4); h2 parses it first, and waits for the end of its block.",
         [wire.frame(Kind.PUSH_PROMISE, wire.END_HEADERS, 1, b"x")],
-        lambda found: both_end(found, [ErrorCode.PROTOCOL_ERROR], [ErrorCode.FRAME_SIZE_ERROR]),
+        lambda found: found.kind == Kind.PUSH_PROMISE and found.ours.ended == ErrorCode.PROTOCOL_ERROR,
     ),
     Difference(
         "CONTINUATION of nothing",
@@ -120,12 +139,13 @@ DIFFERENCES = (
     Difference(
         "frames on a closed stream",
         "They are ignored where this side reset it (5.1), or does not know any more how it closed: then they may "
-        "have been under way. They cost the peer a budget. h2 answers each with RST_STREAM.",
+        "have been under way. They cost the peer a budget. h2 answers each with RST_STREAM, and ends the connection "
+        "if its fields are wrong.",
         [headers(1), ("reset", 1), data(1, b"x")],
         lambda found: (
             found.tolerated
             and found.kind in (Kind.DATA, Kind.HEADERS)
-            and [code for _, code in found.theirs.resets] == [ErrorCode.STREAM_CLOSED]
+            and (found.theirs.ended == ErrorCode.PROTOCOL_ERROR or codes(found.theirs) == [ErrorCode.STREAM_CLOSED])
         ),
     ),
     Difference(
@@ -158,8 +178,8 @@ DIFFERENCES = (
         ],
         lambda found: (
             found.kind == Kind.HEADERS
-            and [code for _, code in found.ours.resets] == [ErrorCode.PROTOCOL_ERROR]
-            and [code for _, code in found.theirs.resets] == [ErrorCode.STREAM_CLOSED]
+            and codes(found.ours) == [ErrorCode.PROTOCOL_ERROR]
+            and codes(found.theirs) == [ErrorCode.STREAM_CLOSED]
         ),
     ),
     Difference(
@@ -174,12 +194,18 @@ DIFFERENCES = (
         ),
     ),
     Difference(
+        "trailers without fields",
+        "They end a request as an empty DATA frame does; h2 wants a field at least.",
+        [headers(1), headers(1, fields=[], ended=True)],
+        lambda found: found.ours.events == [("trailers", number(found), ())] and found.theirs.ended is not None,
+    ),
+    Difference(
         "content-length of a request that ends at once",
         "Without DATA it must be 0 (8.1.1); h2 looks when DATA comes.",
         [headers(1, ("content-length", "5"), ended=True)],
         lambda found: (
             found.kind == Kind.HEADERS
-            and [code for _, code in found.ours.resets] == [ErrorCode.PROTOCOL_ERROR]
+            and codes(found.ours) == [ErrorCode.PROTOCOL_ERROR]
             and "content-length" in repr(found.theirs.events)
             and [event[0] for event in found.theirs.events] == ["request"]
         ),

@@ -33,6 +33,21 @@ def test_a_table_of_hpack_is_used_until_the_settings_are_acknowledged() -> None:
     assert [one.fields for one in seen if isinstance(one, happened.HeadersReceived)] == [REQUEST] * 2
 
 
+@pytest.mark.parametrize("updates", [b"\x3f\x61", b"\x3f\x61\x3f\xe1\x1f"], ids=["128", "128 and 4096"])
+def test_a_table_is_resized_up_to_what_the_settings_allow(updates: bytes) -> None:
+    """4096 bytes until the settings are acknowledged, which allow none: what needs one after that is no HPACK.
+
+    Three cases of h2spec do it nevertheless (HPACK 14 and 15, 6.10 case 1): it ignores the setting.
+    """
+    request = wire.header_frames(1, updates + encode(REQUEST), wire.SMALLEST_MAX_FRAME, ended=True)
+    early = Connection(Limits(), Clock())
+    early.start()
+    assert feed(early, GREETING, request)[-1] == happened.HeadersReceived(1, REQUEST, ended=True)
+    last = feed(opened(), request)[-1]
+    assert isinstance(last, happened.ConnectionFailed)
+    assert last.code == ErrorCode.COMPRESSION_ERROR
+
+
 def test_a_block_that_came_before_is_judged_as_the_first_time() -> None:
     """On another connection too, though it is not decoded again."""
     good, bad = headers(1), headers(1, ("Name", "upper case"))
