@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from google.rpc import code_pb2
@@ -24,16 +24,14 @@ class Carrier(Protocol):
 
     Attributes:
         peer: the other end's address.
+        send_data: sends as much as the call's window and the connection's allow, and returns how many bytes that is.
     """
 
     peer: str
+    send_data: Callable[[Call, bytes | memoryview], int]
 
     def send_headers(self, call: Call, block: bytes, *, ended: bool) -> None:
         """Send fields: those that a call is answered with, or those that it ends with."""
-        ...
-
-    def send_data(self, call: Call, data: bytes | memoryview) -> int:
-        """Send as much as the call's window and the connection's allow; return how many bytes that is."""
         ...
 
     def wake(self, call: Call) -> None:

@@ -67,6 +67,7 @@ class Calls(Carrier):
         "_transport",
         "_writer",
         "peer",
+        "send_data",
     )
 
     def __init__(
@@ -82,6 +83,7 @@ class Calls(Carrier):
         self._h2 = h2
         self._transport = transport
         self._writer = writer
+        self.send_data = writer.send_data
         self.peer = peer
         self._owner = owner
         self._connections = connections
@@ -165,10 +167,6 @@ class Calls(Carrier):
         if ended and not call.finished:
             self._h2.reset(call.stream_id, ErrorCode.NO_ERROR)
         self._writer.soon()
-
-    def send_data(self, call: Call, data: bytes | memoryview) -> int:
-        """Send as much as the windows allow."""
-        return self._writer.send_data(call, data)
 
     def wake(self, call: Call) -> None:
         """Have it write, soon."""

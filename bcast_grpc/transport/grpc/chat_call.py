@@ -34,6 +34,9 @@ _BATCHES = Encoder(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES, protobuf.s
 _MESSAGES = Encoder(encode_events, protobuf.MAX_BATCH_BYTES, split_messages)
 
 
+TURN_BYTES = 64 * 1024
+"""So much a call may write before it is the turn of the others on its connection."""
+
 _READ = Head("", None, "", ())
 """Stands for what a call began with, once that has been read: there may be many calls."""
 
@@ -169,22 +172,25 @@ class ChatCall(Call):
     # --- writing
 
     def write(self) -> bool:
-        """Write the next piece."""
+        """Write what there is, up to about a piece of ``TURN_BYTES``."""
         stream = self._stream
         if self.over or stream is None:
             return False
         if self._rest:
-            return self._put(self._rest)
-        if self._writing:
-            self._writing = False
-            stream.wrote()
-        piece = stream.take()
-        if piece is None:
-            if stream.over:
-                self.fail(stream.error)
-            return False
-        self._writing = True
-        return self._put(self._chat.prefixer.add(piece) if self._batches else piece)
+            self._put(self._rest)
+        end = self.sent + TURN_BYTES
+        while not self._rest and self.sent < end:
+            if self._writing:
+                self._writing = False
+                stream.wrote()
+            piece = stream.take()
+            if piece is None:
+                if stream.over:
+                    self.fail(stream.error)
+                return False
+            self._writing = True
+            self._put(self._chat.prefixer.add(piece) if self._batches else piece)
+        return not self.blocked
 
 
 def _requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Sequence[Request]]:

@@ -74,28 +74,18 @@ class Writer:
 
     def pump(self) -> None:
         """Let the calls write in turn, as long as there is room."""
+        ready, h2 = self._ready, self._h2
         self._pumping = True
-        while self._ready and self._has_room:
-            ready, self._ready = self._ready, []
-            for done, call in enumerate(ready):
-                if not self._has_room:
-                    self._ready[:0] = ready[done:]
-                    break
-                self._let_write(call)
+        while ready and not self.paused and h2.window > 0:
+            call = ready.pop(0)
+            call.queued = False
+            try:
+                if call.write():
+                    self.add(call)
+            except Exception as raised:  # noqa: BLE001  # the call ends with it
+                call.fault(raised)
         self._pumping = False
         self.flush()
-
-    @property
-    def _has_room(self) -> bool:
-        return not self.paused and self._h2.window > 0
-
-    def _let_write(self, call: Call) -> None:
-        call.queued = False
-        try:
-            if call.write():
-                self.add(call)
-        except Exception as raised:  # noqa: BLE001  # the call ends with it
-            call.fault(raised)
 
     def flush(self) -> None:
         """Hand what is to be sent to the system, if that has room."""
