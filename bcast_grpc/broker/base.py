@@ -1,32 +1,53 @@
-"""What a hub asks of a broker, what a room asks of its order, and what an order tells its room."""
+"""What a hub asks of a broker, what a room asks of its order, and what an order answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from bcast_grpc.errors import BcastError, CallError
 from bcast_grpc.events import Entry, Event, Stamp
 
-Deliver: TypeAlias = Callable[[Sequence[Event] | CallError], None]
+
+class Accepted(NamedTuple):
+    """Messages that now have their places, and are in the order's history.
+
+    Attributes:
+        entries: what became these events; None for a message whose author is a client of another server.
+        events: one for each.
+    """
+
+    entries: Sequence[Entry | None]
+    events: Sequence[Event]
 
 
-class Receiver(Protocol):
-    """The room on the other side. Its order tells it what became of each entry: from the loop, in the room's order."""
+class Repeated(NamedTuple):
+    """Messages that their author sent before.
 
-    def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
-        """Take messages that now have their places, and are in the order's history.
+    Attributes:
+        entries: as they were sent again, at least one.
+        places: one for each, which it has had since it was first accepted.
+    """
 
-        Args:
-            entries: what became these events; None for a message whose author is a client of another server.
-            events: one for each.
-        """
+    entries: Sequence[Entry]
+    places: Sequence[Stamp]
 
-    def repeated(self, entry: Entry, place: Stamp) -> None:
-        """Take note that an author sent this before, and it has its place already."""
 
-    def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
-        """Take back entries that got no place, for the reason given."""
+class Refused(NamedTuple):
+    """Messages of one author, at least one, that got no place, all for the same reason."""
+
+    entries: Sequence[Entry]
+    error: BcastError
+
+
+Outcome: TypeAlias = Accepted | Repeated | Refused
+"""What became of messages that were submitted one after the other."""
+
+Deliver: TypeAlias = Callable[[Sequence[Outcome]], None]
+"""Takes outcomes: from the loop, in the room's order."""
+
+DeliverEvents: TypeAlias = Callable[[Sequence[Event] | CallError], None]
+"""Takes what was read, or the reason why it cannot be read."""
 
 
 class Order(Protocol):
@@ -48,11 +69,14 @@ class Order(Protocol):
     def full(self) -> bool:
         """Whether so many entries are unanswered that no more should be submitted for now."""
 
-    def begin(self, receiver: Receiver) -> None:
-        """Answer to ``receiver`` from now on, until ``release``. To be called directly after ``Broker.open``."""
+    def begin(self, deliver: Deliver) -> None:
+        """Give outcomes to ``deliver`` from now on, until ``release``. To be called directly after ``Broker.open``."""
 
     def submit(self, entries: Sequence[Entry]) -> None:
-        """Put ``entries`` in order. The receiver gets the outcome at once, or later.
+        """Put ``entries`` in order. The outcomes are delivered at once, or later.
+
+        Args:
+            entries: messages of one author.
 
         Raises:
             BcastError: ``BROKER_UNAVAILABLE``, for all of them.
@@ -61,7 +85,7 @@ class Order(Protocol):
     def after_answers(self, callback: Callable[[], None]) -> None:
         """Call back when everything submitted so far has been answered: at once, or later from the loop."""
 
-    def read(self, after: int, count: int, max_bytes: int, deliver: Deliver) -> None:
+    def read(self, after: int, count: int, max_bytes: int, deliver: DeliverEvents) -> None:
         """Read the messages that follow a place, and deliver them: at once if they are in memory, else from the loop.
 
         Args:

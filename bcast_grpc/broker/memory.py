@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from bcast_grpc.broker.base import Deliver, Receiver
+from bcast_grpc.broker.base import Deliver, DeliverEvents
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Retention
 from bcast_grpc.broker.ids import Ids
-from bcast_grpc.broker.order import Placed
+from bcast_grpc.broker.order import accepted, place
 from bcast_grpc.broker.relief import Relief
 from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Entry, Event, Kind, Stamp
+from bcast_grpc.events import Entry, Stamp
 
 
 class MemoryBroker:
@@ -100,7 +101,7 @@ class MemoryOrder:
         self.history = History(broker.retention)
         self.ids = Ids(broker.retention)
         self._broker = broker
-        self._receiver: Receiver | None = None
+        self._deliver: Deliver | None = None
 
     @property
     def head(self) -> int:
@@ -117,41 +118,24 @@ class MemoryOrder:
         """Whether there is nothing that anyone could come back for."""
         return not len(self.history) and not len(self.ids)
 
-    def begin(self, receiver: Receiver) -> None:
-        """Answer to ``receiver`` from now on."""
-        self._receiver = receiver
+    def begin(self, deliver: Deliver) -> None:
+        """Give outcomes to ``deliver`` from now on."""
+        self._deliver = deliver
         self._broker.in_use(self)
 
     def submit(self, entries: Sequence[Entry]) -> None:
-        """Give the entries their places, and tell the receiver before returning. Cost: O(len(entries))."""
-        placed = self._place(entries)
-        self.history.extend(placed.events, placed.now_ns)
-        if self._receiver:
-            placed.tell(self._receiver)
+        """Give the entries their places, and deliver the outcomes before returning. Cost: O(len(entries))."""
+        clock = self._broker.clock
+        now_ns = clock.now_ns()
+        outcomes = place(entries, self.head, clock.wall_ns(), partial(self._recall, now_ns))
+        self.history.extend(accepted(outcomes), now_ns)
+        if self._deliver:
+            self._deliver(outcomes)
         self._broker.relieve_soon()
 
-    def _place(self, entries: Sequence[Entry]) -> Placed:
-        clock = self._broker.clock
-        now_ns, wall_ns = clock.now_ns(), clock.wall_ns()
-        fresh: list[Entry] = []
-        events: list[Event] = []
-        others: list[tuple[int, Entry, Stamp | RequestError]] = []
-        seq = self.history.head
-        for entry in entries:
-            author, message, data, id_, _ = entry
-            if id_:
-                place = self._recall(author.key, id_, Stamp(seq + 1, wall_ns), now_ns)
-                if place:
-                    others.append((len(fresh), entry, place))
-                    continue
-            seq += 1
-            fresh.append(entry)
-            events.append(Event(Kind.MESSAGE, message, author, seq, wall_ns, data))
-        return Placed(fresh, events, others, now_ns)
-
-    def _recall(self, key: str, id_: str, place: Stamp, now_ns: int) -> Stamp | RequestError | None:
+    def _recall(self, now_ns: int, key: str, id_: str, stamp: Stamp) -> Stamp | RequestError | None:
         try:
-            return self.ids.recall(key, id_, place, now_ns)
+            return self.ids.recall(key, id_, stamp, now_ns)
         except RequestError as error:
             return error
 
@@ -159,13 +143,13 @@ class MemoryOrder:
         """Call back at once."""
         callback()
 
-    def read(self, after: int, count: int, max_bytes: int, deliver: Deliver) -> None:
+    def read(self, after: int, count: int, max_bytes: int, deliver: DeliverEvents) -> None:
         """Deliver the messages that follow a place before returning."""
         deliver(self.history.after(after, count, max_bytes))
 
     def release(self) -> None:
         """Keep the order for those who come back."""
-        self._receiver = None
+        self._deliver = None
         self._broker.released(self)
 
     def expire(self) -> None:

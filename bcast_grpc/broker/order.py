@@ -1,41 +1,56 @@
-"""What an order has decided about some entries."""
+"""How an order decides what becomes of the messages that are submitted to it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-from bcast_grpc.broker.base import Receiver
+from bcast_grpc.broker.base import Accepted, Outcome, Refused, Repeated
 from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Entry, Event, Stamp
+from bcast_grpc.events import Entry, Event, Kind, Stamp
+
+Recall: TypeAlias = Callable[[str, str, Stamp], Stamp | RequestError | None]
+"""Returns the place of an author's (``key``) message with this ``id``. Where there is none, it remembers the place that
+is given, and returns None; or the reason why it cannot."""
 
 
-class Placed(NamedTuple):
-    """What became of some entries that were submitted together.
+def place(entries: Sequence[Entry], head: int, time_ns: int, recall: Recall) -> Sequence[Outcome]:
+    """Give each message that is new the next place. Cost: O(len(entries)).
 
-    Attributes:
-        entries: the new ones.
-        events: the same with their places, in the same order.
-        others: those that were sent before, or are not accepted: how many new ones come before it, the entry, and
-            the place that it has, or why it has none.
-        now_ns: when they arrived, by the steady clock.
+    Args:
+        entries: what was submitted.
+        head: the last place that was given before.
+        time_ns: when they are accepted, in nanoseconds since 1970.
+        recall: knows the ids of earlier messages.
     """
+    outcomes: list[Outcome] = []
+    some: list[Entry] = []
+    events: list[Event] = []
+    places: list[Stamp] = []
+    last: type[Outcome] | None = None
+    seq = head
+    for entry in entries:
+        author, message, data, id_, _ = entry
+        known = recall(author.key, id_, Stamp(seq + 1, time_ns)) if id_ else None
+        if known is None:
+            seq += 1
+            if last is not Accepted:
+                last, some, events = Accepted, [], []
+                outcomes.append(Accepted(some, events))
+            some.append(entry)
+            events.append(Event(Kind.MESSAGE, message, author, seq, time_ns, data))
+        elif isinstance(known, Stamp):
+            if last is not Repeated:
+                last, some, places = Repeated, [], []
+                outcomes.append(Repeated(some, places))
+            some.append(entry)
+            places.append(known)
+        else:
+            last = Refused
+            outcomes.append(Refused([entry], known))
+    return outcomes
 
-    entries: Sequence[Entry]
-    events: Sequence[Event]
-    others: Sequence[tuple[int, Entry, Stamp | RequestError]]
-    now_ns: int
 
-    def tell(self, receiver: Receiver) -> None:
-        """Tell the room, in the order of submission."""
-        told = 0
-        for before, entry, place in self.others:
-            if before > told:
-                receiver.accepted(self.entries[told:before], self.events[told:before])
-                told = before
-            if isinstance(place, Stamp):
-                receiver.repeated(entry, place)
-            else:
-                receiver.refused([entry], place)
-        if told < len(self.entries):
-            receiver.accepted(self.entries[told:], self.events[told:])
+def accepted(outcomes: Sequence[Outcome]) -> Sequence[Event]:
+    """Return all messages that got a place."""
+    return [event for outcome in outcomes if isinstance(outcome, Accepted) for event in outcome.events]

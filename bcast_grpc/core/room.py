@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from bcast_grpc.broker.base import Order
+from bcast_grpc.broker.base import Accepted, Order, Outcome, Refused, Repeated
 from bcast_grpc.core import notices
 from bcast_grpc.core.clock import Scheduler
 from bcast_grpc.core.fanout import FanOut
@@ -15,8 +15,8 @@ from bcast_grpc.core.member import Member
 from bcast_grpc.core.presence import Presence
 from bcast_grpc.core.roster import Roster
 from bcast_grpc.core.states import Move
-from bcast_grpc.errors import BcastError, CallError, ErrorCode
-from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind, ResumePoint, Stamp
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind, ResumePoint
 
 
 class Room:
@@ -41,7 +41,7 @@ class Room:
         self._fanout = FanOut(order.epoch, self.roster, self.feed, scheduler, limits)
         self.answers = self._fanout.answers
         self.members = self.roster.by_session
-        order.begin(self)
+        order.begin(self.deliver)
         presence.watch(name, self.tell)
 
     def end(self) -> None:
@@ -150,19 +150,22 @@ class Room:
             raise CallError(ErrorCode.INTERNAL, f"the room {self.name} was closed, as everyone has left; connect again")
         self._order.submit(entries)
 
-    def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
-        """Take messages that the broker put in order."""
-        self._fanout.add_messages(entries, events)
+    def deliver(self, outcomes: Sequence[Outcome]) -> None:
+        """Push what the broker has put in order, and answer the authors of what it had before or has refused."""
+        for outcome in outcomes:
+            if isinstance(outcome, Accepted):
+                self._fanout.add_messages(*outcome)
+            else:
+                self.answers.put(outcome.entries[0].author.session, self._answers_to(outcome))
 
-    def repeated(self, entry: Entry, place: Stamp) -> None:
-        """Acknowledge an entry that has its place already."""
-        ack = Ack(place.seq, self._order.epoch, duplicate=True)
-        self.answers.put(entry.author.session, [notices.sent(ack, entry.id, place.time_ns)])
-
-    def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
-        """Answer the authors of entries that the broker could not take."""
-        for entry in entries:
-            self.answers.put(entry.author.session, [notices.error(error, entry.id)])
+    def _answers_to(self, outcome: Repeated | Refused) -> Sequence[Event]:
+        epoch = self._order.epoch
+        if isinstance(outcome, Refused):
+            return [notices.error(outcome.error, entry.id) for entry in outcome.entries]
+        return [
+            notices.sent(Ack(place.seq, epoch, duplicate=True), entry.id, place.time_ns)
+            for entry, place in zip(*outcome, strict=True)
+        ]
 
     def answer(self, session: str, make: Callable[[], Sequence[Event]]) -> None:
         """Give a client the answers that ``make`` returns, behind those to all that it asked for before."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from bcast_grpc.broker.base import Broker, Order, Receiver
+from bcast_grpc.broker.base import Broker, Deliver, Order
 from bcast_grpc.broker.sqlite.order import StoredOrder
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Entry, Event
@@ -27,10 +27,10 @@ class Desk(Generic[BrokerT]):
         self._orders: dict[str, Order] = {}
         self._all: list[Order] = []
 
-    def open(self, room: str, receiver: Receiver) -> Order:
+    def open(self, room: str, deliver: Deliver) -> Order:
         """Open a room."""
         order = self.loop.run_until_complete(self.broker.open(room))
-        order.begin(receiver)
+        order.begin(deliver)
         self._orders[room] = order
         self._all.append(order)
         return order

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.base import Accepted, Broker, Outcome, Refused, Repeated
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
@@ -96,27 +96,30 @@ def wait(broker: Desk[Any]) -> None:
 
 @dataclass
 class Room:
-    """The room on the other side, and what it was told."""
+    """The room on the other side, and what was delivered to it.
 
+    Attributes:
+        deliveries: of each delivery the outcomes, as the kind of each and the texts in it.
+    """
+
+    deliveries: list[list[tuple[type[Outcome], list[str]]]] = field(default_factory=list)
     accepted_entries: list[tuple[int, Entry | None]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    calls: int = 0
     repeated_entries: list[tuple[Entry, Stamp]] = field(default_factory=list)
     refused_entries: list[tuple[Entry, BcastError]] = field(default_factory=list)
 
-    def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
-        """Take entries with their places."""
-        self.accepted_entries += [(event.seq, entry) for entry, event in zip(entries, events, strict=True)]
-        self.events += events
-        self.calls += 1
-
-    def repeated(self, entry: Entry, place: Stamp) -> None:
-        """Take note of an entry that has its place already."""
-        self.repeated_entries.append((entry, place))
-
-    def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
-        """Take back entries without a place."""
-        self.refused_entries += [(entry, error) for entry in entries]
+    def __call__(self, outcomes: Sequence[Outcome]) -> None:
+        """Take note of what became of entries."""
+        self.deliveries.append([(type(outcome), [e.message for e in outcome.entries if e]) for outcome in outcomes])
+        for outcome in outcomes:
+            match outcome:
+                case Accepted(entries, events):
+                    self.accepted_entries += [(event.seq, entry) for entry, event in zip(entries, events, strict=True)]
+                    self.events += events
+                case Repeated(entries, places):
+                    self.repeated_entries += zip(entries, places, strict=True)
+                case Refused(entries, error):
+                    self.refused_entries += [(entry, error) for entry in entries]
 
 
 @pytest.fixture(params=BROKERS)
@@ -176,6 +179,20 @@ def test_places_rise_by_one_from_1_on(broker: Desk[Broker]) -> None:
     wait(broker)
     assert room.accepted_entries == list(enumerate(entries("a", "b", "c"), 1))
     assert room.refused_entries == []
+
+
+def test_what_was_submitted_together_is_answered_together(broker: Desk[Broker]) -> None:
+    """One delivery has an outcome for all of it, in the order of submission; repeats are in between."""
+    room, name = Room(), new_room()
+    broker.open(name, room)
+    broker.publish(name, entries("a", "b"))
+    broker.publish(name, entries("b", "a", "c", "d", "c"))
+    wait(broker)
+    assert room.deliveries == [
+        [(Accepted, ["ana: a", "ana: b"])],
+        [(Repeated, ["ana: b", "ana: a"]), (Accepted, ["ana: c", "ana: d"]), (Repeated, ["ana: c"])],
+    ]
+    assert [place.seq for _, place in room.repeated_entries] == [2, 1, 3]
 
 
 def test_entries_come_back_as_they_were(broker: Desk[Broker]) -> None:

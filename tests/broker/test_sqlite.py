@@ -98,7 +98,7 @@ def test_a_fault_of_the_servers_own_is_not_the_end(
         broker.publish("lobby", entries("a"))
         wait(broker)
     with monkeypatch.context() as patched:
-        patched.setattr(room, "accepted", lambda *_: 1 // 0)
+        patched.setattr(Room, "__call__", lambda *_: 1 // 0)
         broker.publish("lobby", entries("b"))
         wait(broker)
     broker.publish("lobby", entries("a", "c"))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bcast_grpc.broker.base import Deliver
+from bcast_grpc.broker.base import DeliverEvents
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.limits import Limits, SlowPolicy
@@ -61,11 +61,11 @@ class DiskOrder(MemoryOrder):
         super().__init__(room, broker)
         self._reads = broker.reads
 
-    def read(self, after: int, count: int, max_bytes: int, deliver: Deliver) -> None:
+    def read(self, after: int, count: int, max_bytes: int, deliver: DeliverEvents) -> None:
         """Read later."""
         self._reads.append(partial(self._read, after, count, max_bytes, deliver))
 
-    def _read(self, after: int, count: int, max_bytes: int, deliver: Deliver) -> None:
+    def _read(self, after: int, count: int, max_bytes: int, deliver: DeliverEvents) -> None:
         if after + 1 < self.oldest:
             deliver([])
         else:

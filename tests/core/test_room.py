@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bcast_grpc.broker.base import Accepted
 from bcast_grpc.core.clock import MAX_PAUSE_S, MAX_ROUND_S
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.errors import ErrorCode
@@ -42,7 +43,7 @@ def test_a_message_of_another_server_reaches_everyone_here(world: World) -> None
     ana, bob = world.join("ana"), world.join("bob")
     world.settle()
     event = Event(Kind.MESSAGE, "eva: hola", Author("elsewhere", "eva", ":eva"), 1)
-    world.hub._rooms["lobby"].accepted([None], [event])
+    world.hub._rooms["lobby"].deliver([Accepted([None], [event])])
     world.settle()
     assert [client.new() for client in (ana, bob)] == [[event], [event]]
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.base import Broker, Refused
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.admission import Admission
@@ -219,8 +219,8 @@ class LaterOrder(MemoryOrder):
 
     def refuse(self, entries: Sequence[Entry], error: CallError) -> None:
         """Give entries no places."""
-        assert self._receiver
-        self._receiver.refused(entries, error)
+        assert self._deliver
+        self._deliver([Refused(entries, error)])
 
 
 class LaterBroker(MemoryBroker):

@@ -8,30 +8,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from bcast_grpc.broker.base import Outcome, Refused
 from bcast_grpc.broker.sqlite import SqliteBroker
-from bcast_grpc.errors import BcastError
-from bcast_grpc.events import Author, Entry, Event, Stamp
+from bcast_grpc.events import Author, Entry
 from tests.broker.desk import Desk
 
 
-class Room:
-    """The room on the other side, which must not be refused anything."""
-
-    def accepted(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
-        """It is in the order's history."""
-
-    def repeated(self, entry: Entry, place: Stamp) -> None:
-        """Nothing is sent twice here."""
-
-    def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
-        """Fail."""
-        sys.exit(str(error))
+def deliver(outcomes: Sequence[Outcome]) -> None:
+    """Exit if anything is refused."""
+    for outcome in outcomes:
+        if isinstance(outcome, Refused):
+            sys.exit(str(outcome.error))
 
 
 def main() -> None:
     """Hold the store that the argument names."""
     broker = Desk(SqliteBroker(sys.argv[1]))
-    order = broker.open("lobby", Room())
+    order = broker.open("lobby", deliver)
     for line in sys.stdin:
         broker.publish("lobby", [Entry(Author("s", "ana", "key"), "x" * 50, b"", "")] * int(line))
         broker.wait()

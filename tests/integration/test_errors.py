@@ -10,6 +10,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
+from bcast_grpc.broker.base import Refused
 from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.errors import BcastError, ErrorCode
 from bcast_grpc.events import Entry
@@ -106,8 +107,8 @@ class FailingOrder(MemoryOrder):
         """Submit, or fail at once, or later."""
         if not self.failing.fault:
             super().submit(entries)
-        elif self.failing.late and self._receiver:
-            asyncio.get_running_loop().call_soon(self._receiver.refused, entries, gone())
+        elif self.failing.late and self._deliver:
+            asyncio.get_running_loop().call_soon(self._deliver, [Refused(entries, gone())])
         else:
             raise self.failing.fault
 

@@ -13,6 +13,7 @@ from google.rpc import code_pb2, error_details_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bcast_grpc.broker.base import Refused
 from bcast_grpc.broker.memory import MemoryOrder
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
@@ -591,8 +592,8 @@ async def test_a_publish_that_gets_no_place_is_told_so(monkeypatch: pytest.Monke
     fault = CallError(ErrorCode.BROKER_UNAVAILABLE, "the store is away", retry_after_s=0.5)
 
     def refuse(order: MemoryOrder, entries: Sequence[Entry]) -> None:
-        assert order._receiver
-        order._receiver.refused(entries, fault)
+        assert order._deliver
+        order._deliver([Refused(entries, fault)])
 
     monkeypatch.setattr(MemoryOrder, "submit", refuse)
     call, answer = await door.publish(pb.PublishRequest(msg="x").SerializeToString())

@@ -13,10 +13,9 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from bcast_grpc.broker.base import Deliver
+from bcast_grpc.broker.base import DeliverEvents
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Retention
-from bcast_grpc.broker.order import Placed
 from bcast_grpc.broker.relief import Relief
 from bcast_grpc.broker.sqlite import tables
 from bcast_grpc.broker.sqlite.caretaker import Caretaker
@@ -150,7 +149,7 @@ class SqliteBroker:
         """Call back when everything before has been answered."""
         self._writer.add(Marker(order, callback))
 
-    def read(self, order: StoredOrder, after: int, count: int, max_bytes: int, deliver: Deliver) -> None:
+    def read(self, order: StoredOrder, after: int, count: int, max_bytes: int, deliver: DeliverEvents) -> None:
         """Read messages from the file, and deliver them from the loop."""
 
         def read(reading: asyncio.Future[Sequence[Event]]) -> None:
@@ -204,13 +203,10 @@ class SqliteBroker:
             answer.order.unanswered -= 1
             answer.callback()
             return
-        (order, entries, _, _, size), outcome = answer
+        (order, entries, now_ns, _, size), outcomes = answer
         order.unanswered -= 1
         self._wait_for(-len(entries), -size)
-        if isinstance(outcome, Placed):
-            order.accept(outcome, self._window_ns)
-        else:
-            order.refuse(entries, outcome)
+        order.answer(outcomes, now_ns, self._window_ns)
 
     # --- upkeep
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bcast_grpc.broker.base import Deliver, Receiver
+from bcast_grpc.broker.base import Accepted, Deliver, DeliverEvents, Outcome
 from bcast_grpc.broker.history import History
-from bcast_grpc.broker.order import Placed
-from bcast_grpc.errors import BcastError
+from bcast_grpc.broker.order import accepted
 from bcast_grpc.events import Entry
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class StoredOrder:
         self.row = row
         self.written = history.head
         self.trimmed = 0
-        self.receiver: Receiver | None = None
+        self._deliver: Deliver | None = None
 
     @property
     def head(self) -> int:
@@ -77,13 +76,13 @@ class StoredOrder:
         """Whether the thread has enough to write for some time."""
         return self._broker.congested
 
-    def begin(self, receiver: Receiver) -> None:
-        """Answer to ``receiver`` from now on."""
-        self.receiver = receiver
+    def begin(self, deliver: Deliver) -> None:
+        """Give outcomes to ``deliver`` from now on."""
+        self._deliver = deliver
         self._broker.in_use(self)
 
     def submit(self, entries: Sequence[Entry]) -> None:
-        """Queue entries to be written. The receiver gets the outcome afterwards."""
+        """Queue entries to be written. The outcomes are delivered afterwards."""
         self.unanswered += 1
         self._broker.submit(self, entries)
 
@@ -95,7 +94,7 @@ class StoredOrder:
         else:
             callback()
 
-    def read(self, after: int, count: int, max_bytes: int, deliver: Deliver) -> None:
+    def read(self, after: int, count: int, max_bytes: int, deliver: DeliverEvents) -> None:
         """Deliver the messages that follow a place: from memory at once, or from the file later."""
         if after + 1 >= self.history.first_in_memory:
             deliver(self.history.after(after, count, max_bytes))
@@ -104,23 +103,24 @@ class StoredOrder:
 
     def release(self) -> None:
         """Keep the order at hand, for those who come back soon."""
-        self.receiver = None
+        self._deliver = None
         self._broker.released(self)
 
-    def accept(self, placed: Placed, window_ns: int) -> None:
-        """Add what was written to the history, and pass it to the room."""
-        self.history.extend(placed.events, placed.now_ns)
+    def answer(self, outcomes: Sequence[Outcome], now_ns: int, window_ns: int) -> None:
+        """Add what was written to the history, and deliver all outcomes to the room.
+
+        Args:
+            outcomes: what became of one publish.
+            now_ns: when that arrived, by the steady clock.
+            window_ns: how long an id is remembered.
+        """
+        self.history.extend(accepted(outcomes), now_ns)
+        if any(_has_ids(outcome) for outcome in outcomes if isinstance(outcome, Accepted)):
+            self.ids_until_ns = now_ns + window_ns
         self.history.unload(IN_MEMORY_BYTES)
         self.oldest = self.history.first
-        if any(entry.id for entry in placed.entries):
-            self.ids_until_ns = placed.now_ns + window_ns
-        if self.receiver:
-            placed.tell(self.receiver)
-
-    def refuse(self, entries: Sequence[Entry], error: BcastError) -> None:
-        """Report to the room what could not be written."""
-        if self.receiver:
-            self.receiver.refused(entries, error)
+        if self._deliver:
+            self._deliver(outcomes)
 
     def expire(self, now_ns: int) -> None:
         """Drop what is too old."""
@@ -139,3 +139,7 @@ class StoredOrder:
     def is_over(self, now_ns: int) -> bool:
         """Whether there is nothing that anyone could come back for."""
         return not len(self.history) and now_ns >= self.ids_until_ns and not self.unanswered
+
+
+def _has_ids(outcome: Accepted) -> bool:
+    return any(entry.id for entry in outcome.entries if entry)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
+from bcast_grpc.broker.base import Outcome
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.broker.history import History, Retention
-from bcast_grpc.broker.order import Placed
+from bcast_grpc.broker.order import accepted, place
 from bcast_grpc.broker.sqlite.order import IN_MEMORY_BYTES, Publish, StoredOrder
 from bcast_grpc.broker.sqlite.timeline import TimeLine
-from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Author, Entry, Event, Kind, Stamp, wire_bytes
+from bcast_grpc.events import Author, Event, Kind, Stamp, wire_bytes
 
 SLICE_ROWS = 256
 """How many rows are read at once, before other threads have their turn: about a millisecond's worth."""
@@ -85,33 +86,24 @@ class Insertion:
         self._line = line
         self._messages: list[tuple[Any, ...]] = []
 
-    def place(self, publish: Publish) -> Placed:
+    def place(self, publish: Publish) -> Sequence[Outcome]:
         """Give each entry that is new the next place in its order. Cost: O(len(entries))."""
         order, entries, now_ns, wall_ns, _ = publish
         row = self.rows.get(order) or self.rows.setdefault(order, _row(self._connection, order))
         at_ns = self._line.at(now_ns)
-        seq = self.heads.get(order, order.written)
-        fresh: list[Entry] = []
-        events: list[Event] = []
-        others: list[tuple[int, Entry, Stamp | RequestError]] = []
-        for entry in entries:
-            author, message, data, id_, _ = entry
-            if id_ and (place := self._recall((row, author.key, id_, seq + 1, wall_ns, at_ns))):
-                others.append((len(fresh), entry, place))
-                continue
-            seq += 1
-            fresh.append(entry)
-            events.append(Event(Kind.MESSAGE, message, author, seq, wall_ns, data))
-            self._messages.append((row, seq, wall_ns, author.session, author.name, author.key, message, data, at_ns))
-        if fresh:
-            self.heads[order] = seq
-        return Placed(fresh, events, others, now_ns)
+        head = self.heads.get(order, order.written)
+        outcomes = place(entries, head, wall_ns, partial(self._recall, row, at_ns))
+        if events := accepted(outcomes):
+            self._messages += [_values(row, event, at_ns) for event in events]
+            self.heads[order] = events[-1].seq
+        return outcomes
 
-    def _recall(self, id_row: tuple[int, str, str, int, int, int]) -> Stamp | None:
+    def _recall(self, row: int, at_ns: int, key: str, id_: str, stamp: Stamp) -> Stamp | None:
         """Return the place of an author's message with this id; or note its place, and return None."""
-        if self._connection.execute(_REMEMBER, (*id_row, id_row[-1] - self._window_ns)).rowcount:
+        values = row, key, id_, stamp.seq, stamp.time_ns, at_ns, at_ns - self._window_ns
+        if self._connection.execute(_REMEMBER, values).rowcount:
             return None
-        ((seq, time_ns),) = self._connection.execute(_RECALL, id_row[:3])
+        ((seq, time_ns),) = self._connection.execute(_RECALL, (row, key, id_))
         return Stamp(seq, time_ns)
 
     def finish(self) -> None:
@@ -119,6 +111,11 @@ class Insertion:
         self._connection.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._messages)
         heads = [(seq, self.rows[order]) for order, seq in self.heads.items()]
         self._connection.executemany("UPDATE room SET head = ? WHERE id = ?", heads)
+
+
+def _values(row: int, event: Event, at_ns: int) -> tuple[Any, ...]:
+    author = event.author
+    return row, event.seq, event.time_ns, author.session, author.name, author.key, event.message, event.data, at_ns
 
 
 def _row(connection: sqlite3.Connection, order: StoredOrder) -> int:

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from bcast_grpc.broker.base import Outcome, Refused
 from bcast_grpc.broker.history import Retention
-from bcast_grpc.broker.order import Placed
+from bcast_grpc.broker.order import accepted
 from bcast_grpc.broker.sqlite import tables
 from bcast_grpc.broker.sqlite.faults import FileGone, unavailable
 from bcast_grpc.broker.sqlite.file import StoreFile
 from bcast_grpc.broker.sqlite.order import Marker, Publish, StoredOrder
 from bcast_grpc.broker.sqlite.trimmer import Trimmer
-from bcast_grpc.errors import CallError
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _SPARE_ROWS = 256  # deleted with a publish, besides as many as it adds
 
 Chore: TypeAlias = Callable[[], None]
 Job: TypeAlias = Publish | Marker | Chore
-Answer: TypeAlias = tuple[Publish, Placed | CallError] | Marker
+Answer: TypeAlias = tuple[Publish, Sequence[Outcome]] | Marker
 
 
 class Writer:
@@ -87,8 +87,8 @@ class Writer:
     def _do(self, jobs: Sequence[Job]) -> int:
         """Write what was published, and deliver the answers; return how many messages were written."""
         publishes = [job for job in jobs if isinstance(job, Publish)]
-        placed = self._write(publishes) if publishes else []
-        outcomes = iter(placed)
+        written = self._write(publishes) if publishes else []
+        outcomes = iter(written)
         answers: list[Answer] = []
         for job in jobs:
             if isinstance(job, Publish):
@@ -99,12 +99,12 @@ class Writer:
                 _do_chore(job)
         if answers:
             self._answer(answers)
-        return sum(len(done.entries) for done in placed if isinstance(done, Placed))
+        return sum(len(accepted(some)) for some in written)
 
-    def _write(self, publishes: Sequence[Publish]) -> Sequence[Placed | CallError]:
+    def _write(self, publishes: Sequence[Publish]) -> Sequence[Sequence[Outcome]]:
         """Write all of them, or none."""
         try:
-            placed = self._commit(publishes)
+            outcomes = self._commit(publishes)
         except Exception as error:  # this thread must survive any error, or no publish would be answered any more
             if not isinstance(error, sqlite3.Error | FileGone):
                 logger.exception("writing to the store failed")
@@ -112,17 +112,17 @@ class Writer:
             if self._failing != reason.reason:
                 self._failing = reason.reason
                 logger.error("%s", reason.reason)
-            return [reason] * len(publishes)
+            return [[Refused(publish.entries, reason)] for publish in publishes]
         if self._failing:
             logger.info("the store can be written again")
             self._failing = ""
-        return placed
+        return outcomes
 
-    def _commit(self, publishes: Sequence[Publish]) -> Sequence[Placed]:
+    def _commit(self, publishes: Sequence[Publish]) -> Sequence[Sequence[Outcome]]:
         """Write all of them in one transaction."""
         with self._file.transaction() as connection:
             insertion = tables.Insertion(connection, self._retention, self._file.line)
-            placed = [insertion.place(publish) for publish in publishes]
+            outcomes = [insertion.place(publish) for publish in publishes]
             insertion.finish()
             spare = _SPARE_ROWS + sum(len(publish.entries) for publish in publishes)
             trimmed: dict[StoredOrder, int] = {}
@@ -134,7 +134,7 @@ class Writer:
             order.row = row
             order.written = insertion.heads.get(order, order.written)
             order.trimmed = trimmed.get(order, order.trimmed)
-        return placed
+        return outcomes
 
 
 def _do_chore(chore: Chore) -> None:
