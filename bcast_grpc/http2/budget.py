@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
 
+SAVED = 100
+"""How often the limit can be saved: who receives slowly may answer all that was sent to it at once."""
+
 
 class Budget:
     """What a peer has spent and not yet regained; it regains with time, and by what it earns."""
@@ -17,7 +20,7 @@ class Budget:
     def spend(self, at: float, limit: float, per_s: float, earned: int, what: str) -> None:
         """Spend 1 at time ``at``, after regaining ``per_s`` for each second and what was ``earned``.
 
-        Time gives back what was spent, and no more; earnings can be saved up.
+        Time gives back what was spent, and no more; earnings can be saved, up to ``SAVED`` times the limit.
 
         Raises:
             ConnectionFault: more than ``limit`` would be spent.
@@ -25,7 +28,7 @@ class Budget:
         spent = self._spent
         if spent > 0:
             spent = max(0, spent - (at - self._at) * per_s)
-        self._spent = spent = spent - earned + 1
+        self._spent = spent = max(spent - earned, -SAVED * limit) + 1
         self._at = at
         if spent > limit:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")

@@ -76,8 +76,9 @@ class Control(Sending):
         if name == sending.ENABLE_PUSH and value > 1:
             raise protocol_error("ENABLE_PUSH must be 0 or 1")
         if name == sending.INITIAL_WINDOW_SIZE:
-            highest = max((stream.credit for stream in self._streams.open.values()), default=0)
-            if value > LARGEST_WINDOW or value + highest > LARGEST_WINDOW:
+            if value + self._most_credit > LARGEST_WINDOW:  # maybe of a stream that is gone, or has been sent since
+                self._most_credit = max((0, *(stream.credit for stream in self._streams.open.values())))
+            if value + self._most_credit > LARGEST_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window must be at most {LARGEST_WINDOW}")
             self._initial = value
         elif name == sending.MAX_FRAME_SIZE:

@@ -14,7 +14,7 @@ MAX_CONTINUATIONS = 8
 """Frames in which a header block may go on (nghttp2: 8)."""
 
 
-CACHED_SIZE, CACHED_COUNT = 1024, 128
+CACHED_SIZE, CACHED_COUNT = 512, 128
 """Bytes of a block whose fields are kept for the next that is the same, without a table; and how many are kept.
 
 Most clients send the same block with each call, and decoding is most of what a call costs.

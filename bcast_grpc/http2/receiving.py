@@ -204,6 +204,7 @@ class Receiving(Control):
         if self._initial + stream.credit + increment > LARGEST_WINDOW:
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
         stream.credit += increment
+        self._most_credit = max(self._most_credit, stream.credit)
         return WindowOpened(stream_id)
 
     def _judge(self, stream_id: int, kind: Kind) -> Action:

@@ -27,6 +27,7 @@ class Sending:
         "_data_frames",
         "_initial",
         "_limits",
+        "_most_credit",
         "_out",
         "_refused_above",
         "_streams",
@@ -41,6 +42,7 @@ class Sending:
         self._out: list[bytes | memoryview] = []
         self._window = DEFAULT_WINDOW
         self._initial = DEFAULT_WINDOW
+        self._most_credit = 0  # that a stream was given; seldom looked for again, since there are thousands of them
         self._data_frames = 0  # sent, and not yet counted to what the peer may ask for
         self._refused_above: int | None = None
         self.owed = 0

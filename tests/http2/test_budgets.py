@@ -147,6 +147,21 @@ def test_a_client_may_open_the_window_with_each_frame() -> None:
         connection.data_to_send()
 
 
+def test_what_is_earned_is_not_saved_without_bound() -> None:
+    """A long life does not allow a flood."""
+    connection = opened(Limits(control_burst=10, control_per_s=1, control_per_stream=100_000))
+    feed(connection, headers(1))
+    for _ in range(1000):
+        assert not cut_off(feed(connection, PING))
+        connection.data_to_send()
+    for _ in range(20):
+        last = feed(connection, PING)
+        connection.data_to_send()
+        if cut_off(last):
+            break
+    assert cut_off(last)
+
+
 def test_a_client_that_pings_each_second_is_never_cut_off() -> None:
     """In a silent room, for a day."""
     clock = Clock()

@@ -71,6 +71,25 @@ def test_sending_keeps_to_the_windows() -> None:
     assert connection.room(1) == 0
 
 
+def test_a_window_that_is_too_large_is_found_whatever_was_granted_before() -> None:
+    """By the settings, on a stream that is there; not on one that is gone, nor after the DATA was sent."""
+    largest = 2**31 - 1
+    grown = wire.settings_frame({4: 65_536})
+    wide = wire.window_update(1, largest - 65_535)
+    gone = opened()
+    feed(gone, headers(1), wide, wire.rst_stream(1, ErrorCode.CANCEL), headers(3))
+    assert feed(gone, grown) == [happened.WindowOpened(0)]
+    used = opened()
+    feed(used, headers(1), wide)
+    assert used.send_data(1, b"x") == 1
+    assert feed(used, grown) == [happened.WindowOpened(0)]
+    there = opened()
+    feed(there, headers(1), wide, headers(3))
+    last = feed(there, grown)[-1]
+    assert isinstance(last, happened.ConnectionFailed)
+    assert last.code == ErrorCode.FLOW_CONTROL_ERROR
+
+
 def test_consumed_data_opens_both_windows_again() -> None:
     """Once half a window has gathered."""
     connection = opened(Limits(connection_window=65_535))
