@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from .model import STEPS, Model
-from .order import Order
+from .order import Order, stretches
 from .promises import PROMISES, violations
 from .records import Acked, Came, Client, Place, Present, Room, Saw, Sent, Step, Told, Visit, Welcomed, Went, author_of
 
@@ -134,8 +134,9 @@ def overtake(room: Room, data: st.DataObject) -> None:
 
 
 def misplace_an_ack(room: Room, data: st.DataObject) -> None:
-    """An ack names another place."""
-    spot, ack = pick(room, data, Acked)
+    """An ack names another place than others saw; what nobody saw may have been anywhere."""
+    seen = {(way.epoch, text) for one in room.clients for way in stretches(one, room.kept) for _, text in way.seen}
+    spot, ack = pick(room, data, Acked, lambda _, ack: (ack.place.epoch, ack.text) in seen)
     spot.put(ack._replace(place=Place(ack.place.epoch, ack.place.seq + 1)))
 
 
