@@ -7,38 +7,37 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 
-def start_server() -> tuple[subprocess.Popen[str], str]:
-    """Start ``python -m bcast_grpc.server`` on a free port, and wait until it listens."""
+@contextmanager
+def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run ``python -m bcast_grpc.server`` on a free port, and wait until it listens."""
     command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--log-level", "warning"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    return process, process.stdout.readline().strip().removeprefix("listening on grpc://")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield process, process.stdout.readline().strip().removeprefix("listening on grpc://")
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The address of a server for all, which have a room each."""
-    process, target = start_server()
-    with process:
-        try:
-            yield target
-        finally:
-            process.terminate()
+    with serving() as (process, target):
+        yield target
+        process.terminate()  # so that its coverage is written
+        process.wait()
 
 
 @pytest.fixture
 def mortal_server() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server to be ended, and its address."""
-    process, target = start_server()
-    with process:
-        try:
-            yield process, target
-        finally:
-            process.kill()
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -134,20 +135,19 @@ async def doors(serve: Serve) -> LocalDoor:
 
 @pytest.fixture
 async def spawn() -> AsyncIterator[Spawn]:
-    """Start servers in processes of their own; at the end none is left."""
-    started: list[ServerProcess] = []
+    """Start servers in processes of their own; at the end none is left, though it never said anything."""
+    async with AsyncExitStack() as stack:
 
-    async def start(*arguments: str, program: Sequence[str] = ("bcast_grpc.server",)) -> ServerProcess:
-        process = await _run("-m", *program, "--port", "0", *arguments)
-        assert process.stdout
-        line = (await begun(process.stdout.readline())).decode().rstrip("\n")
-        started.append(ServerProcess(process, [line] if line else []))
-        return started[-1]
+        async def start(*arguments: str, program: Sequence[str] = ("bcast_grpc.server",)) -> ServerProcess:
+            process = await _run("-m", *program, "--port", "0", *arguments)
+            stack.push_async_callback(end_process, process)
+            assert process.stdout
+            line = (await begun(process.stdout.readline())).decode().rstrip("\n")
+            server = ServerProcess(process, [line] if line else [])
+            stack.push_async_callback(server.close)
+            return server
 
-    yield start
-    for server in started:
-        await server.close()
-        await _end(server.process)
+        yield start
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ async def lone_client() -> AsyncIterator[Callable[..., Any]]:
 
     yield start
     for process in started:
-        await _end(process)
+        await end_process(process)
 
 
 @pytest.fixture
@@ -181,7 +181,8 @@ async def _run(*arguments: str) -> Process:
     return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
 
 
-async def _end(process: Process) -> None:
+async def end_process(process: Process) -> None:
+    """End a process, if it has not ended."""
     if process.returncode is None:
         process.kill()
         await within(process.communicate())

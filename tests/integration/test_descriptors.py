@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
-from .conftest import ServerProcess
+from .conftest import ServerProcess, end_process
 from .peers import PATIENCE_S, Door, SocketPeer, begun, within
 
 LIMIT = 128
@@ -34,25 +35,22 @@ async def start() -> AsyncIterator[StartLimited]:
     """Start servers that may open few files, with all doors; at the end none is left."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))  # for our own side of it
-    started: list[ServerProcess] = []
+    async with AsyncExitStack() as stack:
 
-    async def start(*arguments: str, limits: str = f"ulimit -S -n {LIMIT}; ulimit -H -n {LIMIT}") -> ServerProcess:
-        command = f'{limits}; exec "$0" -m bcast_grpc.server --port 0 --http-port 0 --tcp-port 0 "$@"'
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            "/bin/bash", "-c", command, sys.executable, *arguments, stdout=pipe, stderr=pipe
-        )
-        assert process.stdout
-        lines = [(await begun(process.stdout.readline())).decode().strip() for _ in range(3)]
-        started.append(ServerProcess(process, lines))
-        return started[-1]
+        async def start(*arguments: str, limits: str = f"ulimit -S -n {LIMIT}; ulimit -H -n {LIMIT}") -> ServerProcess:
+            command = f'{limits}; exec "$0" -m bcast_grpc.server --port 0 --http-port 0 --tcp-port 0 "$@"'
+            pipe = asyncio.subprocess.PIPE
+            process = await asyncio.create_subprocess_exec(
+                "/bin/bash", "-c", command, sys.executable, *arguments, stdout=pipe, stderr=pipe
+            )
+            stack.push_async_callback(end_process, process)
+            assert process.stdout
+            lines = [(await begun(process.stdout.readline())).decode().strip() for _ in range(3)]
+            server = ServerProcess(process, lines)
+            stack.push_async_callback(server.close)
+            return server
 
-    yield start
-    for server in started:
-        await server.close()
-        if server.process.returncode is None:
-            server.process.kill()
-            await within(server.process.communicate())
+        yield start
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 

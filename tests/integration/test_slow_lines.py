@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,8 @@ from websockets.asyncio.client import connect as connect_websocket
 from bcast_grpc.v1 import chat_pb2_grpc
 from tests.network import Line, line
 
-from .peers import SCALE, JsonPeer, Peer, SocketPeer, WebSocketPeer
+from .conftest import end_process
+from .peers import SCALE, JsonPeer, Peer, SocketPeer, WebSocketPeer, begun
 
 KEEPALIVE_S = 4.0 * SCALE
 RATE = 20_000
@@ -100,21 +101,28 @@ async def far() -> AsyncIterator[Far]:
             stdout=PIPE,
             stderr=DEVNULL,
         )
-        assert server.stdout
-        ports: dict[str, int] = {}
-        while len(ports) < 3:
-            url = urlsplit((await server.stdout.readline()).decode().split()[-1])
-            ports[url.scheme] = url.port or 0
-        with cable.inside():
-            beside = socket.create_connection((host, ports["tcp"]))
-        made = Far(cable, ports, SocketPeer(*await asyncio.open_connection(sock=beside, limit=2**26)))
-        yield made
-        for channel in made.channels:
-            await channel.close()
-        for peer in (*made.others, made.neighbour):
-            await peer.close()
-        server.kill()
-        await server.communicate()
+        try:
+            ports = await listening(server)
+            with cable.inside():
+                beside = socket.create_connection((host, ports["tcp"]))
+            made = Far(cable, ports, SocketPeer(*await asyncio.open_connection(sock=beside, limit=2**26)))
+            yield made
+            for channel in made.channels:
+                await channel.close()
+            for peer in (*made.others, made.neighbour):
+                await peer.close()
+        finally:
+            await end_process(server)
+
+
+async def listening(server: Process) -> dict[str, int]:
+    """Wait until a server listens, and return the port of each of its three doors."""
+    assert server.stdout
+    ports: dict[str, int] = {}
+    while len(ports) < 3:
+        url = urlsplit((await begun(server.stdout.readline())).decode().split()[-1])
+        ports[url.scheme] = url.port or 0
+    return ports
 
 
 async def texts(peer: Peer | JsonPeer, count: int = MESSAGES) -> list[str]:
