@@ -1,8 +1,8 @@
 # The Python to work with: the one of the active virtual environment, or `make PYTHON=python3.13 …`.
 PYTHON ?= $(shell command -v python || command -v python3 || echo python3)
 ARGS   ?=
-# How many processes share the tests: `make test WORKERS=auto` has two more than there are cores, since some only wait.
-WORKERS ?= 0
+# How many processes share the tests: `auto` is two more than there are cores, since some tests only wait; 0 is none.
+WORKERS ?= auto
 
 # What speaks gRPC is tested on both engines.
 OTHER_DOORS = http relays tcp websocket
@@ -33,8 +33,8 @@ client: install  ## run the terminal client (make client ARGS="--name ana")
 	$(PYTHON) -m bcast_grpc.client $(ARGS)
 
 test: lint types  ## run all checks: lint, types, all tests, and those over gRPC once more on the other engine
-	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
-	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup --grpc-engine other $(OVER_GRPC) $(ARGS)
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --grpc-engine other $(OVER_GRPC) $(ARGS)
 
 lowest: install  ## run the integration tests with the oldest versions that pyproject.toml allows
 	$(PYTHON) tools/lowest.py tests/integration --ignore tests/integration/test_slow_lines.py $(ARGS)

@@ -1,7 +1,6 @@
 """What holds for all tests."""
 
 import os
-from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
@@ -14,42 +13,52 @@ settings.load_profile("patient")
 
 HERE = Path(__file__).parent
 
+GROUPS = {"waiting": 2, "heavy": 1, "page": 2}
+"""How many groups of each kind there are; those of the page have a browser each."""
+
 WAITING = ("client/test_slow_line.py", "integration/test_relays.py", "integration/test_slow_lines.py")
-"""Tests that take minutes and hardly any CPU: two workers are there for them."""
+"""Tests that take minutes and hardly any CPU. They begin first, and two workers are there for them."""
 
-ALONE = {
-    "page": ("page",),  # one browser
-    "heavy": (
-        "broker/test_upkeep.py",
-        "integration/test_compression.py",
-        "integration/test_crowds.py",
-        "integration/test_descriptors.py",
-        "integration/test_flood_memory.py",
-        "integration/test_floods.py",
-        "integration/test_full_speed.py",
-        "promises/test_storm.py",
-    ),
-}
-"""Tests that are not run beside others of the same group."""
+HEAVY = (
+    "broker/test_upkeep.py",
+    "integration/test_compression.py",
+    "integration/test_crowds.py",
+    "integration/test_descriptors.py",
+    "integration/test_flood_memory.py",
+    "integration/test_floods.py",
+    "integration/test_full_speed.py",
+    "promises/test_storm.py",
+)
+"""Tests that take all the CPU or memory there is: no two run at the same time."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say what one worker runs, one after the other."""
-    if config.pluginmanager.hasplugin("xdist"):
-        waiting = cycle(f"waiting {n}" for n in range(2))
-        for item in items:
-            if group := _group_of(item.path, waiting):
-                item.add_marker(pytest.mark.xdist_group(group))
+    """Say which tests run one after the other in one worker, and which of these groups begin first."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    groups = {name: cycle(f"{name} {n}" for n in range(count)) for name, count in GROUPS.items()}
+    grouped: dict[str, list[pytest.Item]] = {name: [] for name in (*groups, "")}
+    for item in items:
+        name = _group_of(item.path)
+        grouped[name].append(item)
+        if name:
+            item.add_marker(pytest.mark.xdist_group(next(groups[name])))
+    items[:] = [item for group in grouped.values() for item in group]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One for each core, and those for the tests that wait."""
-    return (os.cpu_count() or 1) + 2
+    return (os.cpu_count() or 1) + GROUPS["waiting"]
 
 
-def _group_of(path: Path, waiting: Iterator[str]) -> str:
-    names = {path.relative_to(HERE).as_posix(), path.parent.name} if path.is_relative_to(HERE) else set()
-    if names.intersection(WAITING):
-        return next(waiting)
-    return next((group for group, members in ALONE.items() if names.intersection(members)), "")
+def _group_of(path: Path) -> str:
+    if not path.is_relative_to(HERE):
+        return ""
+    name = path.relative_to(HERE).as_posix()
+    if name in WAITING:
+        return "waiting"
+    if name in HEAVY:
+        return "heavy"
+    return "page" if path.parent.name == "page" else ""

@@ -29,7 +29,6 @@ from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.grpc.door import NativeGrpcDoor
 from bcast_grpc.transport.grpc_door import GrpcDoor
-from bcast_grpc.transport.http_door import HttpDoor
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.tcp_door import TcpDoor
@@ -248,6 +247,8 @@ def _doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator
     else:
         yield GrpcDoor(shared, grpc, max_clients=settings.max_clients, max_connections=max_connections)
     if settings.http_port is not None:
+        from bcast_grpc.transport.http_door import HttpDoor  # aiohttp takes a third of the server's start
+
         yield HttpDoor(shared, Address(settings.host, settings.http_port, "http-port"), settings.http_allow_origin)
     if settings.tcp_port is not None:
         yield TcpDoor(shared, Address(settings.host, settings.tcp_port, "tcp-port"))
