@@ -33,8 +33,8 @@ client: install  ## run the terminal client (make client ARGS="--name ana")
 	$(PYTHON) -m bcast_grpc.client $(ARGS)
 
 test: lint types  ## run all checks: lint, types, all tests, and those over gRPC once more on the other engine
-	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
-	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --grpc-engine other $(OVER_GRPC) $(ARGS)
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(ARGS)
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder --grpc-engine other $(OVER_GRPC) $(ARGS)
 
 lowest: install  ## run the integration tests with the oldest versions that pyproject.toml allows
 	$(PYTHON) tools/lowest.py tests/integration --ignore tests/integration/test_slow_lines.py $(ARGS)

@@ -1,8 +1,7 @@
 """What holds for all tests."""
 
 import os
-from itertools import cycle
-from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import settings
@@ -11,10 +10,8 @@ from hypothesis import settings
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
-HERE = Path(__file__).parent
-
 GROUPS = {"waiting": 2, "heavy": 1, "page": 2}
-"""How many groups of each kind there are; those of the page have a browser each."""
+"""In this order tests begin that run one after the other, and into how many groups those of a kind are divided."""
 
 WAITING = ("client/test_slow_line.py", "integration/test_relays.py", "integration/test_slow_lines.py")
 """Tests that take minutes and hardly any CPU. They begin first, and two workers are there for them."""
@@ -32,19 +29,11 @@ HEAVY = (
 """Tests that take all the CPU or memory there is: no two run at the same time."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests run one after the other in one worker, and which of these groups begin first."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    groups = {name: cycle(f"{name} {n}" for n in range(count)) for name, count in GROUPS.items()}
-    grouped: dict[str, list[pytest.Item]] = {name: [] for name in (*groups, "")}
-    for item in items:
-        name = _group_of(item.path)
-        grouped[name].append(item)
-        if name:
-            item.add_marker(pytest.mark.xdist_group(next(groups[name])))
-    items[:] = [item for group in grouped.values() for item in group]
+    """In parallel, the groups begin first."""
+    if hasattr(config, "workerinput"):
+        order = [*GROUPS, ""]
+        items.sort(key=lambda item: order.index(_kind_of(item.nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -53,12 +42,28 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + GROUPS["waiting"]
 
 
-def _group_of(path: Path) -> str:
-    if not path.is_relative_to(HERE):
-        return ""
-    name = path.relative_to(HERE).as_posix()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Say which tests run one after the other in one worker.
+
+    xdist has marks for that, which pytest 9.2 makes it ignore: https://github.com/pytest-dev/pytest-xdist/issues/1386.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = _group_of
+    return scheduler
+
+
+def _group_of(nodeid: str) -> str:
+    kind = _kind_of(nodeid)
+    return f"{kind} {crc32(nodeid.encode()) % GROUPS[kind]}" if kind else nodeid
+
+
+def _kind_of(nodeid: str) -> str:
+    name = nodeid.partition("::")[0].removeprefix("tests/")
     if name in WAITING:
         return "waiting"
     if name in HEAVY:
         return "heavy"
-    return "page" if path.parent.name == "page" else ""
+    return "page" if name.startswith("page/") else ""
