@@ -18,6 +18,12 @@ from bcast_grpc.core.room import Room
 from bcast_grpc.core.session import Publisher, Session
 from bcast_grpc.events import Entry, Request
 from bcast_grpc.transport import tcp_door, websocket
+from bcast_grpc.transport.grpc.calls import Calls
+from bcast_grpc.transport.grpc.chat_call import ChatCall
+from bcast_grpc.transport.grpc.connection import Connection
+from bcast_grpc.transport.grpc.reader import Reader
+from bcast_grpc.transport.grpc.service_call import ServiceCall
+from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.json_requests import RequestReader
@@ -27,6 +33,7 @@ from .peers import Peer, eventually, within
 
 OURS = (
     *(Admission, Entry, FlushClock, Member, Outbox, Publisher, Request, RequestReader, Room, Run, Session, Stream),
+    *(Calls, ChatCall, Connection, Reader, ServiceCall, Writer),
     *(tcp_door._Connection, websocket._Connection, web.WebSocketResponse, web.Request),
 )
 """What there is of a client and of its frames."""
@@ -155,6 +162,7 @@ async def test_nothing_is_left_of_who_has_gone(serve: Serve, visit: Visit) -> No
     before = things()
     for _ in range(3):
         await visit(door)
+    await door.close()
     await eventually(lambda: not things() - before)
 
 

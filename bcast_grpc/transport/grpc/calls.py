@@ -197,6 +197,7 @@ class Calls(Carrier):
 
     def drop_all(self) -> None:
         """Drop them: the client is gone."""
+        self._none_left = _nobody  # it keeps the connection, which keeps this
         self._writer.stop()
         for call in list(self._open.values()):
             call.drop()
@@ -210,6 +211,10 @@ class Calls(Carrier):
         if self._carrying and not self._open:
             self._carrying = False
             self._connections.end_call(port_of(self.peer))
+
+
+def _nobody() -> None:
+    """Tell nobody: the connection has ended."""
 
 
 def _too_much_kept() -> StatusError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any, ClassVar, Protocol, cast
 
 from bcast_grpc.http2 import PREFACE, ErrorCode, Limits, events
@@ -14,8 +14,10 @@ from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.grpc.calls import Calls
 from bcast_grpc.transport.grpc.calls import Owner as OwnerOfCalls
 from bcast_grpc.transport.grpc.foreign import answer_to
+from bcast_grpc.transport.grpc.reader import Reader
 from bcast_grpc.transport.grpc.writer import Writer
-from bcast_grpc.transport.liveness import Liveness
+from bcast_grpc.transport.lingering import LINGER_S
+from bcast_grpc.transport.liveness import Liveness, acked
 
 logger = logging.getLogger(__name__)
 
@@ -58,16 +60,15 @@ class Connection(asyncio.Protocol):
         "_calls",
         "_closing",
         "_draining",
-        "_full",
         "_greeted",
         "_h2",
         "_handshake",
         "_liveness",
         "_loop",
         "_owner",
+        "_reader",
         "_shared",
         "_transport",
-        "_waits",
         "_writer",
     )
 
@@ -80,41 +81,33 @@ class Connection(asyncio.Protocol):
         self._handshake: asyncio.TimerHandle | None = None
         self._liveness: Liveness | None = None
         self._closing = False  # nothing more is read
-        self._waits = False  # for a turn to read
         self._greeted = False
-        self._full = False  # too much waits to be sent for more to be read
         self._draining = False
         self._transport: asyncio.Transport
         self._writer: Writer
         self._calls: Calls
+        self._reader: Reader
 
     # --- what the loop says
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the client to begin."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
-        shared, writer = self._shared, Writer(self._h2, self._transport)
-        self._writer = writer
-        self._calls = Calls(
-            self._h2, self._transport, writer, _address(transport), self._owner, shared.connections, self._none_left
-        )
+        h2, shared, transport = self._h2, self._shared, self._transport
+        writer = self._writer = Writer(h2, transport)
+        peer = _address(transport)
+        calls = Calls(h2, transport, writer, peer, self._owner, shared.connections, self._none_left)
+        self._calls = calls
+        self._reader = Reader(h2, transport, writer, shared.scheduler.turns, calls.data, self._on_event)
         self._owner.opened(self)
         self._handshake = self._loop.call_later(HANDSHAKE_S, self._refuse_late)
         self._liveness = Liveness(self._transport, self._shared.keepalive_s, self._ping)
 
     def data_received(self, data: bytes) -> None:
         """Read what came, or as much of it as there is time for."""
-        if self._closing:
-            return
-        if not self._greeted:
+        if not (self._greeted or self._closing):
             self._greet(data)
-        self._h2.receive(data)
-        if self._waits or self._full:
-            return
-        if self._shared.scheduler.turns.scarce:
-            self._wait_for_turn()
-        else:
-            self._read()
+        self._reader.receive(data)
 
     def _greet(self, data: bytes) -> None:
         """Begin to speak HTTP/2, where the client does: any other is answered in its own way."""
@@ -125,6 +118,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Drop the calls."""
         self._closing = True
+        self._reader.stop()
         self._owner.closed(self)
         if self._liveness:
             self._liveness.stop()
@@ -141,55 +135,12 @@ class Connection(asyncio.Protocol):
         self._writer.paused = False
         self._writer.flush()
         self._writer.pump()
-        if self._full and not self._writer.full:
-            self._full = False
-            if not self._waits:
-                self._read()
+        self._reader.resume()
 
-    # --- reading
+    # --- what HTTP/2 says
 
-    def _wait_for_turn(self) -> None:
-        self._waits = True
-        self._transport.pause_reading()
-        self._shared.scheduler.turns.call(self._take_turn)
-
-    def _take_turn(self) -> bool:
-        self._waits = False
-        return self._read()
-
-    def _read(self) -> bool:
-        """Take what has come, as far as there is time and room; return whether that was anything."""
-        turns = self._shared.scheduler.turns
-        took = False
-        began = perf_counter()
-        while not self._closing:
-            self._full = self._writer.full
-            if self._full:
-                break
-            event = self._h2.next_event()
-            if event is None:
-                break
-            took = True
-            if type(event) is events.DataReceived:
-                turns.worked(perf_counter() - began)  # what is done with it counts by itself
-                self._calls.data(event)
-                began = perf_counter()
-            else:
-                self._HANDLERS[type(event)](self, event)
-                now = perf_counter()
-                turns.worked(now - began)
-                began = now
-            if turns.used_up:
-                self._wait_for_turn()
-                break
-        self._writer.flush()
-        self._writer.pump()
-        if not self._transport.is_closing():
-            if self._waits or self._full:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
-        return took
+    def _on_event(self, event: events.Event) -> None:
+        self._HANDLERS[type(event)](self, event)
 
     def _on_ping_answer(self, event: events.PingAcknowledged) -> None:
         if event.data == _DRAIN_PING:
@@ -215,12 +166,13 @@ class Connection(asyncio.Protocol):
     # --- its life
 
     async def _ping(self) -> None:
-        self._h2.ping(_PING)
-        self._writer.flush()
+        if self._greeted:
+            self._h2.ping(_PING)
+            self._writer.flush()
 
     def announce_drain(self) -> None:
         """Tell the client to go elsewhere. Calls that are on their way are served, until it has heard that."""
-        if not (self._announced or self._closing):
+        if self._greeted and not (self._announced or self._closing):
             self._announced = True
             self._h2.go_away(ErrorCode.NO_ERROR, last_stream_id=LARGEST_STREAM_ID, debug=_SHUTTING_DOWN)
             self._h2.ping(_DRAIN_PING)
@@ -228,7 +180,9 @@ class Connection(asyncio.Protocol):
 
     def go_away(self) -> None:
         """Take no more calls, and hang up once there are none."""
-        if not (self._draining or self._closing):
+        if not self._greeted:
+            self.abort()
+        elif not (self._draining or self._closing):
             self._draining = True
             self._h2.go_away(ErrorCode.NO_ERROR, debug=_SHUTTING_DOWN)
             self._writer.flush()
@@ -237,6 +191,13 @@ class Connection(asyncio.Protocol):
     def _none_left(self) -> None:
         if self._draining:
             self._loop.call_soon(self._hang_up_if_idle)
+        elif self._writer.paused and not self._closing:
+            self._loop.call_later(LINGER_S, self._abort_if_stuck, acked(self._transport))
+
+    def _abort_if_stuck(self, acked_before: int) -> None:
+        """End a connection without calls whose client has not read the last one's end for a while, nor reads now."""
+        if self._writer.paused and not self._calls and acked(self._transport) == acked_before:
+            self.abort()
 
     def _hang_up_if_idle(self) -> None:
         if not self._calls:
@@ -245,6 +206,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """End it at once."""
         self._closing = True
+        self._reader.stop()
         self._transport.abort()
 
     def _hang_up(self) -> None:
@@ -255,6 +217,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
+        self._reader.stop()
         self._stop_handshake()
         self._writer.paused = False
         self._writer.flush()
@@ -266,6 +229,9 @@ class Connection(asyncio.Protocol):
     def _refuse_late(self) -> None:
         self._handshake = None
         logger.debug("%s did not finish the handshake in time", self._calls.peer)
+        if not self._greeted:
+            self.abort()
+            return
         self._h2.go_away(ErrorCode.SETTINGS_TIMEOUT)
         self._calls.drop_all()
         self._hang_up()
