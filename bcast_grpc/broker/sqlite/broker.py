@@ -18,9 +18,11 @@ from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Retention
 from bcast_grpc.broker.relief import Relief
 from bcast_grpc.broker.sqlite import tables
+from bcast_grpc.broker.sqlite.backlog import Backlog
 from bcast_grpc.broker.sqlite.caretaker import Caretaker
 from bcast_grpc.broker.sqlite.faults import unavailable
 from bcast_grpc.broker.sqlite.file import StoreFile
+from bcast_grpc.broker.sqlite.openings import Openings
 from bcast_grpc.broker.sqlite.order import Marker, Publish, StoredOrder
 from bcast_grpc.broker.sqlite.readers import Readers
 from bcast_grpc.broker.sqlite.trimmer import Trimmer
@@ -30,8 +32,6 @@ from bcast_grpc.events import Entry, Event
 logger = logging.getLogger(__name__)
 
 _MAX_IDLE = 1000
-_MAX_WAITING = 16_384  # messages that are not written yet, of all rooms
-_MAX_WAITING_BYTES = 16 * 1024 * 1024
 _LAST_TRIM_S = 1.0
 _NS = 1_000_000_000
 
@@ -46,6 +46,9 @@ class SqliteBroker:
         retention: how much is kept, in memory and in the file.
         clock: ages are measured by it.
 
+    Attributes:
+        backlog: what waits to be written.
+
     Raises:
         CannotOpen: it is not a store, is damaged, cannot be read or written, or another server uses it.
     """
@@ -53,16 +56,16 @@ class SqliteBroker:
     def __init__(self, path: str | Path, retention: Retention | None = None, clock: Clock | None = None) -> None:
         self._retention = retention or Retention()
         self._clock = clock or Clock()
+        self.backlog = Backlog(self._retention.budget)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._used: dict[str, StoredOrder] = {}
         self._idle: OrderedDict[str, StoredOrder] = OrderedDict()
-        self._opening: dict[str, asyncio.Future[tables.Stored | None]] = {}
-        self._waiting = self._waiting_bytes = 0
         self._window_ns = round(self._retention.dedup_s * _NS)
         self._file = StoreFile(Path(path), self._clock)
         self._trimmer = Trimmer(self._file, self._retention)
         self._writer = Writer(self._file, self._trimmer, self._retention, self._answer_soon)
         self._readers = Readers(self._file.connect)
+        self._openings = Openings(self._readers, self._retention, self._file.line, self._keep)
         self._caretaker = Caretaker(self._file, self._writer.add, self._readers.held)
         self._relief = Relief(self._retention.budget)
 
@@ -76,17 +79,7 @@ class SqliteBroker:
         """
         self._loop = asyncio.get_running_loop()
         while not (order := self._at_hand(room)):
-            loading = self._load(room)
-            try:
-                await asyncio.shield(loading)
-            except sqlite3.Error as error:
-                raise unavailable(error) from None
-            except asyncio.CancelledError:
-                if not loading.cancelled():
-                    raise  # the caller has been cancelled, and others may be waiting for the same
-                raise unavailable(sqlite3.OperationalError("the store is being closed")) from None
-            finally:
-                self._loaded(room, loading)
+            await self._openings.read(room)
         return order
 
     def _at_hand(self, room: str) -> StoredOrder | None:
@@ -101,52 +94,28 @@ class SqliteBroker:
                 return None
         return order
 
-    def _load(self, room: str) -> asyncio.Future[tables.Stored | None]:
-        """Have a room read from the file; whoever else opens it meanwhile waits for the same."""
-        loading = self._opening.get(room)
-        if not loading:
-            loading = self._readers.read(tables.load, room, self._retention, self._file.line, self._readers.pause)
-            self._opening[room] = loading
-            loading.add_done_callback(partial(self._loaded, room))
-        return loading
-
-    def _loaded(self, room: str, loading: asyncio.Future[tables.Stored | None]) -> None:
-        """Keep what was read at hand. Called as soon as somebody sees that it was, and again afterwards."""
-        if not loading.done() or self._opening.get(room) is not loading:
-            return
-        del self._opening[room]
-        if not loading.cancelled() and not loading.exception():
-            self._idle[room] = self._order(room, loading.result())
-
-    def _order(self, room: str, stored: tables.Stored | None) -> StoredOrder:
+    def _keep(self, room: str, stored: tables.Stored | None) -> None:
+        """Keep what was read from the file at hand, or a new order."""
         if stored:
             stored.history.count_in(self._retention.budget)
             order = StoredOrder(self, room, stored.epoch, stored.history, stored.row, stored.ids_until_ns)
-            if not order.is_over(self._clock.now_ns()):
-                return order
-        return StoredOrder(self, room, secrets.token_hex(4), History(self._retention))
+        if not stored or order.is_over(self._clock.now_ns()):
+            order = StoredOrder(self, room, secrets.token_hex(4), History(self._retention))
+        self._idle[room] = order
 
     # --- what orders ask for
-
-    @property
-    def congested(self) -> bool:
-        """Whether the thread has enough to write for some time."""
-        return (
-            self._waiting >= _MAX_WAITING
-            or self._waiting_bytes >= _MAX_WAITING_BYTES
-            or self._writer.jobs >= _MAX_WAITING
-        )
 
     def submit(self, order: StoredOrder, entries: Sequence[Entry]) -> None:
         """Have entries written."""
         size = sum(len(entry.message) + len(entry.data) for entry in entries)
-        self._wait_for(len(entries), size)
+        self.backlog.add(len(entries), size)
         self._writer.add(Publish(order, entries, self._clock.now_ns(), self._clock.wall_ns(), size))
         if self._relief.urgent:
             self.relieve()
 
     def mark(self, order: StoredOrder, callback: Callable[[], None]) -> None:
         """Call back when everything before has been answered."""
+        self.backlog.add()
         self._writer.add(Marker(order, callback))
 
     def read(self, order: StoredOrder, after: int, count: int, max_bytes: int, deliver: DeliverEvents) -> None:
@@ -178,11 +147,6 @@ class SqliteBroker:
             if not self._idle[room].unanswered:
                 del self._idle[room]
 
-    def _wait_for(self, messages: int, size: int) -> None:
-        self._waiting += messages
-        self._waiting_bytes += size
-        self._retention.budget.waiting += size
-
     # --- answers
 
     def _answer_soon(self, answers: Sequence[Answer]) -> None:
@@ -201,11 +165,12 @@ class SqliteBroker:
     def _answer(self, answer: Answer) -> None:
         if isinstance(answer, Marker):
             answer.order.unanswered -= 1
+            self.backlog.remove()
             answer.callback()
             return
         (order, entries, now_ns, _, size), outcomes = answer
         order.unanswered -= 1
-        self._wait_for(-len(entries), -size)
+        self.backlog.remove(len(entries), size)
         order.answer(outcomes, now_ns, self._window_ns)
 
     # --- upkeep

@@ -74,7 +74,7 @@ class StoredOrder:
     @property
     def full(self) -> bool:
         """Whether the thread has enough to write for some time."""
-        return self._broker.congested
+        return self._broker.backlog.full
 
     def begin(self, deliver: Deliver) -> None:
         """Give outcomes to ``deliver`` from now on."""
@@ -88,7 +88,7 @@ class StoredOrder:
 
     def after_answers(self, callback: Callable[[], None]) -> None:
         """Call back when everything before has been written or refused; at once, if there is nothing to wait for."""
-        if self.unanswered or self._broker.congested:  # by other rooms
+        if self.unanswered or self.full:  # by other rooms
             self.unanswered += 1
             self._broker.mark(self, callback)
         else:

@@ -48,11 +48,6 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
 
-    @property
-    def jobs(self) -> int:
-        """How many jobs are waiting."""
-        return len(self._jobs)
-
     def add(self, job: Job) -> None:
         """Do something after all that was added before. A chore is done in the thread."""
         with self._changed:

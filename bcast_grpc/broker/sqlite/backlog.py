@@ -1,0 +1,42 @@
+"""What waits for the thread that writes, of all rooms together, and how much of it is enough."""
+
+from __future__ import annotations
+
+from bcast_grpc.broker.budget import Budget
+
+_MAX_MESSAGES = 16_384
+_MAX_BYTES = 16 * 1024 * 1024
+_MAX_CALLS = 16_384
+
+
+class Backlog:
+    """Counts what was handed to the writer and is not answered. Used in the loop only.
+
+    Args:
+        budget: counts the bytes, too.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._calls = 0
+        self._messages = 0
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the thread has enough to write for some time."""
+        return self._messages >= _MAX_MESSAGES or self._bytes >= _MAX_BYTES or self._calls >= _MAX_CALLS
+
+    def add(self, messages: int = 0, size: int = 0) -> None:
+        """Count a publish of ``size`` bytes, or a marker, which has no messages."""
+        self._count(1, messages, size)
+
+    def remove(self, messages: int = 0, size: int = 0) -> None:
+        """Count it no more: it was answered."""
+        self._count(-1, -messages, -size)
+
+    def _count(self, calls: int, messages: int, size: int) -> None:
+        self._calls += calls
+        self._messages += messages
+        self._bytes += size
+        self._budget.waiting += size
