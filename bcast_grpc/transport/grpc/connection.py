@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Protocol, cast
 
 from bcast_grpc.http2 import PREFACE, ErrorCode, Limits, events
 from bcast_grpc.http2 import Connection as Http2
+from bcast_grpc.transport import liveness
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.grpc.calls import Calls
 from bcast_grpc.transport.grpc.calls import Owner as OwnerOfCalls
 from bcast_grpc.transport.grpc.foreign import answer_to
+from bcast_grpc.transport.grpc.heartbeat import Heartbeat
 from bcast_grpc.transport.grpc.reader import Reader
 from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.lingering import LINGER_S
@@ -63,6 +65,7 @@ class Connection(asyncio.Protocol):
         "_greeted",
         "_h2",
         "_handshake",
+        "_heartbeat",
         "_liveness",
         "_loop",
         "_owner",
@@ -79,6 +82,7 @@ class Connection(asyncio.Protocol):
         self._h2 = Http2(limits, monotonic)
         self._announced = False
         self._handshake: asyncio.TimerHandle | None = None
+        self._heartbeat: Heartbeat | None = None
         self._liveness: Liveness | None = None
         self._closing = False  # nothing more is read
         self._greeted = False
@@ -101,12 +105,16 @@ class Connection(asyncio.Protocol):
         self._reader = Reader(h2, transport, writer, shared.scheduler.turns, calls.data, self._on_event)
         self._owner.opened(self)
         self._handshake = self._loop.call_later(HANDSHAKE_S, self._refuse_late)
-        self._liveness = Liveness(self._transport, self._shared.keepalive_s, self._ping)
+        self._liveness = Liveness(transport, shared.keepalive_s, self._ping)
+        if not liveness.KNOWN:
+            self._heartbeat = Heartbeat(shared.keepalive_s, self._send_ping, self.abort)
 
     def data_received(self, data: bytes) -> None:
         """Read what came, or as much of it as there is time for."""
         if not (self._greeted or self._closing):
             self._greet(data)
+        if self._heartbeat:
+            self._heartbeat.heard()
         self._reader.receive(data)
 
     def _greet(self, data: bytes) -> None:
@@ -123,6 +131,8 @@ class Connection(asyncio.Protocol):
         if self._liveness:
             self._liveness.stop()
             self._liveness = None
+        if self._heartbeat:
+            self._heartbeat.stop()
         self._stop_handshake()
         self._calls.drop_all()
 
@@ -166,6 +176,9 @@ class Connection(asyncio.Protocol):
     # --- its life
 
     async def _ping(self) -> None:
+        self._send_ping()
+
+    def _send_ping(self) -> None:
         if self._greeted:
             self._h2.ping(_PING)
             self._writer.flush()
