@@ -15,17 +15,20 @@ LATE_S = 0.005
 MAX_EXTENSIONS = 4
 """How many times ``MAX_ROUND_S`` a round may go on because of that."""
 
-FIRST_PAUSE_S = 0.001
-"""The pause for reading after a round, where messages come now and then; less after a shorter round."""
+WRITING_SHARE = 3 / 4
+"""Writing takes at most this share of the time: after each round there is a pause for reading."""
+
+SCARCE_SHARE = 1 / 8
+"""Where reading is the bottleneck, pauses follow each other until writing takes only this share of the time."""
+
+BUSY_SHARE = 3 / 4
+"""Reading is the bottleneck where the loop's thread worked for more than this share of a pause, and messages came."""
 
 MAX_PAUSE_S = 0.01
-"""The longest of the further pauses, each as long as the round of writes took."""
+"""The longest single pause: so much later, at the most, is a message because of those that might follow it."""
 
-MAX_PAUSES = 6
-"""How many pauses follow each other at the most, the first one included."""
-
-DENSE_S = 1e-4
-"""Messages that come faster than one in this time make reading the bottleneck: another pause follows."""
+MAX_PAUSES_S = 0.05
+"""The longest time of all pauses between two flushes, where reading is the bottleneck."""
 
 WRITERS_AT_ONCE = 128
 """How many writers with a small frame are set off in one go; then others have their turn."""
@@ -55,7 +58,13 @@ class Scheduler(Protocol):
     """The transports' event loop, as far as the core needs it."""
 
     def time(self) -> float:
-        """Return seconds on a clock that never goes back."""
+        """Return seconds on the clock of ``call_later``, which never goes back; it may count in milliseconds."""
+
+    def precise_time(self) -> float:
+        """Return seconds on a clock that never goes back and shows microseconds, unrelated to ``time``."""
+
+    def worked(self) -> float:
+        """Return for how many seconds the loop's thread has worked so far; its sleep does not count."""
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back from the loop, as soon as it comes to it. Any thread may ask."""
@@ -76,10 +85,12 @@ class FlushClock:
     """Decides when the next flush is due, from the writes that the last one set off.
 
     Idle, the first message is flushed at once. While the writes of a flush are out, messages are collected. When they
-    are done and something was collected meanwhile, there is a short pause for reading, then comes the next flush. If
-    messages came densely in the pause, reading is what is scarce: another pause follows, as long as the round of writes
-    took, and so on, until there is as much as a flush can take. So batches grow with the load by themselves, and no
-    interval has to be chosen.
+    are done there is a pause for reading, in proportion to the time that the round of writes took; then what was
+    collected is flushed, or the clock is idle again. If messages came in the pause and the loop hardly slept, reading
+    is what is scarce: another pause follows, as long as the round, and so on, until writing takes a small share of the
+    time. A flush that has all that it can take waits for no pause. So batches grow with the load by themselves. All of
+    this is decided from shares of measured times, so it is the same on a slow machine as on a fast one, and at a door
+    whose writes cost much as at one whose writes cost little; what is fixed in seconds bounds how long a message waits.
 
     A round ends when seven in eight of its writers are done, at the latest after ``MAX_ROUND_S``; writers that were
     still busy when the flush came are not part of it. So clients that stop reading do not hold the others up. Where all
@@ -116,10 +127,10 @@ class FlushClock:
         self._extensions = 0
         self._sleeping: deque[tuple[Writer, int]] = deque()
         self._timer: Timer | None = None
-        self._reading = False
+        self._reading = self._full = False
         self._round_s = 0.0
-        self._pause_s = 0.0
-        self._pauses = 0
+        self._pauses_end = 0.0
+        self._paused = self._worked = 0.0
         self._seen = 0
 
     def poke(self, *, full: bool = False) -> None:
@@ -132,9 +143,11 @@ class FlushClock:
             elif not self._dozing:
                 self._dozing = True
                 self._scheduler.call_soon(lambda: self._doze(wait_s))
-        elif full and self._reading:
-            self._reading = False
-            self._scheduler.call_soon(self._flush)
+        elif full and not self._full:
+            self._full = True
+            if self._reading:
+                self._reading = False
+                self._scheduler.call_soon(self._flush)
 
     def end(self) -> None:
         """Flush nothing more, and let go of the room, which keeps this clock."""
@@ -182,9 +195,9 @@ class FlushClock:
 
     def _flush(self) -> None:
         self._stop_timer()
-        self._reading = False
+        self._reading = self._full = False
         self._writers.clear()
-        self._began = self._scheduler.time()
+        self._began = self._scheduler.precise_time()
         busy: Iterable[Writer] = ()
         try:
             busy = self._push()
@@ -224,33 +237,40 @@ class FlushClock:
     def _end_round(self) -> None:
         self._writers.clear()
         self._stop_timer()
-        self._seen = self._pending()
-        wait_s = self._patience_s() if self._seen else 0
-        at_once = bool(self._seen and not wait_s)
-        self._busy, self._dozing, self._reading = at_once, wait_s > 0, at_once
-        if wait_s:
-            self._doze(wait_s)
-        if not at_once:
+        if self._full:
+            self._scheduler.call_soon(self._flush)
             return
-        self._round_s = self._scheduler.time() - self._began
-        self._pauses = 0
-        self._pause(min(self._round_s, FIRST_PAUSE_S))
+        now = self._scheduler.precise_time()
+        self._round_s = now - self._began
+        self._pauses_end = now + min(self._round_s / SCARCE_SHARE - self._round_s, MAX_PAUSES_S)
+        self._seen = self._pending()
+        self._reading = True
+        self._pause(now, self._round_s / WRITING_SHARE - self._round_s)
 
-    def _pause(self, pause_s: float) -> None:
-        self._pauses += 1
-        self._pause_s = pause_s
-        self._timer = self._scheduler.call_later(self._pause_s, self._end_pause)
+    def _pause(self, now: float, pause_s: float) -> None:
+        self._paused, self._worked = now, self._scheduler.worked()
+        self._timer = self._scheduler.call_later(min(pause_s, MAX_PAUSE_S), self._end_pause)
 
     def _end_pause(self) -> None:
         if not self._reading:
             return  # a flush is due already
-        seen, self._seen = self._seen, self._pending()
-        dense = (self._seen - seen) * DENSE_S > self._pause_s
-        another = self._reading = dense and self._pauses < MAX_PAUSES
-        if another:
-            self._pause(min(self._round_s, MAX_PAUSE_S))
-        else:
-            self._flush()
+        now, pending = self._scheduler.precise_time(), self._pending()
+        wait_s = self._patience_s() if pending else 0
+        if pending and not wait_s:
+            if self._reading_is_scarce(now, pending):
+                self._pause(now, min(self._round_s, self._pauses_end - now))
+            else:
+                self._flush()
+            return
+        self._busy = self._reading = False
+        if wait_s:
+            self._dozing = True
+            self._doze(wait_s)
+
+    def _reading_is_scarce(self, now: float, pending: int) -> bool:
+        more, self._seen = pending > self._seen, pending
+        worked_s = self._scheduler.worked() - self._worked
+        return more and worked_s > BUSY_SHARE * (now - self._paused) and now < self._pauses_end
 
     def _stop_timer(self) -> None:
         if self._timer:

@@ -28,16 +28,31 @@ class ManualScheduler:
 
     Attributes:
         now: its time in seconds.
+        worked_s: how long it has worked.
     """
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.worked_s = 0.0
         self._soon: deque[Callback] = deque()
         self._timers: list[ManualTimer] = []
 
     def time(self) -> float:
         """Return the time that it was moved to."""
         return self.now
+
+    def precise_time(self) -> float:
+        """Return the same."""
+        return self.now
+
+    def worked(self) -> float:
+        """Return the time that it was made to work."""
+        return self.worked_s
+
+    def work(self, seconds: float) -> None:
+        """Be busy for so long: time passes, and nobody is called."""
+        self.now += seconds
+        self.worked_s += seconds
 
     def call_soon(self, callback: Callback) -> None:
         """Remember a call for the next move."""
@@ -54,6 +69,10 @@ class ManualScheduler:
         """All calls that are still to be made, the next one first."""
         return [*self._soon, *(timer.callback for timer in self._due())]
 
+    def next_due(self, otherwise: float) -> float:
+        """Return when the next call is due that is to be made later."""
+        return next((timer.due for timer in self._due()), otherwise)
+
     def run_soon(self) -> None:
         """Make the calls that are due now, and those that they ask for."""
         while self._soon:
@@ -66,7 +85,7 @@ class ManualScheduler:
         while (timers := self._due()) and timers[0].due <= until:
             self._fire(timers[0])
             self.run_soon()
-        self.now = until
+        self.now = max(self.now, until)
 
     def step(self) -> bool:
         """Make one call, letting time pass if none is due now; return False if there is none."""

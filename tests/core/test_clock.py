@@ -10,19 +10,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bcast_grpc.core.clock import (
-    DENSE_S,
-    FIRST_PAUSE_S,
+    BUSY_SHARE,
     LATE_S,
     MAX_EXTENSIONS,
     MAX_PAUSE_S,
-    MAX_PAUSES,
+    MAX_PAUSES_S,
     MAX_ROUND_S,
+    SCARCE_SHARE,
     SMALL_BYTES,
     WRITERS_AT_ONCE,
+    WRITING_SHARE,
     FlushClock,
 )
 
 from .scheduler import ManualScheduler
+
+PAUSE = 1 / WRITING_SHARE - 1
+"""How long the first pause is, in rounds."""
 
 
 class Pen:
@@ -85,6 +89,13 @@ class Flushes:
         self.poke()
         self.scheduler.run_soon()
 
+    def end_round_with_pending(self, round_s: float) -> None:
+        """Flush; one writer is done after ``round_s``, and meanwhile something has come."""
+        self.start_round(1)
+        self.poke()
+        self.scheduler.advance(round_s)
+        self.written(1)
+
 
 @pytest.fixture
 def room() -> Flushes:
@@ -129,58 +140,51 @@ def test_it_collects_while_a_round_is_out(room: Flushes) -> None:
     assert len(room.at) == 2
 
 
-def test_reading_gets_a_short_pause(room: Flushes) -> None:
-    """After a round during which something came, the next flush leaves a little time for reading."""
-    room.start_round(1)
-    room.poke()
-    room.scheduler.advance(0.004)
-    room.written(1)
+@pytest.mark.parametrize("round_s", [0.0004, 0.004])
+def test_reading_gets_a_pause_in_proportion_to_the_round(room: Flushes, round_s: float) -> None:
+    """After a round during which something came, writing has taken no more than its share of the time."""
+    room.end_round_with_pending(round_s)
     room.scheduler.settle()
-    assert room.at == [0, pytest.approx(0.004 + FIRST_PAUSE_S)]
+    assert room.at == [0, pytest.approx(round_s / WRITING_SHARE)]
 
 
-def test_after_a_short_round_the_pause_is_as_short(room: Flushes) -> None:
-    """Reading gets no more time than the round of writes took."""
-    room.start_round(1)
-    room.poke()
-    room.scheduler.advance(0.0003)
-    room.written(1)
-    room.scheduler.settle()
-    assert room.at == [0, pytest.approx(0.0006)]
+def test_while_reading_is_scarce_pauses_follow_each_other(room: Flushes) -> None:
+    """Until writing takes a small share of the time."""
+    room.end_round_with_pending(0.004)
+    while len(room.at) == 1:
+        room.pending += 1
+        room.scheduler.work(0.0005)
+        room.scheduler.advance(0)
+    assert room.at == [0, pytest.approx(0.004 / SCARCE_SHARE, abs=0.0006)]
 
 
-def test_where_messages_come_densely_reading_gets_more_time(room: Flushes) -> None:
-    """Reading is the bottleneck then: the pause is drawn out, ``MAX_PAUSES`` times at the most."""
-    room.start_round(1)
-    room.poke()
-    room.scheduler.advance(0.004)
-    room.written(1)
-    for _ in range(30):
-        room.pending += round(0.005 / DENSE_S)
-        room.scheduler.advance(0.001)
-    assert room.at == [0, pytest.approx(0.004 + FIRST_PAUSE_S + (MAX_PAUSES - 1) * 0.004)]
+def test_pauses_that_follow_each_other_are_bounded(room: Flushes) -> None:
+    """After a long round no message waits longer than ``MAX_PAUSES_S``."""
+    room.end_round_with_pending(0.04)
+    while len(room.at) == 1:
+        room.pending += 1
+        room.scheduler.work(0.0005)
+        room.scheduler.advance(0)
+    assert room.at == [0, pytest.approx(0.04 + MAX_PAUSES_S, abs=0.0006)]
 
 
 def test_no_pause_is_long(room: Flushes) -> None:
-    """After a long round, the pauses of a dense time are bounded."""
-    room.start_round(1)
-    room.poke()
-    room.scheduler.advance(0.04)
-    room.written(1)
-    room.pending += 1000
+    """After a long round, a single pause is bounded."""
+    room.end_round_with_pending(0.04)
     room.scheduler.settle()
-    assert room.at == [0, pytest.approx(0.04 + FIRST_PAUSE_S + MAX_PAUSE_S)]
+    assert room.at == [0, pytest.approx(0.04 + MAX_PAUSE_S)]
 
 
-def test_where_messages_come_densely_no_more_the_pause_ends(room: Flushes) -> None:
-    """A burst draws the pause out only as long as it lasts."""
-    room.start_round(1)
-    room.poke()
-    room.scheduler.advance(0.004)
-    room.written(1)
-    room.pending += round(0.005 / DENSE_S)
-    room.scheduler.settle()
-    assert room.at == [0, pytest.approx(0.004 + FIRST_PAUSE_S + 0.004)]
+@pytest.mark.parametrize(("comes", "worked", "flushes"), [(1, 0.9, 1), (1, 0.1, 2), (0, 0.9, 2)])
+def test_reading_is_scarce_if_something_comes_and_the_loop_is_busy(
+    room: Flushes, comes: int, worked: float, flushes: int
+) -> None:
+    """A loop that slept has read all there was, and one that was busy without reading needs no time to read."""
+    room.end_round_with_pending(0.006)
+    room.pending += comes
+    room.scheduler.worked_s += worked * 0.006 * PAUSE
+    room.scheduler.advance(0.006 * PAUSE)
+    assert len(room.at) == flushes
 
 
 def test_a_pause_ends_when_a_flush_has_enough(room: Flushes) -> None:
@@ -235,7 +239,7 @@ def test_what_may_not_wait_takes_along_what_may() -> None:
 
 
 def test_what_came_during_a_round_and_may_wait_waits() -> None:
-    """It waits from the end of the round on."""
+    """It waits from the end of the pause on that follows the round."""
     room = Flushes()
     room.writers = 1
     room.poke()
@@ -245,25 +249,48 @@ def test_what_came_during_a_round_and_may_wait_waits() -> None:
     room.scheduler.advance(0.01)
     room.written(1)
     room.scheduler.settle()
-    assert room.at == pytest.approx([0.0, 0.51])
+    assert room.at == pytest.approx([0.0, 0.01 / WRITING_SHARE + 0.5])
 
 
-def test_without_anything_pending_there_is_no_pause(room: Flushes) -> None:
-    """A round during which nothing came makes the next message wait for nothing."""
+def test_after_a_round_and_its_pause_the_next_message_waits_for_nothing(room: Flushes) -> None:
+    """If nothing came meanwhile, the clock is idle and asks nothing of the loop."""
     room.start_round(1)
     room.scheduler.advance(0.009)
     room.written(1)
+    room.scheduler.settle()
     assert room.scheduler.scheduled == []
     room.start_round(0)
-    assert room.at == [0, pytest.approx(0.009)]
+    assert room.at == [0, pytest.approx(0.009 / WRITING_SHARE)]
+
+
+def test_a_message_that_comes_in_the_pause_is_flushed_at_its_end(room: Flushes) -> None:
+    """Writing takes its share of the time and no more, even where nothing came while it wrote."""
+    room.start_round(1)
+    room.scheduler.advance(0.009)
+    room.written(1)
+    room.scheduler.advance(0.001)
+    room.poke()
+    room.scheduler.settle()
+    assert room.at == [0, pytest.approx(0.009 / WRITING_SHARE)]
+
+
+def test_what_fills_a_flush_during_a_round_waits_for_no_pause(room: Flushes) -> None:
+    """Senders are held up already: a pause would read nothing."""
+    room.start_round(1)
+    room.clock.poke(full=True)
+    room.scheduler.advance(0.004)
+    room.written(1)
+    room.scheduler.run_soon()
+    assert room.at == [0, 0.004]
 
 
 def test_a_flush_that_sets_nobody_off_is_over_at_once(room: Flushes) -> None:
     """Without writers there is nothing to wait for."""
     room.start_round(0)
+    room.scheduler.settle()
     room.start_round(0)
+    room.scheduler.settle()
     assert room.at == [0, 0]
-    assert room.scheduler.scheduled == []
 
 
 @pytest.mark.parametrize(("writers", "needed"), [(1, 1), (7, 7), (8, 7), (15, 14), (16, 14), (100, 88)])
@@ -285,7 +312,7 @@ def test_a_writer_that_stopped_holds_the_clock_only_so_long(room: Flushes) -> No
     room.start_round(1)
     room.poke()
     room.scheduler.settle()
-    assert room.at == [0, pytest.approx(MAX_ROUND_S + FIRST_PAUSE_S)]
+    assert room.at == [0, pytest.approx(MAX_ROUND_S + MAX_PAUSE_S)]
 
 
 def test_a_loop_that_was_busy_itself_blames_nobody(room: Flushes) -> None:
@@ -336,7 +363,7 @@ def test_a_writer_that_is_gone_is_waited_for_no_more(room: Flushes) -> None:
 def test_an_old_round_is_over_for_good(room: Flushes) -> None:
     """A writer that comes late from an earlier round says nothing about this one."""
     room.start_round(1)
-    room.scheduler.advance(MAX_ROUND_S)
+    room.scheduler.advance(MAX_ROUND_S + MAX_PAUSE_S)
     room.start_round(1)
     room.poke()
     room.written(1)
@@ -352,7 +379,7 @@ def test_late_writers_of_a_round_change_nothing(room: Flushes) -> None:
     room.start_round(8)
     for _ in range(8):
         room.written(1)
-    assert room.scheduler.scheduled == []
+    room.scheduler.settle()
     room.start_round(0)
     assert len(room.at) == 2
 
@@ -375,6 +402,7 @@ def test_a_fault_in_a_flush_is_not_the_end_of_the_room(room: Flushes) -> None:
     room.during = fail
     with pytest.raises(ZeroDivisionError):
         room.start_round(3)
+    room.scheduler.settle()
     room.start_round(0)
     assert room.at == [0, 0]
 
@@ -460,7 +488,7 @@ def test_the_time_of_a_round_begins_when_all_were_set_off(room: Flushes) -> None
     """A round that takes long because there is so much to write blames nobody."""
 
     def slow_wake() -> None:
-        room.scheduler.now += MAX_ROUND_S / WRITERS_AT_ONCE
+        room.scheduler.work(MAX_ROUND_S / WRITERS_AT_ONCE)
 
     def set_all_off() -> None:
         for _ in range(4 * WRITERS_AT_ONCE):
@@ -472,7 +500,7 @@ def test_the_time_of_a_round_begins_when_all_were_set_off(room: Flushes) -> None
     room.poke()
     all_set_off = room.scheduler.now
     room.scheduler.settle()
-    assert room.at == [0, pytest.approx(all_set_off + MAX_ROUND_S + FIRST_PAUSE_S)]
+    assert room.at == [0, pytest.approx(all_set_off + MAX_ROUND_S + MAX_PAUSE_S)]
 
 
 def test_a_fault_in_a_flush_leaves_no_writer_asleep(room: Flushes) -> None:
@@ -504,10 +532,11 @@ class ClockMachine(RuleBasedStateMachine):
         self.round_open = False
         self.due: float | None = None
         self.round_s = 0.0
-        self.pause_s = 0.0
-        self.pauses = 0
+        self.pauses_end = self.paused = self.worked_s = 0.0
+        self.in_pause = False
         self.seen = 0
         self.cut_short = False
+        self.full = False  # during a round
         self.next_writers = 0
         self.comes_meanwhile = 0
 
@@ -519,10 +548,15 @@ class ClockMachine(RuleBasedStateMachine):
 
     def flush(self) -> Sequence[Pen]:
         """Take a flush when it is due, and only then."""
-        assert self.due == pytest.approx(self.scheduler.now)
+        if self.full and self.round_open:
+            assert self.done
+            self.round_open = False
+        else:
+            assert self.due == pytest.approx(self.scheduler.now)
         assert not self.round_open
+        self.full = False
         self.rounds += 1
-        self.pending, self.due, self.pauses, self.cut_short = 0, None, 0, False
+        self.pending, self.due, self.in_pause, self.cut_short = 0, None, False, False
         comes_meanwhile, self.comes_meanwhile = self.comes_meanwhile, 0
         for _ in range(comes_meanwhile):
             self.poke()
@@ -534,20 +568,24 @@ class ClockMachine(RuleBasedStateMachine):
 
     def count_pending(self) -> int:
         """Be asked at the end of a round, which must be over then, or of a pause for reading."""
+        now = self.scheduler.now
         if self.round_open:
             assert self.done
             self.round_open = False
-            self.round_s = self.scheduler.now - self.began
-            self.pause_s = min(self.round_s, FIRST_PAUSE_S)
-            self.pauses = 1 if self.pending else 0
+            self.round_s = now - self.began
+            self.pauses_end = now + min(self.round_s * (1 / SCARCE_SHARE - 1), MAX_PAUSES_S)
+            pause_s, self.in_pause = self.round_s * PAUSE, True
         else:
-            assert self.due == pytest.approx(self.scheduler.now)
-            dense = (self.pending - self.seen) * DENSE_S > self.pause_s
-            self.pauses = self.pauses + 1 if dense and self.pauses < MAX_PAUSES else 0
-            self.pause_s = min(self.round_s, MAX_PAUSE_S)
-        self.seen = self.pending
-        if self.pending:
-            self.due = self.scheduler.now + (self.pause_s if self.pauses else 0)
+            assert self.in_pause
+            assert self.due == pytest.approx(now)
+            busy = self.scheduler.worked_s - self.worked_s > BUSY_SHARE * (now - self.paused)
+            self.in_pause = self.pending > self.seen and busy and now < self.pauses_end
+            pause_s = min(self.round_s, self.pauses_end - now)
+        self.seen, self.paused, self.worked_s = self.pending, now, self.scheduler.worked_s
+        if self.in_pause:
+            self.due = now + min(pause_s, MAX_PAUSE_S)
+        elif not self.pending:
+            self.due = None
         return self.pending
 
     @rule(writers=st.integers(0, 20), comes_meanwhile=st.sampled_from([0, 0, 2]))
@@ -570,7 +608,8 @@ class ClockMachine(RuleBasedStateMachine):
         idle = not self.round_open and self.due is None
         self.pending += 50
         self.clock.poke(full=True)
-        if self.pauses and not self.cut_short:
+        self.full = self.round_open
+        if self.in_pause and not self.cut_short:
             self.cut_short, self.due = True, self.scheduler.now
         if idle:
             self.due = self.scheduler.now
@@ -589,6 +628,11 @@ class ClockMachine(RuleBasedStateMachine):
         """Let time pass."""
         self.scheduler.advance(seconds)
 
+    @rule(seconds=st.sampled_from([0.0005, 0.004, 0.02]))
+    def work(self, seconds: float) -> None:
+        """Let the loop have worked in the time that passes next."""
+        self.scheduler.worked_s += seconds
+
     @property
     def in_flush(self) -> bool:
         """Whether a flush is at work."""
@@ -597,7 +641,7 @@ class ClockMachine(RuleBasedStateMachine):
     @invariant()
     def a_round_ends_in_time(self) -> None:
         """A round is open only as long as it may be."""
-        assert not (self.round_open and self.done)
+        assert not (self.round_open and self.done) or self.full
 
     @invariant()
     def nothing_is_asked_twice_and_no_wake_up_is_lost(self) -> None:
