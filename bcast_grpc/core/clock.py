@@ -21,8 +21,11 @@ WRITING_SHARE = 3 / 4
 SCARCE_SHARE = 1 / 8
 """Where reading is the bottleneck, pauses follow each other until writing takes only this share of the time."""
 
-BUSY_SHARE = 3 / 4
-"""Reading is the bottleneck where the loop's thread worked for more than this share of a pause, and messages came."""
+SCARCE_READS = 1 / 4
+"""Reading is the bottleneck where a pause brought more messages than this share of the writes that it had time for."""
+
+FEW_WRITERS = 16
+"""A round with fewer writers counts as one with so many: its time says more about the other rooms than about writes."""
 
 MAX_PAUSE_S = 0.01
 """The longest single pause: so much later, at the most, is a message because of those that might follow it."""
@@ -63,9 +66,6 @@ class Scheduler(Protocol):
     def precise_time(self) -> float:
         """Return seconds on a clock that never goes back and shows microseconds, unrelated to ``time``."""
 
-    def worked(self) -> float:
-        """Return for how many seconds the loop's thread has worked so far; its sleep does not count."""
-
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back from the loop, as soon as it comes to it. Any thread may ask."""
 
@@ -86,11 +86,13 @@ class FlushClock:
 
     Idle, the first message is flushed at once. While the writes of a flush are out, messages are collected. When they
     are done there is a pause for reading, in proportion to the time that the round of writes took; then what was
-    collected is flushed, or the clock is idle again. If messages came in the pause and the loop hardly slept, reading
-    is what is scarce: another pause follows, as long as the round, and so on, until writing takes a small share of the
-    time. A flush that has all that it can take waits for no pause. So batches grow with the load by themselves. All of
-    this is decided from shares of measured times, so it is the same on a slow machine as on a fast one, and at a door
-    whose writes cost much as at one whose writes cost little; what is fixed in seconds bounds how long a message waits.
+    collected is flushed, or the clock is idle again. If messages came densely in the pause, beside what writes cost,
+    reading is what is scarce: another pause follows, as long as the round, and so on, until writing takes a small share
+    of the time. A flush that has all that it can take waits for no pause. So batches grow with the load by themselves.
+
+    All of this follows from what the last round was measured to cost: it is the same on a slow machine as on a fast
+    one, and at a door whose writes cost much as at one whose writes cost little. What is fixed in seconds bounds how
+    long a message waits.
 
     A round ends when seven in eight of its writers are done, at the latest after ``MAX_ROUND_S``; writers that were
     still busy when the flush came are not part of it. So clients that stop reading do not hold the others up. Where all
@@ -130,7 +132,8 @@ class FlushClock:
         self._reading = self._full = False
         self._round_s = 0.0
         self._pauses_end = 0.0
-        self._paused = self._worked = 0.0
+        self._paused = self._pause_s = 0.0
+        self._round_writers = 0
         self._seen = 0
 
     def poke(self, *, full: bool = False) -> None:
@@ -202,6 +205,7 @@ class FlushClock:
         try:
             busy = self._push()
         finally:  # a fault in one flush must not be the end of the room
+            self._round_writers = max(len(self._writers), FEW_WRITERS)
             self._tolerated = len(self._writers) // 8
             if not self._writers:
                 self._writers.update(busy)
@@ -248,8 +252,8 @@ class FlushClock:
         self._pause(now, self._round_s / WRITING_SHARE - self._round_s)
 
     def _pause(self, now: float, pause_s: float) -> None:
-        self._paused, self._worked = now, self._scheduler.worked()
-        self._timer = self._scheduler.call_later(min(pause_s, MAX_PAUSE_S), self._end_pause)
+        self._paused, self._pause_s = now, min(pause_s, MAX_PAUSE_S)
+        self._timer = self._scheduler.call_later(self._pause_s, self._end_pause)
 
     def _end_pause(self) -> None:
         if not self._reading:
@@ -268,9 +272,10 @@ class FlushClock:
             self._doze(wait_s)
 
     def _reading_is_scarce(self, now: float, pending: int) -> bool:
-        more, self._seen = pending > self._seen, pending
-        worked_s = self._scheduler.worked() - self._worked
-        return more and worked_s > BUSY_SHARE * (now - self._paused) and now < self._pauses_end
+        read, self._seen = pending - self._seen, pending
+        pause_s = min(now - self._paused, self._pause_s)  # it may have ended early, or late in a loop that was busy
+        dense = read * self._round_s > SCARCE_READS * self._round_writers * pause_s
+        return dense and now < self._pauses_end
 
     def _stop_timer(self) -> None:
         if self._timer:

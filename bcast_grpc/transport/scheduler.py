@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent import futures
-from time import perf_counter, thread_time
+from time import perf_counter
 from typing import Any, TypeVar
 
 from bcast_grpc.errors import CallError, ErrorCode
@@ -37,10 +37,6 @@ class LoopScheduler:
     def precise_time(self) -> float:
         """Return seconds to the microsecond; uvloop's own time counts in milliseconds."""
         return perf_counter()
-
-    def worked(self) -> float:
-        """Return the CPU time of the loop's thread, in seconds. To be called there."""
-        return thread_time()
 
     def call(self, callback: Callable[[], None]) -> None:
         """Call back at once where that is the loop's thread, otherwise from there."""

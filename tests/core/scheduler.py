@@ -28,12 +28,10 @@ class ManualScheduler:
 
     Attributes:
         now: its time in seconds.
-        worked_s: how long it has worked.
     """
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.worked_s = 0.0
         self._soon: deque[Callback] = deque()
         self._timers: list[ManualTimer] = []
 
@@ -45,14 +43,9 @@ class ManualScheduler:
         """Return the same."""
         return self.now
 
-    def worked(self) -> float:
-        """Return the time that it was made to work."""
-        return self.worked_s
-
     def work(self, seconds: float) -> None:
         """Be busy for so long: time passes, and nobody is called."""
         self.now += seconds
-        self.worked_s += seconds
 
     def call_soon(self, callback: Callback) -> None:
         """Remember a call for the next move."""

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bcast_grpc.core.clock import (
-    BUSY_SHARE,
+    FEW_WRITERS,
     LATE_S,
     MAX_EXTENSIONS,
     MAX_PAUSE_S,
     MAX_PAUSES_S,
     MAX_ROUND_S,
+    SCARCE_READS,
     SCARCE_SHARE,
     SMALL_BYTES,
     WRITERS_AT_ONCE,
@@ -175,14 +176,17 @@ def test_no_pause_is_long(room: Flushes) -> None:
     assert room.at == [0, pytest.approx(0.04 + MAX_PAUSE_S)]
 
 
-@pytest.mark.parametrize(("comes", "worked", "flushes"), [(1, 0.9, 1), (1, 0.1, 2), (0, 0.9, 2)])
-def test_reading_is_scarce_if_something_comes_and_the_loop_is_busy(
-    room: Flushes, comes: int, worked: float, flushes: int
+@pytest.mark.parametrize(("reads", "flushes"), [(SCARCE_READS * 1.2, 1), (SCARCE_READS * 0.8, 2)])
+def test_reading_is_scarce_if_messages_come_densely_beside_what_a_write_costs(
+    room: Flushes, reads: float, flushes: int
 ) -> None:
-    """A loop that slept has read all there was, and one that was busy without reading needs no time to read."""
-    room.end_round_with_pending(0.006)
-    room.pending += comes
-    room.scheduler.worked_s += worked * 0.006 * PAUSE
+    """If fewer come, the loop has time to spare, and nobody waits for more of them."""
+    writers = 300
+    room.start_round(writers)
+    room.scheduler.advance(0.006)
+    for _ in range(writers * 7 // 8 + 1):
+        room.written(1)
+    room.pending += round(reads * writers * PAUSE)
     room.scheduler.advance(0.006 * PAUSE)
     assert len(room.at) == flushes
 
@@ -532,7 +536,7 @@ class ClockMachine(RuleBasedStateMachine):
         self.round_open = False
         self.due: float | None = None
         self.round_s = 0.0
-        self.pauses_end = self.paused = self.worked_s = 0.0
+        self.pauses_end = self.paused = self.pause_s = 0.0
         self.in_pause = False
         self.seen = 0
         self.cut_short = False
@@ -578,12 +582,13 @@ class ClockMachine(RuleBasedStateMachine):
         else:
             assert self.in_pause
             assert self.due == pytest.approx(now)
-            busy = self.scheduler.worked_s - self.worked_s > BUSY_SHARE * (now - self.paused)
-            self.in_pause = self.pending > self.seen and busy and now < self.pauses_end
+            pause_s = min(self.pause_s, now - self.paused)
+            dense = (self.pending - self.seen) * self.round_s > SCARCE_READS * max(self.set_off, FEW_WRITERS) * pause_s
+            self.in_pause = self.pending > 0 and dense and now < self.pauses_end
             pause_s = min(self.round_s, self.pauses_end - now)
-        self.seen, self.paused, self.worked_s = self.pending, now, self.scheduler.worked_s
+        self.seen, self.paused, self.pause_s = self.pending, now, min(pause_s, MAX_PAUSE_S)
         if self.in_pause:
-            self.due = now + min(pause_s, MAX_PAUSE_S)
+            self.due = now + self.pause_s
         elif not self.pending:
             self.due = None
         return self.pending
@@ -627,11 +632,6 @@ class ClockMachine(RuleBasedStateMachine):
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.scheduler.advance(seconds)
-
-    @rule(seconds=st.sampled_from([0.0005, 0.004, 0.02]))
-    def work(self, seconds: float) -> None:
-        """Let the loop have worked in the time that passes next."""
-        self.scheduler.worked_s += seconds
 
     @property
     def in_flush(self) -> bool:

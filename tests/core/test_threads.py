@@ -51,10 +51,6 @@ class LoopThread:
         """Return the same."""
         return self._now
 
-    def worked(self) -> float:
-        """Return nothing: its time passes while it sleeps."""
-        return 0.0
-
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back from the loop."""
         self.call_later(0, callback)
