@@ -4,10 +4,12 @@ ARGS   ?=
 # How many processes share the tests: `auto` is two more than there are cores, since some tests only wait; 0 is none.
 WORKERS ?= auto
 
-# What speaks gRPC is tested on both engines.
-OTHER_DOORS = http relays tcp websocket
+# What speaks gRPC is tested on both engines; test_store is about the file.
+OTHER_DOORS = http relays store tcp websocket
 OVER_GRPC = $(filter-out $(OTHER_DOORS:%=tests/integration/test_%.py),$(wildcard tests/integration/test_*.py)) \
 	tests/client tests/promises tests/terminal tests/bench
+
+INTEROP_ON_BOTH = interop/test_room.py interop/test_tools.py
 
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 
@@ -41,6 +43,7 @@ lowest: install  ## run the integration tests with the oldest versions that pypr
 
 interop: install  ## build the clients in examples/ and let each talk to each (needs their languages' tools)
 	$(PYTHON) -m pytest interop $(ARGS)
+	$(PYTHON) -m pytest --grpc-engine other $(INTEROP_ON_BOTH) $(ARGS)
 
 soak: install  ## break everything for minutes and look what was kept of the promises (ARGS="--minutes 5 --seed 7")
 	$(PYTHON) -m tests.promises $(ARGS)

@@ -1,0 +1,179 @@
+"""nginx and HAProxy between clients and the gRPC door: what is quiet, a drain, and a restart behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from grpc import StatusCode
+
+import bcast_grpc
+from bcast_grpc import Chat, Kind
+
+from .conftest import Spawn
+from .peers import Door, eventually, within
+from .test_unread import free_port
+
+TIMEOUT_S = 2
+"""After how long without a byte a proxy gives up."""
+
+QUIET_S = 2.5 * TIMEOUT_S
+
+NGINX = """
+daemon off; worker_processes 1; pid {folder}/pid; error_log stderr;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    keepalive_timeout {timeout_s}s; send_timeout {timeout_s}s;
+    server {{
+        listen 127.0.0.1:{port} http2;
+        client_max_body_size 0;
+        location / {{
+            grpc_pass grpc://{target};
+            grpc_connect_timeout {timeout_s}s; grpc_read_timeout {timeout_s}s; grpc_send_timeout {timeout_s}s;
+        }}
+    }}
+}}
+"""
+
+HAPROXY = """
+defaults
+    mode http
+    timeout connect {timeout_s}s
+    timeout client {timeout_s}s
+    timeout server {timeout_s}s
+listen chat
+    bind 127.0.0.1:{port} proto h2
+    server behind {target} proto h2
+"""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A kind of proxy.
+
+    Attributes:
+        program: what runs it.
+        template: of its configuration.
+        options: the command's, before the name of its configuration.
+        quiet_settings: what the server is started with, so that nobody is quiet for too long.
+        events: what clients ask for, for the same reason.
+    """
+
+    program: str
+    template: str
+    options: tuple[str, ...]
+    quiet_settings: tuple[str, ...]
+    events: str
+
+
+PROXIES = [
+    Proxy("nginx", NGINX, ("-c",), (f"--keepalive-s={TIMEOUT_S / 5}",), "left"),
+    Proxy("haproxy", HAPROXY, ("-db", "-f"), (f"--progress-s={TIMEOUT_S / 5}",), "left,progress"),
+]
+
+PASSING = (StatusCode.UNAVAILABLE, StatusCode.CANCELLED, StatusCode.INTERNAL)
+"""What a drain's status comes to: proxies reset a call that ends before its client's side does, whatever serves it."""
+
+Lay = Callable[[str], Awaitable[str]]
+
+
+@pytest.fixture(params=PROXIES, ids=lambda proxy: proxy.program)
+def proxy(request: pytest.FixtureRequest) -> Proxy:
+    """Each of them."""
+    kind: Proxy = request.param
+    if not _find(kind.program):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{kind.program} is not installed")
+    return kind
+
+
+@pytest.fixture
+async def lay(proxy: Proxy, tmp_path: Path) -> AsyncIterator[Lay]:
+    """Put it before a server; returns its address."""
+    started = []
+
+    async def start(target: str) -> str:
+        port = await free_port()
+        file = tmp_path / "proxy.conf"
+        file.write_text(proxy.template.format(folder=tmp_path, port=port, target=target, timeout_s=TIMEOUT_S))
+        command = (_find(proxy.program), *proxy.options, str(file))
+        started.append(await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE))
+        await eventually(lambda: started[-1].returncode is not None or _listens(port))
+        return f"127.0.0.1:{port}"
+
+    yield start
+    for process in started:
+        process.terminate()
+        await within(process.communicate())
+
+
+def _find(program: str) -> str:
+    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") or ""
+
+
+def _listens(port: int) -> bool:
+    """Whether somebody does, as the system knows it: a connection that is tried would be one more client."""
+    return f"0100007F:{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text()
+
+
+async def test_who_is_quiet_for_longer_than_the_proxy_waits(proxy: Proxy, lay: Lay, spawn: Spawn) -> None:
+    """The server's pings, or its events, keep the stream; readers and writers alike."""
+    server = await spawn(*proxy.quiet_settings)
+    door = Door(await lay(server.address))
+    ana, bob = await door.connect("ana", events=proxy.events), await door.subscribe("bob", events=proxy.events)
+    await asyncio.sleep(QUIET_S)
+    await ana.say("hola")
+    assert all(event.kind == int(Kind.PROGRESS) for event in await bob.hear_until("ana: hola"))
+    await door.close()
+
+
+async def test_a_drain_behind_a_proxy(proxy: Proxy, lay: Lay, spawn: Spawn) -> None:
+    """The last words come through, and the call ends so that the client comes back."""
+    server = await spawn(*proxy.quiet_settings)
+    door = Door(await lay(server.address))
+    ana = await door.connect("ana", events=proxy.events)
+    server.signal(signal.SIGTERM)
+    while (await ana.hear()).kind != int(Kind.CLOSING):
+        pass
+    assert await within(ana.call.code()) in PASSING
+    assert (await server.exit())[0] == 0
+    await door.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_restart_behind_a_proxy(
+    proxy: Proxy, lay: Lay, spawn: Spawn, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Clients come back through it, and nothing is lost or comes twice."""
+    settings = (*proxy.quiet_settings, "--store", f"sqlite:{tmp_path / 'chat.db'}", "--drain-s", "1")
+    server = await spawn(*settings)
+    address = await lay(server.address)
+    texts = [f"{n}" for n in range(50)]
+    async with (
+        bcast_grpc.connect(address, name="ana", events=proxy.events, max_retry_s=0.2) as ana,
+        bcast_grpc.connect(address, name="bob", events=proxy.events, max_retry_s=0.2) as bob,
+    ):
+        for text in texts[:25]:
+            await within(ana.send(text))
+        server.signal(number)
+        await server.exit()
+        await spawn("--port", server.address.rpartition(":")[2], *settings)
+        for text in texts[25:]:
+            await within(ana.send(text))
+        assert [await _next_text(bob) for _ in texts] == [f"ana: {text}" for text in texts]
+
+
+async def _next_text(chat: Chat) -> str:
+    while True:
+        event = await within(anext(chat))
+        if event.kind is Kind.MESSAGE:
+            return event.message
