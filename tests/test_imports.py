@@ -201,14 +201,14 @@ def test_the_rules_have_teeth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     file.write_text(
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from bcast_grpc.wire import protobuf\n"
-        "def f():\n    import bcast_grpc.transport.grpc_door\n"
+        "def f():\n    import bcast_grpc.transport.grpcio_door\n"
         "from ..broker import memory\nfrom .. import client\nfrom . import room\nimport bcast_grpc.broker.base\n"
         "from bcast_grpc import Event\n"
     )
     monkeypatch.setattr(sys.modules[__name__], "SOURCE", source)
     targets = [target_of(one) for one in imports_of(file) if one.module.startswith(PACKAGE)]
     assert sorted(target for target in targets if not is_allowed("core", target)) == [
-        "__init__", "__init__", "broker.memory", "transport.grpc_door", "wire",
+        "__init__", "__init__", "broker.memory", "transport.grpcio_door", "wire",
     ]  # fmt: skip
     assert part_of(file) == "core"
     assert is_allowed("core", "broker.base")

@@ -27,8 +27,8 @@ from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import Address, CannotStart, is_loopback
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Door, Shared
-from bcast_grpc.transport.grpc.door import NativeGrpcDoor
-from bcast_grpc.transport.grpc_door import GrpcDoor
+from bcast_grpc.transport.grpc.door import GrpcDoor
+from bcast_grpc.transport.grpcio_door import GrpcioDoor
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.tcp_door import TcpDoor
@@ -243,9 +243,9 @@ def _doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator
     """Yield the doors that are asked for. This is all that the server knows of each."""
     grpc = Address(settings.host, settings.port, "port")
     if settings.grpc_engine == "native":
-        yield NativeGrpcDoor(shared, grpc, max_clients=settings.max_clients)
+        yield GrpcDoor(shared, grpc, max_clients=settings.max_clients)
     else:
-        yield GrpcDoor(shared, grpc, max_clients=settings.max_clients, max_connections=max_connections)
+        yield GrpcioDoor(shared, grpc, max_clients=settings.max_clients, max_connections=max_connections)
     if settings.http_port is not None:
         from bcast_grpc.transport.http_door import HttpDoor  # aiohttp takes a third of the server's start
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bcast_grpc.transport.grpc_door import options
+from bcast_grpc.transport.grpcio_door import options
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES
 
 

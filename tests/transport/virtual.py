@@ -21,7 +21,7 @@ from bcast_grpc.core.limits import Limits
 from bcast_grpc.events import Event, Kind, Request
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Shared
-from bcast_grpc.transport.grpc_door import ChatService, Context
+from bcast_grpc.transport.grpcio_door import ChatService, Context
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.wire import protobuf
 

@@ -27,7 +27,7 @@ _STREAMS_BESIDES = 1000
 """How many calls more than clients a connection may have: those that are refused, publish, or watch the health."""
 
 
-class NativeGrpcDoor(Door):
+class GrpcDoor(Door):
     """Serves gRPC.
 
     Args:

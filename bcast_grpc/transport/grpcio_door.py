@@ -40,7 +40,7 @@ _STREAMS_BESIDES = 1000
 """How many calls more than clients a connection may have: those that are refused, publish, or watch the health."""
 
 
-class GrpcDoor(Door):
+class GrpcioDoor(Door):
     """Serves gRPC.
 
     Args:
