@@ -149,6 +149,16 @@ DIFFERENCES = (
         ),
     ),
     Difference(
+        "DATA on a stream that both have ended",
+        "That ends the connection (5.1); h2 only answers with RST_STREAM.",
+        [headers(1, ended=True), ("finish", 1), data(1, b"x")],
+        lambda found: (
+            found.kind == Kind.DATA
+            and found.ours.ended == ErrorCode.STREAM_CLOSED
+            and codes(found.theirs) == [ErrorCode.STREAM_CLOSED]
+        ),
+    ),
+    Difference(
         "WINDOW_UPDATE for a closed stream",
         "It is ignored (5.1), whatever is in it; h2 ends the connection if the increment is wrong.",
         [headers(3), wire.window_update(1, 0)],
