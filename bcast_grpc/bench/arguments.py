@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bcast_grpc import __version__
@@ -122,7 +122,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    _add_load(parser.add_argument)
+    _add_run(parser.add_argument)
+    add_endpoint(parser)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    return parser
+
+
+def _add_load(add: Callable[..., object]) -> None:
+    """Add what the clients are, and what they send."""
     add(
         "--clients",
         metavar="N",
@@ -152,7 +160,6 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help="how many rooms the clients are spread over (default: %(default)s)",
     )
-    add("--duration", metavar="S", type=number(0.001), default=10.0, help="how many seconds to send (default: 10)")
     add(
         "--batch",
         metavar="N",
@@ -160,6 +167,11 @@ def _parser() -> argparse.ArgumentParser:
         default=64,
         help="most messages in one frame (default: %(default)s)",
     )
+
+
+def _add_run(add: Callable[..., object]) -> None:
+    """Add how long it runs, with how many processes, and what is printed."""
+    add("--duration", metavar="S", type=number(0.001), default=10.0, help="how many seconds to send (default: 10)")
     add(
         "--processes",
         metavar="N",
@@ -174,6 +186,3 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds to wait for missing messages while nothing arrives (default: 10)",
     )
     add("--json", action="store_true", help="print the summary as one JSON object")
-    add_endpoint(parser)
-    add("--version", action="version", version=f"{PROGRAM} {__version__}")
-    return parser

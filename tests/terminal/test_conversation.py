@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import pyte
 import pytest
@@ -20,27 +20,13 @@ import bcast_grpc
 from bcast_grpc import Kind
 from tests.client.fake import FakeServer
 
+from .server import Server
+
 TIMEOUT_S = 60
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm-256color"}
 
 # The pty becomes the controlling terminal, as that of a shell's job is.
 LAUNCH = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
-
-
-class Server:
-    """``python -m bcast_grpc.server`` in a process of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert self.process.stdout
-        self.target = self.process.stdout.readline().decode().strip().removeprefix("listening on grpc://")
-
-    def end(self, number: signal.Signals) -> None:
-        """End it, and wait for that."""
-        if self.process.returncode is None:
-            self.process.send_signal(number)
-            self.process.communicate(timeout=TIMEOUT_S)
 
 
 class Terminal:
@@ -150,22 +136,6 @@ class Terminal:
 
 
 Open = Callable[..., Awaitable[Terminal]]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A server for all tests here, which have a room each."""
-    server = Server()
-    yield server.target
-    server.end(signal.SIGTERM)
-
-
-@pytest.fixture
-def mortal() -> Iterator[Server]:
-    """A server to be ended."""
-    server = Server()
-    yield server
-    server.end(signal.SIGKILL)
 
 
 @pytest.fixture

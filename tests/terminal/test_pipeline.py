@@ -8,10 +8,9 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -26,41 +25,11 @@ from bcast_grpc import Event, Kind
 from tests.client.fake import FakeServer
 from tests.client.relay import Relay, http, reset
 
+from .server import Server
+
 TIMEOUT_S = 60
 
 STARTED: list[Process] = []
-
-
-class Server:
-    """``python -m bcast_grpc.server`` in a process of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", *arguments]
-        self.process = subprocess.Popen(command, stdout=PIPE)
-        assert self.process.stdout
-        self.target = self.process.stdout.readline().decode().strip().removeprefix("listening on grpc://")
-
-    def end(self, number: signal.Signals) -> None:
-        """End it, and wait for that."""
-        self.process.send_signal(number)
-        self.process.communicate(timeout=TIMEOUT_S)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A server for all tests here, which have a room each."""
-    server = Server()
-    yield server.target
-    server.end(signal.SIGTERM)
-
-
-@pytest.fixture
-def mortal() -> Iterator[Server]:
-    """A server to be ended."""
-    server = Server()
-    yield server
-    if server.process.returncode is None:
-        server.end(signal.SIGKILL)
 
 
 @pytest.fixture
