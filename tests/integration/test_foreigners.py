@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import pytest
 from hpack import Decoder
@@ -65,7 +66,14 @@ async def test_http_1(door: LocalDoor) -> None:
     assert said.endswith(b"or the server's http-port for browsers\n")
 
 
-@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01\x00", b"SSH-2.0-OpenSSH_9.9\r\n", b'{"msg":"hola"}\n'])
+async def test_tls(door: LocalDoor) -> None:
+    """It fails at once, since no TLS is spoken here."""
+    host, _, port = door.address.rpartition(":")
+    with pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
+        await within(asyncio.open_connection(host, int(port), ssl=True))
+
+
+@pytest.mark.parametrize("sent", [b"SSH-2.0-OpenSSH_9.9\r\n", b'{"msg":"hola"}\n'])
 async def test_other_protocols(door: LocalDoor, sent: bytes) -> None:
     """The server hangs up without a word that they could take for one of theirs."""
     assert await ask(door, sent) == b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+_TLS_HANDSHAKE = b"\x16"
 _TEXT = (
     b"this port speaks gRPC, which is HTTP/2 without TLS; use a gRPC client such as grpcurl -plaintext,"
     b" or the server's http-port for browsers\n"
@@ -13,5 +14,5 @@ _HTTP_1 = (
 
 
 def answer_to(first_bytes: bytes) -> bytes:
-    """Return what HTTP/1 shows to people; nothing for other protocols, which would take it for their own."""
-    return _HTTP_1 if b" HTTP/1." in first_bytes else b""
+    """Return what HTTP/1 shows to people, and what TLS takes for the sign that it is not spoken here; else nothing."""
+    return _HTTP_1 if b" HTTP/1." in first_bytes or first_bytes.startswith(_TLS_HANDSHAKE) else b""
