@@ -258,6 +258,7 @@ class FlushClock:
     def _end_pause(self) -> None:
         if not self._reading:
             return  # a flush is due already
+        self._stop_timer()  # else it and this clock would keep each other
         now, pending = self._scheduler.precise_time(), self._pending()
         wait_s = self._patience_s() if pending else 0
         if pending and not wait_s:
