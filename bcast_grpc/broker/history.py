@@ -83,7 +83,7 @@ class History:
         self._base = 0  # the index of the first event
         self._bytes = 0
 
-    def __del__(self) -> None:  # whoever drops a history need not know that it was counted
+    def __del__(self) -> None:  # code that drops a history need not know that it was counted
         self._budget.rooms -= self._fixed
         self._budget.histories -= self.held
 

@@ -93,7 +93,7 @@ class Ids:
         self._budget.ids -= ID_BYTES * len(self)
         self._shards = [{}]
 
-    def __del__(self) -> None:  # whoever lets go of these need not know that they were counted
+    def __del__(self) -> None:  # code that drops these need not know that they were counted
         self._budget.ids -= ID_BYTES * len(self)
 
     def _shard(self, digest: bytes) -> dict[bytes, int]:

@@ -34,7 +34,7 @@ class Relief:
 
     @property
     def needed(self) -> bool:
-        """Whether something is to be dropped. It is logged once each time this begins."""
+        """Whether something must be dropped. It is logged once each time this begins."""
         budget = self._budget
         self._warned = self._warned and budget.used > budget.max_bytes * _OVER
         return budget.excess > 0

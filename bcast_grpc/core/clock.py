@@ -153,7 +153,7 @@ class FlushClock:
                 self._scheduler.call_soon(self._flush)
 
     def end(self) -> None:
-        """Flush nothing more, and let go of the room, which keeps this clock."""
+        """Flush nothing more, and drop the references to the room, which keeps this clock."""
         self._push = _nothing
         self._pending = self._patience_s = lambda: 0
 

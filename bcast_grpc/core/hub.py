@@ -166,7 +166,7 @@ class Hub:
             self.capacity.relieved()
 
     def expire(self) -> None:
-        """Let go of what is kept for longer than it is to be. To be called now and then."""
+        """Drop what has been kept for long enough. To be called now and then."""
         with self._lock:
             self._broker.expire()
 

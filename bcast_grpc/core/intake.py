@@ -11,7 +11,7 @@ _HOLD_S = 0.5
 
 
 class Intake:
-    """Holds one sender up."""
+    """Delays one sender while its messages would not fit."""
 
     __slots__ = ("_budget", "_held_until", "_room", "_scheduler")
 

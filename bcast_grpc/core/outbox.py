@@ -96,7 +96,7 @@ class Outbox:
 
     @property
     def half_full(self) -> bool:
-        """Whether more than half of a bound is taken, or a list is being told."""
+        """Whether more than half of a bound is taken, or a list is being sent."""
         return bool(self._lists) or self._messages > self.max_messages // 2 or self._bytes > self.max_bytes // 2
 
     def offer(self, frames: Sequence[Frame], *, wake: bool = True, drop: bool = False, reserve: bool = False) -> bool:

@@ -120,7 +120,7 @@ class Replays:
         return batch
 
     def forget(self) -> None:
-        """Let go of what is kept for the next client: nobody is being fed."""
+        """Drop what is kept for the next client: nobody is being fed."""
         self._batches.clear()
         self._reading.clear()
         self.bytes = 0

@@ -260,7 +260,7 @@ class Publisher:
         self._room.publish([entry._replace(asks=True, id=entry.id if self._retries else "")])
 
     def close(self) -> None:
-        """Let go of the room. To be called whatever happened."""
+        """Release the room. To be called whatever happened."""
         self._hub.detach(self._room, self._author)
 
 

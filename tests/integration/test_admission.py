@@ -89,7 +89,7 @@ async def go(client: Any) -> None:
 
 @pytest.mark.parametrize("come", [by_grpc, by_socket, by_websocket])
 async def test_who_goes_while_it_waits_leaves_nothing(doors: LocalDoor, entrance: Entrance, come: Come) -> None:
-    """No client, no room, no task, and nobody is told of it."""
+    """No client, no room, no task, and no notice."""
     client = await come(doors)
     await eventually(lambda: entrance.waiting == 1)
     assert doors.server.hub.clients == 0

@@ -212,7 +212,7 @@ async def test_publish(door: LocalDoor) -> None:
 
 
 async def test_publish_says_where_it_went(door: LocalDoor) -> None:
-    """``Publish`` too is told its session, room and epoch in initial metadata."""
+    """``Publish``, too, gets its session, room and epoch in initial metadata."""
     ana = await door.connect(room="dev")
     call = door.stub().Publish(pb.PublishRequest(msg="hola"), metadata=[("bcast-room", "dev")])
     metadata = dict(await call.initial_metadata())
@@ -229,7 +229,7 @@ async def test_publish_to_nobody(door: LocalDoor) -> None:
 
 
 async def test_publish_joins_nothing(door: LocalDoor) -> None:
-    """A producer that holds no stream is neither listed nor told of."""
+    """A producer that holds no stream is neither listed nor announced."""
     ana = await door.connect("ana", events="all")
     await door.publish("hola", name="cron")
     await ana.ask("who", id="1")
@@ -237,7 +237,7 @@ async def test_publish_joins_nothing(door: LocalDoor) -> None:
 
 
 async def test_subscribe(door: LocalDoor) -> None:
-    """A reader is a client like any other: listed, counted, told to the others; it never sends."""
+    """A reader is a client like any other: listed, counted and announced; it never sends."""
     ana = await door.connect("ana", events="all")
     reader = await door.subscribe("bob", events="welcome")
     assert (await reader.hear()).welcome.members == 2

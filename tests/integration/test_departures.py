@@ -71,7 +71,7 @@ async def test_a_named_client_goes(door: LocalDoor, way: Callable[[Any], Awaitab
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_nameless_client_goes(door: LocalDoor, way: Callable[[Any], Awaitable[None]]) -> None:
-    """However a client without a name goes, nobody is told."""
+    """However the stream of a client without a name ends, nothing is announced."""
     watcher = await door.connect(events="all")
     nobody = door.raw()
     await nobody.initial_metadata()
@@ -80,14 +80,14 @@ async def test_a_nameless_client_goes(door: LocalDoor, way: Callable[[Any], Awai
 
 
 async def test_a_reader_goes(door: LocalDoor) -> None:
-    """A named reader that breaks off is told of too."""
+    """The departure of a named reader that breaks off is announced, too."""
     watcher, reader = await door.connect(), await door.subscribe("ana")
     reader.cancel()
     assert await heard_of(watcher, door, 1) == ["ana left"]
 
 
 async def test_only_its_room_is_told(door: LocalDoor) -> None:
-    """A departure is told in the client's room, to those who want to know."""
+    """A departure is announced in the client's room, to those who ask for such notices."""
     lobby, dev, indifferent = await door.connect(), await door.connect(room="dev"), await door.connect(events="none")
     ana = await door.connect("ana")
     ana.cancel()
@@ -124,7 +124,7 @@ async def test_killed_while_messages_flow(door: LocalDoor, lone_client: LoneClie
 
 
 async def test_a_connection_is_reset(door: LocalDoor, wire: Wire) -> None:
-    """When a connection is reset, each named client on it is told of, once."""
+    """When a connection is reset, the departure of each named client on it is announced once."""
     watcher = await door.connect()
     await wire.lay(door.address)
     channel = door.channel(wire.address)
@@ -135,7 +135,7 @@ async def test_a_connection_is_reset(door: LocalDoor, wire: Wire) -> None:
 
 
 async def test_a_connection_goes_mad(door: LocalDoor, wire: Wire) -> None:
-    """When a client's connection suddenly carries garbage, the others are told that it left."""
+    """When a client's connection suddenly carries garbage, the others get its ``LEFT``."""
     watcher = await door.connect()
     await wire.lay(door.address)
     await door.connect("ana", on=door.channel(wire.address))
@@ -157,7 +157,7 @@ async def test_who_speaks_another_protocol(door: LocalDoor) -> None:
 
 
 async def test_a_client_freezes(serve: Serve, lone_client: LoneClient) -> None:
-    """A client that freezes is gone within twice ``keepalive-s``, and the others are told, once."""
+    """A client that freezes is disconnected within twice ``keepalive-s``, and the others get one ``LEFT``."""
     door = await serve(keepalive_s=1)
     watcher = await door.connect()
     frozen = await lone_client(door.address, "ana")
@@ -184,7 +184,7 @@ async def test_a_frozen_client_holds_nobody_up(door: LocalDoor, lone_client: Lon
 
 
 async def test_who_pings_is_not_cut_off(door: LocalDoor) -> None:
-    """An idle client may make sure that the server is alive, once a second: it is answered, not told to go away."""
+    """An idle client may make sure that the server is alive, once a second: it is answered, and not disconnected."""
     host, _, port = door.address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(SETTINGS))
@@ -212,7 +212,7 @@ async def read_http2_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 async def test_leaving_in_two_ways_at_once(door: LocalDoor) -> None:
-    """A client that leaves and breaks off in the same moment is told of once, and the room goes on."""
+    """A client that leaves and breaks off in the same moment is announced once as ``LEFT``, and the room goes on."""
     watcher = await door.connect()
     channel = door.channel()
     for n in range(50):

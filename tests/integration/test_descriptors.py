@@ -149,7 +149,7 @@ async def plug(port: int) -> tuple[SocketPeer, bool]:
 
 
 async def test_too_many_at_the_tcp_door(start: StartLimited) -> None:
-    """They are told so, or hung up on, at once; also those who do not hang up themselves."""
+    """They are refused with a reason, or closed, at once; also those that do not close their connections themselves."""
     server = await start()
     port = port_of(server, "tcp")
     async with asyncio.timeout(2 * PATIENCE_S):

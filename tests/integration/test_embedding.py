@@ -124,7 +124,7 @@ async def test_the_loop_is_not_made_to_wait_for_itself(door: LocalDoor) -> None:
 
 
 async def test_a_context_listens_and_drains() -> None:
-    """Clients are told that it closes, and afterwards nothing is published any more."""
+    """Clients get ``CLOSING``, and afterwards nothing is published any more."""
     async with Server(engine.settings(tcp_port=0)) as server:
         assert [url.partition(":")[0] for url in server.urls] == ["grpc", "tcp"]
         client = Door(server.address)

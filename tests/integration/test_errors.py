@@ -202,7 +202,7 @@ async def test_control_characters_in_text(door: LocalDoor, msg: str) -> None:
 
 
 async def test_rate_limited(serve: Serve) -> None:
-    """Who sends too often is told to wait, and how long; after that it may go on."""
+    """A client that sends too often gets an error that says how long to wait; after that it may go on."""
     door = await serve(rate=5, burst=2)
     ana, bob = await door.connect(), await door.connect()
     await ana.send(pb.ConnectRequest(batch=[pb.ConnectRequest(msg="hola", id=f"{n}") for n in range(3)]))
@@ -317,7 +317,7 @@ async def test_names_that_look_the_same_are_the_same(doors: LocalDoor) -> None:
 
 
 async def test_nobody_notices_who_was_not_let_in(door: LocalDoor) -> None:
-    """A call that is refused was never connected: nobody is told of it."""
+    """A call that is refused was never connected: nothing is announced."""
     ana = await door.connect(events="all")
     await door.open("bob", echo="maybe").end()
     await door.publish("hola")
@@ -416,7 +416,7 @@ async def test_internal(door: LocalDoor, broker: FailingBroker, caplog: pytest.L
     ],
 )
 async def test_a_malformed_frame(door: LocalDoor, noise: bytes) -> None:
-    """A frame that does not parse ends the call with MALFORMED; what came before it counts, and the others are told."""
+    """A frame that does not parse ends the call with MALFORMED; what came before it counts. The others get LEFT."""
     bob = await door.connect()
     ana = door.raw(pairs=[("bcast-name", "ana")])
     await ana.write(pb.ConnectRequest(msg="hola", id="1").SerializeToString())
@@ -447,7 +447,7 @@ async def test_a_frame_of_a_newer_client(door: LocalDoor) -> None:
 
 
 async def test_a_frame_that_is_too_large(door: LocalDoor) -> None:
-    """A frame of more than 4 MiB ends the call with RESOURCE_EXHAUSTED, and the others are told; up to that it fits."""
+    """A frame of more than 4 MiB ends the call with RESOURCE_EXHAUSTED. The others get LEFT. Up to that it fits."""
     ana, bob = await door.connect("ana"), await door.connect()
     frame = pb.ConnectRequest(batch=[pb.ConnectRequest(data=bytes(60_000)) for _ in range(69)])
     assert 4_100_000 < frame.ByteSize() < 4 * 1024 * 1024

@@ -80,7 +80,7 @@ async def values_through_a_socket(server: ServerProcess) -> str:
     "attack", [too_many_requests, batches_in_a_batch, values_through_a_websocket, values_through_a_socket]
 )
 async def test_ten_who_flood_cost_some_tens_of_megabytes(spawn: Spawn, attack: object) -> None:
-    """All are told how many a frame may have, and everything that others say is heard meanwhile."""
+    """Each gets an error that says how many a frame may have, and meanwhile all that others send is delivered."""
     assert callable(attack)
     server = await spawn("--http-port", "0", "--tcp-port", "0")
     assert server.process.stdout

@@ -88,7 +88,7 @@ async def test_more_fields_than_a_frame_may_have_are_malformed(serve: Serve, fra
 
 @pytest.mark.parametrize("frame", NESTED.values(), ids=NESTED)
 async def test_a_large_batch_in_a_batch_is_an_event(serve: Serve, frame: bytes) -> None:
-    """It is told without a look at what is in it, and the stream goes on."""
+    """It is answered with an error without a look at what is in it, and the stream goes on."""
     door = await serve()
     peer, other = Peer(door.raw(pairs=[("bcast-batch", "1")])), await door.connect()
     await within(peer.call.write(frame))

@@ -60,7 +60,7 @@ def request(method: str, *more: tuple[str, str]) -> list[tuple[str, str]]:
 
 
 async def test_http_1(door: LocalDoor) -> None:
-    """It is told what this port is."""
+    """It gets an answer that says what this port is."""
     said = await ask(door, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
     assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert said.endswith(b"or the server's http-port for browsers\n")

@@ -42,7 +42,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 async def test_publishes_wait_while_the_store_is_behind(serve: Serve, tmp_path: Path, disk: Disk) -> None:
-    """As streams do: what waits for the store is bounded, what waits for that is too, and the rest is told."""
+    """As streams do: what waits for the store is bounded, what waits for that is too, and the rest is refused."""
     door = await serve(store=f"sqlite:{tmp_path / 'store'}")
     budget = door.server.hub.capacity.budget
     stub = door.stub()
@@ -61,7 +61,7 @@ async def test_publishes_wait_while_the_store_is_behind(serve: Serve, tmp_path: 
 async def test_a_publish_does_not_wait_for_ever(
     serve: Serve, tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told that it was not sent."""
+    """It gets an error: it was not sent."""
     monkeypatch.setattr(publishing, "PATIENCE_S", 0.2)
     door = await serve(store=f"sqlite:{tmp_path / 'store'}")
     ana = await door.connect()

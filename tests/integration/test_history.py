@@ -82,7 +82,7 @@ async def test_going_on(door: LocalDoor) -> None:
 
 
 async def test_gaps(serve: Serve) -> None:
-    """What is kept no longer, and another epoch, are told."""
+    """A ``GAP`` names what is no longer kept, and another epoch."""
     door = await serve(history_messages=2)
     ana = await door.connect("ana")
     await say_all(ana, "1", "2", "3", "4")
@@ -96,7 +96,7 @@ async def test_gaps(serve: Serve) -> None:
 
 
 async def test_a_place_that_is_not_there_yet(door: LocalDoor) -> None:
-    """The order went back: a new epoch is told, then comes what is kept."""
+    """The order went back: a ``GAP`` names a new epoch, then comes what is kept."""
     ana = await door.connect("ana")
     await say_all(ana, "1", "2")
     bob = await door.connect(after=f"{ana.epoch}:3")

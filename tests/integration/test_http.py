@@ -198,7 +198,7 @@ async def test_a_handshake_that_asks_for_more_is_taken(doors: LocalDoor, caplog:
 
 
 async def test_half_a_request(doors: LocalDoor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever does not end it is told so, and put out; whoever leaves in its middle is nobody's fault."""
+    """A client that does not finish it gets an error and is disconnected; one that leaves in its middle is no error."""
     monkeypatch.setattr(http_connection, "_HEAD_S", 0.1)
     for data in (b"GET / HT", b"GET / HTTP/1.1\r\nHos", b"GET /\r\n"):
         reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)

@@ -18,7 +18,7 @@ NOTICES = {pb.EVENT_KIND_WELCOME, pb.EVENT_KIND_JOINED, pb.EVENT_KIND_LEFT, pb.E
 
 
 async def test_join_gives_a_name(door: LocalDoor) -> None:
-    """A client that takes a name is told to those who want to know, and its messages bear the name."""
+    """When a client takes a name, those who ask for it get ``JOINED``, and its messages bear the name."""
     watcher = await door.connect(events="joined")
     ana = await door.connect()
     await ana.ask("join", "ana", id="1")
@@ -34,7 +34,7 @@ async def test_join_gives_a_name(door: LocalDoor) -> None:
 
 
 async def test_join_changes_a_name(door: LocalDoor) -> None:
-    """A client that changes its name is told as JOINED: "ana is now eva"."""
+    """When a client changes its name, the others get ``JOINED``: "ana is now eva"."""
     watcher = await door.connect(events="joined,left")
     ana = await door.connect("ana")
     await ana.ask("join", "eva")

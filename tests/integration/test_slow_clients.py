@@ -100,7 +100,7 @@ async def test_no_queue_exceeds_its_bounds(serve: Serve, bounds: dict[str, int],
 
 
 async def test_many_slow_clients(serve: Serve) -> None:
-    """Half of the clients stopping to read does not keep the others from theirs; each is told of, once."""
+    """Half of the clients stopping to read does not delay the others; the departure of each is announced once."""
     door = await serve(queue_bytes=500_000)
     ana = await door.connect()
     slow = [await door.connect(f"slow {n}") for n in range(8)]
@@ -179,7 +179,7 @@ async def test_the_default_bounds_in_a_storm(door: LocalDoor) -> None:
 
 
 async def test_who_leaves_and_does_not_read(door: LocalDoor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who leaves, but never reads what is queued for it, is not told that all is well, and does not stay for ever."""
+    """A client that leaves but never reads what is queued for it does not get OK, and does not stay for ever."""
     monkeypatch.setattr(lingering, "LINGER_S", 0.2)
     ana, slow = await door.connect(), await door.connect("slow")
     outbox = member_of(door, slow).outbox
@@ -273,7 +273,7 @@ async def test_a_client_that_does_not_read_is_replaced(door: LocalDoor) -> None:
 
 
 async def test_replaced_again_and_again(door: LocalDoor) -> None:
-    """However fast a client comes again, one of it is left, and every other was told why it ended."""
+    """However fast a client reconnects, one stream of it is left, and each of the others ended with the reason."""
     channel = door.channel()
     watcher = await door.connect(events="joined,left", on=channel)
     arriving = [door.open("ana", on=channel, client="c1") for _ in range(20)]

@@ -311,7 +311,7 @@ async def test_a_clock_that_is_set(spawn: Spawn, tmp_path: Path, step_s: float) 
 @pytest.mark.parametrize("later", [0, 15])
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_backup_that_is_put_back(spawn: Spawn, tmp_path: Path, how: signal.Signals, later: int) -> None:
-    """Who has heard more than is in it is told of a new epoch, and gets all that is kept; nobody misses anything."""
+    """A client that has received more than is in it gets a new epoch and all that is kept; nobody misses anything."""
     file, copy = tmp_path / "chat.db", tmp_path / "copy.db"
     server = await spawn(f"--store=sqlite:{file}")
     ana = await server.connect("ana", client="a")

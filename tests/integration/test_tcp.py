@@ -37,7 +37,7 @@ def student(port: int, name: str, say: list[str], listen: int) -> list[str]:
 
 
 async def test_a_students_client(doors: LocalDoor) -> None:
-    """Plain blocking code: it joins, it speaks, it hears the others, and they are told when it drops out."""
+    """Plain blocking code: it joins, it sends, it receives, and the others get ``LEFT`` when it drops out."""
     ana = await doors.plug()
     await ana.send({"operacion": "join", "msg": "ana", "id": "1"})
     await ana.hear()
@@ -190,7 +190,7 @@ async def test_what_came_before_it_counts(doors: LocalDoor) -> None:
 
 
 async def test_an_endless_object_is_bounded(doors: LocalDoor) -> None:
-    """Past four MiB it is told, and the end; while it goes on sending, it can still read that."""
+    """Past four MiB it gets an error and the end; while it goes on sending, it can still read that."""
     ana, bob = await doors.plug(), await doors.connect()
 
     async def send() -> None:
@@ -244,7 +244,7 @@ async def reset(peer: SocketPeer) -> None:
 
 @pytest.mark.parametrize("way", [leave, half_close, close, reset])
 async def test_a_departure_is_told(doors: LocalDoor, way: Callable[[SocketPeer], Any]) -> None:
-    """However a named client goes, the others are told, once."""
+    """However the stream of a named client ends, the others get one ``LEFT``."""
     ana, bob = await doors.plug(), await doors.connect()
     await ana.send({"operacion": "join", "msg": "ana", "id": "1"})
     await ana.hear()

@@ -194,7 +194,7 @@ async def test_a_plus_is_a_space(doors: LocalDoor) -> None:
 
 
 async def test_a_fault_of_one_request_is_an_event(doors: LocalDoor) -> None:
-    """A value of the wrong type is told, and the WebSocket goes on; unknown keys are ignored."""
+    """A value of the wrong type is answered with an error, and the WebSocket goes on; unknown keys are ignored."""
     ana, bob = await doors.browse("?batch=1"), await doors.connect()
     for request in ({"msg": 5, "id": "1"}, {"msg": "a", "data": "%", "id": "2"}, {"id": "3"}, [7]):
         await ana.send(request)  # type: ignore[arg-type]
@@ -209,7 +209,7 @@ async def test_a_fault_of_one_request_is_an_event(doors: LocalDoor) -> None:
 @pytest.mark.parametrize("text", ["{", '{"msg":', "hola", "", '{"msg":"a"}{"msg":"b"}', '{"msg":"\\ud800"}'])
 @pytest.mark.parametrize("batch", ["0", "1"])
 async def test_a_frame_that_is_no_json_is_the_end(doors: LocalDoor, text: str, batch: str) -> None:
-    """It is told in an event, in the code and in words; the others are told that this client left."""
+    """An event, the close code and its reason say so; the others get ``LEFT``."""
     bob, ana = await doors.browse(), await doors.browse(f"?name=ana&batch={batch}")
     await ana.socket.send(text)
     (event,) = await ana.end()
@@ -265,7 +265,7 @@ async def test_a_full_server_says_when_to_come_back(serve: Serve) -> None:
 
 
 async def test_a_server_that_stops_says_so(serve: Serve) -> None:
-    """CLOSING with what is queued before it, then 4013; who comes meanwhile gets the same."""
+    """CLOSING with what is queued before it, then 4013; a client that connects meanwhile gets the same."""
     doors = await serve(http_port=0)
     ana, bob = await doors.browse("?batch=1"), await doors.browse()
     await bob.say("last words")
@@ -304,7 +304,7 @@ async def test_who_stops_reading_is_disconnected(serve: Serve, monkeypatch: pyte
 
 
 async def test_who_keeps_up_is_not_slow_whatever_it_is_sent(doors: LocalDoor) -> None:
-    """What JSON writes six times as long is counted as such: nobody is put out for what somebody else says."""
+    """What JSON writes six times as long is counted as such: nobody is disconnected for what somebody else says."""
     ana = await doors.browse("?batch=1")
     bob, eva = await doors.browse("?batch=1"), await doors.plug()
     await eva.send({"operacion": "who"})
@@ -345,7 +345,7 @@ async def test_who_falls_behind_may_be_told_of_a_gap(serve: Serve) -> None:
 
 
 async def test_who_does_not_answer_a_ping_is_gone(serve: Serve) -> None:
-    """Within twice the keepalive, and its departure is told; who answers stays."""
+    """Within twice the keepalive, and its departure is announced; a client that answers stays."""
     doors = await serve(http_port=0, keepalive_s=0.3)
     bob, ana = await doors.browse(), await doors.browse("?name=ana")
     ana.socket.transport.pause_reading()  # so that it does not see the ping
@@ -461,7 +461,7 @@ async def test_what_is_not_there(doors: LocalDoor, http: aiohttp.ClientSession) 
 
 
 async def test_the_page_is_asked_for_once(doors: LocalDoor, http: aiohttp.ClientSession) -> None:
-    """A browser asks whether it has changed, and is told that it has not."""
+    """A browser asks whether it has changed, and gets 304."""
     async with http.get(f"{doors.http}/") as response:
         assert response.status == 200
         tag = response.headers["ETag"]

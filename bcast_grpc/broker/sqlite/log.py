@@ -49,7 +49,7 @@ def is_foreign(path: Path) -> bool:
             logged = _Signature(*both.execute("SELECT run, cookie FROM meta").fetchone())
             return logged != (run, cookie) and file.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
     except sqlite3.Error:
-        return False  # whoever opens it will say what is wrong
+        return False  # opening it will report what is wrong
 
 
 def read_only(path: Path) -> sqlite3.Connection:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
-_THREADS = 4  # so that whoever reads little does not wait for whoever reads much
+_THREADS = 4  # so that a short query does not wait for a long one
 _PAUSE_S = 0.001
 
 _P = ParamSpec("_P")
