@@ -116,7 +116,8 @@ class Attacker(asyncio.Protocol):
 
     def close(self) -> None:
         """Be gone."""
-        self.transport.abort()
+        if not self.gone:
+            self.transport.abort()
 
     # --- what the loop says
 
@@ -143,6 +144,8 @@ class Attacker(asyncio.Protocol):
             self.goaway = int.from_bytes(payload[4:8], "big")
         elif kind == Kind.PING and flags & wire.ACK:
             self.pings += 1
+        elif kind == Kind.PING:
+            self.transport.write(wire.frame(Kind.PING, wire.ACK, 0, payload))
         elif kind == Kind.HEADERS:
             self.answered.add(stream_id)
         if kind == Kind.RST_STREAM or (kind == Kind.HEADERS and flags & wire.END_STREAM):

@@ -118,7 +118,7 @@ _GZIP = block(CONNECT, ("grpc-encoding", "gzip"), ("bcast-room", "bombs"))
 _ZEROS = gzip.compress(bytes(4 * MIB - 1))
 _TOO_LARGE = gzip.compress(bytes(64 * MIB))
 _REAL = gzip.compress(b"\x1a\xfb\xff\xff\x01" + bytes(4 * MIB - 5))  # one field, data, of four megabytes
-_BOMB = b"\x40\x01a\x7f\x81\x1e" + b"b" * 4000  # a field of 4000 bytes, put into the table
+_BOMB = b"\x40\x01a\x7f\xa1\x1e" + b"b" * 4000  # a field of 4000 bytes, put into the table
 _PUBLISH = block(PUBLISH)
 _UNKNOWN = block("/no.such/Method")
 _EMPTY_NAMES = CONNECT_BLOCK + b"\x00\x00\x00" * 400
@@ -194,19 +194,17 @@ WORK: Mapping[str, Attack] = {
 }
 """Those that may go on: what they make the server do is work that it has to share fairly."""
 
+
+def questions(fields: bytes, question: bytes) -> Attack:
+    """Ask on some streams as often as their windows allow."""
+    asked = message(question) * (50_000 // (len(question) + 5))
+    frames = lambda n: request(n, fields), lambda n: data(n, asked)
+    return Attack(lambda: islice(each(*frames, at_once=1)(), 18), None, reads=False, greeting=OPEN_WINDOWS)
+
+
 UNREAD: Mapping[str, Attack] = {
-    "answers unread (CVE-2019-9517)": Attack(
-        again(data(1, message(b"\x0a\x03who")), request(1)), None, reads=False, greeting=OPEN_WINDOWS
-    ),
+    "answers unread (CVE-2019-9517)": questions(CONNECT_BLOCK, b"\x0a\x03who"),
+    "reflection unread": questions(block("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"), b"\x3a\0"),
     "unknown methods, unread": Attack(each(request_unknown), None, reads=False, greeting=OPEN_WINDOWS),
-    "reflection unread": Attack(
-        again(
-            data(1, message(b"\x3a\0")),
-            request(1, block("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")),
-        ),
-        None,
-        reads=False,
-        greeting=OPEN_WINDOWS,
-    ),
 }
 """Those that do not read what they ask for: the server stops reading from them."""
