@@ -66,18 +66,18 @@ async def attack(address: str, name: str) -> None:
     """Attack for ever."""
     found = ATTACKS[name]
     assert found
+    await asyncio.gather(*(_attack(address, found) for _ in range(AT_ONCE)))
 
-    async def go_on() -> None:
-        while True:
-            attacker = await Attacker.connect(address, found.greeting, reads=found.reads)
-            await attacker.flood(found.chunks())
-            if found.code is None:
-                await attacker.is_heard()
-                await attacker.until(lambda: found.done(attacker))
-                attacker.close()
-            await attacker.end()
 
-    await asyncio.gather(*(go_on() for _ in range(AT_ONCE)))
+async def _attack(address: str, found: Attack) -> None:
+    while True:
+        attacker = await Attacker.connect(address, found.greeting, reads=found.reads)
+        await attacker.flood(found.chunks())
+        if found.code is None and found.reads:
+            await attacker.is_heard()
+            await attacker.until(lambda attacker=attacker: found.done(attacker))  # type: ignore[misc]
+            attacker.close()
+        await attacker.end()
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def measure(peer: Peer, name: str, seconds: float) -> str:
         try:
             late = asyncio.run(asyncio.wait_for(talk(address, seconds), seconds + 60))
         except (TimeoutError, ConnectionError) as error:
-            return f"{peer.name:18} {name:45} {error or 'nothing was heard any more'}"
+            return f"{peer.name:18} {name:45} {str(error) or 'nothing was heard any more'}"
         memory = most_memory(pid)
     worst, p99, p50 = (late[int((len(late) - 1) * part)] * 1000 for part in (1, 0.99, 0.5))
     missed = " missed" if worst > GOAL_MS else ""

@@ -140,10 +140,12 @@ class Reading:
         is_first = not self._frame_s
         self._requests, self._done = (), 0
         began = perf_counter()
-        requests = next(self._slices, None)
-        slice_s = perf_counter() - began
-        self._frame_s += slice_s
-        self._turns.spent(slice_s)
+        try:
+            requests = next(self._slices, None)
+        finally:  # it may have taken long to find that it is malformed
+            slice_s = perf_counter() - began
+            self._frame_s += slice_s
+            self._turns.spent(slice_s)
         self._requests = requests or ()
         self._needs_turn, self._has_turn = requests is not None and not is_first, False  # an empty slice is a pause
         return requests is not None

@@ -24,6 +24,7 @@ from bcast_grpc.transport.grpc.messages import (
     split_messages,
     unpacked,
 )
+from bcast_grpc.transport.grpc.unpacking import Unpacking
 from bcast_grpc.transport.rpc import initial_metadata, read_metadata
 from bcast_grpc.transport.serving import Serving
 from bcast_grpc.transport.stream import Stream
@@ -49,11 +50,13 @@ class Chat:
         shared: what all doors share.
         serving: the tasks that let clients in.
         prefixer: puts prefixes before frames.
+        unpacking: bounds how many unpack at once.
     """
 
     shared: Shared
     serving: Serving
     prefixer: Prefixer
+    unpacking: Unpacking
 
 
 class ChatCall(Call):
@@ -82,7 +85,13 @@ class ChatCall(Call):
     def ready(self) -> None:
         """Go on reading."""
         self._ready = True
+        self._chat.unpacking.leave(self)
         self.read_on()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it goes on only once its client has read more of its answers."""
+        return self._stream is not None and self._stream.session.backlogged
 
     # --- reading
 
@@ -94,10 +103,15 @@ class ChatCall(Call):
             self._read_subscription()
             return
         stream = self._stream
+        unpacking = self._chat.unpacking if self._reader.unpacks else None
         while stream and self._ready and self._arrived:
+            if unpacking and not unpacking.enter(self):
+                return
             arrived, self._arrived = self._arrived, []
             self._ready = False
             self._ready = stream.received(_requests(arrived, self._reader))
+            if unpacking and self._ready:
+                unpacking.leave(self)
         if not (stream and self._ready) or self.over:
             return
         self._consume()
@@ -162,6 +176,7 @@ class ChatCall(Call):
 
     def release(self) -> None:
         """Take the client out of its room."""
+        self._chat.unpacking.leave(self)
         if self._arriving:
             self._arriving.cancel()
             self._arriving = None
@@ -202,12 +217,18 @@ def _requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Se
             continue
         yield from protobuf.read_small(small)
         small = []
-        if isinstance(message, Packed) or len(message) > LIGHT_BYTES:
+        if isinstance(message, Packed):
+            pieces: list[bytes] = []
+            try:
+                for piece in message.pieces(protobuf.MAX_REQUEST_BYTES):
+                    pieces.append(piece)
+                    yield ()
+            except StatusError as error:
+                reader.fault = error
+                return
+            message = b"".join(pieces)
+            del pieces
+        elif len(message) > LIGHT_BYTES:
             yield ()
-        try:
-            frame = unpacked(message)
-        except StatusError as error:
-            reader.fault = error
-            return
-        yield from protobuf.read_requests(frame)
+        yield from protobuf.read_requests(message)
     yield from protobuf.read_small(small)

@@ -19,6 +19,7 @@ from bcast_grpc.transport.grpc.headers import read_head
 from bcast_grpc.transport.grpc.messages import Prefixer, StatusError
 from bcast_grpc.transport.grpc.services import Services
 from bcast_grpc.transport.grpc.unfinished import Unfinished
+from bcast_grpc.transport.grpc.unpacking import Unpacking
 from bcast_grpc.transport.rpc import SERVICE
 from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
 
@@ -44,7 +45,7 @@ class GrpcDoor(Door):
         self._closed = asyncio.Event()
         self._unfinished = Unfinished()
         self._serving = Serving()
-        self._chat = Chat(shared, self._serving, Prefixer())
+        self._chat = Chat(shared, self._serving, Prefixer(), Unpacking())
         self._services = Services(shared, self._serving)
         self._servers: list[asyncio.Server] = []
 

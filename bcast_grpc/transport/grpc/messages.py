@@ -16,6 +16,7 @@ from bcast_grpc.wire import protobuf
 _PREFIX = Struct(">BI")
 _PREFIX_BYTES = _PREFIX.size
 _KEPT = 16
+_PIECE_BYTES = 256 * 1024
 
 ENCODINGS = {"identity": None, "gzip": 31, "deflate": 15}
 """The names of what a message may be compressed with, and what zlib calls them."""
@@ -42,16 +43,31 @@ class Packed(NamedTuple):
         Raises:
             StatusError: it would be larger than ``max_bytes``, or is not what its encoding says.
         """
+        return b"".join(self.pieces(max_bytes))
+
+    def pieces(self, max_bytes: int) -> Iterator[bytes]:
+        """Yield the message in pieces, each of which takes less than a millisecond.
+
+        Raises:
+            StatusError: see ``unpack``.
+        """
         unpacking = zlib.decompressobj(self.window_bits)
-        try:
-            message = unpacking.decompress(self.data, max_bytes + 1)
-        except zlib.error as error:
-            raise StatusError(code_pb2.INTERNAL, f"a message cannot be decompressed: {error}") from None
-        if len(message) > max_bytes:
-            raise too_large(f"more than {max_bytes}", max_bytes)
+        rest = self.data
+        left = max_bytes
+        while not unpacking.eof:
+            try:
+                piece = unpacking.decompress(rest, _PIECE_BYTES)
+            except zlib.error as error:
+                raise StatusError(code_pb2.INTERNAL, f"a message cannot be decompressed: {error}") from None
+            rest = unpacking.unconsumed_tail
+            left -= len(piece)
+            if left < 0:
+                raise too_large(f"more than {max_bytes}", max_bytes)
+            if not piece and not unpacking.eof:
+                break
+            yield piece
         if not unpacking.eof or unpacking.unused_data:
             raise StatusError(code_pb2.INTERNAL, "a message cannot be decompressed: it ends too early or too late")
-        return message
 
 
 Message: TypeAlias = bytes | Packed
@@ -85,6 +101,11 @@ class MessageReader:
         self._window_bits = window_bits
         self._rest = bytearray()
         self._missing = 0  # bytes that the rest must have until more can be said of it
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether messages may be compressed."""
+        return self._window_bits is not None
 
     @property
     def begun(self) -> int:
