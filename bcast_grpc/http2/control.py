@@ -33,7 +33,7 @@ Handler: TypeAlias = Callable[[Any, int, int, bytes], Event]
 class Control(Sending):
     """What the peer asks of the connection as a whole, and how often it may."""
 
-    __slots__ = ("_acknowledged", "_control", "_decoder", "_resets", "_time")
+    __slots__ = ("_acknowledged", "_control", "_decoder", "_resets", "_settings", "_time")
 
     def __init__(self, limits: Limits, time: Callable[[], float]) -> None:
         super().__init__(limits)
@@ -43,6 +43,7 @@ class Control(Sending):
         self._acknowledged = False
         self._control = Budget(now)
         self._resets = Budget(now)
+        self._settings = Budget(now)
 
     def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> Event:
         if len(payload) != 5 or parent(payload) == stream_id:
@@ -53,8 +54,8 @@ class Control(Sending):
         return self._ignore("PRIORITY frames")
 
     def _on_settings(self, flags: int, _stream_id: int, payload: bytes) -> Event:
-        self._spend_control("SETTINGS frames")
         if flags & frames.ACK:
+            self._spend_control("SETTINGS frames")
             if payload:
                 raise wrong_size(Kind.SETTINGS)
             if self._acknowledged:
@@ -66,6 +67,9 @@ class Control(Sending):
             raise wrong_size(Kind.SETTINGS)
         if len(payload) > 6 * MAX_SETTINGS:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"SETTINGS may hold {MAX_SETTINGS} of them")
+        # Nothing earns them: each may concern all streams that are open.
+        limits = self._limits
+        self._settings.spend(self._time(), limits.control_burst, limits.control_per_s, 0, "SETTINGS frames")
         before = self._initial
         for name, value in frames.SETTING.iter_unpack(payload):
             self._set(name, value)
