@@ -44,6 +44,17 @@ def message(payload: bytes, *, packed: bool = False) -> bytes:
     return bytes([packed]) + wire.LONG.pack(len(payload)) + payload
 
 
+def data_bytes(frames: bytes) -> int:
+    """Return how much whole frames take of the windows."""
+    at = size = 0
+    while at < len(frames):
+        head, _, _ = wire.HEADER.unpack_from(frames, at)
+        at += wire.HEADER_SIZE + (head >> 8)
+        if head & 0xFF == Kind.DATA:
+            size += head >> 8
+    return size
+
+
 class Attacker(asyncio.Protocol):
     """One connection of an attacker.
 
@@ -52,6 +63,7 @@ class Attacker(asyncio.Protocol):
         answered: on which streams the server sent fields.
         ended: which streams the server ended or reset.
         pings: how many pings it answered.
+        window: how many bytes of DATA the connection takes.
         gone: whether the connection is closed.
     """
 
@@ -60,6 +72,7 @@ class Attacker(asyncio.Protocol):
         self.answered: set[int] = set()
         self.ended: set[int] = set()
         self.pings = 0
+        self.window = 65_535
         self.gone = False
         self.transport: asyncio.Transport
         self._rest = b""
@@ -95,6 +108,16 @@ class Attacker(asyncio.Protocol):
             await self.send(chunk)
             if self.over:
                 return
+
+    async def work(self, chunks: Iterable[bytes]) -> None:
+        """Send one after the other, no faster than the window of the connection allows."""
+        for chunk in chunks:
+            size = data_bytes(chunk)
+            await self.until(lambda size=size: self.window >= size or self.over)  # type: ignore[misc]
+            if self.over:
+                return
+            self.window -= size
+            await self.send(chunk)
 
     async def is_heard(self) -> None:
         """Wait until the server has seen all that was sent."""
@@ -146,6 +169,8 @@ class Attacker(asyncio.Protocol):
             self.pings += 1
         elif kind == Kind.PING:
             self.transport.write(wire.frame(Kind.PING, wire.ACK, 0, payload))
+        elif kind == Kind.WINDOW_UPDATE and not stream_id:
+            self.window += int.from_bytes(payload, "big")
         elif kind == Kind.HEADERS:
             self.answered.add(stream_id)
         if kind == Kind.RST_STREAM or (kind == Kind.HEADERS and flags & wire.END_STREAM):

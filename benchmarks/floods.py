@@ -72,8 +72,9 @@ async def attack(address: str, name: str) -> None:
 async def _attack(address: str, found: Attack) -> None:
     while True:
         attacker = await Attacker.connect(address, found.greeting, reads=found.reads)
-        await attacker.flood(found.chunks())
-        if found.code is None and found.reads:
+        works = found.code is None and found.reads
+        await (attacker.work if works else attacker.flood)(found.chunks())
+        if works:
             await attacker.is_heard()
             await attacker.until(lambda attacker=attacker: found.done(attacker))  # type: ignore[misc]
             attacker.close()

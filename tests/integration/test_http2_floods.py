@@ -90,7 +90,7 @@ async def test_work_is_shared(watched: Watched, attack: Attack) -> None:
 
     async def work() -> None:
         attacker = await Attacker.connect(watched.server.address, attack.greeting)
-        await attacker.flood(attack.chunks())
+        await attacker.work(attack.chunks())
         await attacker.is_heard()
         await attacker.until(lambda: attack.done(attacker))
         assert not attacker.over
