@@ -116,7 +116,7 @@ def request_of_bombs(number: int) -> bytes:
 MANY, BOMBS, CALLS = 5000, 200, 10_000
 _GZIP = block(CONNECT, ("grpc-encoding", "gzip"), ("bcast-room", "bombs"))
 _ZEROS = gzip.compress(bytes(4 * MIB - 1))
-_TOO_LARGE = gzip.compress(bytes(64 * MIB))
+_TOO_LARGE = gzip.compress(bytes(16 * MIB))
 _REAL = gzip.compress(b"\x1a\xfb\xff\xff\x01" + bytes(4 * MIB - 5))  # one field, data, of four megabytes
 _BOMB = b"\x40\x01a\x7f\xa1\x1e" + b"b" * 4000  # a field of 4000 bytes, put into the table
 _PUBLISH = block(PUBLISH)

@@ -93,7 +93,7 @@ async def test_work_is_shared(watched: Watched, attack: Attack) -> None:
         await attacker.work(attack.chunks())
         await attacker.is_heard()
         await attacker.until(lambda: attack.done(attacker))
-        assert not attacker.over
+        assert not attacker.over, attacker.goaway
         attacker.close()
 
     await watched.under(asyncio.gather(*(work() for _ in range(ATTACKERS))))
