@@ -224,7 +224,7 @@ def _requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Se
                     pieces.append(piece)
                     yield ()
             except StatusError as error:
-                reader.fault = error
+                reader.fault = StatusError(error.code, error.message)  # what was raised keeps the pieces
                 return
             message = b"".join(pieces)
             del pieces
