@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Page, WebError
+
+_log = logging.getLogger(__name__)  # pytest shows it where a test fails
 
 # A browser writes by itself that a server is not there.
 _NO_NETWORK = re.compile(r"WebSocket connection to '|Failed to load resource: net::ERR_")
@@ -34,6 +37,7 @@ class Watch:
         """Watch a context, whose pages may talk to the server at ``url`` and to nobody else."""
         self._hosts.add(urlsplit(url).netloc)
         context.on("request", lambda request: self.asked.append(request.url))
+        context.on("requestfailed", lambda request: _log.warning("%s failed: %s", request.url, request.failure))
         context.on("page", self._watch_page)
         context.on("console", self._hear)
         context.on("weberror", self._note_error)
