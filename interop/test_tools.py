@@ -1,8 +1,9 @@
-"""Calls without stubs, by the tools that people have: ``grpcurl`` and ``grpc_health_probe``."""
+"""Calls without stubs, by the tools that people have: ``grpcurl``, ``buf curl`` and ``grpc_health_probe``."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
@@ -53,6 +54,27 @@ async def test_grpcurl(serve: Serve, run: Run, built: list[Language], tools: Pat
     assert (code, "2 here: bob and ana" in text, "EVENT_KIND_ACK" in text) == (0, True, True)
     await bob.hears("ana left")
     assert [event["message"] for event in bob.of_kind("MESSAGE")] == ["ana: deployed", "ana: hola"]
+
+
+async def test_grpcurl_watches_the_health(serve: Serve, tools: Path) -> None:
+    """It hears how it is, and goes on listening until it has heard enough."""
+    server = await serve()
+    code, text = await call(
+        *(tools / "grpcurl", "-plaintext", "-max-time", "3", server.grpc, "grpc.health.v1.Health/Watch")
+    )
+    assert (code != 0, '"status": "SERVING"' in text, "DeadlineExceeded" in text) == (True, True, True)
+
+
+async def test_buf_curl(serve: Serve) -> None:
+    """It finds the methods by reflection, publishes, and holds a conversation."""
+    server = await serve()
+    buf = (Path(sys.executable).with_name("buf"), "curl", "--protocol", "grpc", "--http2-prior-knowledge")
+    chat = f"http://{server.grpc}/bcast_grpc.v1.Chat"
+    code, text = await call(*buf, "-d", '{"msg": "deployed"}', f"{chat}/Publish")
+    assert (code, '"seq":"1"' in text.replace(" ", "")) == (0, True), text
+    talk = '{"msg": "hola", "id": "1"} {"operacion": "who"}'
+    code, text = await call(*buf, "-H", "bcast-name: ana", "-d", "@-", f"{chat}/Connect", given=talk)
+    assert (code, "EVENT_KIND_ACK" in text, "1 here: ana" in text) == (0, True, True), text
 
 
 async def test_health_probe(serve: Serve, tools: Path) -> None:
