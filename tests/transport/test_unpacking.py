@@ -1,0 +1,60 @@
+"""Few calls have a message unpacked at once; the others wait in turn, and for nobody who does not read."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from google.rpc import code_pb2
+
+from bcast_grpc.transport.grpc import unpacking
+from bcast_grpc.transport.grpc.messages import StatusError
+from bcast_grpc.transport.grpc.unpacking import AT_ONCE, Unpacking
+
+
+class Unpacker:
+    """A call that unpacks, once it may."""
+
+    def __init__(self, shared: Unpacking, *, stalled: bool = False) -> None:
+        self.shared = shared
+        self.stalled = stalled
+        self.error: StatusError | None = None
+        self.inside = asyncio.Event()
+
+    def read_on(self) -> None:
+        """Unpack, if that may be."""
+        if self.shared.enter(self):
+            self.inside.set()
+
+    def fail(self, error: StatusError) -> None:
+        """End, as a call does."""
+        self.error = error
+        self.shared.leave(self)
+
+
+async def test_those_who_wait_follow_in_turn() -> None:
+    """As soon as another is done; one that is gone meanwhile is left out."""
+    shared = Unpacking()
+    calls = [Unpacker(shared) for _ in range(AT_ONCE + 3)]
+    for call in calls:
+        call.read_on()
+    assert [call.inside.is_set() for call in calls] == [True] * AT_ONCE + [False] * 3
+    shared.leave(calls[AT_ONCE])
+    shared.leave(calls[0])
+    await calls[AT_ONCE + 1].inside.wait()
+    assert not calls[AT_ONCE + 2].inside.is_set()
+    shared.leave(calls[1])
+    await calls[AT_ONCE + 2].inside.wait()
+
+
+async def test_nobody_waits_for_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its call ends; those that wait for something else go on."""
+    monkeypatch.setattr(unpacking, "PATIENCE_S", 0.0)
+    shared = Unpacking()
+    inside = [Unpacker(shared, stalled=number == 2) for number in range(AT_ONCE)]
+    waiting = Unpacker(shared)
+    for call in (*inside, waiting):
+        call.read_on()
+    await waiting.inside.wait()
+    assert [call.error.code for call in inside if call.error] == [code_pb2.RESOURCE_EXHAUSTED]
+    assert inside[2].error
