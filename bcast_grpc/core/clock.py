@@ -157,21 +157,18 @@ class FlushClock:
         self._push = _nothing
         self._pending = self._patience_s = lambda: 0
 
-    def set_off(self, writer: Writer, size: int) -> None:
-        """Wake a writer with frames of ``size`` bytes, as soon as it is its turn; the round waits for it.
+    def set_off(self, writer: Writer, size: int, *, awaited: bool = True) -> None:
+        """Wake a writer with ``size`` bytes as soon as it is its turn; the round waits for it if it is ``awaited``.
 
-        To be called during a flush, as are ``join`` and ``wake``.
+        To be called during a flush, as is ``join``.
         """
-        self._writers.add(writer)
+        if awaited:
+            self._writers.add(writer)
         self._sleeping.append((writer, size))
 
     def join(self, writer: Writer) -> None:
         """Have the round wait for a writer that was woken already."""
         self._writers.add(writer)
-
-    def wake(self, writer: Writer) -> None:
-        """Wake a writer that the round does not wait for."""
-        self._sleeping.append((writer, 0))
 
     def written(self, writer: Writer) -> None:
         """Say that a writer has written everything."""

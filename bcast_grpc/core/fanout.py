@@ -146,7 +146,7 @@ class FanOut:
         self._leaving = [one for one in self._leaving if one.mark > self._pending.first]
         try:
             for outbox in idle:
-                self.clock.wake(outbox)  # what was flushed, it may read
+                self.clock.set_off(outbox, 0, awaited=False)  # what was flushed, it may read
             push = Push(batch, first, self.clock, self._feed, apart=self._limits.slow_policy is SlowPolicy.DROP)
             push.to(members)
             self._acknowledge(batch.runs, push)
