@@ -24,6 +24,7 @@ HEAVY = (
     "integration/test_flood_memory.py",
     "integration/test_floods.py",
     "integration/test_full_speed.py",
+    "integration/test_http2_floods.py",
     "promises/test_storm.py",
 )
 """Tests that take all the CPU or memory there is: no two run at the same time."""
