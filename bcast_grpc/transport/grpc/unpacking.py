@@ -9,7 +9,7 @@ from google.rpc import code_pb2
 
 from bcast_grpc.transport.grpc.messages import StatusError
 
-AT_ONCE = 8
+AT_ONCE = 4
 """How many calls may have a message unpacked at once; the others wait, with theirs as it came."""
 
 PATIENCE_S = 5.0
