@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
+import grpc
 import pytest
 from aiohttp import web
 
@@ -101,6 +103,23 @@ async def publish(door: LocalDoor) -> None:
     await door.publish("hola", room="other")
 
 
+async def cancel_publish(door: LocalDoor) -> None:
+    """Begin to publish, and think better of it."""
+    channel = door.channel()
+    call: Any = channel.stream_stream("/bcast_grpc.v1.Chat/Publish")()
+    await within(call.wait_for_connection())
+    check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+    await within(check(b""))  # by then the server has seen the call
+    call.cancel()
+
+
+async def publish_too_much(door: LocalDoor) -> None:
+    """Send a message that is larger than any may be."""
+    call = door.raw("Publish")
+    await within(call.write(bytes(5_000_000)))
+    assert await within(call.code()) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 async def close_websocket(door: LocalDoor) -> None:
     """Send much, and say goodbye."""
     browser = await door.browse("?batch=1")
@@ -152,7 +171,7 @@ async def misuse_socket(door: LocalDoor) -> None:
 @pytest.mark.parametrize(
     "visit",
     [
-        *(half_close, break_off, send_rubbish, be_replaced, subscribe, publish),
+        *(half_close, break_off, send_rubbish, be_replaced, subscribe, publish, cancel_publish, publish_too_much),
         *(close_websocket, drop_websocket, leave_websocket, close_socket, reset_socket, misuse_socket),
     ],
 )

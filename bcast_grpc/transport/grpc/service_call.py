@@ -34,7 +34,7 @@ class ServiceCall(Call):
         self._method = method
         self._something: asyncio.Future[None] | None = None  # something came
         self._room: asyncio.Future[None] | None = None
-        self._task = serving.start(self._serve())
+        self._task: asyncio.Task[None] | None = serving.start(self._serve())
 
     def read_on(self) -> None:
         """Have the task look again at what came."""
@@ -52,9 +52,10 @@ class ServiceCall(Call):
         return False
 
     def release(self) -> None:
-        """Cancel the task."""
-        if asyncio.current_task() is not self._task:
-            self._task.cancel()
+        """Cancel the task, and forget it: a cancelled one keeps the frames that it was in, which keep the call."""
+        task, self._task = self._task, None
+        if task and asyncio.current_task() is not task:
+            task.cancel()
 
     async def read(self) -> bytes | None:
         """Return the next message; None if there will be none.
@@ -64,8 +65,8 @@ class ServiceCall(Call):
         """
         while not self._arrived:
             self._consume()
-            if self._reader.fault:
-                raise self._reader.fault
+            if fault := self._reader.fault:
+                raise StatusError(fault.code, fault.message)  # a new one: what is raised knows its frames
             if self.finished:
                 return None
             self._something = asyncio.get_running_loop().create_future()
