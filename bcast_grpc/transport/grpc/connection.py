@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any, ClassVar, Protocol, cast
 
@@ -236,7 +237,8 @@ class Connection(asyncio.Protocol):
         self._writer.flush()
         if self._transport.is_closing():
             return
-        self._transport.write_eof()
+        with suppress(OSError):  # the client is gone, which asyncio's own loop says at once
+            self._transport.write_eof()
         self._loop.call_later(LAST_WORDS_S, self._transport.abort)
 
     def _refuse_late(self) -> None:
