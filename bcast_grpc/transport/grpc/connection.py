@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
         self._send_ping()
 
     def _send_ping(self) -> None:
-        if self._greeted:
+        if self._greeted and not self._closing:
             self._h2.ping(_PING)
             self._writer.flush()
 
