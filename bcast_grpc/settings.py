@@ -192,7 +192,7 @@ class Settings(BaseModel):
     host: Host = Field("127.0.0.1", description="address to listen on")
     port: Port = Field(50051, description="port for gRPC; 0 picks a free one")
     grpc_engine: Literal["native", "grpcio"] = Field(
-        "grpcio", description="what speaks gRPC: the server itself, or the library grpcio"
+        "native", description="what speaks gRPC: the server itself, or the library grpcio"
     )
     http_port: OptionalPort = Field(
         None, description="port for the web page, WebSockets and health; 0 picks a free one"

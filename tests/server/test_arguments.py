@@ -159,7 +159,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert DEFAULTS.model_dump() == {
         "host": "127.0.0.1",
         "port": 50051,
-        "grpc_engine": "grpcio",
+        "grpc_engine": "native",
         "http_port": None,
         "tcp_port": None,
         "http_allow_origin": (),
