@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unchanged import network_changes
+
 _CLONE_NEWNET = 0x40000000
 _NAMESPACES = Path("/var/run/netns")
 _ATTEMPTS = 20
@@ -114,7 +116,8 @@ def _lay() -> Line:
             continue
         made = Line(f"{subnet}.6", f"{subnet}.1", namespace)
         try:
-            _connect(made, subnet, f"bcast{net}")
+            with network_changes():
+                _connect(made, subnet, f"bcast{net}")
         except BaseException:
             _remove(namespace)
             raise
@@ -155,8 +158,9 @@ def _sweep() -> None:
 
 
 def _remove(namespace: str) -> None:
-    for name in (_router(namespace), namespace):  # its devices, and their other ends, go with it
-        subprocess.run(("ip", "netns", "delete", name), capture_output=True, check=False)
+    with network_changes():
+        for name in (_router(namespace), namespace):  # its devices, and their other ends, go with it
+            subprocess.run(("ip", "netns", "delete", name), capture_output=True, check=False)
 
 
 def _router(namespace: str) -> str:

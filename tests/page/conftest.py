@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -15,6 +15,7 @@ from playwright.async_api import Browser, ViewportSize
 from tests.integration.peers import PATIENCE_S, Door
 from tests.promises.cable import Cable
 from tests.terminal.test_conversation import Terminal
+from tests.unchanged import network_stays
 
 from .chromium import PROGRAMS, chromium, find_chromium
 from .person import Person
@@ -49,6 +50,13 @@ async def server() -> AsyncIterator[PageServer]:
     """A server for all tests that ask nothing special of it; each has a room of its own."""
     async with serving() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _same_network() -> Iterator[None]:
+    """Let no other test change the machine's network: the browser would drop its requests."""
+    with network_stays():
+        yield
 
 
 @pytest.fixture
