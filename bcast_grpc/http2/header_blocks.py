@@ -20,6 +20,9 @@ CACHED_SIZE, CACHED_COUNT = 512, 128
 Most clients send the same block with each call, and decoding is most of what a call costs.
 """
 
+SKIPPED_TIMES = 4
+"""A block that is too large, by up to so many times, ends only its stream: clients of one proxy share a connection."""
+
 MAX_SIZE_UPDATES = 2
 """How often a block may change the size of the table (RFC 7541, section 4.2)."""
 
@@ -35,46 +38,60 @@ class PartialBlock:
         depends_on_itself: Whether its priority says so.
     """
 
-    __slots__ = ("_parts", "_size", "depends_on_itself", "ended", "stream_id")
+    __slots__ = ("_count", "_parts", "_size", "depends_on_itself", "ended", "stream_id")
 
     def __init__(self, stream_id: int, *, ended: bool, depends_on_itself: bool) -> None:
         self.stream_id = stream_id
         self.ended = ended
         self.depends_on_itself = depends_on_itself
         self._parts: list[bytes] = []
+        self._count = 0
         self._size = 0
 
     def add(self, part: bytes, max_size: int) -> None:
-        """Take what a frame carries of it.
+        """Take what a frame carries of it; nothing is kept of one that is larger than ``max_size``.
 
         Raises:
-            ConnectionFault: that makes it too long, or too many frames.
+            ConnectionFault: that makes it far too long, or too many frames.
         """
-        self._parts.append(part)
+        self._count += 1
         self._size += len(part)
-        if self._size > max_size or len(self._parts) > 1 + MAX_CONTINUATIONS:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a header block must be at most {max_size} bytes")
+        if self._size > SKIPPED_TIMES * max_size or self._count > 1 + MAX_CONTINUATIONS:
+            raise too_large(max_size)
+        self._parts.append(part)
+        if self._size > max_size:
+            self._parts.clear()
 
-    def joined(self) -> bytes:
-        """All that came of it."""
-        return b"".join(self._parts)
+    def joined(self) -> bytes | None:
+        """All that came of it; None if that is too large."""
+        return b"".join(self._parts) if self._parts else None
 
 
-def decode(block: bytes, decoder: Decoder | None, max_size: int) -> FieldSection:
-    """Decode a block of at most ``max_size`` bytes; ``decoder`` is of a connection with a table.
+def decode(block: bytes | None, decoder: Decoder | None, max_size: int) -> FieldSection | None:
+    """Decode a block of at most ``max_size`` bytes, None for a larger one.
+
+    Where a connection has a table, ``decoder`` keeps it.
+
+    Returns:
+        None if it is too large, or its fields are.
 
     Raises:
-        ConnectionFault: it is no HPACK, or its fields are too large. What follows could not be decoded.
+        ConnectionFault: it is no HPACK; or too large where there is a table. What follows could not be decoded.
     """
     if decoder is not None:
-        return _decode(block, decoder)
+        section = None if block is None else _decode(block, decoder)
+        if section is None:
+            raise too_large(max_size)
+        return section
+    if block is None:
+        return None
     if len(block) <= CACHED_SIZE:
         return _decode_cached(block, max_size)
     return _decode(block, _without_table(max_size))
 
 
 @lru_cache(maxsize=CACHED_COUNT)
-def _decode_cached(block: bytes, max_size: int) -> FieldSection:
+def _decode_cached(block: bytes, max_size: int) -> FieldSection | None:
     return _decode(block, _without_table(max_size))
 
 
@@ -86,12 +103,17 @@ def _without_table(max_size: int) -> Decoder:
     return decoder
 
 
-def _decode(block: bytes, decoder: Decoder) -> FieldSection:
+def _decode(block: bytes, decoder: Decoder) -> FieldSection | None:
     if _TOO_MANY_SIZE_UPDATES(block):  # each takes time, and thousands fit into a block
         raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a header block may hold {MAX_SIZE_UPDATES} size updates")
     try:
         return FieldSection(decoder.decode(block, raw=True))
-    except OversizedHeaderListError as error:
-        raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
+    except OversizedHeaderListError:
+        return None
     except (HPACKError, IndexError):  # their texts name addresses in memory, which are not the peer's to know
         raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "the header block must be HPACK") from None
+
+
+def too_large(max_size: int) -> ConnectionFault:
+    """A block, or what it unpacks to, is too large."""
+    return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"the fields of a request must be at most {max_size} bytes")

@@ -154,12 +154,12 @@ class Receiving(Control):
         except Malformed:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR) from None
 
-    def _begin_request(self, stream_id: int, section: FieldSection, ended: bool) -> Event:
+    def _begin_request(self, stream_id: int, section: FieldSection | None, ended: bool) -> Event:
         if not stream_id % 2:
             raise protocol_error("a client's streams have odd numbers")
         streams = self._streams
         streams.highest = stream_id
-        fields, length = section.request()
+        fields, length = _not_too_large(stream_id, section).request()
         if ended and length:
             raise Malformed("content-length announces DATA, and none follows")
         refused_above = self._refused_above
@@ -172,8 +172,8 @@ class Receiving(Control):
             streams.end_by_peer(stream_id)
         return HeadersReceived(stream_id, fields, ended)
 
-    def _end_request(self, stream_id: int, section: FieldSection, ended: bool) -> Event:
-        fields = section.trailers()
+    def _end_request(self, stream_id: int, section: FieldSection | None, ended: bool) -> Event:
+        fields = _not_too_large(stream_id, section).trailers()
         if not ended or self._streams.open[stream_id].length_left:
             raise Malformed("trailers end a request, and content-length was more than came")
         self._streams.end_by_peer(stream_id)
@@ -230,6 +230,12 @@ class Receiving(Control):
         Kind.WINDOW_UPDATE: _on_window_update,
         Kind.CONTINUATION: _on_continuation,
     }
+
+
+def _not_too_large(stream_id: int, section: FieldSection | None) -> FieldSection:
+    if section is None:
+        raise StreamFault(stream_id, ErrorCode.ENHANCE_YOUR_CALM)
+    return section
 
 
 def _without_padding(payload: bytes) -> bytes:

@@ -75,7 +75,7 @@ def held(connection: Connection) -> int:
     reader: Reader = connection._reader
     block = connection._block
     answers = sum(map(len, connection._out))
-    return len(reader._buffer) - reader._at + (len(block.joined()) if block else 0) + answers
+    return len(reader._buffer) - reader._at + (len(block.joined() or b"") if block else 0) + answers
 
 
 def act(connection: Connection, clock: Clock, deed: str, stream_id: int) -> None:

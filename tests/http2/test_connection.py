@@ -262,13 +262,33 @@ def test_a_broken_rule_ends_the_connection(sent: bytes, code: ErrorCode) -> None
     assert feed(connection, headers(7)) == []
 
 
+@pytest.mark.parametrize(
+    "fields", [[("a", "")] * 600, [("a", "x" * 20_000)], [("a", "x" * 60_000)]], ids=["many", "large", "largest"]
+)
+def test_fields_that_are_too_large_end_their_stream_only(fields: list[tuple[str, str]]) -> None:
+    """Others that share the connection go on: there is no table that could have been missed."""
+    connection = opened()
+    assert feed(connection, headers(1, *fields)) == [
+        *[happened.FRAME_IGNORED] * (len(fields[0][1]) // 16_384),
+        happened.StreamReset(1, ErrorCode.ENHANCE_YOUR_CALM, by_peer=False),
+    ]
+    assert [type(event) for event in feed(connection, headers(3))] == [happened.HeadersReceived]
+
+
+def test_fields_that_are_too_large_end_a_connection_with_a_table() -> None:
+    """What follows could refer to them."""
+    connection = Connection(Limits(), Clock())
+    last = feed(connection, GREETING, headers(1, ("a", "x" * 20_000)))[-1]
+    assert isinstance(last, happened.ConnectionFailed)
+    assert last.code == ErrorCode.ENHANCE_YOUR_CALM
+
+
 def test_a_header_block_is_bounded_before_it_ends() -> None:
-    """In frames, in bytes, and in bytes unpacked."""
+    """In frames and in bytes."""
     start, more = wire.frame(Kind.HEADERS, 0, 1), wire.frame(Kind.CONTINUATION, 0, 1)
     for sent in (
         start + more * 20,
-        start + wire.frame(Kind.CONTINUATION, 0, 1, b"x" * 16_384) * 2,
-        headers(1, *[("a", "")] * 600),
+        start + wire.frame(Kind.CONTINUATION, 0, 1, b"x" * 16_384) * 5,
     ):
         last = feed(opened(), sent)[-1]
         assert isinstance(last, happened.ConnectionFailed)
