@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 import grpc
@@ -29,16 +29,20 @@ from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.json_requests import RequestReader
+from benchmarks.attacker import Attacker, request
 
 from .conftest import LocalDoor, Serve
 from .peers import Peer, eventually, within
 
 OURS = (
     *(Admission, Entry, FlushClock, Member, Outbox, Publisher, Request, RequestReader, Room, Run, Session, Stream),
-    *(Calls, ChatCall, Connection, Reader, ServiceCall, Writer),
+    *(ChatCall, ServiceCall),
     *(tcp_door._Connection, websocket._Connection, web.WebSocketResponse, web.Request),
 )
 """What there is of a client and of its frames."""
+
+OF_CONNECTIONS = (Calls, Connection, Reader, Writer)
+"""What there is of a gRPC connection: it stays as long as its client's library keeps it open."""
 
 LARGE = pb.ConnectRequest(batch=[pb.ConnectRequest(msg=f"{n} " + "x" * 1000) for n in range(1000)])
 TEXT = "[" + ",".join('{"msg":"' + "x" * 1000 + '"}' for _ in range(1000)) + "]"
@@ -55,9 +59,9 @@ def _without_a_collector() -> Iterator[None]:
     gc.enable()
 
 
-def things() -> Counter[str]:
+def things(kinds: Collection[type] = OURS) -> Counter[str]:
     """How many objects of each kind there are."""
-    return Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in OURS)
+    return Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in kinds)
 
 
 async def half_close(door: LocalDoor) -> None:
@@ -181,8 +185,20 @@ async def test_nothing_is_left_of_who_has_gone(serve: Serve, visit: Visit) -> No
     before = things()
     for _ in range(3):
         await visit(door)
-    await door.close()
     await eventually(lambda: not things() - before)
+
+
+@pytest.mark.grpc_engine("native", reason="grpcio's connections are not ours")
+async def test_nothing_is_left_of_a_connection(serve: Serve) -> None:
+    """Once its client has closed it, with a call on it."""
+    door = await serve()
+    before = things(OF_CONNECTIONS)
+    for _ in range(3):
+        client = await Attacker.connect(door.address)
+        await client.send(request(1))
+        await client.is_heard()
+        client.close()
+    await eventually(lambda: not things(OF_CONNECTIONS) - before)
 
 
 async def test_nothing_is_left_of_a_frame_that_was_handled(serve: Serve) -> None:
