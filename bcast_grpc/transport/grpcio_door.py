@@ -22,7 +22,7 @@ from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.ending import ending
 from bcast_grpc.transport.liveness import let_pings_pass
 from bcast_grpc.transport.publishing import Publishing
-from bcast_grpc.transport.rpc import SERVICE, codec_for, initial_metadata, read_metadata, status
+from bcast_grpc.transport.rpc import SERVICE, STREAMS_BESIDES, codec_for, initial_metadata, read_metadata, status
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import protobuf
@@ -36,8 +36,6 @@ Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 _NO_BOUND = 2**31 - 1
 _HANDSHAKE_MS = 10_000
 _LONG_S = 3600
-_STREAMS_BESIDES = 1000
-"""How many calls more than clients a connection may have: those that are refused, publish, or watch the health."""
 
 
 class GrpcioDoor(Door):
@@ -222,5 +220,5 @@ def options(keepalive_s: float, *, max_clients: int, max_connections: int) -> li
         # Past its bound the core would not accept, and everyone, health checks too, would wait.
         ("grpc.max_allowed_incoming_connections", max_connections),
         # A connection that opens and resets calls faster than they are seen waits for itself alone.
-        ("grpc.max_concurrent_streams", max_clients + _STREAMS_BESIDES),
+        ("grpc.max_concurrent_streams", max_clients + STREAMS_BESIDES),
     ]

@@ -18,9 +18,12 @@ from bcast_grpc.wire import protobuf
 
 SERVICE = "bcast_grpc.v1.Chat"
 
+STREAMS_BESIDES = 1000
+"""How many calls more than clients a connection may have: those that are refused, publish, or watch the health."""
+
 _PREFIX = "bcast-"
 _DOMAIN = "bcast_grpc"
-_BATCHES = Encoder(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES, protobuf.split_batches)
+BATCHES = Encoder(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES, protobuf.split_batches)
 _SINGLY = Encoder(protobuf.encode_singly, 0)
 
 _CODES = {
@@ -69,7 +72,7 @@ def initial_metadata(session: Session | Publisher, hello: Hello) -> tuple[tuple[
 
 def codec_for(hello: Hello) -> Encoder:
     """Return the format of the frames that the client asked for."""
-    return _BATCHES if hello.batch else _SINGLY
+    return BATCHES if hello.batch else _SINGLY
 
 
 def status(error: BcastError) -> status_pb2.Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -55,7 +56,7 @@ class Carrier(Protocol):
         ...
 
 
-class Call:
+class Call(ABC):
     """A call, from its first fields to its last ones.
 
     Args:
@@ -124,9 +125,9 @@ class Call:
         self.finished = True
         self.read_on()
 
+    @abstractmethod
     def write(self) -> bool:
         """Write one piece of what there is, as far as there is room; return whether more can be written at once."""
-        raise NotImplementedError
 
     def drop(self) -> None:
         """Forget the call: the client is gone."""
@@ -136,13 +137,13 @@ class Call:
 
     # --- what serves the call
 
+    @abstractmethod
     def read_on(self) -> None:
         """Carry out what came, as far as that can be done now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self) -> None:
         """Let go of everything: the call is over."""
-        raise NotImplementedError
 
     def answer(self, metadata: Metadata = ()) -> None:
         """Send the first fields."""

@@ -25,13 +25,12 @@ from bcast_grpc.transport.grpc.messages import (
     unpacked,
 )
 from bcast_grpc.transport.grpc.unpacking import Unpacking
-from bcast_grpc.transport.rpc import initial_metadata, read_metadata
+from bcast_grpc.transport.rpc import BATCHES, initial_metadata, read_metadata
 from bcast_grpc.transport.serving import Serving
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES
 from bcast_grpc.wire import protobuf
 
-_BATCHES = Encoder(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES, protobuf.split_batches)
 _MESSAGES = Encoder(encode_events, protobuf.MAX_BATCH_BYTES, split_messages)
 
 
@@ -161,7 +160,7 @@ class ChatCall(Call):
         shared = self._chat.shared
         hello = read_metadata(self.head.metadata, shared.hub.limits)
         admission = await shared.hub.admit(hello, self.carrier.peer)
-        encoder = _BATCHES if hello.batch else _MESSAGES
+        encoder = BATCHES if hello.batch else _MESSAGES
         stream = Stream(admission, shared.scheduler, encoder, self, reader=self._is_reader)
         self._stream = stream
         self._batches = hello.batch

@@ -20,12 +20,10 @@ from bcast_grpc.transport.grpc.messages import Prefixer, StatusError
 from bcast_grpc.transport.grpc.services import Services
 from bcast_grpc.transport.grpc.unfinished import Unfinished
 from bcast_grpc.transport.grpc.unpacking import Unpacking
-from bcast_grpc.transport.rpc import SERVICE
+from bcast_grpc.transport.rpc import SERVICE, STREAMS_BESIDES
 from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
 
 _CONNECT, _SUBSCRIBE = (f"/{SERVICE}/{name}" for name in ("Connect", "Subscribe"))
-_STREAMS_BESIDES = 1000
-"""How many calls more than clients a connection may have: those that are refused, publish, or watch the health."""
 
 
 class GrpcDoor(Door):
@@ -40,7 +38,7 @@ class GrpcDoor(Door):
     def __init__(self, shared: Shared, address: Address, *, max_clients: int) -> None:
         self._shared = shared
         self._address = address
-        self._limits = Limits(max_concurrent_streams=max_clients + _STREAMS_BESIDES)
+        self._limits = Limits(max_concurrent_streams=max_clients + STREAMS_BESIDES)
         self._connections: set[Connection] = set()
         self._closed = asyncio.Event()
         self._unfinished = Unfinished()
