@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 from typing import Self, cast
 
@@ -25,6 +26,7 @@ def block(path: str = CONNECT, *more: tuple[str, str]) -> bytes:
 
 
 CONNECT_BLOCK = block()
+_STATUS = re.compile(rb"\x0bgrpc-status[\x01\x02]([0-9]+)").search  # the server encodes fields plainly
 
 
 def request(stream_id: int, fields: bytes = CONNECT_BLOCK, *, ended: bool = False) -> bytes:
@@ -62,6 +64,7 @@ class Attacker(asyncio.Protocol):
         goaway: the code that the server ended the connection with; None as long as it has not.
         answered: on which streams the server sent fields.
         ended: which streams the server ended or reset.
+        statuses: what gRPC's status was that a stream ended with.
         pings: how many pings it answered.
         window: how many bytes of DATA the connection takes.
         gone: whether the connection is closed.
@@ -71,6 +74,7 @@ class Attacker(asyncio.Protocol):
         self.goaway: int | None = None
         self.answered: set[int] = set()
         self.ended: set[int] = set()
+        self.statuses: dict[int, int] = {}
         self.pings = 0
         self.window = 65_535
         self.gone = False
@@ -173,6 +177,8 @@ class Attacker(asyncio.Protocol):
             self.window += int.from_bytes(payload, "big")
         elif kind == Kind.HEADERS:
             self.answered.add(stream_id)
+            if status := _STATUS(payload):
+                self.statuses[stream_id] = int(status[1])
         if kind == Kind.RST_STREAM or (kind == Kind.HEADERS and flags & wire.END_STREAM):
             self.ended.add(stream_id)
 

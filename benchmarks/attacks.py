@@ -98,9 +98,13 @@ def half_messages() -> Iterator[bytes]:
     return islice(each(request, lambda stream: data(stream, half), at_once=20)(), MANY // 20)
 
 
-def bombs(bomb: bytes) -> Attack:
+def bombs(bomb: bytes, path: str = CONNECT) -> Attack:
     """Send a small message that is large once it is unpacked, on each of many streams."""
-    frames = request_of_bombs, lambda stream: data(stream, message(bomb, packed=True), wire.END_STREAM)
+    fields = block(path, ("grpc-encoding", "gzip"), ("bcast-room", "bombs"))
+    frames = (
+        lambda stream: request(stream, fields),
+        lambda stream: data(stream, message(bomb, packed=True), wire.END_STREAM),
+    )
 
     def chunks() -> Iterator[bytes]:
         return islice(each(*frames, at_once=5)(), BOMBS // 5)
@@ -108,13 +112,7 @@ def bombs(bomb: bytes) -> Attack:
     return Attack(chunks, None, done=lambda attacker: len(attacker.ended) >= BOMBS)
 
 
-def request_of_bombs(number: int) -> bytes:
-    """Open a stream whose messages are compressed."""
-    return request(number, _GZIP)
-
-
 MANY, BOMBS, CALLS = 5000, 200, 10_000
-_GZIP = block(CONNECT, ("grpc-encoding", "gzip"), ("bcast-room", "bombs"))
 _ZEROS = gzip.compress(bytes(4 * MIB - 1))
 _TOO_LARGE = gzip.compress(bytes(16 * MIB))
 _REAL = gzip.compress(b"\x1a\xfb\xff\xff\x01" + bytes(4 * MIB - 5))  # one field, data, of four megabytes
@@ -191,6 +189,8 @@ WORK: Mapping[str, Attack] = {
     "gzip bombs": bombs(_TOO_LARGE),
     "gzip of zeros": bombs(_ZEROS),
     "gzip of what is valid": bombs(_REAL),
+    "gzip bombs, published": bombs(_TOO_LARGE, PUBLISH),
+    "gzip of what is valid, published": bombs(_REAL, PUBLISH),
 }
 """Those that may go on: what they make the server do is work that it has to share fairly."""
 

@@ -15,7 +15,6 @@ from bcast_grpc.transport.ending import internal_error
 from bcast_grpc.transport.grpc.headers import Head, Metadata, details, first_fields, last_fields
 from bcast_grpc.transport.grpc.messages import ENCODINGS, Message, MessageReader, StatusError
 from bcast_grpc.transport.rpc import status
-from bcast_grpc.wire import protobuf
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +62,7 @@ class Call(ABC):
         carrier: its connection, which is kept as an attribute.
         stream_id: its number there.
         head: what it began with.
+        max_bytes: size of its largest message.
 
     Attributes:
         over: whether it has ended, or its client is gone.
@@ -89,7 +89,7 @@ class Call(ABC):
         "stream_id",
     )
 
-    def __init__(self, carrier: Carrier, stream_id: int, head: Head) -> None:
+    def __init__(self, carrier: Carrier, stream_id: int, head: Head, max_bytes: int) -> None:
         self.carrier = carrier
         self.stream_id = stream_id
         self.head = head
@@ -99,7 +99,7 @@ class Call(ABC):
         self.blocked = False
         self.queued = False
         self._answered = False
-        self._reader = MessageReader(protobuf.MAX_REQUEST_BYTES, ENCODINGS[head.encoding])
+        self._reader = MessageReader(max_bytes, ENCODINGS[head.encoding])
         self._arrived: list[Message] = []
         self._unconsumed = 0
         self._rest: bytes | memoryview = b""

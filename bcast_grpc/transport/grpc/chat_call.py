@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-from google.rpc import code_pb2
 
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.events import Request
-from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ended_by, ending
 from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.headers import Head
 from bcast_grpc.transport.grpc.messages import (
+    MAX_SMALL_BYTES,
     Message,
     MessageReader,
     Packed,
-    Prefixer,
     StatusError,
     encode_events,
+    no_message,
     split_messages,
-    unpacked,
+    too_many_messages,
 )
-from bcast_grpc.transport.grpc.unpacking import Unpacking
+from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.rpc import BATCHES, initial_metadata, read_metadata
-from bcast_grpc.transport.serving import Serving
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES
 from bcast_grpc.wire import protobuf
@@ -41,32 +37,16 @@ _READ = Head("", None, "", ())
 """Stands for what a call began with, once that has been read: there may be many calls."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chat:
-    """What all streams of a door share.
-
-    Attributes:
-        shared: what all doors share.
-        serving: the tasks that let clients in.
-        prefixer: puts prefixes before frames.
-        unpacking: bounds how many unpack at once.
-    """
-
-    shared: Shared
-    serving: Serving
-    prefixer: Prefixer
-    unpacking: Unpacking
-
-
 class ChatCall(Call):
     """A call that is a client's stream: it is the stream's ``Line``."""
 
-    __slots__ = ("_arriving", "_batches", "_chat", "_is_reader", "_ready", "_stream", "_writing")
+    __slots__ = ("_arriving", "_asked", "_batches", "_is_reader", "_ready", "_resources", "_stream", "_writing")
 
-    def __init__(self, carrier: Carrier, stream_id: int, head: Head, chat: Chat, *, is_reader: bool) -> None:
-        super().__init__(carrier, stream_id, head)
-        self._chat = chat
+    def __init__(self, carrier: Carrier, stream_id: int, head: Head, resources: Resources, *, is_reader: bool) -> None:
+        super().__init__(carrier, stream_id, head, MAX_SMALL_BYTES if is_reader else protobuf.MAX_REQUEST_BYTES)
+        self._resources = resources
         self._is_reader = is_reader
+        self._asked = False  # for all that may be asked for, where it only reads
         self._batches = False
         self._ready = False  # for more requests
         self._writing = False  # something was taken, and there may be no room for more yet
@@ -84,7 +64,7 @@ class ChatCall(Call):
     def ready(self) -> None:
         """Go on reading."""
         self._ready = True
-        self._chat.unpacking.leave(self)
+        self._resources.unpacking.leave(self)
         self.read_on()
 
     @property
@@ -102,7 +82,7 @@ class ChatCall(Call):
             self._read_subscription()
             return
         stream = self._stream
-        unpacking = self._chat.unpacking if self._reader.unpacks else None
+        unpacking = self._resources.unpacking if self._reader.unpacks else None
         while stream and self._ready and self._arrived:
             if unpacking and not unpacking.enter(self):
                 return
@@ -126,18 +106,21 @@ class ChatCall(Call):
     def _read_subscription(self) -> None:
         """Let a client in that only reads, once its one request has come."""
         self._consume()
-        if self._stream or self._arriving:
-            self._arrived = []
+        if (self._asked and self._arrived) or len(self._arrived) > 1:
+            self.fail(too_many_messages())
+        elif self._asked:
+            return
         elif self._arrived:
+            self._asked = True
             self._subscribe(self._arrived.pop())
         elif self._reader.fault:
             self.fail(self._reader.fault)
         elif self.finished:
-            self.end(code_pb2.UNIMPLEMENTED, "Subscribe needs a request: one message, which may be empty")
+            self.fail(no_message())
 
     def _subscribe(self, message: Message) -> None:
         try:
-            protobuf.check_subscribe(unpacked(message))
+            protobuf.check_subscribe(self._reader.unpacked(message))
         except StatusError as error:
             self.fail(error)
         except protobuf.MalformedFrame as error:
@@ -148,7 +131,7 @@ class ChatCall(Call):
     # --- its life
 
     def _arrive(self) -> None:
-        self._arriving = self._chat.serving.start(self._let_in())
+        self._arriving = self._resources.serving.start(self._let_in())
 
     async def _let_in(self) -> None:
         ended = await ending(self._admit(), self.carrier.peer)
@@ -157,7 +140,7 @@ class ChatCall(Call):
             self.fail(ended.error)
 
     async def _admit(self) -> None:
-        shared = self._chat.shared
+        shared = self._resources.shared
         hello = read_metadata(self.head.metadata, shared.hub.limits)
         admission = await shared.hub.admit(hello, self.carrier.peer)
         encoder = BATCHES if hello.batch else _MESSAGES
@@ -175,7 +158,7 @@ class ChatCall(Call):
 
     def release(self) -> None:
         """Take the client out of its room."""
-        self._chat.unpacking.leave(self)
+        self._resources.unpacking.leave(self)
         if self._arriving:
             self._arriving.cancel()
             self._arriving = None
@@ -203,7 +186,7 @@ class ChatCall(Call):
                     self.fail(stream.error)
                 return False
             self._writing = True
-            self._put(self._chat.prefixer.add(piece) if self._batches else piece)
+            self._put(self._resources.prefixer.add(piece) if self._batches else piece)
         return not self.blocked
 
 
@@ -219,7 +202,7 @@ def _requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Se
         if isinstance(message, Packed):
             pieces: list[bytes] = []
             try:
-                for piece in message.pieces(protobuf.MAX_REQUEST_BYTES):
+                for piece in reader.pieces(message):
                     pieces.append(piece)
                     yield ()
             except StatusError as error:

@@ -13,10 +13,11 @@ from bcast_grpc.http2.events import HeadersReceived
 from bcast_grpc.transport.address import Address
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.grpc.call import Call, Carrier
-from bcast_grpc.transport.grpc.chat_call import Chat, ChatCall
+from bcast_grpc.transport.grpc.chat_call import ChatCall
 from bcast_grpc.transport.grpc.connection import Connection
 from bcast_grpc.transport.grpc.headers import read_head
 from bcast_grpc.transport.grpc.messages import Prefixer, StatusError
+from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.services import Services
 from bcast_grpc.transport.grpc.unfinished import Unfinished
 from bcast_grpc.transport.grpc.unpacking import Unpacking
@@ -43,8 +44,8 @@ class GrpcDoor(Door):
         self._closed = asyncio.Event()
         self._unfinished = Unfinished()
         self._serving = Serving()
-        self._chat = Chat(shared, self._serving, Prefixer(), Unpacking())
-        self._services = Services(shared, self._serving)
+        self._resources = Resources(shared, self._serving, Prefixer(), Unpacking())
+        self._services = Services(self._resources)
         self._servers: list[asyncio.Server] = []
 
     async def open(self) -> Sequence[str]:
@@ -101,7 +102,7 @@ class GrpcDoor(Door):
         head = read_head(event.fields)
         if head.path in (_CONNECT, _SUBSCRIBE):
             is_reader = head.path == _SUBSCRIBE
-            return ChatCall(carrier, event.stream_id, head, self._chat, is_reader=is_reader)
+            return ChatCall(carrier, event.stream_id, head, self._resources, is_reader=is_reader)
         if call := self._services.call(carrier, event.stream_id, head):
             return call
         raise StatusError(code_pb2.UNIMPLEMENTED, f"{head.path[:128]}: there is no such method")

@@ -18,6 +18,9 @@ _PREFIX_BYTES = _PREFIX.size
 _KEPT = 16
 _PIECE_BYTES = 256 * 1024
 
+MAX_SMALL_BYTES = 16 * 1024
+"""Size of the largest request of methods that need no large ones: they may keep it as long as the call lasts."""
+
 ENCODINGS = {"identity": None, "gzip": 31, "deflate": 15}
 """The names of what a message may be compressed with, and what zlib calls them."""
 
@@ -37,19 +40,11 @@ class Packed(NamedTuple):
     data: bytes
     window_bits: int
 
-    def unpack(self, max_bytes: int) -> bytes:
-        """Return the message.
-
-        Raises:
-            StatusError: it would be larger than ``max_bytes``, or is not what its encoding says.
-        """
-        return b"".join(self.pieces(max_bytes))
-
     def pieces(self, max_bytes: int) -> Iterator[bytes]:
         """Yield the message in pieces, each of which takes less than a millisecond.
 
         Raises:
-            StatusError: see ``unpack``.
+            StatusError: it would be larger than ``max_bytes``, or is not what its encoding says.
         """
         unpacking = zlib.decompressobj(self.window_bits)
         rest = self.data
@@ -71,15 +66,6 @@ class Packed(NamedTuple):
 
 
 Message: TypeAlias = bytes | Packed
-
-
-def unpacked(message: Message) -> bytes:
-    """Return a message as it was before it was compressed.
-
-    Raises:
-        StatusError: see ``Packed.unpack``.
-    """
-    return message.unpack(protobuf.MAX_REQUEST_BYTES) if isinstance(message, Packed) else message
 
 
 class MessageReader:
@@ -106,6 +92,14 @@ class MessageReader:
     def unpacks(self) -> bool:
         """Whether messages may be compressed."""
         return self._window_bits is not None
+
+    def pieces(self, message: Packed) -> Iterator[bytes]:
+        """Yield a message as it was before it was compressed; see ``Packed.pieces``."""
+        return message.pieces(self._max_bytes)
+
+    def unpacked(self, message: Message) -> bytes:
+        """Return a message as it was before it was compressed, at once: for small ones; see ``Packed.pieces``."""
+        return b"".join(self.pieces(message)) if isinstance(message, Packed) else message
 
     @property
     def begun(self) -> int:
@@ -191,6 +185,16 @@ def split_messages(run: bytes, max_bytes: int) -> Iterator[bytes]:
             begin = at
         at = end
     yield run[begin:]
+
+
+def no_message() -> StatusError:
+    """Return what a call ends with that brought no message where one is needed."""
+    return StatusError(code_pb2.UNIMPLEMENTED, "this method needs a request: one message, which may be empty")
+
+
+def too_many_messages() -> StatusError:
+    """Return what a call ends with that brought a second message where one is needed."""
+    return StatusError(code_pb2.UNIMPLEMENTED, "this method takes one message, and another one came")
 
 
 def too_large(size: str, limit: int) -> StatusError:

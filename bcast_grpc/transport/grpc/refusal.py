@@ -25,7 +25,7 @@ class Refusal(Call):
     __slots__ = ("_fields", "_has_body", "_text")
 
     def __init__(self, carrier: Carrier, stream_id: int, fields: bytes, text: str, *, has_body: bool) -> None:
-        super().__init__(carrier, stream_id, _HEAD)
+        super().__init__(carrier, stream_id, _HEAD, 0)
         self._fields = fields
         self._text = text
         self._has_body = has_body

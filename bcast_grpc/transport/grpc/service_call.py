@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from time import perf_counter
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 
 from bcast_grpc.transport.ending import ended_by
 from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.headers import Head, Metadata
-from bcast_grpc.transport.grpc.messages import StatusError, unpacked, with_prefix
-from bcast_grpc.transport.serving import Serving
+from bcast_grpc.transport.grpc.messages import (
+    MAX_SMALL_BYTES,
+    Packed,
+    StatusError,
+    no_message,
+    too_many_messages,
+    with_prefix,
+)
+from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.stream import resolve
+from bcast_grpc.wire import protobuf
 
 Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -23,21 +33,32 @@ class ServiceCall(Call):
     """A call that is served by a coroutine.
 
     Args:
-        method: what serves it, as ``add_…Servicer_to_server`` registers it.
-        serving: the door's tasks.
+        method: what serves it, as ``add_…Servicer_to_server`` registers it. One without a deserializer takes frames of
+            the contract, which may be large.
+        resources: what all calls of the door share.
     """
 
-    __slots__ = ("_method", "_room", "_something", "_task")
+    __slots__ = ("_asked", "_method", "_resources", "_room", "_something", "_task")
 
-    def __init__(self, carrier: Carrier, stream_id: int, head: Head, method: Method, serving: Serving) -> None:
-        super().__init__(carrier, stream_id, head)
+    def __init__(self, carrier: Carrier, stream_id: int, head: Head, method: Method, resources: Resources) -> None:
+        max_bytes = MAX_SMALL_BYTES if method.request_deserializer else protobuf.MAX_REQUEST_BYTES
+        super().__init__(carrier, stream_id, head, max_bytes)
         self._method = method
+        self._resources = resources
+        self._asked = False  # for all that may be asked for, where that is one message
         self._something: asyncio.Future[None] | None = None  # something came
         self._room: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = serving.start(self._serve())
+        self._task: asyncio.Task[None] | None = resources.serving.start(self._serve())
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it goes on only once its client has read more of its answers."""
+        return self._room is not None and not self._room.done()
 
     def read_on(self) -> None:
         """Have the task look again at what came."""
+        if self._asked and self._arrived:
+            self.fail(too_many_messages())
         if self._something:
             resolve(self._something, None)
 
@@ -53,6 +74,7 @@ class ServiceCall(Call):
 
     def release(self) -> None:
         """Cancel the task, and forget it: a cancelled one keeps the frames that it was in, which keep the call."""
+        self._resources.unpacking.leave(self)
         task, self._task = self._task, None
         if task and asyncio.current_task() is not task:
             task.cancel()
@@ -69,12 +91,36 @@ class ServiceCall(Call):
                 raise StatusError(fault.code, fault.message)  # a new one: what is raised knows its frames
             if self.finished:
                 return None
-            self._something = asyncio.get_running_loop().create_future()
-            await self._something
-        message = unpacked(self._arrived.pop(0))
+            await self._any_news()
+        message = self._arrived.pop(0)
+        if isinstance(message, Packed):
+            message = await self._unpack(message)
         if not self._arrived:
             self._consume()
         return message
+
+    async def _any_news(self) -> None:
+        self._something = asyncio.get_running_loop().create_future()
+        await self._something
+
+    async def _unpack(self, message: Packed) -> bytes:
+        """Unpack a message, as soon as not too many others do, and in turns with all that is read."""
+        unpacking, turns = self._resources.unpacking, self._resources.shared.scheduler.turns
+        while not unpacking.enter(self):
+            await self._any_news()
+        unpacked = bytearray()
+        pieces = self._reader.pieces(message)
+        while True:
+            await turns.take()
+            began = perf_counter()
+            try:
+                if (piece := next(pieces, None)) is None:
+                    break
+            finally:
+                turns.spent(perf_counter() - began)
+            unpacked += piece
+        unpacking.leave(self)
+        return bytes(unpacked)
 
     async def send(self, message: bytes) -> None:
         """Send a message; return once it is written."""
@@ -99,12 +145,15 @@ class ServiceCall(Call):
 
     async def _converse(self, context: Context) -> None:
         method = self._method
-        read = _identity if method.request_deserializer is None else method.request_deserializer
+        read = _decoder(method.request_deserializer)
         write = _identity if method.response_serializer is None else method.response_serializer
-        requests: Any = self._requests(read) if method.request_streaming else read(await self._request())
         serve: Any = method.unary_unary or method.unary_stream or method.stream_unary or method.stream_stream
         context.serialize = write
-        responses: AsyncIterator[Any] | Awaitable[Any] = serve(requests, context)
+        responses: AsyncIterator[Any] | Awaitable[Any]
+        if method.request_streaming:
+            responses = serve(self._requests(read), context)
+        else:
+            responses = serve(read(await self._request()), context)  # nothing keeps it here: it may be large
         if isinstance(responses, AsyncIterator):
             async for response in responses:
                 await self.send(write(response))
@@ -116,7 +165,10 @@ class ServiceCall(Call):
     async def _request(self) -> bytes:
         request = await self.read()
         if request is None:
-            raise StatusError(code_pb2.UNIMPLEMENTED, "this method needs a request: one message, which may be empty")
+            raise no_message()
+        self._asked = True
+        if self._arrived:
+            raise too_many_messages()
         return request
 
     async def _requests(self, read: Callable[[bytes], Any]) -> AsyncIterator[Any]:
@@ -178,6 +230,20 @@ class Context:
     def peer(self) -> str:
         """Return the other end's address."""
         return self._call.carrier.peer
+
+
+def _decoder(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """Return what makes a request of a message, or ends the call."""
+    if deserialize is None:
+        return _identity
+
+    def read(message: bytes) -> Any:
+        try:
+            return deserialize(message)
+        except DecodeError as error:
+            raise StatusError(code_pb2.INVALID_ARGUMENT, f"the request is not valid: {error}") from None
+
+    return read
 
 
 def _identity(message: bytes) -> bytes:

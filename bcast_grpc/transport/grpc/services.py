@@ -10,13 +10,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from bcast_grpc.core.session import Publisher
-from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.headers import Head
+from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.service_call import Context, Method, ServiceCall
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.rpc import SERVICE, initial_metadata, read_metadata
-from bcast_grpc.transport.serving import Serving
 from bcast_grpc.wire import protobuf
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
@@ -27,14 +26,13 @@ class Services:
     """The methods that a door serves in tasks.
 
     Args:
-        shared: what all doors share.
-        serving: the door's tasks.
+        resources: what all calls of the door share.
     """
 
-    def __init__(self, shared: Shared, serving: Serving) -> None:
-        self._shared = shared
-        self._serving = serving
-        self._publishing = Publishing(shared.scheduler)
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._hub = resources.shared.hub
+        self._publishing = Publishing(resources.shared.scheduler)
         self._methods: dict[str, Method] = {}
         self._health = health.aio.HealthServicer()
         registry: Any = self
@@ -50,7 +48,7 @@ class Services:
     def call(self, carrier: Carrier, stream_id: int, head: Head) -> Call | None:
         """Begin a call; return None where there is no such method."""
         method = self._methods.get(head.path)
-        return ServiceCall(carrier, stream_id, head, method, self._serving) if method else None
+        return ServiceCall(carrier, stream_id, head, method, self._resources) if method else None
 
     async def begin(self) -> None:
         """Report as healthy."""
@@ -62,13 +60,14 @@ class Services:
         await self._health.enter_graceful_shutdown()
 
     async def _publish(self, frame: bytes, context: Context) -> bytes:
-        hello = read_metadata(context.invocation_metadata(), self._shared.hub.limits)
+        hello = read_metadata(context.invocation_metadata(), self._hub.limits)
         request = protobuf.decode_publish(frame)
+        del frame  # it may be much larger, and a message may have to wait
 
         async def begin(publisher: Publisher) -> None:
             await context.send_initial_metadata(initial_metadata(publisher, hello))
 
-        admission = await self._shared.hub.admit(hello, context.peer())
+        admission = await self._hub.admit(hello, context.peer())
         return protobuf.encode_publish_response(await self._publishing.publish(admission, request, begin))
 
     # --- what grpcio's functions expect of a server
