@@ -21,9 +21,9 @@ from bcast_grpc.transport.lingering import Linger, limited, taken
 from bcast_grpc.transport.liveness import Liveness, acked
 from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
 from bcast_grpc.transport.stream import Stream, resolve
-from bcast_grpc.wire import json_events, json_requests
+from bcast_grpc.wire import json_events, json_stream
 
-_LINES = Encoder(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_requests.split_lines)
+_LINES = Encoder(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_events.split_lines)
 _SEGMENT_BYTES = 16 * 1024
 _DROP_S = 0.005  # between two portions of what a client sends after its stream's end
 
@@ -89,7 +89,7 @@ class _Connection(asyncio.Protocol):
         self._shared = shared
         self._serving = serving
         self._loop = asyncio.get_running_loop()
-        self._requests = json_requests.RequestReader()
+        self._requests = json_stream.RequestReader()
         self._stream: Stream | None = None
         self._unread = b""
         self._ready = True  # for the next segment

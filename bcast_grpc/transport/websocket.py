@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 CLOSE_CODES = 4000
 """A WebSocket that is ended by an error closes with this and the error code's number."""
 
-_ARRAYS = Encoder(json_events.encode_arrays, json_events.PIECE_BYTES, json_requests.split_arrays)
+_ARRAYS = Encoder(json_events.encode_arrays, json_events.PIECE_BYTES, json_events.split_arrays)
 _SINGLY = Encoder(json_events.encode_singly, 0)
 _REASON_BYTES = 123
 _REQUESTS = (WSMsgType.TEXT, WSMsgType.BINARY)

@@ -7,7 +7,7 @@ an object for each event, a line for each event, and an array of events, for a c
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from time import gmtime, strftime
 from typing import TypeAlias
@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import Ack, Closing, Detail, Error, Event, Gap, GapReason, Kind, Members, Welcome
+from bcast_grpc.wire.json_syntax import VALUE
 from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES as MAX_BATCH_BYTES
 
 Object: TypeAlias = dict[str, object]
@@ -57,6 +58,26 @@ def encode_arrays(events: Sequence[Event]) -> list[tuple[bytes, int]]:
 def close_array(frame: bytes) -> bytes:
     """Return joined pieces of ``encode_arrays``, at least one, as the array that a client takes."""
     return b"".join((b"[", memoryview(frame)[1:], b"]"))
+
+
+def split_lines(frame: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Cut lines into frames of at most ``max_bytes``, one of a single longer line apart."""
+    begin = 0
+    while begin < len(frame):
+        end = frame.rfind(b"\n", begin, begin + max_bytes) + 1 or frame.find(b"\n", begin) + 1 or len(frame)
+        yield frame[begin:end]
+        begin = end
+
+
+def split_arrays(frame: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Cut joined pieces of ``encode_arrays`` into such of at most ``max_bytes``, one of a single larger event apart."""
+    begin = end = 0
+    while end < len(frame) and (event := VALUE.match(frame, end + 1)):
+        if event.end() - begin > max_bytes and end > begin:
+            yield frame[begin:end]
+            begin = end
+        end = event.end()
+    yield frame[begin:]
 
 
 def _pieces(events: Sequence[Event], encode: Callable[[Sequence[Event]], bytes]) -> list[tuple[bytes, int]]:

@@ -28,7 +28,7 @@ from bcast_grpc.transport.grpc.service_call import ServiceCall
 from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.v1 import chat_pb2 as pb
-from bcast_grpc.wire.json_requests import RequestReader
+from bcast_grpc.wire.json_stream import RequestReader
 from benchmarks.attacker import Attacker, request
 
 from .conftest import LocalDoor, Serve

@@ -42,7 +42,8 @@ from bcast_grpc.wire.json_events import (
     encode_lines,
     encode_singly,
 )
-from bcast_grpc.wire.json_requests import MAX_REQUEST_BYTES, MalformedFrame, RequestReader, decode_requests
+from bcast_grpc.wire.json_requests import MAX_REQUEST_BYTES, MalformedFrame, decode_requests
+from bcast_grpc.wire.json_stream import RequestReader
 from bcast_grpc.wire.protobuf import to_message
 
 from .values import EVENTS, REQUESTS
@@ -553,7 +554,7 @@ def parsed_bytes() -> Iterator[list[int]]:
         sizes.append(len(data))
         return from_json(data, **options)  # type: ignore[arg-type]
 
-    with mock.patch("bcast_grpc.wire.json_requests.from_json", counting):
+    with mock.patch("bcast_grpc.wire.json_syntax.from_json", counting):
         yield sizes
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 
 from bcast_grpc.events import Event
-from bcast_grpc.wire import json_events, json_requests, protobuf
+from bcast_grpc.wire import json_events, protobuf
 
 from .values import EVENTS
 
@@ -24,13 +24,13 @@ def test_pieces_are_frames_of_the_same_events(events: list[Event], max_bytes: in
     assert all(count == 1 or len(piece) <= max_bytes for count, piece in zip(counts, pieces, strict=True))
 
     ((frame, _),) = json_events.encode_lines(events)
-    pieces = list(json_requests.split_lines(frame, max_bytes))
+    pieces = list(json_events.split_lines(frame, max_bytes))
     assert b"".join(pieces) == frame
     assert all(piece.endswith(b"\n") for piece in pieces)
     assert all(piece.count(b"\n") == 1 or len(piece) <= max_bytes for piece in pieces)
 
     ((frame, _),) = json_events.encode_arrays(events)
-    pieces = list(json_requests.split_arrays(frame, max_bytes))
+    pieces = list(json_events.split_arrays(frame, max_bytes))
     assert b"".join(pieces) == frame
     arrays = [from_json(json_events.close_array(piece)) for piece in pieces]
     assert [event for array in arrays for event in array] == from_json(json_events.close_array(frame))
