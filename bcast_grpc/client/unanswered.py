@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from dataclasses import dataclass
 from itertools import count
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
+from bcast_grpc.client.flushes import Flushes
+from bcast_grpc.client.parts import Parts
 from bcast_grpc.client.window import Window
 from bcast_grpc.errors import BacklogFull, BcastError, ErrorCode, RequestError
-from bcast_grpc.events import Event, Kind, Member, Members, Request
+from bcast_grpc.events import Event, Kind, Members, Request
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES, encode_request
 from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS
 
@@ -37,15 +38,6 @@ class _Asked(NamedTuple):
     answer: Answer | None
     number: int = 0
     name: str = ""
-
-
-@dataclass(slots=True)
-class _Flush:
-    """A caller of ``flush()`` waits for the posts up to number ``last``; ``missing`` of them have no answer."""
-
-    last: int
-    missing: int
-    done: asyncio.Future[None]
 
 
 class Unanswered:
@@ -80,10 +72,10 @@ class Unanswered:
         self._pieces: deque[bytes] = deque()
         self._asked: dict[str, _Asked] = {}  # in order
         self._asked_bytes = 0
-        self._parts: dict[str, list[Member]] = {}  # of answers that come in several events
+        self._parts = Parts()
         self._waiting: dict[str, _Asked] = {}  # for room
         self._posted = 0
-        self._flushes: list[_Flush] = []
+        self._flushes = Flushes()
 
     @property
     def count(self) -> int:
@@ -177,9 +169,11 @@ class Unanswered:
         if event.kind not in _ANSWERS:
             return False
         if isinstance(event.detail, Members):
-            if event.detail.more:
-                return self._keep_part(event.id, event.detail)
-            event = self._whole(event, event.detail)
+            if event.detail.more and event.id not in self._asked:
+                return False
+            if (whole := self._parts.join(event, event.detail)) is None:
+                return True
+            event = whole
         with self._lock:
             asked = self._asked.pop(event.id, None)
             if asked is None:
@@ -196,7 +190,7 @@ class Unanswered:
         if asked.name and event.kind is Kind.ACK:
             self.name = asked.name
         if not asked.answer:
-            self._count_down(asked.number)
+            self._flushes.answered(asked.number)
             return event.kind is not Kind.ERROR
         if not asked.answer.done():  # whoever asked may have given up since
             asked.answer.set_result(event)
@@ -204,22 +198,16 @@ class Unanswered:
 
     def flushed(self) -> asyncio.Future[None]:
         """A future that is done once every message posted so far is answered."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._lock:
-            if posts := self.unacknowledged:
-                self._flushes.append(_Flush(self._posted, posts, done))
-            else:
-                done.set_result(None)
-        return done
+            return self._flushes.begin(self._posted, self.unacknowledged)
 
     def fail(self, error: BcastError) -> None:
         """Raise ``error`` wherever an answer is awaited: none will come. Unanswered posts stay counted."""
-        waiting: list[asyncio.Future[Any]] = [*self.answers, *(flush.done for flush in self._flushes)]
+        waiting: list[asyncio.Future[Any]] = [*self.answers, *self._flushes.clear()]
         with self._lock:
             self._asked = {id_: each for id_, each in self._asked.items() if not each.answer}
             self._waiting.clear()
             self._pieces.clear()
-        self._flushes.clear()
         self.all_answered.set()
         for future in waiting:
             if not future.done():
@@ -262,25 +250,6 @@ class Unanswered:
             raise RequestError(ErrorCode.MESSAGE_TOO_LARGE, reason)
         return request.id, piece
 
-    def _keep_part(self, id_: str, part: Members) -> bool:
-        if id_ not in self._asked:
-            return False
-        self._parts.setdefault(id_, []).extend(part.members)
-        return True
-
-    def _whole(self, event: Event, last: Members) -> Event:
-        before = self._parts.pop(event.id, None)
-        return event._replace(detail=Members((*before, *last.members))) if before else event
-
     def _check_id(self, id_: str) -> None:
         if id_ in self._asked or id_ in self._waiting:
             raise ValueError(f"id: {id_!r} is in use by a request that is not answered yet")
-
-    def _count_down(self, number: int) -> None:
-        for flush in self._flushes:
-            if number <= flush.last:
-                flush.missing -= 1
-                if not flush.missing and not flush.done.done():
-                    flush.done.set_result(None)
-        if self._flushes:
-            self._flushes = [flush for flush in self._flushes if flush.missing]

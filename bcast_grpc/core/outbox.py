@@ -157,18 +157,10 @@ class Outbox:
         """
         self.writing_bytes = 0
         while self._frames and self._frames[0] is _LIST:
-            if (part := next(self._lists[0], None)) is not None:
-                self.writing_bytes = len(part)
+            if (part := self._next_part()) is not None:
                 return part
-            self._lists.pop(0)
-            self._frames.popleft()
         if not self._frames:
-            self._frames = _NONE
-            if self._dropped_seq is not None:
-                return self._tell_dropped(self._dropped_seq)
-            self.idle = not self._closed
-            self.dropping = False
-            return None
+            return self._take_last()
         data, count, last_seq, in_order = self._frames[0]
         if self._dropped_seq is not None and in_order:
             return self._tell_dropped(self._dropped_seq)
@@ -190,6 +182,25 @@ class Outbox:
         self._bytes -= size
         self.writing_bytes = size
         return b"".join(parts) if len(parts) > 1 else data
+
+    def _next_part(self) -> bytes | None:
+        """Return the next part of the list at the head of the queue; None, and the list is over, if there is none."""
+        part = next(self._lists[0], None)
+        if part is None:
+            self._lists.pop(0)
+            self._frames.popleft()
+        else:
+            self.writing_bytes = len(part)
+        return part
+
+    def _take_last(self) -> bytes | None:
+        """Return what is to be written after the last frame, if anything is; otherwise the writer is idle."""
+        self._frames = _NONE
+        if self._dropped_seq is not None:
+            return self._tell_dropped(self._dropped_seq)
+        self.idle = not self._closed
+        self.dropping = False
+        return None
 
     def _queue(self, frames: Sequence[Frame]) -> None:
         if self._frames is _NONE:
