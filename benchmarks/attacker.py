@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Self, cast
 
 from bcast_grpc.http2 import encode
 from bcast_grpc.http2 import frames as wire
+from bcast_grpc.http2.limits import DEFAULT_WINDOW
 from bcast_grpc.http2.states import Kind
 
 CONNECT, PUBLISH = "/bcast_grpc.v1.Chat/Connect", "/bcast_grpc.v1.Chat/Publish"
@@ -67,6 +69,7 @@ class Attacker(asyncio.Protocol):
         statuses: what gRPC's status was that a stream ended with.
         pings: how many pings it answered.
         window: how many bytes of DATA the connection takes.
+        windows: how many a stream takes, beyond those that it takes at first.
         gone: whether the connection is closed.
     """
 
@@ -77,6 +80,7 @@ class Attacker(asyncio.Protocol):
         self.statuses: dict[int, int] = {}
         self.pings = 0
         self.window = 65_535
+        self.windows: Counter[int] = Counter()
         self.gone = False
         self.transport: asyncio.Transport
         self._rest = b""
@@ -122,6 +126,24 @@ class Attacker(asyncio.Protocol):
                 return
             self.window -= size
             await self.send(chunk)
+
+    async def send_message(self, stream_id: int, sent: bytes) -> None:
+        """Send what may be more than the windows allow at once, until it is sent or the stream has ended."""
+        at = 0
+        self.windows[stream_id] += DEFAULT_WINDOW
+
+        def room() -> int:
+            return min(len(sent) - at, self.window, self.windows[stream_id], wire.SMALLEST_MAX_FRAME)
+
+        while at < len(sent) and not self.over:
+            await self.until(lambda: room() > 0 or stream_id in self.ended)
+            if stream_id in self.ended:
+                return
+            size = room()
+            self.window -= size
+            self.windows[stream_id] -= size
+            await self.send(wire.frame(Kind.DATA, 0, stream_id, sent[at : at + size]))
+            at += size
 
     async def is_heard(self) -> None:
         """Wait until the server has seen all that was sent."""
@@ -175,6 +197,8 @@ class Attacker(asyncio.Protocol):
             self.transport.write(wire.frame(Kind.PING, wire.ACK, 0, payload))
         elif kind == Kind.WINDOW_UPDATE and not stream_id:
             self.window += int.from_bytes(payload, "big")
+        elif kind == Kind.WINDOW_UPDATE:
+            self.windows[stream_id] += int.from_bytes(payload, "big")
         elif kind == Kind.HEADERS:
             self.answered.add(stream_id)
             if status := _STATUS(payload):

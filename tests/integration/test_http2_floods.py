@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.attacker import Attacker
+from benchmarks.attacker import Attacker, message, request
 from benchmarks.attacks import CUT_OFF, UNREAD, WORK, Attack
 
 from .conftest import ServerProcess, Spawn
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 MAY_GROW_BYTES = 150 * MIB
 ATTACKERS = 2
+RESOURCE_EXHAUSTED = 8
 SERVER = ("--grpc-engine", "native", "--max-clients", "12000")
 
 
@@ -97,6 +98,28 @@ async def test_work_is_shared(watched: Watched, attack: Attack) -> None:
         attacker.close()
 
     await watched.under(asyncio.gather(*(work() for _ in range(ATTACKERS))))
+
+
+async def test_whole_messages_that_wait_for_their_client_are_bounded(watched: Watched) -> None:
+    """Each is as large as may be, of many questions, whose answers nobody makes room for."""
+    asked = message(bytes([122, 5, 10, 3, *b"who"]) * (4 * MIB // 7))
+
+    async def ask(attacker: Attacker, stream: int) -> None:
+        await attacker.send(request(stream))
+        await attacker.send_message(stream, asked)
+
+    async def ask_often() -> int:
+        attacker = await Attacker.connect(watched.server.address)
+        await asyncio.gather(*(ask(attacker, stream) for stream in range(1, 2 * 12, 2)))
+        await attacker.is_heard()
+        assert not attacker.over
+        attacker.close()
+        return sum(attacker.statuses.get(stream) == RESOURCE_EXHAUSTED for stream in attacker.ended)
+
+    async def attacks() -> None:
+        assert sum(await asyncio.gather(*(ask_often() for _ in range(4)))) > 0
+
+    await watched.under(attacks())
 
 
 @pytest.mark.parametrize("attack", UNREAD.values(), ids=UNREAD)

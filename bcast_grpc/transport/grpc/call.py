@@ -43,7 +43,7 @@ class Carrier(Protocol):
         ...
 
     def keep(self, call: Call, size: int) -> None:
-        """Note how many bytes a call keeps of an unfinished message. That may end it, or another."""
+        """Note how many bytes a call keeps of messages. Where that grows, it may end the call, or another."""
         ...
 
     def acked(self, call: Call) -> int:
@@ -76,9 +76,11 @@ class Call(ABC):
         "_answered",
         "_arrived",
         "_deadline",
+        "_kept",
         "_reader",
         "_rest",
         "_unconsumed",
+        "_waiting",
         "blocked",
         "carrier",
         "finished",
@@ -102,6 +104,8 @@ class Call(ABC):
         self._reader = MessageReader(max_bytes, ENCODINGS[head.encoding])
         self._arrived: list[Message] = []
         self._unconsumed = 0
+        self._waiting = 0  # bytes of whole messages that are not carried out yet
+        self._kept = 0  # those and what is unfinished
         self._rest: bytes | memoryview = b""
         self._deadline: asyncio.TimerHandle | None = None
         if head.timeout_s is not None:
@@ -113,17 +117,27 @@ class Call(ABC):
     def received(self, payloads: Sequence[bytes], size: int) -> None:
         """Take what came, which is ``size`` bytes of the windows."""
         self._unconsumed += size
+        begun = self._reader.begun
         if arrived := self._reader.read(payloads):
             self._arrived += arrived
-            self.carrier.keep(self, 0)
+            self._waiting += begun + size
         self.read_on()
-        if not self.over:
-            self.carrier.keep(self, self._reader.begun)
+        self._note_kept()
 
     def finish(self) -> None:
         """Note that the client sends no more."""
         self.finished = True
         self.read_on()
+
+    @property
+    @abstractmethod
+    def stalled(self) -> bool:
+        """Whether it goes on only once its client has read more of its answers."""
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether what it keeps is there since its client does not finish a message, or does not read."""
+        return not self._waiting or self.stalled
 
     @abstractmethod
     def write(self) -> bool:
@@ -182,10 +196,19 @@ class Call(ABC):
         return not self.blocked
 
     def _consume(self) -> None:
-        """Let as much come again as was carried out."""
+        """Let as much come again as was carried out, which is all."""
         size, self._unconsumed = self._unconsumed, 0
+        self._waiting = 0
+        if self._kept > self._reader.begun:
+            self._note_kept()
         if size:
             self.carrier.consumed(self, size)
+
+    def _note_kept(self) -> None:
+        kept = 0 if self.over else self._waiting + self._reader.begun
+        if kept != self._kept:
+            self._kept = kept
+            self.carrier.keep(self, kept)
 
     def _expire(self) -> None:
         self._deadline = None
@@ -198,5 +221,6 @@ class Call(ABC):
         self._arrived = []
         self._rest = b""
         self._consume()
+        self._note_kept()
         self.release()
         self.carrier.ended(self)

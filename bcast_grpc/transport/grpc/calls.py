@@ -36,7 +36,7 @@ class Owner(Protocol):
         ...
 
     def keep(self, call: Call, size: int) -> Call | None:
-        """Note how many bytes a call keeps of an unfinished message.
+        """Note how many bytes a call keeps of messages.
 
         Returns:
             The call that is to end, since that is too much.
@@ -179,7 +179,7 @@ class Calls(Carrier):
         self._writer.soon()
 
     def keep(self, call: Call, size: int) -> None:
-        """Note how many bytes it keeps of an unfinished message."""
+        """Note how many bytes it keeps of messages."""
         if too_much := self._owner.keep(call, size):
             too_much.fail(_too_much_kept())
 
@@ -190,7 +190,6 @@ class Calls(Carrier):
     def ended(self, call: Call) -> None:
         """Forget a call."""
         self._open.pop(call.stream_id, None)
-        self._owner.keep(call, 0)
         self._end_carrying()
         if not self._open:
             self._none_left()
@@ -220,5 +219,6 @@ def _nobody() -> None:
 def _too_much_kept() -> StatusError:
     return StatusError(
         code_pb2.RESOURCE_EXHAUSTED,
-        "too many bytes of unfinished messages are kept; finish one message before the next, and send it faster",
+        "too many bytes of messages wait for their end, or for their answers to be read;"
+        " finish one message before the next, and read while you send",
     )

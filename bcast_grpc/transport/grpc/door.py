@@ -16,10 +16,10 @@ from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.chat_call import ChatCall
 from bcast_grpc.transport.grpc.connection import Connection
 from bcast_grpc.transport.grpc.headers import read_head
+from bcast_grpc.transport.grpc.kept import Kept
 from bcast_grpc.transport.grpc.messages import Prefixer, StatusError
 from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.services import Services
-from bcast_grpc.transport.grpc.unfinished import Unfinished
 from bcast_grpc.transport.grpc.unpacking import Unpacking
 from bcast_grpc.transport.rpc import SERVICE, STREAMS_BESIDES
 from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
@@ -42,7 +42,7 @@ class GrpcDoor(Door):
         self._limits = Limits(max_concurrent_streams=max_clients + STREAMS_BESIDES)
         self._connections: set[Connection] = set()
         self._closed = asyncio.Event()
-        self._unfinished = Unfinished()
+        self._kept = Kept()
         self._serving = Serving()
         self._resources = Resources(shared, self._serving, Prefixer(), Unpacking())
         self._services = Services(self._resources)
@@ -108,5 +108,5 @@ class GrpcDoor(Door):
         raise StatusError(code_pb2.UNIMPLEMENTED, f"{head.path[:128]}: there is no such method")
 
     def keep(self, call: Call, size: int) -> Call | None:
-        """Note how many bytes a call keeps of an unfinished message."""
-        return self._unfinished.keep(call, size)
+        """Note how many bytes a call keeps of messages."""
+        return self._kept.keep(call, size)

@@ -30,6 +30,11 @@ class Refusal(Call):
         self._text = text
         self._has_body = has_body
 
+    @property
+    def stalled(self) -> bool:
+        """Never: it keeps nothing."""
+        return False
+
     def received(self, payloads: object, size: int) -> None:
         """Ignore what came: it is no message."""
         self._unconsumed += size

@@ -1,0 +1,61 @@
+"""Bounds what is kept of messages: of those that have not come to their end, and of whole ones that wait."""
+
+from __future__ import annotations
+
+from bcast_grpc.transport.grpc.call import Call
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Past that for all connections, the call ends that has waited for its own client the longest."""
+
+MAX_WAITING_BYTES = 256 * 1024 * 1024
+"""Past that the oldest call ends, though it waits for the server: its room takes less than its clients send."""
+
+MAX_CONNECTION_BYTES = 16 * 1024 * 1024
+"""Past that for one connection, a call ends that waits for its own client and keeps more than before."""
+
+_STEP_BYTES = 1024 * 1024
+"""Where nobody waits for its own client, all are looked at again after so much more."""
+
+
+class Kept:
+    """What is kept of messages, by call, the oldest first."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[Call, int] = {}
+        self._of_connections: dict[object, int] = {}
+        self._total = 0
+        self._looked_at = 0  # how much there was when all were looked at for nothing
+
+    def keep(self, call: Call, size: int) -> Call | None:
+        """Note how many bytes a call keeps.
+
+        Returns:
+            The call that is to end, since that is too much.
+        """
+        before = self._sizes.get(call, 0)
+        if size == before:
+            return None
+        if size:
+            self._sizes[call] = size
+        else:
+            del self._sizes[call]
+        self._total += size - before
+        of_connection = self._of_connections.get(call.carrier, 0) + size - before
+        if of_connection:
+            self._of_connections[call.carrier] = of_connection
+        else:
+            del self._of_connections[call.carrier]
+        if self._total <= MAX_BYTES:
+            self._looked_at = 0
+        if size < before:
+            return None
+        return call if of_connection > MAX_CONNECTION_BYTES and call.is_waited_for else self._look()
+
+    def _look(self) -> Call | None:
+        if self._total <= MAX_BYTES or self._total < self._looked_at + _STEP_BYTES:
+            return None
+        for call in self._sizes:
+            if call.is_waited_for:
+                return call
+        self._looked_at = self._total
+        return next(iter(self._sizes)) if self._total > MAX_WAITING_BYTES else None
