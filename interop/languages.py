@@ -7,9 +7,10 @@ import shlex
 import shutil
 import subprocess
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 ROOT = Path(__file__).parent.parent
 BUILD_S = 900
@@ -17,25 +18,48 @@ ADDRESS = "127.0.0.1:50051"
 
 
 @dataclass(frozen=True)
-class Language:
+class Source:
+    """What a program is made of.
+
+    Attributes:
+        folder: where the commands are run.
+        build: commands that make the program.
+        run: the command that runs it, without arguments.
+    """
+
+    folder: Path
+    build: list[str]
+    run: list[str]
+
+    @cached_property
+    def fault(self) -> str:
+        """Build the program, once; what went wrong, if anything did."""
+        for command in self.build:
+            if text := shell(command, self.folder):
+                return f"{self.folder.relative_to(ROOT)}: {command}\n{text}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Language(Source):
     """A language, and the client that is written in it.
 
     Attributes:
         name: also that of its folder.
         needs: the tools that must be there.
-        build: commands that make the client.
-        run: the command that runs it, without arguments.
+        driver: the program that makes single calls, built after the client; None if there is none.
     """
 
     name: str
     needs: list[str]
-    build: list[str]
-    run: list[str] = field(default_factory=list)
+    driver: Source | None
 
-    @property
-    def folder(self) -> Path:
-        """Where it is."""
-        return ROOT / "examples" / self.name
+    @classmethod
+    def of(cls, name: str, entry: dict[str, Any]) -> Self:
+        """Return the language of an entry in the table."""
+        made = entry.pop("driver", None)
+        driver = made and Source(ROOT / "interop" / "drivers" / name, **made)
+        return cls(folder=ROOT / "examples" / name, name=name, driver=driver, **entry)
 
     @property
     def missing(self) -> list[str]:
@@ -46,14 +70,6 @@ class Language:
     def needed(self) -> str:
         """What is missing, as text."""
         return f"{self.name} needs {', '.join(self.missing)}"
-
-    @cached_property
-    def fault(self) -> str:
-        """Build the client, once; what went wrong, if anything did."""
-        for command in self.build:
-            if text := shell(command, self.folder):
-                return f"{self.name}: {command}\n{text}"
-        return ""
 
     def command(self, address: str) -> str:
         """Return the one command in its README that builds and runs it, for another address."""
@@ -80,4 +96,4 @@ def shell(command: str, folder: Path) -> str:
 def load() -> list[Language]:
     """Return all of them."""
     table = tomllib.loads((Path(__file__).parent / "languages.toml").read_text())
-    return [Language(name, **entry) for name, entry in table.items()]
+    return [Language.of(name, entry) for name, entry in table.items()]
