@@ -1,10 +1,13 @@
 """What holds for all tests."""
 
 import os
+from collections.abc import Iterator
 from zlib import crc32
 
 import pytest
 from hypothesis import settings
+
+from tests.network import Line, laid_line
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("patient", deadline=None)
@@ -13,7 +16,12 @@ settings.load_profile("patient")
 GROUPS = {"waiting": 2, "heavy": 1, "page": 2}
 """In this order tests begin that run one after the other, and into how many groups those of a kind are divided."""
 
-WAITING = ("client/test_slow_line.py", "integration/test_relays.py", "integration/test_slow_lines.py")
+WAITING = (
+    "client/test_slow_line.py",
+    "integration/test_relays.py",
+    "integration/test_slow_lines.py",
+    "test_network.py",
+)
 """Tests that take minutes and hardly any CPU. They begin first, and two workers are there for them."""
 
 HEAVY = (
@@ -35,6 +43,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         order = [*GROUPS, ""]
         items.sort(key=lambda item: order.index(_kind_of(item.nodeid)))
+
+
+@pytest.fixture(scope="session")
+def _laid_line() -> Iterator[Line]:
+    """A line for all tests of a process: laying one takes seconds, in which no page may be tested."""
+    with laid_line() as laid:
+        yield laid
+
+
+@pytest.fixture
+def cable(_laid_line: Line) -> Iterator[Line]:
+    """A line that nothing slows down or cuts yet."""
+    yield _laid_line
+    _laid_line.restore()
 
 
 @pytest.hookimpl(optionalhook=True)

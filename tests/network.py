@@ -81,6 +81,13 @@ class Line:
         """Put the cable together again."""
         self._forward(on=True)
 
+    def restore(self) -> None:
+        """Let everything through again."""
+        self.mend()
+        for device in ("left", "right"):  # one without a shape cannot be rid of it
+            command = (*self._on_router, "tc", "qdisc", "delete", "dev", device, "root")
+            subprocess.run(command, capture_output=True, check=False)
+
     @property
     def _on_router(self) -> tuple[str, ...]:
         return ("ip", "netns", "exec", _router(self.namespace))
@@ -91,17 +98,24 @@ class Line:
 
 @asynccontextmanager
 async def line(rate_bytes: int | None = None) -> AsyncIterator[Line]:
-    """Lay a line, with MTU 1500. Skips the test where that cannot be done.
+    """Lay a line, as ``laid_line`` does.
 
     Args:
         rate_bytes: how many bytes a second pass, each way; None: as many as come.
     """
+    with laid_line() as laid:
+        if rate_bytes:
+            laid.set_rate(rate_bytes)
+        yield laid
+
+
+@contextmanager
+def laid_line() -> Iterator[Line]:
+    """Lay a line, with MTU 1500. Skips the test where that cannot be done."""
     require_namespaces()
     _sweep()
     laid = _lay()
     try:
-        if rate_bytes:
-            laid.set_rate(rate_bytes)
         yield laid
     finally:
         _remove(laid.namespace)

@@ -16,18 +16,18 @@ import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
 from bcast_grpc.v1 import chat_pb2_grpc
-from tests.network import Line, line
+from tests.network import Line
 
 from .conftest import end_process
 from .peers import SCALE, JsonPeer, Peer, SocketPeer, WebSocketPeer, begun
 
-KEEPALIVE_S = 4.0 * SCALE
+KEEPALIVE_S = 2.5 * SCALE
 RATE = 20_000
-MESSAGES = 200
 TEXT = "x" * 950
+MESSAGES = round(2.5 * KEEPALIVE_S * RATE / len(TEXT))
 SLOW = 8000
-LARGE = "y" * 60_000
-LARGE_MESSAGES = 4
+LARGE = "y" * round(1.9 * KEEPALIVE_S * SLOW)
+LARGE_MESSAGES = 3
 
 
 class Far:
@@ -90,29 +90,28 @@ class Far:
 
 
 @pytest.fixture
-async def far() -> AsyncIterator[Far]:
+async def far(cable: Line) -> AsyncIterator[Far]:
     """A server at the far end of a line. It is a process, as gRPC's threads would stay in the namespace."""
-    async with line() as cable:
-        host = cable.server_host
-        doors = (f"--{door}port=0" for door in ("", "http-", "tcp-"))
-        server = await asyncio.create_subprocess_exec(
-            *(*cable.command, sys.executable, "-m", "bcast_grpc.server"),
-            *(f"--host={host}", *doors, f"--keepalive-s={KEEPALIVE_S}"),
-            stdout=PIPE,
-            stderr=DEVNULL,
-        )
-        try:
-            ports = await listening(server)
-            with cable.inside():
-                beside = socket.create_connection((host, ports["tcp"]))
-            made = Far(cable, ports, SocketPeer(*await asyncio.open_connection(sock=beside, limit=2**26)))
-            yield made
-            for channel in made.channels:
-                await channel.close()
-            for peer in (*made.others, made.neighbour):
-                await peer.close()
-        finally:
-            await end_process(server)
+    host = cable.server_host
+    doors = (f"--{door}port=0" for door in ("", "http-", "tcp-"))
+    server = await asyncio.create_subprocess_exec(
+        *(*cable.command, sys.executable, "-m", "bcast_grpc.server"),
+        *(f"--host={host}", *doors, f"--keepalive-s={KEEPALIVE_S}"),
+        stdout=PIPE,
+        stderr=DEVNULL,
+    )
+    try:
+        ports = await listening(server)
+        with cable.inside():
+            beside = socket.create_connection((host, ports["tcp"]))
+        made = Far(cable, ports, SocketPeer(*await asyncio.open_connection(sock=beside, limit=2**26)))
+        yield made
+        for channel in made.channels:
+            await channel.close()
+        for peer in (*made.others, made.neighbour):
+            await peer.close()
+    finally:
+        await end_process(server)
 
 
 async def listening(server: Process) -> dict[str, int]:
