@@ -55,7 +55,7 @@ async def test_another_number_of_messages_than_one(door: LocalDoor, method: str)
 
 
 @pytest.mark.grpc_engine("native", reason="grpcio has one limit for all methods")
-@pytest.mark.parametrize("method", [CHECK, WATCH, REFLECTION, SUBSCRIBE])
+@pytest.mark.parametrize("method", [CHECK, WATCH, REFLECTION])
 async def test_a_large_request_where_none_is_needed(door: LocalDoor, method: str) -> None:
     """RESOURCE_EXHAUSTED, compressed or not: a call may keep its request as long as it lasts."""
     large = health_pb2.HealthCheckRequest(service="x" * 20_000).SerializeToString()

@@ -20,6 +20,7 @@ from bcast_grpc.transport.grpc.messages import (
     no_message,
     split_messages,
     too_many_messages,
+    unpacked,
 )
 from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.rpc import BATCHES, initial_metadata, read_metadata
@@ -43,7 +44,7 @@ class ChatCall(Call):
     __slots__ = ("_arriving", "_asked", "_batches", "_is_reader", "_ready", "_resources", "_stream", "_writing")
 
     def __init__(self, carrier: Carrier, stream_id: int, head: Head, resources: Resources, *, is_reader: bool) -> None:
-        super().__init__(carrier, stream_id, head, MAX_SMALL_BYTES if is_reader else protobuf.MAX_REQUEST_BYTES)
+        super().__init__(carrier, stream_id, head, protobuf.MAX_REQUEST_BYTES)
         self._resources = resources
         self._is_reader = is_reader
         self._asked = False  # for all that may be asked for, where it only reads
@@ -120,7 +121,7 @@ class ChatCall(Call):
 
     def _subscribe(self, message: Message) -> None:
         try:
-            protobuf.check_subscribe(self._reader.unpacked(message))
+            protobuf.check_subscribe(unpacked(message, MAX_SMALL_BYTES))
         except StatusError as error:
             self.fail(error)
         except protobuf.MalformedFrame as error:

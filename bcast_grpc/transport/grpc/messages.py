@@ -19,7 +19,7 @@ _KEPT = 16
 _PIECE_BYTES = 256 * 1024
 
 MAX_SMALL_BYTES = 16 * 1024
-"""Size of the largest request of methods that need no large ones: they may keep it as long as the call lasts."""
+"""Size of the largest request of methods that need no large ones, and may keep them as long as their call lasts."""
 
 ENCODINGS = {"identity": None, "gzip": 31, "deflate": 15}
 """The names of what a message may be compressed with, and what zlib calls them."""
@@ -68,6 +68,11 @@ class Packed(NamedTuple):
 Message: TypeAlias = bytes | Packed
 
 
+def unpacked(message: Message, max_bytes: int) -> bytes:
+    """Return a message as it was before it was compressed, at once: for small ones; see ``Packed.pieces``."""
+    return b"".join(message.pieces(max_bytes)) if isinstance(message, Packed) else message
+
+
 class MessageReader:
     """Cuts what comes on one call into messages.
 
@@ -96,10 +101,6 @@ class MessageReader:
     def pieces(self, message: Packed) -> Iterator[bytes]:
         """Yield a message as it was before it was compressed; see ``Packed.pieces``."""
         return message.pieces(self._max_bytes)
-
-    def unpacked(self, message: Message) -> bytes:
-        """Return a message as it was before it was compressed, at once: for small ones; see ``Packed.pieces``."""
-        return b"".join(self.pieces(message)) if isinstance(message, Packed) else message
 
     @property
     def begun(self) -> int:
