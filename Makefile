@@ -89,5 +89,5 @@ picture: install  ## make the pictures in the README from real runs
 
 clean:  ## delete what was made
 	rm -rf build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	-git clean -fdXq examples
+	-git clean -fdXq examples interop
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from benchmarks import goals
 from benchmarks.goals import Goal
-from benchmarks.load import Flags, Result, drive, listen
+from benchmarks.load import Flags, Result, drive, drive_from_cpp, listen
 from benchmarks.peers import (
+    BUILD,
     CENTRIFUGO,
+    CPP_LOAD,
     FIREHOSE,
     GRPC_GO,
     JETSTREAM,
@@ -64,6 +67,7 @@ class Group:
         key: what of a result is compared, and which round counts: the one with the median.
         more_is_better: of the key.
         rounds: how often everything is measured, in turns.
+        load: the program that drives the servers; where it could not be built, the group is left out.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Group:
     more_is_better: bool = True
     rounds: int = 1
     measure: Callable[[Peer, Flags, float], Result] = field(default=drive, repr=False)
+    load: Path = BUILD / "load"
 
 
 RATE = Column("deliveries/s", "per_second")
@@ -126,6 +131,13 @@ STOCK = Group(
         Figure(f"100 x {senders}", {**_SINGLE, "senders": senders, "stock": True}, PAIR, goals=goals.STOCK)
         for senders in (1, 10)
     ),
+)
+STOCK_CPP = replace(
+    STOCK,
+    name="stock C++",
+    title="The same by ordinary clients in C++: generated stubs, gRPC's callback API, default options",
+    measure=drive_from_cpp,
+    load=CPP_LOAD,
 )
 # What is in flight is what Python's broadcast() sends in some seconds.
 _HALL = {"clients": 500, "senders": 10, "window": 1280}
@@ -257,7 +269,7 @@ STOCK_LATENCY = Group(
     more_is_better=False,
     rounds=3,
 )
-GROUPS = (THROUGHPUT, STOCK, DOORS, LATENCY, IDLE, CYCLES, JOINING, STOPPED, INTAKE, PYTHON)
+GROUPS = (THROUGHPUT, STOCK, STOCK_CPP, DOORS, LATENCY, IDLE, CYCLES, JOINING, STOPPED, INTAKE, PYTHON)
 MORE = (STOCK_LATENCY,)
 
 

@@ -8,9 +8,11 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import BUILD, LOAD_CORE, ROOT, CannotRun, Peer, pinned, running
+from benchmarks.peers import BUILD, CPP_LOAD, LOAD_CORE, ROOT, CannotRun, Peer, pinned, running
 
 Flags = Mapping[str, object]
 Result = dict[str, Any]
@@ -18,7 +20,7 @@ LOAD_IS_BUSY, SERVER_IS_BUSY = 0.95, 0.9
 PATIENCE_S = 90
 
 
-def drive(peer: Peer, flags: Flags, seconds: float) -> Result:
+def drive(peer: Peer, flags: Flags, seconds: float, program: Path = BUILD / "load") -> Result:
     """Start a server, drive it, and return what the load generator found.
 
     Raises:
@@ -26,8 +28,12 @@ def drive(peer: Peer, flags: Flags, seconds: float) -> Result:
     """
     words = [f"-{name}={json.dumps(value)}" for name, value in flags.items()]
     with running(peer) as (address, pid):
-        load = [str(BUILD / "load"), f"-kind={peer.kind}", f"-addr={address}", f"-pid={pid}", *words]
+        load = [str(program), f"-kind={peer.kind}", f"-addr={address}", f"-pid={pid}", *words]
         return _answer([*load, f"-duration={seconds}s"], seconds, {"GOMAXPROCS": "1", "PATH": os.defpath})
+
+
+drive_from_cpp = partial(drive, program=CPP_LOAD)
+"""The same by ordinary clients in C++, where those were built."""
 
 
 def listen(peer: Peer, flags: Flags, seconds: float) -> Result:

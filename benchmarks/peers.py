@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
 GO = ROOT / "benchmarks" / "go"
+CPP = ROOT / "benchmarks" / "cpp"
 BUILD = ROOT / "build" / "bench"
 SERVER_CORE, LOAD_CORE = "0", "1"
 
@@ -72,6 +73,8 @@ THREADS = Peer("class exercise", "tcp", _python("class_exercise.py"))
 WEBSOCKETS = Peer("websockets", "ws", _python("websockets_broadcast.py"))
 WEBSOCKETS_JOINED = Peer("websockets, joined", "ws-joined", _python("websockets_broadcast.py"))
 CENTRIFUGO_MODULE = "github.com/centrifugal/centrifugo/v6@v6.9.1"
+CPP_LOAD = BUILD / "cpp" / "load"
+_CPP_TOOLS = ("cmake", "c++", "protoc", "grpc_cpp_plugin")
 
 
 def with_engines(peers: Sequence[Peer], engines: Sequence[str]) -> tuple[Peer, ...]:
@@ -85,9 +88,10 @@ def with_engines(peers: Sequence[Peer], engines: Sequence[str]) -> tuple[Peer, .
 
 
 def build() -> None:
-    """Build the load generator and the peers that are written in Go.
+    """Build the load generator, the peers that are written in Go, and the ordinary clients in C++.
 
-    Centrifugo stays out of ``go.mod``, for the hundreds of modules it needs; where it cannot be had it is left out.
+    Centrifugo stays out of ``go.mod``, for the hundreds of modules it needs; where it or gRPC for C++ cannot be had it
+    is left out.
 
     Raises:
         CannotRun: there is no Go, or it fails.
@@ -106,10 +110,23 @@ def build() -> None:
     )
     _run(["go", "install", "./load", "./grpcgo", "./firehose"], environment)
     if not Path(CENTRIFUGO.command[0]).exists():
-        try:
-            _run(["go", "install", CENTRIFUGO_MODULE], environment)
-        except CannotRun as error:
-            print(f"Centrifugo is left out: {error}", file=sys.stderr)
+        _or_leave_out("Centrifugo", lambda: _run(["go", "install", CENTRIFUGO_MODULE], environment))
+    _or_leave_out("the load by C++ clients", _build_cpp)
+
+
+def _build_cpp() -> None:
+    if missing := [tool for tool in _CPP_TOOLS if not shutil.which(tool)]:
+        raise CannotRun(f"{', '.join(missing)} not found")
+    environment = dict(os.environ)
+    _run(["cmake", "-S", str(CPP), "-B", str(CPP_LOAD.parent)], environment)
+    _run(["cmake", "--build", str(CPP_LOAD.parent), "--target", "load"], environment)
+
+
+def _or_leave_out(what: str, build_it: Callable[[], None]) -> None:
+    try:
+        build_it()
+    except CannotRun as error:
+        print(f"{what} is left out: {error}", file=sys.stderr)
 
 
 def available(peer: Peer) -> bool:
@@ -118,7 +135,7 @@ def available(peer: Peer) -> bool:
 
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> None:
-    if subprocess.run(command, cwd=GO, env=environment, check=False).returncode:
+    if subprocess.run(command, cwd=GO, env=environment, stdout=subprocess.DEVNULL, check=False).returncode:
         raise CannotRun(f"this failed: {' '.join(command)}")
 
 

@@ -34,7 +34,7 @@ class Row:
 
 def measure(group: Group, seconds: float, only: Callable[[Figure, Peer], bool]) -> Iterator[Row]:
     """Measure a group: all figures and peers in turn, and that as often as it has rounds."""
-    pairs = [(figure, peer) for figure in group.figures for peer in figure.peers]
+    pairs = [(figure, peer) for figure in group.figures for peer in figure.peers if group.load.exists()]
     turns = [(figure, peer) for figure, peer in pairs if available(peer) and only(figure, peer)]
     found: dict[tuple[str, str], list[Result]] = {(figure.title, peer.name): [] for figure, peer in turns}
     for number in range(group.rounds):
