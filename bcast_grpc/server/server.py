@@ -29,6 +29,7 @@ from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.grpc.door import GrpcDoor
 from bcast_grpc.transport.grpcio_door import GrpcioDoor
+from bcast_grpc.transport.liveness import Keepalive
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.tcp_door import TcpDoor
@@ -79,7 +80,7 @@ class Server:
         self._descriptors = Descriptors()
         self.hub.capacity.why_full = self._descriptors.why_full
         self._connections = Connections(lambda: self._descriptors.crowded)
-        shared = Shared(self.hub, self._scheduler, self._connections, settings.keepalive_s)
+        shared = Shared(self.hub, self._scheduler, self._connections, Keepalive(settings.keepalive_s))
         self.doors: Sequence[Door] = list(_doors(settings, shared, self._descriptors.connections))
         self.urls: Sequence[str] = ()
         self.sync = SyncServer(self, self._scheduler)

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_BACKLOG = 65_535
-"""As many as the system allows: it uses less if `net.core.somaxconn` is less."""
+BACKLOG = 65_535
+"""How many connections may wait to be accepted: as many as the system allows (`net.core.somaxconn`)."""
 
 
 class CannotStart(Exception):
@@ -65,7 +65,7 @@ def listen(host: str, port: int, setting: str) -> Sequence[socket.socket]:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 taken = listening[0].getsockname()[1] if listening else port
                 one.bind((address[0], taken, *address[2:]))
-                one.listen(_BACKLOG)
+                one.listen(BACKLOG)
                 listening.append(one)
             except OSError as error:
                 one.close()

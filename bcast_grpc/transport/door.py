@@ -8,6 +8,7 @@ from typing import Protocol
 
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.transport.connections import Connections
+from bcast_grpc.transport.liveness import Keepalive
 from bcast_grpc.transport.scheduler import LoopScheduler
 
 
@@ -48,10 +49,10 @@ class Shared:
         hub: admits clients and knows their rooms.
         scheduler: the event loop, as the core sees it.
         connections: counts the connections that serve a client, so that idle ones can be closed if need be.
-        keepalive_s: how long a connection may be silent before it is pinged or probed.
+        keepalive: finds the connections whose peers are gone.
     """
 
     hub: Hub
     scheduler: LoopScheduler
     connections: Connections
-    keepalive_s: float
+    keepalive: Keepalive

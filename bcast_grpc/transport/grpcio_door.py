@@ -20,9 +20,9 @@ from bcast_grpc.transport.connections import Connections, listening_on, port_of
 from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.ending import ending
-from bcast_grpc.transport.liveness import let_pings_pass
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.rpc import SERVICE, STREAMS_BESIDES, codec_for, initial_metadata, read_metadata, status
+from bcast_grpc.transport.socket_options import let_pings_pass
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import protobuf
@@ -51,7 +51,7 @@ class GrpcioDoor(Door):
     def __init__(self, shared: Shared, address: Address, *, max_clients: int, max_connections: int) -> None:
         self._shared = shared
         self._address = address
-        self._options = options(shared.keepalive_s, max_clients=max_clients, max_connections=max_connections)
+        self._options = options(shared.keepalive.interval_s, max_clients=max_clients, max_connections=max_connections)
         self._health = _Health(shared.connections)
         self._engine: grpc.aio.Server | None = None
 
@@ -70,7 +70,7 @@ class GrpcioDoor(Door):
         except RuntimeError as error:  # it was taken in between
             raise CannotStart(str(error)) from None
         for listener in listening_on(port):
-            let_pings_pass(listener, self._shared.keepalive_s)
+            let_pings_pass(listener, self._shared.keepalive.interval_s)
         self._shared.connections.ports.add(port)
         await engine.start()
         for service in ("", SERVICE):

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import logging
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from aiohttp import hdrs, web
@@ -16,8 +17,9 @@ from bcast_grpc.transport.connections import peer_of, port_of
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.handshake import Gate, check_handshake, check_upgrade
 from bcast_grpc.transport.http_connection import HttpConnection, finish, watch
+from bcast_grpc.transport.listeners import Listeners
 from bcast_grpc.transport.portions import Portions
-from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
+from bcast_grpc.transport.serving import Serving
 from bcast_grpc.transport.websocket import WebSockets
 
 # It warns of every client that asks for a protocol on top of the WebSocket; there is none, and that is no fault.
@@ -45,36 +47,24 @@ class HttpDoor(Door):
 
     def __init__(self, shared: Shared, address: Address, origins: Collection[str] = ()) -> None:
         self._shared = shared
-        self._address = address
+        self._listeners = Listeners(shared, address)
         self._sockets = WebSockets(shared)
         self._serving = Serving()
         self._gate = Gate(origins, on_loopback=is_loopback(address.host))
         self._runner: web.AppRunner | None = None
-        self._listeners: list[asyncio.Server] = []
 
     async def open(self) -> Sequence[str]:
         """Listen."""
-        listening = self._address.listen()
         loop = asyncio.get_running_loop()
         self._runner = web.AppRunner(self.app(), shutdown_timeout=_ANSWER_S)
         await self._runner.setup()
         assert self._runner.server
-        server = self._runner.server
-        portions = Portions(loop)
-
-        def accept() -> asyncio.Protocol:
-            crowded = self._shared.connections.crowded()
-            return Refused() if crowded else HttpConnection(server, portions, loop=loop)
-
-        self._listeners = [await loop.create_server(accept, sock=one, backlog=BACKLOG) for one in listening]
-        port: int = listening[0].getsockname()[1]
-        self._shared.connections.ports.add(port)
-        return [self._address.url("http", port)]
+        connection = partial(HttpConnection, self._runner.server, Portions(loop), loop=loop)
+        return [await self._listeners.open("http", connection)]
 
     async def stop(self, grace_s: float) -> None:
         """Accept nobody more, and disconnect those that are still connected after ``grace_s``."""
-        while self._listeners:
-            self._listeners.pop().close()
+        self._listeners.close()
         await self._serving.end(grace_s)  # before aiohttp ends, which would not hear their last words
         if self._runner:
             await self._runner.cleanup()

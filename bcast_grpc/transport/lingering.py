@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from bcast_grpc.transport.liveness import untaken
+from bcast_grpc.transport.tcp_info import all_taken
 
 LINGER_S = 10.0
 """How long a client whose stream is ending may take nothing of what is queued for it."""
@@ -95,6 +95,6 @@ async def limited(linger: Linger, acked: Callable[[], int] | None = None) -> Asy
 async def taken(transport: asyncio.WriteTransport) -> None:
     """Wait until the client's system has acknowledged everything, or the client is gone."""
     pause_s = _POLL_S / 100
-    while untaken(transport):
+    while not all_taken(transport):
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _POLL_S)

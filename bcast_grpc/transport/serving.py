@@ -5,18 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
-
-BACKLOG = 65_535
-"""How many connections may wait to be accepted: as many as the system allows (`net.core.somaxconn`)."""
-
-
-class Refused(asyncio.Protocol):
-    """A connection that there is no room for."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hang up."""
-        cast("asyncio.Transport", transport).abort()  # uvloop's is one, but not by its class
+from typing import Any
 
 
 class Serving:

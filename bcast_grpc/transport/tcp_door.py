@@ -18,9 +18,10 @@ from bcast_grpc.transport.connections import peer_of, port_of
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
 from bcast_grpc.transport.lingering import Linger, limited, taken
-from bcast_grpc.transport.liveness import Liveness, acked
-from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
+from bcast_grpc.transport.listeners import Listeners
+from bcast_grpc.transport.serving import Serving
 from bcast_grpc.transport.stream import Stream, resolve
+from bcast_grpc.transport.tcp_info import acked
 from bcast_grpc.wire import json_events, json_stream
 
 _LINES = Encoder(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_events.split_lines)
@@ -38,28 +39,17 @@ class TcpDoor(Door):
 
     def __init__(self, shared: Shared, address: Address) -> None:
         self._shared = shared
-        self._address = address
-        self._servers: list[asyncio.Server] = []
+        self._listeners = Listeners(shared, address)
         self._serving = Serving()
 
     async def open(self) -> Sequence[str]:
         """Listen."""
-        loop = asyncio.get_running_loop()
-        sockets = self._address.listen()
-        self._servers = [await loop.create_server(self._accept, sock=one, backlog=BACKLOG) for one in sockets]
-        port: int = sockets[0].getsockname()[1]
-        self._shared.connections.ports.add(port)
-        return [self._address.url("tcp", port)]
+        return [await self._listeners.open("tcp", lambda: _Connection(self._shared, self._serving))]
 
     async def stop(self, grace_s: float) -> None:
         """Accept nobody more, and disconnect those that are still connected after ``grace_s``."""
-        for server in self._servers:
-            server.close()
+        self._listeners.close()
         await self._serving.end(grace_s)
-
-    def _accept(self) -> asyncio.Protocol:
-        crowded = self._shared.connections.crowded()
-        return Refused() if crowded else _Connection(self._shared, self._serving)
 
 
 class _Connection(asyncio.Protocol):
@@ -222,7 +212,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()  # what it did not read until now, it never will
 
     async def _converse(self) -> None:
-        liveness = Liveness(self._transport, self._shared.keepalive_s)
+        liveness = self._shared.keepalive.watch(self._transport)
         try:
             with self._shared.connections.carrying(port_of(self._peer)):
                 ended = await ending(self._talk(), self._peer, OSError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from urllib.parse import quote
 
@@ -16,15 +16,15 @@ from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import read_hello
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
-from bcast_grpc.transport import liveness
+from bcast_grpc.transport import tcp_info
 from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.lingering import LINGER_S, Linger, limited, taken
-from bcast_grpc.transport.liveness import Liveness, acked
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.stream import Stream
+from bcast_grpc.transport.tcp_info import acked
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json_events, json_requests
 
@@ -61,7 +61,7 @@ class WebSockets:
         """
         socket = web.WebSocketResponse(
             autoping=False,
-            heartbeat=None if liveness.KNOWN else self._shared.keepalive_s,
+            heartbeat=None if tcp_info.KNOWN else self._shared.keepalive.interval_s,
             max_msg_size=json_requests.MAX_REQUEST_BYTES,
             compress=False,  # each client would compress what all of them share
             timeout=LINGER_S,  # for the answer to a close
@@ -97,11 +97,11 @@ class WebSockets:
             await socket.prepare(request)
             if request.transport is None:
                 raise ConnectionGone("it disconnected while it was admitted")
-            watch = Liveness(request.transport, self._shared.keepalive_s, socket.ping)
+            liveness = self._shared.keepalive.watch(request.transport, connection.ping)
             try:
                 await line.serve(stream, connection.write, connection.read, partial(acked, request.transport))
             finally:
-                watch.stop()
+                liveness.stop()
 
 
 class _Connection:
@@ -148,6 +148,14 @@ class _Connection:
         if self._in_a_row == _WRITES_IN_A_ROW:  # to a socket with room, a write waits for nothing
             self._in_a_row = 0
             await asyncio.sleep(0)
+
+    def ping(self) -> None:
+        """Send a ping, soon."""
+        asyncio.get_running_loop().create_task(self._ping())
+
+    async def _ping(self) -> None:
+        with suppress(OSError):
+            await self._socket.ping()
 
     async def end(self, request: web.Request, error: CallError | None = None) -> None:
         """Say what it ends with, in an event and in the close code: a browser sees no other answer to a handshake."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bcast_grpc.core.session import Session
 from bcast_grpc.server import Server
-from bcast_grpc.transport.liveness import set_keepalive
+from bcast_grpc.transport.socket_options import watch_silence
 from bcast_grpc.transport.tcp_door import TcpDoor
 from tests import engine
 
@@ -287,7 +287,7 @@ async def test_silence_is_no_fault(serve: Serve) -> None:
 def test_a_dead_peer_is_found(keepalive_s: float, idle_s: int) -> None:
     """The system probes a silent connection, and gives it up within twice the keepalive, whether idle or not."""
     with socket.socket() as conn:
-        set_keepalive(conn, keepalive_s)
+        watch_silence(conn, keepalive_s)
         assert conn.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle_s

@@ -20,6 +20,6 @@ async def test_a_connection_that_the_server_has_closed_is_not_pinged() -> None:
         assert isinstance(door, GrpcDoor)
         (connection,) = door._connections
         connection.go_away()
-        await connection._ping()
+        connection._ping()
         await reader.read()
         writer.close()

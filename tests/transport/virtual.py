@@ -22,6 +22,7 @@ from bcast_grpc.events import Event, Kind, Request
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.grpcio_door import ChatService, Context
+from bcast_grpc.transport.liveness import Keepalive
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.wire import protobuf
 
@@ -218,7 +219,7 @@ class Door:
         self.hub = Hub(
             MemoryBroker(Retention(messages=0, bytes=0, age_s=0, dedup_s=0)), self.scheduler, limits or Limits()
         )
-        self.service = ChatService(Shared(self.hub, self.scheduler, Connections(), keepalive_s=20))
+        self.service = ChatService(Shared(self.hub, self.scheduler, Connections(), Keepalive(20)))
 
     async def connect(self, *, raw: Mapping[str, str | bytes] | None = None, **said: str) -> Call:
         """Begin a ``Connect``, with these keys, or with ``raw`` metadata."""

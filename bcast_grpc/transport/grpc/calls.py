@@ -18,7 +18,7 @@ from bcast_grpc.transport.grpc.headers import NotGrpc, first_fields, last_fields
 from bcast_grpc.transport.grpc.messages import StatusError
 from bcast_grpc.transport.grpc.refusal import Refusal
 from bcast_grpc.transport.grpc.writer import Writer
-from bcast_grpc.transport.liveness import acked
+from bcast_grpc.transport.tcp_info import acked
 
 logger = logging.getLogger(__name__)
 

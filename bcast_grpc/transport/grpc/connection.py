@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 from bcast_grpc.http2 import PREFACE, ErrorCode, Limits, events
 from bcast_grpc.http2 import Connection as Http2
-from bcast_grpc.transport import liveness
+from bcast_grpc.transport import tcp_info
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.grpc.calls import Calls
 from bcast_grpc.transport.grpc.calls import Owner as OwnerOfCalls
@@ -20,7 +20,8 @@ from bcast_grpc.transport.grpc.heartbeat import Heartbeat
 from bcast_grpc.transport.grpc.reader import Reader
 from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.lingering import LINGER_S
-from bcast_grpc.transport.liveness import Liveness, acked
+from bcast_grpc.transport.liveness import Liveness
+from bcast_grpc.transport.tcp_info import acked
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +107,9 @@ class Connection(asyncio.Protocol):
         self._reader = Reader(h2, transport, writer, shared.scheduler.turns, calls.data, self._on_event)
         self._owner.opened(self)
         self._handshake = self._loop.call_later(HANDSHAKE_S, self._refuse_late)
-        self._liveness = Liveness(transport, shared.keepalive_s, self._ping)
-        if not liveness.KNOWN:
-            self._heartbeat = Heartbeat(shared.keepalive_s, self._send_ping, self.abort)
+        self._liveness = shared.keepalive.watch(transport, self._ping)
+        if not tcp_info.KNOWN:
+            self._heartbeat = Heartbeat(shared.keepalive.interval_s, self._ping, self.abort)
 
     def data_received(self, data: bytes) -> None:
         """Read what came, or as much of it as there is time for."""
@@ -176,10 +177,7 @@ class Connection(asyncio.Protocol):
 
     # --- its life
 
-    async def _ping(self) -> None:
-        self._send_ping()
-
-    def _send_ping(self) -> None:
+    def _ping(self) -> None:
         if self._greeted and not self._closing:
             self._h2.ping(_PING)
             self._writer.flush()

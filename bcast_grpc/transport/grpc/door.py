@@ -21,8 +21,9 @@ from bcast_grpc.transport.grpc.messages import Prefixer, StatusError
 from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.services import Services
 from bcast_grpc.transport.grpc.unpacking import Unpacking
+from bcast_grpc.transport.listeners import Listeners
 from bcast_grpc.transport.rpc import SERVICE, STREAMS_BESIDES
-from bcast_grpc.transport.serving import BACKLOG, Refused, Serving
+from bcast_grpc.transport.serving import Serving
 
 _CONNECT, _SUBSCRIBE = (f"/{SERVICE}/{name}" for name in ("Connect", "Subscribe"))
 
@@ -38,7 +39,7 @@ class GrpcDoor(Door):
 
     def __init__(self, shared: Shared, address: Address, *, max_clients: int) -> None:
         self._shared = shared
-        self._address = address
+        self._listeners = Listeners(shared, address)
         self._limits = Limits(max_concurrent_streams=max_clients + STREAMS_BESIDES)
         self._connections: set[Connection] = set()
         self._closed = asyncio.Event()
@@ -46,17 +47,12 @@ class GrpcDoor(Door):
         self._serving = Serving()
         self._resources = Resources(shared, self._serving, Prefixer(), Unpacking())
         self._services = Services(self._resources)
-        self._servers: list[asyncio.Server] = []
 
     async def open(self) -> Sequence[str]:
         """Listen, and report as healthy."""
-        loop = asyncio.get_running_loop()
-        sockets = self._address.listen()
-        self._servers = [await loop.create_server(self._accept, sock=one, backlog=BACKLOG) for one in sockets]
-        port: int = sockets[0].getsockname()[1]
-        self._shared.connections.ports.add(port)
+        url = await self._listeners.open("grpc", lambda: Connection(self._shared, self._limits, self))
         await self._services.begin()
-        return [self._address.url("grpc", port)]
+        return [url]
 
     async def drain(self) -> None:
         """Report as not serving, and tell clients to make their next calls elsewhere."""
@@ -66,8 +62,7 @@ class GrpcDoor(Door):
 
     async def stop(self, grace_s: float) -> None:
         """Accept nobody more, and disconnect those whose calls have not ended after ``grace_s``."""
-        for server in self._servers:
-            server.close()
+        self._listeners.close()
         for connection in list(self._connections):
             connection.go_away()
         with suppress(TimeoutError):
@@ -81,10 +76,6 @@ class GrpcDoor(Door):
         while self._connections:
             self._closed.clear()
             await self._closed.wait()
-
-    def _accept(self) -> asyncio.Protocol:
-        shared = self._shared
-        return Refused() if shared.connections.crowded() else Connection(shared, self._limits, self)
 
     # --- what connections ask for
 

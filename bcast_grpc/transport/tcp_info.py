@@ -1,0 +1,93 @@
+"""What the system has heard from the other end of a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+_TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+_TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
+_INFO = struct.Struct("=3xB4x 16xI24xII44x 16xQQ 8xI")
+"""Of ``struct tcp_info`` in linux/tcp.h: probes sent, segments not acknowledged, milliseconds since data and since an
+acknowledgement came, bytes acknowledged, bytes received, and bytes not sent (since Linux 4.6)."""
+
+KNOWN = _TCP_INFO is not None
+"""Whether the system reports what it has heard from a peer. Elsewhere a door has to ping the peer itself."""
+
+
+class Heard(NamedTuple):
+    """What the system has heard from the other end of a socket.
+
+    Attributes:
+        data_s: seconds since it sent something.
+        ack_s: seconds since its system acknowledged something, or answered a probe.
+        acked: how many bytes it has acknowledged.
+        received: how many bytes it has sent.
+        unread: whether it has not acknowledged everything that was handed to the system.
+        asked: whether it has to answer something: bytes, or a probe of a closed window.
+    """
+
+    data_s: float
+    ack_s: float
+    acked: int
+    received: int
+    unread: bool
+    asked: bool
+
+
+def ask_system(transport: asyncio.BaseTransport) -> Heard | None:
+    """Ask what the system has heard from a peer; None if the system does not report it, or the connection is closed."""
+    if _TCP_INFO is None:
+        return None
+    try:
+        info = _borrow(transport, lambda one: one.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size))
+        if info is None:
+            return None
+        probes, unacked, data_ms, ack_ms, acked, received, unsent = _INFO.unpack(info)
+    except (OSError, struct.error):
+        return None
+    return Heard(data_ms / 1000, ack_ms / 1000, acked, received, bool(unacked or unsent), bool(probes or unacked))
+
+
+def acked(transport: asyncio.BaseTransport) -> int:
+    """Return how many bytes the peer has acknowledged; 0 if that is unknown."""
+    heard = ask_system(transport)
+    return heard.acked if heard else 0
+
+
+def all_taken(transport: asyncio.WriteTransport) -> bool:
+    """Say whether the peer has acknowledged everything that was written, or is gone."""
+    if transport.is_closing():
+        return True
+    heard = ask_system(transport)
+    return not (transport.get_write_buffer_size() or (heard and heard.unread))
+
+
+def set_user_timeout(transport: asyncio.BaseTransport, seconds: float) -> None:
+    """Say how long the system waits for an acknowledgement before it gives the peer up."""
+    if option := _TCP_USER_TIMEOUT:
+        with suppress(OSError):
+            _borrow(transport, lambda one: one.setsockopt(socket.IPPROTO_TCP, option, round(1000 * seconds)))
+
+
+def _borrow(transport: asyncio.BaseTransport, use: Callable[[socket.socket], T]) -> T | None:
+    """Use a connection's descriptor as a plain socket; None if it is closed.
+
+    The sockets of uvloop's transports duplicate the descriptor for each option. A plain one is made for each use: one
+    that was kept might close the descriptor, or mean another connection's, which has got the same number since.
+    """
+    if transport.is_closing():  # by then the number may be another's
+        return None
+    descriptor = transport.get_extra_info("socket").fileno()
+    plain = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, descriptor)  # looks nothing up
+    try:
+        return use(plain)
+    finally:
+        plain.detach()
