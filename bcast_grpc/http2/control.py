@@ -19,6 +19,7 @@ from bcast_grpc.http2.events import (
     SettingsAcknowledged,
     WindowOpened,
 )
+from bcast_grpc.http2.header_blocks import SKIPPED_TIMES
 from bcast_grpc.http2.limits import LARGEST_WINDOW, Limits
 from bcast_grpc.http2.sending import Sending
 from bcast_grpc.http2.states import Kind
@@ -39,7 +40,7 @@ class Control(Sending):
         super().__init__(limits)
         now = time()
         self._time = time
-        self._decoder: Decoder | None = Decoder(limits.max_header_bytes)
+        self._decoder: Decoder | None = Decoder(SKIPPED_TIMES * limits.max_header_bytes)
         self._acknowledged = False
         self._control = Budget(now)
         self._resets = Budget(now)

@@ -25,6 +25,11 @@ class FieldSection:
         self._raw = raw
         self._request: tuple[Fields, int | None] | None = None
 
+    @property
+    def size(self) -> int:
+        """How large it is, as HTTP/2 counts it."""
+        return sum(len(name) + len(value) + 32 for name, value in self._raw)
+
     def request(self) -> tuple[Fields, int | None]:
         """The fields, if they open a request, and their ``content-length``; as ``check_request()``, but only once."""
         if self._request is None:

@@ -29,8 +29,16 @@ MAX_SIZE_UPDATES = 2
 _TOO_MANY_SIZE_UPDATES = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){%d}" % (MAX_SIZE_UPDATES + 1)).match
 
 
+MAX_EARLY = 8
+"""How many blocks may be too large while there is a table: they have to be decoded nevertheless, which takes long."""
+
+
 class PartialBlock:
     """A header block whose end has not come.
+
+    Args:
+        max_size: Bytes of the largest that is allowed.
+        keeps: Whether one is kept that is larger, since there is a table that it may change.
 
     Attributes:
         stream_id: Whose it is.
@@ -38,28 +46,30 @@ class PartialBlock:
         depends_on_itself: Whether its priority says so.
     """
 
-    __slots__ = ("_count", "_parts", "_size", "depends_on_itself", "ended", "stream_id")
+    __slots__ = ("_count", "_keeps", "_max_size", "_parts", "_size", "depends_on_itself", "ended", "stream_id")
 
-    def __init__(self, stream_id: int, *, ended: bool, depends_on_itself: bool) -> None:
+    def __init__(self, stream_id: int, max_size: int, *, ended: bool, depends_on_itself: bool, keeps: bool) -> None:
         self.stream_id = stream_id
         self.ended = ended
         self.depends_on_itself = depends_on_itself
+        self._max_size = max_size
+        self._keeps = keeps
         self._parts: list[bytes] = []
         self._count = 0
         self._size = 0
 
-    def add(self, part: bytes, max_size: int) -> None:
-        """Take what a frame carries of it; nothing is kept of one that is larger than ``max_size``.
+    def add(self, part: bytes) -> None:
+        """Take what a frame carries of it.
 
         Raises:
             ConnectionFault: that makes it far too long, or too many frames.
         """
         self._count += 1
         self._size += len(part)
-        if self._size > SKIPPED_TIMES * max_size or self._count > 1 + MAX_CONTINUATIONS:
-            raise too_large(max_size)
+        if self._size > SKIPPED_TIMES * self._max_size or self._count > 1 + MAX_CONTINUATIONS:
+            raise too_large(self._max_size)
         self._parts.append(part)
-        if self._size > max_size:
+        if self._size > self._max_size and not self._keeps:
             self._parts.clear()
 
     def joined(self) -> bytes | None:
@@ -70,19 +80,19 @@ class PartialBlock:
 def decode(block: bytes | None, decoder: Decoder | None, max_size: int) -> FieldSection | None:
     """Decode a block of at most ``max_size`` bytes, None for a larger one.
 
-    Where a connection has a table, ``decoder`` keeps it.
+    Where a connection has a table, ``decoder`` keeps it, and a larger block is decoded too: it may change the table.
 
     Returns:
         None if it is too large, or its fields are.
 
     Raises:
-        ConnectionFault: it is no HPACK; or too large where there is a table. What follows could not be decoded.
+        ConnectionFault: it is no HPACK; or far too large where there is a table. What follows could not be decoded.
     """
     if decoder is not None:
         section = None if block is None else _decode(block, decoder)
         if section is None:
             raise too_large(max_size)
-        return section
+        return section if section.size <= max_size else None
     if block is None:
         return None
     if len(block) <= CACHED_SIZE:

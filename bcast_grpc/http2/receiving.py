@@ -18,7 +18,7 @@ from bcast_grpc.http2.events import (
     WindowOpened,
 )
 from bcast_grpc.http2.fields import FieldSection
-from bcast_grpc.http2.header_blocks import PartialBlock, decode
+from bcast_grpc.http2.header_blocks import MAX_EARLY, PartialBlock, decode, too_large
 from bcast_grpc.http2.limits import DEFAULT_WINDOW, LARGEST_WINDOW, Limits
 from bcast_grpc.http2.states import HALF_CLOSED_REMOTE, TABLE, Action, Kind, State, Stream
 
@@ -31,11 +31,12 @@ _OF_STREAM = (Kind.DATA, Kind.HEADERS, Kind.PRIORITY, Kind.RST_STREAM)
 class Receiving(Control):
     """The receiving half of a connection."""
 
-    __slots__ = ("_block", "_gathered", "_greeted", "_taken")
+    __slots__ = ("_block", "_early", "_gathered", "_greeted", "_taken")
 
     def __init__(self, limits: Limits, time: Callable[[], float]) -> None:
         super().__init__(limits, time)
         self._block: PartialBlock | None = None
+        self._early = 0  # header blocks that were too large while there was a table
         self._greeted = False
         self._taken = 0  # bytes of DATA that came, and were not given back
         self._gathered = 0  # those of them that the application is done with
@@ -125,7 +126,13 @@ class Receiving(Control):
             on_itself = parent(payload) == stream_id
             payload = payload[5:]
         ended = bool(flags & frames.END_STREAM)
-        self._block = PartialBlock(stream_id, ended=ended, depends_on_itself=on_itself)
+        self._block = PartialBlock(
+            stream_id,
+            self._limits.max_header_bytes,
+            ended=ended,
+            depends_on_itself=on_itself,
+            keeps=self._decoder is not None,
+        )
         return self._add_to_block(flags, stream_id, payload)
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> Event:
@@ -135,11 +142,13 @@ class Receiving(Control):
     def _add_to_block(self, flags: int, stream_id: int, payload: bytes) -> Event:
         block = self._block
         assert block is not None  # _check_place() saw to it
-        block.add(payload, self._limits.max_header_bytes)
+        block.add(payload)
         if not flags & frames.END_HEADERS:
             return FRAME_IGNORED
         self._block = None
         section = decode(block.joined(), self._decoder, self._limits.max_header_bytes)
+        if section is None and self._decoder is not None:
+            self._count_early()
         if block.depends_on_itself:
             self._streams.highest = max(self._streams.highest, stream_id)
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
@@ -153,6 +162,11 @@ class Receiving(Control):
             return self._begin_request(stream_id, section, block.ended)
         except Malformed:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR) from None
+
+    def _count_early(self) -> None:
+        self._early += 1
+        if self._early > MAX_EARLY:
+            raise too_large(self._limits.max_header_bytes)
 
     def _begin_request(self, stream_id: int, section: FieldSection | None, ended: bool) -> Event:
         if not stream_id % 2:

@@ -8,6 +8,7 @@ from hpack import Encoder
 from bcast_grpc.http2 import Connection, ErrorCode, Limits, encode
 from bcast_grpc.http2 import events as happened
 from bcast_grpc.http2 import frames as wire
+from bcast_grpc.http2.header_blocks import MAX_EARLY
 from bcast_grpc.http2.states import Kind
 from tests.http2.peer import GREETING, REQUEST, Clock, data, feed, headers, opened
 
@@ -275,12 +276,27 @@ def test_fields_that_are_too_large_end_their_stream_only(fields: list[tuple[str,
     assert [type(event) for event in feed(connection, headers(3))] == [happened.HeadersReceived]
 
 
-def test_fields_that_are_too_large_end_a_connection_with_a_table() -> None:
-    """What follows could refer to them."""
+def test_fields_that_are_too_large_end_their_stream_only_before_the_settings_are_acknowledged() -> None:
+    """What follows may refer to them: the table is what it would be."""
     connection = Connection(Limits(), Clock())
-    last = feed(connection, GREETING, headers(1, ("a", "x" * 20_000)))[-1]
+    encoder = Encoder()
+    blocks = [encoder.encode([*REQUEST, ("a", "x" * 500 + "y" * large)]) for large in (60_000, 0)]
+    blocks.append(encoder.encode([*REQUEST, ("a", "x" * 500)]))
+    requests = [wire.header_frames(1 + 2 * n, block, 16_384, ended=True) for n, block in enumerate(blocks)]
+    seen = feed(connection, GREETING, *requests)
+    assert happened.StreamReset(1, ErrorCode.ENHANCE_YOUR_CALM, by_peer=False) in seen
+    assert [type(event) for event in seen[-2:]] == [happened.HeadersReceived] * 2
+
+
+@pytest.mark.parametrize("size", [70_000, 20_000])
+def test_fields_that_are_far_too_large_or_too_often_end_a_connection_with_a_table(size: int) -> None:
+    """To decode them takes long."""
+    connection = Connection(Limits(), Clock())
+    fields = [(f"a{n}", "x" * 1000) for n in range(size // 1000)]
+    last = feed(connection, GREETING, *(headers(1 + 2 * n, *fields) for n in range(MAX_EARLY + 1)))[-1]
     assert isinstance(last, happened.ConnectionFailed)
     assert last.code == ErrorCode.ENHANCE_YOUR_CALM
+    assert connection.streams == 0
 
 
 def test_a_header_block_is_bounded_before_it_ends() -> None:
