@@ -67,6 +67,7 @@ class Attacker(asyncio.Protocol):
         answered: on which streams the server sent fields.
         ended: which streams the server ended or reset.
         statuses: what gRPC's status was that a stream ended with.
+        taken: how many bytes of DATA came.
         pings: how many pings it answered.
         window: how many bytes of DATA the connection takes.
         windows: how many a stream takes, beyond those that it takes at first.
@@ -78,6 +79,7 @@ class Attacker(asyncio.Protocol):
         self.answered: set[int] = set()
         self.ended: set[int] = set()
         self.statuses: dict[int, int] = {}
+        self.taken = 0
         self.pings = 0
         self.window = 65_535
         self.windows: Counter[int] = Counter()
@@ -199,6 +201,8 @@ class Attacker(asyncio.Protocol):
             self.window += int.from_bytes(payload, "big")
         elif kind == Kind.WINDOW_UPDATE:
             self.windows[stream_id] += int.from_bytes(payload, "big")
+        elif kind == Kind.DATA:
+            self.taken += len(payload)
         elif kind == Kind.HEADERS:
             self.answered.add(stream_id)
             if status := _STATUS(payload):

@@ -134,6 +134,12 @@ class Stream:
         return self.session.outbox.closed
 
     @property
+    def done(self) -> bool:
+        """Whether it is ``over``, and ``take()`` would return nothing."""
+        outbox = self.session.outbox
+        return outbox.closed and not (outbox.frames or outbox.dropping or self._pieces)
+
+    @property
     def error(self) -> CallError | None:
         """What a stream that is ``over`` ends with; None where that is well. It is a new one each time.
 

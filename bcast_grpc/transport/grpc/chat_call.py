@@ -61,6 +61,8 @@ class ChatCall(Call):
     def wake(self) -> None:
         """Write, soon."""
         self.carrier.wake(self)
+        if self._stream and self._stream.over:  # where only its end is left, that needs no room
+            self._resources.shared.scheduler.call_soon(self._end_if_done)
 
     def ready(self) -> None:
         """Go on reading."""
@@ -188,7 +190,13 @@ class ChatCall(Call):
                 return False
             self._writing = True
             self._put(self._resources.prefixer.add(piece) if self._batches else piece)
-        return not self.blocked
+        self._end_if_done()
+        return not (self.blocked or self.over)
+
+    def _end_if_done(self) -> None:
+        """End, where nothing but that is left to write: it needs no room in the windows."""
+        if self._stream and self._stream.done and not self._rest:
+            self.fail(self._stream.error)
 
 
 def _requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Sequence[Request]]:

@@ -61,8 +61,11 @@ class Refusal(Call):
         if not self._answered:
             self._answered = True
             self.carrier.send_headers(self, self._fields, ended=False)
-            self._rest = f"{self._text}\n".encode() if self._has_body else b""
-            self.carrier.wake(self)
+            if self._has_body:
+                self._rest = f"{self._text}\n".encode()
+                self.carrier.wake(self)
+            else:
+                self.end(code_pb2.INTERNAL, self._text)
 
     def _expire(self) -> None:
         self._deadline = None
