@@ -1,20 +1,22 @@
-"""The plain case in Go and Node, as the README shows it."""
+"""The plain case: in Go and Node as the README shows it, and over a WebSocket as docs/protocol.md does."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import re
 import shlex
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from signal import SIGTERM
 
 import pytest
 
 from .conftest import LANGUAGES, Run, Serve, built_or_not
-from .languages import ADDRESS, Language
+from .languages import ADDRESS, ROOT, Language
 from .program import DEAD_PROXY, PATIENCE_S
 
 PLAIN = {"go": ("hello/main.go", "gó"), "node": ("hello.js", "nodo ñ")}
@@ -112,3 +114,28 @@ async def test_no_server(serve: Serve, plain: Language, tmp_path: Path) -> None:
         err = await process.stderr.read()
         assert await process.wait() == 1
     assert err
+
+
+async def test_a_web_socket(serve: Serve, run: Run) -> None:
+    """The lines in docs/protocol.md send, hear, and say how it ended."""
+    (node,) = (language for language in LANGUAGES if language.name == "node")
+    server, text = await serve(), (ROOT / "docs" / "protocol.md").read_text()
+    (script,) = re.findall(r"^```js\n(.+?)^```", text, re.MULTILINE | re.DOTALL)
+    bob = await run(built_or_not(node), server.grpc, name="bob", room="dev")
+    await bob.is_in()
+    process = await asyncio.create_subprocess_exec(
+        *("node", "--experimental-websocket", "--eval", script.replace("127.0.0.1:8080", server.http)), stdout=PIPE
+    )
+    try:
+        await bob.hears("ana: hola")
+        await bob.say({"msg": "¿qué tal?"})
+        assert process.stdout
+        async with asyncio.timeout(PATIENCE_S):
+            heard = [await process.stdout.readline() for _ in range(2)]
+            assert [line.decode() for line in heard] == ["sent to 1\n", "bob: ¿qué tal?\n"]
+            await server.end(SIGTERM)
+            assert (await process.stdout.read()).endswith(b"\n4013 the server is shutting down\n")
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
