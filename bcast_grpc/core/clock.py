@@ -25,7 +25,8 @@ SCARCE_READS = 1 / 4
 """Reading is the bottleneck where a pause brought more messages than this share of the writes that it had time for."""
 
 FEW_WRITERS = 16
-"""A round with fewer writers counts as one with so many: its time says more about the other rooms than about writes."""
+"""A round with fewer writers counts as one with so many: its time says more about the other rooms than about writes.
+So many write in one go, whatever they take."""
 
 MAX_PAUSE_S = 0.01
 """The longest single pause: so much later, at the most, is a message because of those that might follow it."""
@@ -33,8 +34,8 @@ MAX_PAUSE_S = 0.01
 MAX_PAUSES_S = 0.05
 """The longest time of all pauses between two flushes, where reading is the bottleneck."""
 
-WRITERS_AT_ONCE = 128
-"""How many writers with a small frame are set off in one go; then others have their turn."""
+SLICE_S = 0.002
+"""So much is written in one go, by what the writes of the last round took; then others have their turn."""
 
 PATIENCE_EACH_S = 100e-6
 """How long notices alone wait for others to join them, for each client that they go to: that leaves most of the
@@ -107,6 +108,10 @@ class FlushClock:
             written what they had before; it is looked into only where none was set off.
         pending: how many messages there are to flush; 0 if there is nothing to do.
         patience_s: how long what is pending may wait for more.
+
+    Attributes:
+        at_once: how many writers may be set off in one go, or write in the flush itself.
+        passed_on: how many writers a flush did not have to set off, as they have written already; it says so here.
     """
 
     def __init__(
@@ -135,6 +140,8 @@ class FlushClock:
         self._paused = self._pause_s = 0.0
         self._round_writers = 0
         self._seen = 0
+        self.at_once = FEW_WRITERS
+        self.passed_on = 0
 
     def poke(self, *, full: bool = False) -> None:
         """Say that something is pending; ``full``: as much as a flush can take."""
@@ -198,13 +205,15 @@ class FlushClock:
         self._reading = self._full = False
         self._writers.clear()
         self._began = self._scheduler.precise_time()
+        self.passed_on = 0
         busy: Iterable[Writer] = ()
         try:
             busy = self._push()
         finally:  # a fault in one flush must not be the end of the room
-            self._round_writers = max(len(self._writers), FEW_WRITERS)
-            self._tolerated = len(self._writers) // 8
-            if not self._writers:
+            writers = len(self._writers) + self.passed_on
+            self._round_writers = max(writers, FEW_WRITERS)
+            self._tolerated = writers // 8
+            if not writers:
                 self._writers.update(busy)
                 self._tolerated = max(0, len(self._writers) - 1)
             self._extensions = 0
@@ -212,7 +221,7 @@ class FlushClock:
 
     def _wake_some(self) -> None:
         weight = 0
-        while self._sleeping and weight < WRITERS_AT_ONCE:
+        while self._sleeping and weight < self.at_once:
             writer, size = self._sleeping.popleft()
             weight += 1 + size // SMALL_BYTES
             writer.wake()
@@ -238,11 +247,13 @@ class FlushClock:
     def _end_round(self) -> None:
         self._writers.clear()
         self._stop_timer()
+        now = self._scheduler.precise_time()
+        self._round_s = now - self._began
+        if self._round_s:
+            self.at_once = max(FEW_WRITERS, int(SLICE_S * self._round_writers / self._round_s))
         if self._full:
             self._scheduler.call_soon(self._flush)
             return
-        now = self._scheduler.precise_time()
-        self._round_s = now - self._began
         self._pauses_end = now + min(self._round_s / SCARCE_SHARE - self._round_s, MAX_PAUSES_S)
         self._seen = self._pending()
         self._reading = True

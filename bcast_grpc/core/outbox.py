@@ -10,11 +10,19 @@ from bcast_grpc.core.batch import Encoder, Frame
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import GapReason
 
+SHORT_BYTES = 16 * 1024
+"""A longer frame is taken by the writer, who sees how long the client needs for it."""
+
 _WITH_RESERVE = 1.25
 _NONE: deque[Frame] = deque()
 """The queue of each client for whom nothing is queued: most are idle, and a queue of their own takes room."""
 _LIST = Frame(b"", 0)
 """Stands in the queue for a list that is told in parts."""
+
+
+def no_room(_: bytes) -> bool:
+    """Write nothing: it has to be taken."""
+    return False
 
 
 class OutboxClosed(Exception):
@@ -29,6 +37,7 @@ class Outbox:
         max_messages: bound of the queue in events.
         max_bytes: bound of the queue in bytes on the wire; a single message may be larger.
         wake: tells the writer that there is something to take; harmless where there is not.
+        write_now: writes a frame where its line has room; returns whether it did.
         seq: the place of the last message that was taken to be written, or dropped.
         dropping: whether messages have been dropped since the queue was last empty.
         idle: whether the writer found the queue empty and waits to be woken.
@@ -53,10 +62,19 @@ class Outbox:
         "max_messages",
         "seq",
         "wake",
+        "write_now",
         "writing_bytes",
     )
 
-    def __init__(self, encoder: Encoder, *, max_messages: int, max_bytes: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        max_messages: int,
+        max_bytes: int,
+        wake: Callable[[], None],
+        write_now: Callable[[bytes], bool] = no_room,
+    ) -> None:
         self.encoder = encoder
         self.max_messages = max_messages
         self.max_bytes = max_bytes
@@ -65,6 +83,7 @@ class Outbox:
         self.writing_bytes = 0
         self.discarded = False
         self.wake = wake
+        self.write_now = write_now
         self.seq = 0
         self.dropping = False
         self._dropped_seq: int | None = None
@@ -148,6 +167,19 @@ class Outbox:
         woken, self.idle = self.idle, False
         if woken:
             self.wake()
+
+    def pass_on(self, frame: Frame) -> bool:
+        """Write a frame at once, if it is short, the writer waits and its line has room; else do nothing.
+
+        Returns:
+            Whether it was written. If not, it may be offered.
+        """
+        data, _, last_seq, _ = frame
+        if not self.idle or len(data) > SHORT_BYTES or not self.write_now(data):
+            return False
+        if last_seq is not None:
+            self.seq = last_seq
+        return True
 
     def take(self) -> bytes | None:
         """Take the next frame to write, made of as much as the format joins; None if there is nothing.

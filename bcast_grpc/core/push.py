@@ -6,12 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bcast_grpc.core.batch import EVERYTHING, Batch, Encoder, Frame, Run, View
+from bcast_grpc.core.batch import EVERYTHING, Batch, Frame, Run, View
 from bcast_grpc.core.clock import FlushClock
 from bcast_grpc.core.feed import Feed
 from bcast_grpc.core.member import Member, Offered
 
 _QUEUED = Offered.QUEUED
+_REFUSED = (Offered.BEHIND, Offered.DISCONNECTED)
+_NO_FRAMES: Sequence[Frame] = ()
 
 
 class _Tally(NamedTuple):
@@ -46,7 +48,8 @@ class Push:
         """Offer to every member what it is to get: members of one view get the same frames."""
         views: dict[View, list[Member]] = defaultdict(list)
         fed: Counter[View] = Counter()
-        for member in members:
+        views[EVERYTHING], others = self._take_plain(members)
+        for member in others:
             view = self._view(member)
             if member.state.fed:
                 fed[View(own_key=self._own_key(member))] += 1
@@ -57,6 +60,18 @@ class Push:
             tally = self._offer(view, group)
             if view.shows_messages:
                 self._tallies.append(tally)
+
+    def _take_plain(self, members: Iterable[Member]) -> tuple[list[Member], list[Member]]:
+        """Sort out those who are to see the whole batch, which most are; return them and the others."""
+        plain: list[Member] = []
+        others: list[Member] = []
+        whole, authors = self._batch.only_messages, self._authors
+        for member in members:
+            if whole and member.arrival is None and member.state.in_step and member.author.key not in authors:
+                plain.append(member)
+            else:
+                others.append(member)
+        return plain, others
 
     def reached(self, place: int, run: Run) -> tuple[int, int]:
         """Return how many others have the run in the ``place`` in their queue, and how many queues refused it."""
@@ -80,30 +95,36 @@ class Push:
         return View(skip, own_key, own_key is not None and member.echo)
 
     def _offer(self, view: View, group: Sequence[Member]) -> _Tally:
-        batch = self._batch
-        frames: dict[Encoder, Sequence[Frame]] = {}
-        sizes: dict[Encoder, int] = {}
-        first_seq = batch.first_seq if view.shows_messages else None
-        queued = refused = 0
+        first_seq = self._batch.first_seq if view.shows_messages else None
+        queued = refused = passed_on = 0
+        may_pass = self._clock.at_once - self._clock.passed_on
+        encoder, frames, only = None, _NO_FRAMES, None
         for member in group:
             outbox = member.outbox
-            encoder = outbox.encoder
-            if encoder not in frames:
-                frames[encoder] = batch.frames(encoder, view, apart=self._apart)
-                sizes[encoder] = sum(len(frame[0]) for frame in frames[encoder])
-            if not frames[encoder]:
+            if outbox.encoder is not encoder:
+                encoder = outbox.encoder
+                frames = self._batch.frames(encoder, view, apart=self._apart)
+                only = frames[0] if len(frames) == 1 else None
+            if only and passed_on < may_pass and outbox.pass_on(only):
+                passed_on += 1
                 continue
-            idle = outbox.idle
-            offered = member.offer(frames[encoder], in_history=first_seq is not None, wake=False)
-            if offered is _QUEUED:
-                queued += 1
-                if idle:
-                    self._clock.set_off(outbox, sizes[encoder])
-            elif offered is not Offered.TOO_LATE:
-                refused += 1
-                if offered is Offered.BEHIND and first_seq is not None:
-                    self._fall_behind(member, first_seq)
-        return _Tally(view, queued, refused)
+            if not frames:
+                continue
+            offered = self._queue(member, frames, first_seq)
+            queued += offered is _QUEUED
+            refused += offered in _REFUSED
+        self._clock.passed_on += passed_on
+        return _Tally(view, queued + passed_on, refused)
+
+    def _queue(self, member: Member, frames: Sequence[Frame], first_seq: int | None) -> Offered:
+        outbox = member.outbox
+        idle = outbox.idle
+        offered = member.offer(frames, in_history=first_seq is not None, wake=False)
+        if offered is _QUEUED and idle:
+            self._clock.set_off(outbox, sum(len(frame[0]) for frame in frames))
+        elif offered is Offered.BEHIND and first_seq is not None:
+            self._fall_behind(member, first_seq)
+        return offered
 
     def _fall_behind(self, member: Member, first_seq: int) -> None:
         """Feed a client whose queue is full from the history, and give it the notices, which are not in there."""

@@ -13,7 +13,7 @@ from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.intake import Intake
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.names import check_name, shortened
-from bcast_grpc.core.outbox import Outbox
+from bcast_grpc.core.outbox import Outbox, no_room
 from bcast_grpc.errors import BcastError, CallError, ErrorCode, RequestError
 from bcast_grpc.events import Author, Entry, Event, Request, relayed, utf8_bytes
 
@@ -27,6 +27,7 @@ class Session:
         admission: says that it may come in; it is used up.
         encoder: its wire format.
         wake: called when there is something to take.
+        write_now: writes a frame, if there is room.
         reader: whether it only reads.
 
     Attributes:
@@ -50,11 +51,23 @@ class Session:
     )
 
     def __init__(
-        self, admission: Admission, encoder: Encoder, *, wake: Callable[[], None], reader: bool = False
+        self,
+        admission: Admission,
+        encoder: Encoder,
+        *,
+        wake: Callable[[], None],
+        write_now: Callable[[bytes], bool] = no_room,
+        reader: bool = False,
     ) -> None:
         hub, hello = admission.hub, admission.hello
         limits = hub.limits
-        self.outbox = Outbox(encoder, max_messages=limits.queue_messages, max_bytes=limits.queue_bytes, wake=wake)
+        self.outbox = Outbox(
+            encoder,
+            max_messages=limits.queue_messages,
+            max_bytes=limits.queue_bytes,
+            wake=wake,
+            write_now=write_now,
+        )
         self._member = Member(_author(hello), self.outbox, hello.kinds, hello.echo, reader, limits.slow_policy)
         self._hub = hub
         self._leaving = False

@@ -113,13 +113,25 @@ class Sending:
         size = min(len(data), self._window, self._initial + stream.credit)
         if size <= 0:
             return 0
-        if size < len(data):
-            data = memoryview(data)[:size]
+        self._send(stream, stream_id, memoryview(data)[:size] if size < len(data) else data)
+        return size
+
+    def send_whole(self, stream_id: int, data: bytes) -> bool:
+        """Send data if the windows allow all of it and the stream is open for sending; return whether that was done."""
+        stream = self._streams.open.get(stream_id)
+        if stream is None or stream.state not in _OPEN_FOR_US:
+            return False
+        if len(data) > self._window or len(data) > self._initial + stream.credit:
+            return False
+        self._send(stream, stream_id, data)
+        return True
+
+    def _send(self, stream: Stream, stream_id: int, data: bytes | memoryview) -> None:
+        size = len(data)
         self._out += frames.data_frames(data, stream_id, self.peer_max_frame_size)
         self._data_frames += 1 + size // self.peer_max_frame_size
         self._window -= size
         stream.credit -= size
-        return size
 
     def reset(self, stream_id: int, code: int) -> None:
         """End a stream at once; what still comes on it is ignored. Nothing happens where it is gone."""

@@ -36,6 +36,10 @@ class CoroutineLine:
         if self._wakened:
             resolve(self._wakened, None)
 
+    def write_now(self, piece: bytes) -> bool:
+        """Write nothing: the writer is a coroutine."""
+        return False
+
     def ready(self) -> None:
         """Have the reader go on."""
         if self._ready:

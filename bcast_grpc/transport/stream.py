@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.member import slow_consumer
+from bcast_grpc.core.outbox import no_room
 from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
@@ -28,6 +29,13 @@ class Line(Protocol):
 
     def wake(self) -> None:
         """Take what there is to write, soon, but not from within this call; there may be nothing."""
+        ...
+
+    def write_now(self, piece: bytes) -> bool:
+        """Write a piece, if there is room for all of it; return whether it is written.
+
+        It is at most ``SHORT_BYTES`` long, and everything that was taken before it has been written.
+        """
         ...
 
     def ready(self) -> None:
@@ -66,7 +74,9 @@ class Stream:
         self._pieces: Iterator[bytes] | None = None
         self._size = 0
         self._began = self._worked = 0.0
-        self.session = Session(admission, encoder, wake=lambda: scheduler.call(self._wake), reader=reader)
+        self.session = Session(
+            admission, encoder, wake=lambda: scheduler.call(self._wake), write_now=line.write_now, reader=reader
+        )
         self._reading = Reading(self.session, scheduler.turns, line.ready)
 
     def begin(self, expired: Callable[[], None], acked: Callable[[], int] | None = None) -> None:
@@ -108,7 +118,8 @@ class Stream:
         self._reading.close()
         self._pieces = None
         self.session.close()
-        self.session.outbox.wake = _wake_nobody  # it would keep the stream, which keeps it
+        outbox = self.session.outbox
+        outbox.wake, outbox.write_now = _wake_nobody, no_room  # they would keep the stream, which keeps it
 
     def received(self, slices: Iterator[Sequence[Request]]) -> bool:
         """Carry out the requests of a frame, in slices, which may be empty.

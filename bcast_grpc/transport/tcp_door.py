@@ -132,6 +132,16 @@ class _Connection(asyncio.Protocol):
             self._woken = True
             self._loop.call_soon(self._write)
 
+    def write_now(self, piece: bytes) -> bool:
+        """Write a piece, if there is room."""
+        if self._paused or self._transport.is_closing():
+            return False
+        try:
+            self._transport.write(piece)
+        except Exception as raised:  # noqa: BLE001  # it is raised where the stream is served
+            self._fail(raised)
+        return True
+
     def ready(self) -> None:
         """Read on."""
         self._ready = True

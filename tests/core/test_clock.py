@@ -18,8 +18,8 @@ from bcast_grpc.core.clock import (
     MAX_ROUND_S,
     SCARCE_READS,
     SCARCE_SHARE,
+    SLICE_S,
     SMALL_BYTES,
-    WRITERS_AT_ONCE,
     WRITING_SHARE,
     FlushClock,
 )
@@ -445,24 +445,49 @@ class Sleepers:
 
 def test_all_writers_of_a_room_are_set_off(room: Flushes) -> None:
     """However many there are, and once."""
-    assert Sleepers(room, 5 * WRITERS_AT_ONCE + 1).awake == 5 * WRITERS_AT_ONCE + 1
+    assert Sleepers(room, 5 * FEW_WRITERS + 1).awake == 5 * FEW_WRITERS + 1
 
 
 def test_others_have_their_turn_between_the_writers(room: Flushes) -> None:
     """Whatever is asked of the loop meanwhile waits for some of them, not for all."""
-    sleepers = Sleepers(room, 3 * WRITERS_AT_ONCE)
-    assert sleepers.others_saw[:3] == [WRITERS_AT_ONCE, 2 * WRITERS_AT_ONCE, 3 * WRITERS_AT_ONCE]
+    sleepers = Sleepers(room, 3 * FEW_WRITERS)
+    assert sleepers.others_saw[:3] == [FEW_WRITERS, 2 * FEW_WRITERS, 3 * FEW_WRITERS]
+
+
+def test_as_many_writers_are_set_off_as_fit_into_a_slice(room: Flushes) -> None:
+    """What writes cost is seen from the last round, whatever machine and door that was."""
+    room.start_round(FEW_WRITERS)
+    room.scheduler.advance(SLICE_S / 4)
+    for _ in range(FEW_WRITERS):
+        room.written(1)
+    room.scheduler.settle()
+    sleepers = Sleepers(room, 9 * FEW_WRITERS)
+    assert sleepers.others_saw[:3] == [4 * FEW_WRITERS, 8 * FEW_WRITERS, 9 * FEW_WRITERS]
+
+
+def test_who_wrote_in_the_flush_itself_is_part_of_the_round(room: Flushes) -> None:
+    """The time counts for them as well, and one in eight that is late holds nobody up."""
+
+    def pass_on() -> None:
+        room.clock.passed_on += 7
+        room.clock.set_off(Pen(), 100)
+
+    room.during = pass_on
+    room.start_round(0)
+    room.poke()
+    room.scheduler.advance(MAX_PAUSE_S)
+    assert len(room.at) == 2
 
 
 def test_large_frames_count_for_more(room: Flushes) -> None:
     """What is written in one go is bounded in bytes as well."""
-    sleepers = Sleepers(room, WRITERS_AT_ONCE, size=3 * SMALL_BYTES)
-    assert sleepers.others_saw[0] == WRITERS_AT_ONCE // 4
+    sleepers = Sleepers(room, FEW_WRITERS, size=3 * SMALL_BYTES)
+    assert sleepers.others_saw[0] == FEW_WRITERS // 4
 
 
 def test_a_round_lasts_until_all_were_set_off(room: Flushes) -> None:
     """Seven in eight of the writers may be done before the last was woken: the next flush waits for that one too."""
-    count = 10 * WRITERS_AT_ONCE
+    count = 10 * FEW_WRITERS
     done = []
 
     def set_one_off() -> None:
@@ -492,10 +517,10 @@ def test_the_time_of_a_round_begins_when_all_were_set_off(room: Flushes) -> None
     """A round that takes long because there is so much to write blames nobody."""
 
     def slow_wake() -> None:
-        room.scheduler.work(MAX_ROUND_S / WRITERS_AT_ONCE)
+        room.scheduler.work(MAX_ROUND_S / FEW_WRITERS)
 
     def set_all_off() -> None:
-        for _ in range(4 * WRITERS_AT_ONCE):
+        for _ in range(4 * FEW_WRITERS):
             room.clock.set_off(Pen(slow_wake), 100)
 
     room.during = set_all_off

@@ -19,7 +19,7 @@ from bcast_grpc.core.held import distinct_bytes
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
-from bcast_grpc.core.outbox import Outbox
+from bcast_grpc.core.outbox import Outbox, no_room
 from bcast_grpc.core.session import Publisher
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Error, Request
@@ -178,7 +178,7 @@ def test_nothing_is_left_of_a_room_without_a_collection() -> None:
         world.scheduler.step()
         ana.say("adios")
         ana.close()
-        ana.session.outbox.wake = lambda: None  # as a stream does
+        ana.session.outbox.wake, ana.session.outbox.write_now = lambda: None, no_room  # as a stream does
         world.clients.clear()
         del ana
         world.scheduler.settle()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bcast_grpc.core.batch import Encoder, Frame, Piece
-from bcast_grpc.core.outbox import Outbox, OutboxClosed
+from bcast_grpc.core.outbox import SHORT_BYTES, Outbox, OutboxClosed
 from bcast_grpc.errors import CallError, ErrorCode
 
 FRAME_BYTES = 10
@@ -106,6 +106,43 @@ def test_a_lone_piece_is_not_copied() -> None:
 
 
 # --- waking
+
+
+@pytest.mark.parametrize(
+    ("idle", "size", "room", "passed"),
+    [
+        (True, SHORT_BYTES, True, True),
+        (True, SHORT_BYTES, False, False),
+        (True, SHORT_BYTES + 1, True, False),
+        (False, SHORT_BYTES, True, False),
+    ],
+)
+def test_a_short_frame_is_passed_on_where_nothing_is_before_it(idle: bool, size: int, room: bool, passed: bool) -> None:
+    """Else nothing happens: it may be offered."""
+    outbox, wakes = outbox_of(max_bytes=2 * SHORT_BYTES)
+    lines: list[bytes] = []
+
+    def write_now(data: bytes) -> bool:
+        lines.append(data)
+        return room
+
+    outbox.write_now = write_now
+    assert outbox.take() is None
+    if not idle:
+        outbox.offer([Frame(b"before", 1)], wake=False)
+    frame = Frame(bytes(size), 1, 7, True)
+    assert outbox.pass_on(frame) is passed
+    assert (outbox.seq, outbox.idle, wakes) == (7 if passed else 0, idle, [])
+    assert lines == [frame.data] * (idle and size <= SHORT_BYTES)
+
+
+def test_nothing_is_passed_on_after_close() -> None:
+    """The call is ending."""
+    outbox, _ = outbox_of()
+    outbox.write_now = lambda _: True
+    outbox.take()
+    outbox.close()
+    assert not outbox.pass_on(Frame(b"a", 1))
 
 
 def test_a_busy_writer_is_not_woken() -> None:

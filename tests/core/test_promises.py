@@ -175,7 +175,9 @@ class Promises(RuleBasedStateMachine):
         self.players: list[Player] = []
         self.ids = 0
         self.watched: dict[Outbox, Player] = {}
-        self.patch = patch.object(Outbox, "offer", self.watching(Outbox.offer))
+        self.patch = patch.multiple(
+            Outbox, offer=self.watching(Outbox.offer), pass_on=self.watching_passed(Outbox.pass_on)
+        )
         self.patch.start()
 
     @property
@@ -240,19 +242,27 @@ class Promises(RuleBasedStateMachine):
 
         def watched(outbox: Outbox, frames: Sequence[Frame], **options: bool) -> bool:
             taken = offer(outbox, frames, **options)
-            player = self.watched.get(outbox)
-            if player is None:
-                return taken
-            seqs = [
-                e.seq
-                for data, *_ in frames
-                for e in self.wires[player.hello.batch].decode(data)
-                if e.kind is Kind.MESSAGE
-            ]
-            (player.queued if taken else player.refused).update(seqs)
+            self.note(outbox, frames, taken=taken)
             return taken
 
         return watched
+
+    def watching_passed(self, pass_on: Callable[..., bool]) -> Callable[..., bool]:
+        """Note which messages are written without a queue."""
+
+        def watched(outbox: Outbox, frame: Frame) -> bool:
+            passed = pass_on(outbox, frame)
+            if passed:
+                self.note(outbox, [frame], taken=True)
+            return passed
+
+        return watched
+
+    def note(self, outbox: Outbox, frames: Sequence[Frame], *, taken: bool) -> None:
+        """Note what became of the messages in frames that were offered to a player."""
+        if player := self.watched.get(outbox):
+            events = [event for data, *_ in frames for event in self.wires[player.hello.batch].decode(data)]
+            (player.queued if taken else player.refused).update(e.seq for e in events if e.kind is Kind.MESSAGE)
 
     # --- asking
 
@@ -383,6 +393,12 @@ class Promises(RuleBasedStateMachine):
             for _ in range(steps):
                 player.client.write()
             self.note_ends()
+
+    @rule(pick=st.integers(0, 99), has_room=st.booleans())
+    def make_room(self, pick: int, has_room: bool) -> None:
+        """What a flush has for a client can be written at once, or no longer."""
+        if self.open:
+            self.open[pick % len(self.open)].client.has_room = has_room
 
     @rule(then_settle=st.booleans())
     def progress(self, then_settle: bool) -> None:

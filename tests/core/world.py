@@ -91,6 +91,7 @@ class Client:
         frames: what was written to it.
         received: the events in those.
         awake: whether its writer has something to do, as far as it was told.
+        has_room: whether its line takes what a flush passes on.
         closed: whether its call has ended.
     """
 
@@ -98,10 +99,13 @@ class Client:
         self.frames: list[bytes] = []
         self.received: list[Event] = []
         self.awake = True
+        self.has_room = False
         self.closed = False
         self._wire = wire
         self._read = 0
-        self.session = Session(admit(hub, hello), wire.encoder, wake=self._wake, reader=reader)
+        self.session = Session(
+            admit(hub, hello), wire.encoder, wake=self._wake, write_now=self._write_now, reader=reader
+        )
 
     @property
     def error(self) -> CallError | None:
@@ -129,8 +133,7 @@ class Client:
             return False
         frame = self.session.take()
         if frame is not None:
-            self.frames.append(frame)
-            self.received += self._wire.decode(frame)
+            self._write(frame)
         else:
             self.awake = False
             if self.session.outbox.closed:
@@ -167,6 +170,15 @@ class Client:
 
     def _wake(self) -> None:
         self.awake = not self.closed
+
+    def _write(self, frame: bytes) -> None:
+        self.frames.append(frame)
+        self.received += self._wire.decode(frame)
+
+    def _write_now(self, frame: bytes) -> bool:
+        if self.has_room:
+            self._write(frame)
+        return self.has_room
 
 
 class World:

@@ -44,6 +44,10 @@ class Script:
         """Count."""
         self.woken += 1
 
+    def write_now(self, _: bytes) -> bool:
+        """Take nothing that was not asked for."""
+        return False
+
     def ready(self) -> None:
         """Count."""
         self.readied += 1

@@ -25,10 +25,12 @@ class Carrier(Protocol):
     Attributes:
         peer: the other end's address.
         send_data: sends as much as the call's window and the connection's allow, and returns how many bytes that is.
+        send_now: sends something whole and at once if there is room, and nothing otherwise; returns whether it did.
     """
 
     peer: str
     send_data: Callable[[Call, bytes | memoryview], int]
+    send_now: Callable[[Call, bytes], bool]
 
     def send_headers(self, call: Call, block: bytes, *, ended: bool) -> None:
         """Send fields: those that a call is answered with, or those that it ends with."""

@@ -68,6 +68,7 @@ class Calls(Carrier):
         "_writer",
         "peer",
         "send_data",
+        "send_now",
     )
 
     def __init__(
@@ -84,6 +85,7 @@ class Calls(Carrier):
         self._transport = transport
         self._writer = writer
         self.send_data = writer.send_data
+        self.send_now = writer.send_now
         self.peer = peer
         self._owner = owner
         self._connections = connections

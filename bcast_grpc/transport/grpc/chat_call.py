@@ -64,6 +64,16 @@ class ChatCall(Call):
         if self._stream and self._stream.over:  # where only its end is left, that needs no room
             self._resources.shared.scheduler.call_soon(self._end_if_done)
 
+    def write_now(self, piece: bytes) -> bool:
+        """Write a piece, if there is room for all of it."""
+        if self.over:
+            return False
+        try:
+            return self.carrier.send_now(self, self._chat.prefixer.add(piece) if self._batches else piece)
+        except Exception as raised:  # noqa: BLE001  # the call ends with it, but not in the middle of a flush
+            asyncio.get_running_loop().call_soon(self.fault, raised)
+            return True
+
     def ready(self) -> None:
         """Go on reading."""
         self._ready = True

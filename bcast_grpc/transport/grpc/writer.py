@@ -114,6 +114,18 @@ class Writer:
             self.flush()
         return sent
 
+    def send_now(self, call: Call, data: bytes) -> bool:
+        """Send all of it, and hand it to the system; where there is no room, or others have a say, send nothing.
+
+        What many calls of one connection have to say is collected first: see ``pump``.
+        """
+        h2 = self._h2
+        if self.paused or self._ready or h2.streams > 1 or not h2.send_whole(call.stream_id, data):
+            return False
+        call.sent += len(data)
+        self.flush()
+        return True
+
     def recheck(self, calls: Iterable[Call]) -> None:
         """Look at all blocked calls again, soon: each may have room now. That takes long where there are many."""
         if not self._recheck_timer:
