@@ -72,6 +72,21 @@ def test_sending_keeps_to_the_windows() -> None:
     assert connection.room(1) == 0
 
 
+def test_data_may_be_sent_whole_or_not_at_all() -> None:
+    """Where a window has no room for all of it, or the stream is gone, nothing is sent."""
+    connection = opened()
+    feed(connection, headers(1))
+    connection.data_to_send()
+    assert not connection.send_whole(1, bytes(65_536))
+    assert not connection.send_whole(3, b"x")
+    assert connection.data_to_send() == []
+    assert connection.send_whole(1, b"x")
+    assert connection.data_to_send() == [wire.frame(Kind.DATA, 0, 1, b"x")]
+    assert not connection.send_whole(1, bytes(65_535))
+    connection.reset(1, ErrorCode.NO_ERROR)
+    assert not connection.send_whole(1, b"x")
+
+
 def test_a_window_that_is_too_large_is_found_whatever_was_granted_before() -> None:
     """By the settings, on a stream that is there; not on one that is gone, nor after the DATA was sent."""
     largest = 2**31 - 1

@@ -1,0 +1,78 @@
+"""The writing half of a gRPC connection: what is written at once, and what waits for its turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+from bcast_grpc.http2 import Connection as Http2
+from bcast_grpc.transport.grpc.call import Call
+from bcast_grpc.transport.grpc.writer import Writer
+from tests.http2.peer import feed, headers, opened
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def writelines(self, pieces: Sequence[bytes]) -> None:  # type: ignore[override]
+        """Write."""
+        self.written += b"".join(pieces)
+
+    def is_closing(self) -> bool:
+        """It is open."""
+        return False
+
+
+class Caller:
+    """A call as its connection sees it."""
+
+    stream_id = 1
+    sent = 0
+    queued = blocked = False
+
+    def write(self) -> bool:
+        """Have nothing more to say."""
+        return False
+
+
+def opened_writer(*streams: int) -> tuple[Writer, Wire, Http2]:
+    """A writer of a connection with these streams, and what it writes to."""
+    h2, wire = opened(), Wire()
+    feed(h2, *(headers(stream) for stream in streams))
+    h2.data_to_send()
+    return Writer(h2, wire), wire, h2
+
+
+async def test_what_the_only_call_has_to_say_is_written_at_once() -> None:
+    """It is counted, and nothing is left for later."""
+    writer, wire, _ = opened_writer(1)
+    call = cast("Call", Caller())
+    assert writer.send_now(call, b"hola")
+    assert wire.written.endswith(b"hola")
+    assert call.sent == 4
+
+
+async def test_what_there_is_no_room_for_waits() -> None:
+    """Neither the system's nor the client's."""
+    writer, wire, _ = opened_writer(1)
+    call = cast("Call", Caller())
+    assert not writer.send_now(call, bytes(70_000))
+    writer.paused = True
+    assert not writer.send_now(call, b"hola")
+    assert (wire.written, call.sent) == (b"", 0)
+
+
+async def test_what_many_calls_have_to_say_is_collected() -> None:
+    """A write for each of them would cost more, and one that waits for its turn has it first."""
+    writer, wire, _ = opened_writer(1, 3)
+    call = cast("Call", Caller())
+    assert not writer.send_now(call, b"hola")
+    alone, wire, _ = opened_writer(1)
+    alone.add(call)
+    assert not alone.send_now(call, b"hola")
+    assert wire.written == b""
