@@ -69,7 +69,7 @@ class ChatCall(Call):
         if self.over:
             return False
         try:
-            return self.carrier.send_now(self, self._chat.prefixer.add(piece) if self._batches else piece)
+            return self.carrier.send_now(self, self._resources.prefixer.add(piece) if self._batches else piece)
         except Exception as raised:  # noqa: BLE001  # the call ends with it, but not in the middle of a flush
             asyncio.get_running_loop().call_soon(self.fault, raised)
             return True
