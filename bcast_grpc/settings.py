@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -103,6 +104,12 @@ def _check_store(store: str) -> str:
     return store
 
 
+def _check_file(file: Path | None) -> Path | None:
+    if file is not None and (str(file) == "." or not str(file).isprintable()):
+        raise ValueError
+    return file
+
+
 def _split_origins(origins: object) -> object:
     if origins is None:
         return ()
@@ -171,6 +178,7 @@ Interval = Annotated[
     Accepts(f"a number of seconds above 0, at most {_MAX_TIME_S}", "SECONDS"),
 ]
 Store = Annotated[str, AfterValidator(_check_store), Accepts("memory: or sqlite:PATH", "STORE")]
+OptionalFile = Annotated[Path | None, AfterValidator(_check_file), Accepts("the path of a PEM file, or off", "FILE")]
 Rate = Annotated[
     float | None,
     Field(gt=0, allow_inf_nan=False),
@@ -201,11 +209,21 @@ class Settings(BaseModel):
     http_allow_origin: Origins = Field(
         (), description="origins whose pages may open the WebSocket, besides the server's own; may be repeated"
     )
+    tls_cert: OptionalFile = Field(
+        None, description="PEM file with the server's certificate and its chain: every door then speaks TLS only"
+    )
+    tls_key: OptionalFile = Field(None, description="PEM file with the key of tls-cert")
+    tls_client_ca: OptionalFile = Field(
+        None, description="PEM file with authorities: clients must then show a certificate signed by one of them"
+    )
+    handshake_timeout_s: Interval = Field(
+        10, description="time for TLS, the HTTP/2 preface and the headers of an HTTP request"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="write log lines of this level and above"
     )
     log_format: Literal["text", "json"] = Field("text", description="form of the log on stderr")
-    drain_s: Grace = Field(10, description="on SIGTERM, SIGINT or SIGHUP: time for clients to receive what is queued")
+    drain_s: Grace = Field(10, description="on SIGTERM or SIGINT: time for clients to receive what is queued")
     keepalive_s: Interval = Field(
         20, description="interval of pings on an idle connection; after twice this without an answer, disconnect"
     )
@@ -244,6 +262,17 @@ class Settings(BaseModel):
             words = "at least max-message-bytes + {overhead} = {least}: a queue must hold one message"
             raise PydanticCustomError("must_be", words, {"overhead": _MESSAGE_OVERHEAD_BYTES, "least": least})
         return queue_bytes
+
+    @field_validator("tls_key", "tls_client_ca")
+    @classmethod
+    def _belong_to_tls(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_cert" in info.data:
+            has_cert = info.data["tls_cert"] is not None
+            if file is not None and not has_cert:
+                raise PydanticCustomError("must_be", "off unless tls-cert is set")
+            if file is None and has_cert and info.field_name == "tls_key":
+                raise PydanticCustomError("must_be", "the path of the PEM file with the key of tls-cert")
+        return file
 
     @field_validator("burst")
     @classmethod

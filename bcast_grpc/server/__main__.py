@@ -60,6 +60,8 @@ async def serve(settings: Settings) -> int:
     try:
         server = Server(settings)
         await server.start()
+        if server.reload:
+            ending.reload_on_hangup(server.reload.soon)
     except CannotStart as error:
         print(error, file=sys.stderr)
         return _NOT_STARTED

@@ -222,6 +222,8 @@ def _as_toml(value: object) -> str:
             return str(value).lower()
         case SecretStr():
             return '"********"'
+        case Path():
+            return _as_toml(str(value))
         case str():
             quoted = value.replace("\\", "\\\\").replace('"', '\\"')
             return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in quoted) + '"'

@@ -1,4 +1,4 @@
-"""What ends the server from outside."""
+"""What ends the server from outside, or has it read its files again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ _FAULT = 1
 
 
 class Ending:
-    """The wish to end: SIGTERM, SIGINT, or SIGHUP unless that is ignored, as ``nohup`` does.
+    """The wish to end: SIGTERM, SIGINT, or SIGHUP unless that is ignored, as ``nohup`` does, or reloads.
 
     A second one ends the process at once, even where the loop is stuck.
 
@@ -31,9 +32,22 @@ class Ending:
         self.asked = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._first: float | None = None
+        self._hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._had_terminal = _has_terminal()
         for number in NUMBERS:
-            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            if number is not signal.SIGHUP or self._hangs_up:
                 signal.signal(number, self._on_signal)
+
+    def reload_on_hangup(self, reload: Callable[[], None]) -> None:
+        """Have SIGHUP call this from now on, unless it comes since the server's terminal was closed."""
+
+        def on_hangup(number: int, frame: FrameType | None) -> None:
+            if self._hangs_up and self._had_terminal and not _has_terminal():
+                self._on_signal(number, frame)
+            else:
+                self._loop.call_soon_threadsafe(reload)
+
+        signal.signal(signal.SIGHUP, on_hangup)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         # This may interrupt anything, so it takes no lock; it counts when the signal came, not when the loop had time.
@@ -50,6 +64,14 @@ class Ending:
 
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def hold() -> None:

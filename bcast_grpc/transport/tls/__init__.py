@@ -1,0 +1,1 @@
+"""TLS for every door: to a door, an encrypted connection looks like any other."""

@@ -1,0 +1,206 @@
+"""A connection before it is the door's: the TLS handshake, within bounds of time and bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from time import perf_counter
+from typing import Protocol, cast
+
+from bcast_grpc.transport.connections import peer_of
+from bcast_grpc.transport.tls.records import SLICE_BYTES, Records
+from bcast_grpc.transport.tls.transport import TlsTransport
+from bcast_grpc.transport.turns import Turns
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 128 * 1024
+"""The most that a client may send before the handshake is done: room for a long chain of certificates."""
+
+LAST_WORDS_S = 1.0
+"""How long a refused client has to read why."""
+
+TLS_HANDSHAKE = b"\x16"
+"""What TLS begins with."""
+
+
+class Certificates(Protocol):
+    """What the server shows, and accepts."""
+
+    def context(self, alpn: str) -> ssl.SSLContext:
+        """Return what is in force now for connections that speak ``alpn``."""
+        ...
+
+
+class Tls:
+    """TLS at one door.
+
+    Args:
+        certificates: what is in force.
+        alpn: the protocol's name in TLS; empty for none.
+        timeout_s: how long a handshake may take.
+        handshakes: the turns that handshakes take among themselves.
+        turns: the turns of those who are connected.
+        answer_plain: what a client gets that begins with these bytes, without TLS.
+    """
+
+    def __init__(
+        self,
+        certificates: Certificates,
+        alpn: str,
+        timeout_s: float,
+        handshakes: Turns,
+        turns: Turns,
+        answer_plain: Callable[[bytes], bytes],
+    ) -> None:
+        self.timeout_s = timeout_s
+        self.handshakes = handshakes
+        self.turns = turns
+        self.answer_plain = answer_plain
+        self._certificates = certificates
+        self._alpn = alpn
+        self._buffer = memoryview(bytearray(SLICE_BYTES))
+        self._open: set[Handshake] = set()
+
+    def accept(self, make: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
+        """Return the protocol of a new connection, which makes the door's own when the handshake is done."""
+        return Handshake(self, Records(self._certificates.context(self._alpn), self._buffer), make)
+
+    def close(self) -> None:
+        """Break off all handshakes."""
+        for handshake in list(self._open):
+            handshake.abort()
+
+    def opened(self, handshake: Handshake) -> None:
+        """Count a handshake."""
+        self._open.add(handshake)
+
+    def closed(self, handshake: Handshake) -> None:
+        """Forget a handshake."""
+        self._open.discard(handshake)
+
+
+class Handshake(asyncio.Protocol):
+    """One connection until the handshake is done.
+
+    Args:
+        tls: of the door.
+        records: of this connection.
+        make: makes the door's protocol.
+    """
+
+    __slots__ = ("_bytes", "_make", "_over", "_records", "_timer", "_tls", "_transport", "_waits")
+
+    _transport: asyncio.Transport
+    _timer: asyncio.TimerHandle
+
+    def __init__(self, tls: Tls, records: Records, make: Callable[[], asyncio.Protocol]) -> None:
+        self._tls = tls
+        self._records = records
+        self._make = make
+        self._bytes = 0
+        self._over = False  # it succeeded, or was refused
+        self._waits = False  # for a turn
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the client to begin."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
+        self._timer = asyncio.get_running_loop().call_later(self._tls.timeout_s, self._expire)
+        self._tls.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Go on, now or when it is this connection's turn."""
+        if self._over:
+            return
+        if not self._bytes and not data.startswith(TLS_HANDSHAKE):
+            self._refuse("it does not speak TLS, which this port requires", self._tls.answer_plain(data))
+            return
+        self._bytes += len(data)
+        self._records.receive(data)
+        if self._waits:
+            return
+        if self._tls.handshakes.scarce:
+            self._waits = True
+            self._transport.pause_reading()
+            self._tls.handshakes.call(self._take_turn)
+        else:
+            self._go_on()
+
+    def eof_received(self) -> None:
+        """Close: a client that sends nothing more cannot finish the handshake."""
+        if not self._over:
+            self._over = True
+            logger.debug("%s disconnected during the TLS handshake", peer_of(self._transport))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection."""
+        self._over = True
+        self._timer.cancel()
+        self._tls.closed(self)
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._over = True
+        self._transport.abort()
+
+    def _take_turn(self) -> bool:
+        self._waits = False
+        if self._over or self._transport.is_closing():
+            return False
+        self._transport.resume_reading()
+        self._go_on()
+        return True
+
+    def _go_on(self) -> None:
+        began = perf_counter()
+        try:
+            done = self._records.handshake()
+        except ssl.SSLError as error:
+            self._refuse(explain(error), self._records.to_send())
+            return
+        finally:
+            self._tls.handshakes.worked(perf_counter() - began)
+        if said := self._records.to_send():
+            self._transport.write(said)
+        if done:
+            self._finish()
+        elif self._bytes > MAX_BYTES:
+            self._refuse(f"it sent more than {MAX_BYTES} bytes for it")
+
+    def _finish(self) -> None:
+        """Make the connection the door's."""
+        self._over = True
+        self._timer.cancel()
+        self._tls.closed(self)
+        transport = TlsTransport(self._transport, self._records, self._make(), self._tls.turns)
+        self._transport.set_protocol(transport)
+        transport.begin()
+
+    def _refuse(self, why: str, last_words: bytes = b"") -> None:
+        """Say why, and hang up; what still comes is dropped for a while, or the last words might be lost."""
+        self._over = True
+        logger.info("the TLS handshake with %s failed: %s", peer_of(self._transport), why)
+        if not last_words:
+            self._transport.abort()
+        elif not self._transport.is_closing():
+            self._transport.write(last_words)
+            self._transport.write_eof()
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(LAST_WORDS_S, self._transport.abort)
+
+    def _expire(self) -> None:
+        if not self._over:
+            self._over = True
+            logger.debug(
+                "%s did not finish the TLS handshake within %g s", peer_of(self._transport), self._tls.timeout_s
+            )
+            self._transport.abort()
+
+
+def explain(error: ssl.SSLError) -> str:
+    """Return the reason of an error of OpenSSL in words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid: {error.verify_message}"
+    return (error.reason or str(error)).lower().replace("_", " ")

@@ -1,0 +1,53 @@
+"""Whom a client's certificate names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import ExtensionOID, NameOID
+
+
+def subject_of(transport: Any) -> str | None:
+    """Return whom the certificate of a connection's peer names; None where it has shown none.
+
+    That is the first URI among its alternative names, else the first DNS name there, else its common name.
+
+    Args:
+        transport: of asyncio, with or without TLS.
+    """
+    return subject(transport.get_extra_info("peercert") or {})
+
+
+def subject(certificate: Mapping[str, Any]) -> str | None:
+    """Return whom a certificate names, as ``ssl.SSLObject.getpeercert()`` describes it."""
+    names = certificate.get("subjectAltName", ())
+    for kind in ("URI", "DNS"):
+        for found, name in names:
+            if found == kind and name:
+                return str(name)
+    parts = (part for parts in certificate.get("subject", ()) for part in parts)
+    return next((str(name) for key, name in parts if key == "commonName" and name), None)
+
+
+def subject_of_pem(pem: bytes) -> str | None:
+    """Return whom a certificate names, as the library grpcio hands it on."""
+    certificate = x509.load_pem_x509_certificate(pem)
+    return next(_names(certificate), None)
+
+
+def _names(certificate: x509.Certificate) -> Iterator[str]:
+    """Yield whom a certificate names, the most telling first."""
+    try:
+        extension = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+    except x509.ExtensionNotFound:
+        pass
+    else:
+        alternatives = extension.value
+        assert isinstance(alternatives, x509.SubjectAlternativeName)
+        yield from filter(None, alternatives.get_values_for_type(x509.UniformResourceIdentifier))
+        yield from filter(None, alternatives.get_values_for_type(x509.DNSName))
+    for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+        if attribute.value:
+            yield str(attribute.value)
