@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bcast_grpc.client.chat import Chat, connect
     from bcast_grpc.client.sync import SyncChat, connect_sync
+    from bcast_grpc.client.tls import Tls
     from bcast_grpc.errors import (
         BacklogFull,
         BcastError,
@@ -66,6 +67,7 @@ __all__ = [
     "SettingsError",
     "SyncChat",
     "SyncServer",
+    "Tls",
     "Welcome",
     "__version__",
     "connect",
@@ -75,6 +77,7 @@ __all__ = [
 _MODULES = {
     "bcast_grpc.client.chat": ("Chat", "connect"),
     "bcast_grpc.client.sync": ("SyncChat", "connect_sync"),
+    "bcast_grpc.client.tls": ("Tls",),
     "bcast_grpc.errors": (
         "BacklogFull",
         "BcastError",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bcast_grpc import __version__
 from bcast_grpc.bench.payload import MAX_SIZE, MIN_SIZE
+from bcast_grpc.client.tls import Tls
 from bcast_grpc.console.arguments import add_endpoint, number, read_endpoint, whole_number
 
 PROGRAM = "bcast_grpc.bench"
@@ -56,7 +57,7 @@ class Options:
     """What the bench is asked to do.
 
     Attributes:
-        root_certificates: PEM; empty for a connection without TLS.
+        tls: how to make sure of the server; None for a connection without TLS.
         senders: how many of the clients send.
         rate: messages per second of all senders together; 0 for as many as the server acknowledges.
         size: bytes of the payload of one message.
@@ -67,7 +68,7 @@ class Options:
 
     target: str
     token: str = ""
-    root_certificates: bytes = b""
+    tls: Tls | None = None
     clients: int = 100
     senders: int = 10
     rate: float = 0.0
@@ -95,7 +96,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     return Options(
         target=endpoint.target,
         token=endpoint.token,
-        root_certificates=endpoint.root_certificates,
+        tls=endpoint.tls,
         clients=given.clients,
         senders=min(10, given.clients) if given.senders is None else given.senders,
         rate=given.rate,

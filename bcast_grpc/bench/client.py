@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from functools import cache
 from typing import cast
 
 import grpc
@@ -15,10 +16,11 @@ from bcast_grpc.bench.plan import Plan
 from bcast_grpc.bench.sender import Sender
 from bcast_grpc.bench.summary import Summaries, Summary
 from bcast_grpc.bench.verify import Checker
-from bcast_grpc.client.dial import call_metadata, open_channel, start_call, tls_credentials
+from bcast_grpc.client.dial import call_metadata, open_channel, start_call
 from bcast_grpc.client.endings import error_of
 from bcast_grpc.client.handshake import wait_until_let_in
 from bcast_grpc.client.status import FinalStatus, GrpcCall
+from bcast_grpc.client.tls import Tls
 from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
 from bcast_grpc.wire.protobuf import MalformedFrame
 
@@ -82,10 +84,10 @@ class Client:
         options = self._plan.options
         room = self._plan.room(self.number)
         metadata = call_metadata(name="", room=room, client="", events="none", echo=False, token=options.token)
-        self._channel = open_channel(options.target, tls_credentials(options.root_certificates))
+        self._channel = open_channel(options.target, _credentials(options.tls) if options.tls else None)
         self._call = start_call(self._channel, metadata)
         status = FinalStatus(self._call)
-        await wait_until_let_in(self._call, options.target, JOIN_TIMEOUT_S)
+        await wait_until_let_in(self._call, options.target, JOIN_TIMEOUT_S, options.tls)
         self._listener = asyncio.create_task(self._listen(self._call, status))
 
     async def send(self, start_ns: int, stop_ns: int) -> None:
@@ -134,3 +136,9 @@ class Client:
         if summary.answers and self.sender:
             for answer in summary.answers:
                 self.sender.hear(answer)
+
+
+@cache
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    """Read the files once for all clients."""
+    return tls.credentials()

@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 import grpc
 
 from bcast_grpc.client import fork
-from bcast_grpc.client.dial import Dialer, open_channel, start_call
+from bcast_grpc.client.dial import Dialer, start_call
 from bcast_grpc.client.dispatcher import Dispatcher, SessionInfo
 from bcast_grpc.client.endings import error_of, lost
 from bcast_grpc.client.handshake import wait_until_let_in
@@ -51,7 +51,8 @@ class Call:
         channel = _open(dialer)
         try:
             call = start_call(channel, dialer.metadata(name, after))
-            return cls(dialer.target, channel, call, await wait_until_let_in(call, dialer.target, dialer.timeout_s))
+            info = await wait_until_let_in(call, dialer.target, dialer.timeout_s, dialer.tls)
+            return cls(dialer.target, channel, call, info)
         except BaseException:
             await _close(channel)
             raise
@@ -134,7 +135,10 @@ class Call:
 def _open(dialer: Dialer) -> grpc.aio.Channel:
     fork.opened()
     try:
-        return open_channel(dialer.target, dialer.credentials)
+        return dialer.open_channel()
+    except OSError as error:
+        fork.closed()
+        raise lost(dialer.target, str(error), connected=False) from None
     except BaseException:
         fork.closed()
         raise

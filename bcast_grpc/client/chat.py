@@ -17,9 +17,10 @@ from bcast_grpc.client import fork
 from bcast_grpc.client.backoff import Backoff
 from bcast_grpc.client.connection import Connection
 from bcast_grpc.client.cursor import Cursor
-from bcast_grpc.client.dial import DEFAULT_TARGET, Dialer, check_target
+from bcast_grpc.client.dial import DEFAULT_TARGET, Dialer, check_target, wants_tls
 from bcast_grpc.client.dispatcher import Dispatcher
 from bcast_grpc.client.inbox import Inbox
+from bcast_grpc.client.tls import Tls
 from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.errors import BcastError, ChatClosed, RequestError
 from bcast_grpc.events import Ack, Error, Event, Member, Members, Request
@@ -66,7 +67,8 @@ class Chat:
     ``ChatClosed``, and a new chat raises ``CallError``: connect after the fork, or use ``spawn`` or ``forkserver``.
 
     Args:
-        target: ``HOST:PORT`` (the port is 50051 if left out), or a gRPC name such as ``unix:/run/bcast.sock``.
+        target: ``HOST:PORT`` (the port is 50051 if left out), ``grpcs://HOST:PORT`` for TLS, or a gRPC name such as
+            ``unix:/run/bcast.sock``.
         name: the name that others see; empty for none.
         room: ``lobby`` if empty.
         client: a stable id of your own: a second chat with the same id in the same room replaces the first. A random
@@ -75,7 +77,8 @@ class Chat:
             ``none``. The default is ``left``.
         echo: receive your own messages too.
         token: the token that gives permission to connect.
-        credentials: for TLS: ``grpc.ssl_channel_credentials()``.
+        tls: use TLS, also where the target does not say so: ``bcast_grpc.Tls(ca="ca.pem")``.
+        credentials: gRPC's own, in place of ``tls``.
         history: how many of the room's last messages to receive first.
         max_backlog: how many requests may be unanswered, also while there is no connection; they may hold 16 MiB.
             Beyond that ``send()`` waits and ``post()`` raises ``BacklogFull``.
@@ -105,6 +108,7 @@ class Chat:
         events: str | Iterable[str] | None = None,
         echo: bool = False,
         token: str = "",
+        tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         history: int = 0,
         max_backlog: int = 10_000,
@@ -119,6 +123,7 @@ class Chat:
         dialer = Dialer(
             target=check_target(target),
             credentials=credentials,
+            tls=tls or (Tls() if wants_tls(target) else None),
             room=room,
             client=self.client,
             events="left" if events is None else events if isinstance(events, str) else ",".join(events),
@@ -127,7 +132,7 @@ class Chat:
             history=history,
             timeout_s=connect_timeout_s,
         )
-        dialer.metadata(name, None)  # checks the arguments
+        dialer.check(name)
         inbox = Inbox(max_buffered, _MAX_BUFFERED_BYTES)
         cursor = Cursor(history=history, echo=echo)
         self._unanswered = Unanswered(max_backlog, _MAX_UNANSWERED_BYTES)

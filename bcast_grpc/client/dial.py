@@ -12,6 +12,7 @@ from urllib.parse import quote
 import grpc
 
 from bcast_grpc import __version__
+from bcast_grpc.client.tls import Tls
 from bcast_grpc.events import ResumePoint
 from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 
@@ -20,7 +21,7 @@ DEFAULT_TARGET = f"127.0.0.1:{_DEFAULT_PORT}"
 
 _CONNECT = "/bcast_grpc.v1.Chat/Connect"
 
-_HOST_PORT = re.compile(r"(?:grpc://)?(?P<host>\[[^\]\s]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
+_HOST_PORT = re.compile(r"(?P<scheme>grpcs?://)?(?P<host>\[[^\]\s]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
 _GRPC_NAME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):.+")
 
 _READABLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
@@ -67,6 +68,11 @@ def check_target(target: str) -> str:
     return f"{_dotted(found['host'])}:{port}"
 
 
+def wants_tls(target: str) -> bool:
+    """Whether a target, as it was given, asks for TLS."""
+    return target.startswith("grpcs://")
+
+
 def check_token(token: str) -> str:
     """Return the token, which may be empty.
 
@@ -92,6 +98,7 @@ class Dialer:
 
     target: str
     credentials: grpc.ChannelCredentials | None
+    tls: Tls | None
     room: str
     client: str
     events: str
@@ -116,6 +123,25 @@ class Dialer:
             after=after,
             history=0 if after else self.history,
         )
+
+    def check(self, name: str) -> None:
+        """Check what can be checked without a server.
+
+        Raises:
+            ValueError: an argument is wrong.
+        """
+        self.metadata(name, None)
+        if self.tls:
+            self.tls.check()
+
+    def open_channel(self) -> grpc.aio.Channel:
+        """Make a channel; it sends nothing yet.
+
+        Raises:
+            OSError: a file of TLS is not what it should be.
+        """
+        credentials = self.credentials or (self.tls.credentials() if self.tls else None)
+        return open_channel(self.target, credentials)
 
     @property
     def wants_welcome(self) -> bool:
@@ -179,11 +205,6 @@ def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> gr
     if credentials is None:
         return grpc.aio.insecure_channel(target, options)
     return grpc.aio.secure_channel(target, credentials, options)
-
-
-def tls_credentials(root_certificates: bytes) -> grpc.ChannelCredentials | None:
-    """Credentials for TLS with these certificates to trust, as PEM; none, for a connection without TLS, if empty."""
-    return grpc.ssl_channel_credentials(root_certificates) if root_certificates else None
 
 
 def start_call(

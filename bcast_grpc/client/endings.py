@@ -21,6 +21,7 @@ _DOMAIN = "bcast_grpc"
 
 # How gRPC describes an HTTP answer that does not come from a gRPC server.
 _HTTP_STATUS = re.compile(r"Received http2 header with status: (\d+)")
+_HTTP_1 = re.compile(r"http1\.x server \(HTTP status (\d+)\)")
 _RESET = "RST_STREAM with error code"
 _REFUSALS = ("401", "403")
 
@@ -73,6 +74,8 @@ def _cause(details: str) -> str:
     """The useful part of gRPC's chain of causes: the last one, or the reason of TLS."""
     if http := _HTTP_STATUS.search(details):
         return f"the answer was HTTP {http[1]}, not gRPC; it may come from a proxy"
+    if http := _HTTP_1.search(details):
+        return f"the answer was HTTP/1 {http[1]}, not gRPC; use grpcs:// if the server speaks TLS"
     if details == PROVISIONAL:
         return "the call ended, and gRPC did not keep its status"
     if _RESET in details:

@@ -8,18 +8,34 @@ from urllib.parse import unquote
 import grpc
 
 from bcast_grpc.client.dispatcher import SessionInfo
-from bcast_grpc.client.endings import error_of
+from bcast_grpc.client.endings import error_of, lost
 from bcast_grpc.client.status import GrpcCall, Status, status_of
+from bcast_grpc.client.tls import Tls
 from bcast_grpc.errors import CallError, ConnectionLost, ErrorCode
 
 
-async def wait_until_let_in(call: GrpcCall, target: str, timeout_s: float) -> SessionInfo:
+async def wait_until_let_in(call: GrpcCall, target: str, timeout_s: float, tls: Tls | None = None) -> SessionInfo:
     """Wait for the server's initial metadata, and decode it.
+
+    Args:
+        call: ``Connect``.
+        target: the address of the server.
+        timeout_s: how long to wait.
+        tls: how the server was to be made sure of, to find out why it was not: gRPC does not always say.
 
     Raises:
         CallError: the server refused, or it is no server of this project.
-        ConnectionLost: there is no server, or it did not answer in time.
+        ConnectionLost: there is no server, it is not trusted, or it did not answer in time.
     """
+    try:
+        return await _wait(call, target, timeout_s)
+    except ConnectionLost:
+        if tls and (why := await tls.explain(target)):
+            raise lost(target, why, connected=False) from None
+        raise
+
+
+async def _wait(call: GrpcCall, target: str, timeout_s: float) -> SessionInfo:
     try:
         async with asyncio.timeout(timeout_s):
             metadata = await call.initial_metadata()

@@ -5,23 +5,19 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-from bcast_grpc.client.dial import DEFAULT_TARGET, check_target, check_token
+from bcast_grpc.client.dial import DEFAULT_TARGET, check_target, check_token, wants_tls
+from bcast_grpc.client.tls import Tls
 from bcast_grpc.console.safe_text import shown
 
 
 class Endpoint(NamedTuple):
-    """Where to connect, and with what permission.
-
-    Attributes:
-        root_certificates: PEM; empty for a connection without TLS.
-    """
+    """Where to connect, and with what permission; ``tls`` is None for a connection without it."""
 
     target: str
     token: str
-    root_certificates: bytes
+    tls: Tls | None
 
 
 def add_endpoint(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +26,16 @@ def add_endpoint(parser: argparse.ArgumentParser) -> None:
         "target",
         metavar="TARGET",
         nargs="?",
-        help=f"HOST:PORT of the server, with or without grpc:// (default: BCAST_TARGET, or {DEFAULT_TARGET})",
+        help=f"HOST:PORT of the server; grpcs://HOST:PORT for TLS (default: BCAST_TARGET, or {DEFAULT_TARGET})",
     )
     parser.add_argument("--token", help="better given as BCAST_TOKEN: others on this machine can see your command line")
-    parser.add_argument("--tls-ca", metavar="FILE", help="use TLS, and trust the certificates in this PEM file")
+    parser.add_argument(
+        "--tls-ca", metavar="FILE", help="use TLS, and trust the authorities in this PEM file, not the system's"
+    )
+    parser.add_argument(
+        "--tls-cert", metavar="FILE", help="PEM file with our certificate, where the server requires one"
+    )
+    parser.add_argument("--tls-key", metavar="FILE", help="PEM file with its key")
 
 
 def read_endpoint(
@@ -50,7 +52,7 @@ def read_endpoint(
         return Endpoint(
             check_target(target.removesuffix("/")),
             check_token(token),
-            _read_certificates(parser, given.tls_ca) if given.tls_ca else b"",
+            _read_tls(target, given),
         )
     except ValueError as error:
         parser.error(shown(str(error)))
@@ -82,11 +84,12 @@ def number(least: float, most: float = 1e9) -> Callable[[str], float]:
     return read
 
 
-def _read_certificates(parser: argparse.ArgumentParser, path: str) -> bytes:
+def _read_tls(target: str, given: argparse.Namespace) -> Tls | None:
+    tls = Tls(given.tls_ca, given.tls_cert, given.tls_key)
+    if tls == Tls() and not wants_tls(target):
+        return None
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        parser.error(f"--tls-ca {shown(path)}: cannot be read: {error.strerror}")
-    if b"-----BEGIN CERTIFICATE-----" not in content:
-        parser.error(f"--tls-ca {shown(path)}: contains no PEM certificate")
-    return content
+        tls.check()
+    except ValueError as error:
+        raise ValueError(f"--{error}") from None
+    return tls

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bcast_grpc import __version__
+from bcast_grpc.client.tls import Tls
 from bcast_grpc.console.arguments import add_endpoint, number, read_endpoint, whole_number
 
 PROGRAM = "bcast-client"
@@ -63,7 +64,7 @@ class Options:
     """What the program is asked to do.
 
     Attributes:
-        root_certificates: PEM; empty for a connection without TLS.
+        tls: how to make sure of the server; None for a connection without TLS.
         follow: in a pipeline, go on receiving when the input has ended.
         max_downtime_s: how long to reconnect without success; ``None`` for no limit.
         interactive: stdin and stdout are a terminal that can be drawn on.
@@ -73,7 +74,7 @@ class Options:
     name: str
     room: str
     token: str
-    root_certificates: bytes
+    tls: Tls | None
     json: bool
     follow: bool
     history: int
@@ -100,7 +101,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, stdin_tty
         name=_text(parser, "--name", given.name),
         room=_text(parser, "--room", given.room),
         token=endpoint.token,
-        root_certificates=endpoint.root_certificates,
+        tls=endpoint.tls,
         json=given.json,
         follow=given.follow,
         history=given.history,

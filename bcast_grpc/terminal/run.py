@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import bcast_grpc
-from bcast_grpc.client.dial import tls_credentials
 from bcast_grpc.console.exits import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, complain, exit_code
 from bcast_grpc.errors import BcastError
 from bcast_grpc.terminal.arguments import PROGRAM, Options
@@ -50,7 +49,7 @@ def _connect(options: Options, events: str | tuple[str, ...]) -> bcast_grpc.Chat
         room=options.room,
         events=events,
         token=options.token,
-        credentials=tls_credentials(options.root_certificates),
+        tls=options.tls,
         history=options.history,
         max_downtime_s=options.max_downtime_s,
     )

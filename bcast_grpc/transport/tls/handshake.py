@@ -34,15 +34,15 @@ class Certificates(Protocol):
         ...
 
 
-class Tls:
-    """TLS at one door.
+class Handshakes:
+    """The TLS handshakes at one door.
 
     Args:
         certificates: what is in force.
         alpn: the protocol's name in TLS; empty for none.
         timeout_s: how long a handshake may take.
-        handshakes: the turns that handshakes take among themselves.
-        turns: the turns of those who are connected.
+        turns: the turns that handshakes take among themselves.
+        later: the turns of those who are connected.
         answer_plain: what a client gets that begins with these bytes, without TLS.
     """
 
@@ -51,13 +51,13 @@ class Tls:
         certificates: Certificates,
         alpn: str,
         timeout_s: float,
-        handshakes: Turns,
         turns: Turns,
+        later: Turns,
         answer_plain: Callable[[bytes], bytes],
     ) -> None:
         self.timeout_s = timeout_s
-        self.handshakes = handshakes
         self.turns = turns
+        self.later = later
         self.answer_plain = answer_plain
         self._certificates = certificates
         self._alpn = alpn
@@ -86,18 +86,18 @@ class Handshake(asyncio.Protocol):
     """One connection until the handshake is done.
 
     Args:
-        tls: of the door.
+        handshakes: of the door.
         records: of this connection.
         make: makes the door's protocol.
     """
 
-    __slots__ = ("_bytes", "_make", "_over", "_records", "_timer", "_tls", "_transport", "_waits")
+    __slots__ = ("_bytes", "_handshakes", "_make", "_over", "_records", "_timer", "_transport", "_waits")
 
     _transport: asyncio.Transport
     _timer: asyncio.TimerHandle
 
-    def __init__(self, tls: Tls, records: Records, make: Callable[[], asyncio.Protocol]) -> None:
-        self._tls = tls
+    def __init__(self, handshakes: Handshakes, records: Records, make: Callable[[], asyncio.Protocol]) -> None:
+        self._handshakes = handshakes
         self._records = records
         self._make = make
         self._bytes = 0
@@ -107,24 +107,24 @@ class Handshake(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the client to begin."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
-        self._timer = asyncio.get_running_loop().call_later(self._tls.timeout_s, self._expire)
-        self._tls.opened(self)
+        self._timer = asyncio.get_running_loop().call_later(self._handshakes.timeout_s, self._expire)
+        self._handshakes.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Go on, now or when it is this connection's turn."""
         if self._over:
             return
         if not self._bytes and not data.startswith(TLS_HANDSHAKE):
-            self._refuse("it does not speak TLS, which this port requires", self._tls.answer_plain(data))
+            self._refuse("it does not speak TLS, which this port requires", self._handshakes.answer_plain(data))
             return
         self._bytes += len(data)
         self._records.receive(data)
         if self._waits:
             return
-        if self._tls.handshakes.scarce:
+        if self._handshakes.turns.scarce:
             self._waits = True
             self._transport.pause_reading()
-            self._tls.handshakes.call(self._take_turn)
+            self._handshakes.turns.call(self._take_turn)
         else:
             self._go_on()
 
@@ -138,7 +138,7 @@ class Handshake(asyncio.Protocol):
         """Forget the connection."""
         self._over = True
         self._timer.cancel()
-        self._tls.closed(self)
+        self._handshakes.closed(self)
 
     def abort(self) -> None:
         """End it at once."""
@@ -161,7 +161,7 @@ class Handshake(asyncio.Protocol):
             self._refuse(explain(error), self._records.to_send())
             return
         finally:
-            self._tls.handshakes.worked(perf_counter() - began)
+            self._handshakes.turns.worked(perf_counter() - began)
         if said := self._records.to_send():
             self._transport.write(said)
         if done:
@@ -173,8 +173,8 @@ class Handshake(asyncio.Protocol):
         """Make the connection the door's."""
         self._over = True
         self._timer.cancel()
-        self._tls.closed(self)
-        transport = TlsTransport(self._transport, self._records, self._make(), self._tls.turns)
+        self._handshakes.closed(self)
+        transport = TlsTransport(self._transport, self._records, self._make(), self._handshakes.later)
         self._transport.set_protocol(transport)
         transport.begin()
 
@@ -194,7 +194,7 @@ class Handshake(asyncio.Protocol):
         if not self._over:
             self._over = True
             logger.debug(
-                "%s did not finish the TLS handshake within %g s", peer_of(self._transport), self._tls.timeout_s
+                "%s did not finish the TLS handshake within %g s", peer_of(self._transport), self._handshakes.timeout_s
             )
             self._transport.abort()
 

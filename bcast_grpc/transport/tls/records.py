@@ -1,4 +1,4 @@
-"""The two directions of one TLS connection, without I/O: bytes for the network on one side, of the door on the other."""
+"""The two directions of one TLS connection, without I/O: what the network has on one side, the door's on the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,18 @@ class Records:
         fault: what makes everything that follows unreadable.
     """
 
-    __slots__ = ("_at", "_buffer", "_decrypted", "_incoming", "_outgoing", "_unread", "_useless", "ended", "fault", "ssl")
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_decrypted",
+        "_incoming",
+        "_outgoing",
+        "_unread",
+        "_useless",
+        "ended",
+        "fault",
+        "ssl",
+    )
 
     def __init__(self, context: ssl.SSLContext, buffer: memoryview) -> None:
         self._buffer = buffer
@@ -119,7 +130,7 @@ class Records:
     def _read(self, at: int) -> int:
         """Decrypt one record into the buffer; return how many bytes that is."""
         try:
-            count = self.ssl.read(RECORD_BYTES, self._buffer[at:])  # type: ignore[call-overload]
+            count = self.ssl.read(RECORD_BYTES, self._buffer[at:])
         except ssl.SSLWantReadError:
             if self._useless > USELESS_BYTES:
                 self.fault = ssl.SSLError("too many records without data")

@@ -19,7 +19,7 @@ MAX_ANSWERS = 64
 """How often TLS answers by itself while the peer does not read."""
 
 
-class TlsTransport(asyncio.Transport):
+class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """To a door it behaves like the plain transport below.
 
     What the door writes is encrypted and handed on at once, so the buffer below, its limits and its pauses are those of
@@ -225,7 +225,7 @@ class TlsTransport(asyncio.Transport):
             data = records.decrypt()
             turns.worked(perf_counter() - began)
             self._answer(records.to_send())
-            if data and self._protocol:
+            if data:
                 self._protocol.data_received(data)
             elif records.fault:
                 self._fail(records.fault)
