@@ -22,6 +22,7 @@ from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.events import Ack, Member, Request
 from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.server.machine import default_max_memory
+from bcast_grpc.server.reload import Reload
 from bcast_grpc.server.sync import SyncServer, in_thread
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import Address, CannotStart, is_loopback
@@ -33,6 +34,7 @@ from bcast_grpc.transport.liveness import Keepalive
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.tcp_door import TcpDoor
+from bcast_grpc.transport.tls.certificates import Certificates
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ _LAST_WORDS_S = 0.5
 _EXPIRE_S = 5.0
 _SWEEP_S = 0.05
 _RELIEVE_S = 2.0
+_DAY_S = 86_400.0
 
 
 class Server:
@@ -66,13 +69,16 @@ class Server:
         hub: the registry of rooms and clients.
         doors: the ways for clients to come in, gRPC first.
         urls: what it listens on, once started; in the order of ``doors``.
+        reload: reads the files of certificates again.
 
     Raises:
-        CannotStart: the store cannot be used.
+        CannotStart: the store or a certificate cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        certificates = self._certificates = _certificates(settings)
+        self.reload = Reload([certificates] if certificates else [])
         self._scheduler = LoopScheduler()
         budget = Budget(settings.max_memory or default_max_memory())
         self._broker = _broker(settings, budget)
@@ -80,7 +86,14 @@ class Server:
         self._descriptors = Descriptors()
         self.hub.capacity.why_full = self._descriptors.why_full
         self._connections = Connections(lambda: self._descriptors.crowded)
-        shared = Shared(self.hub, self._scheduler, self._connections, Keepalive(settings.keepalive_s))
+        shared = Shared(
+            self.hub,
+            self._scheduler,
+            self._connections,
+            Keepalive(settings.keepalive_s),
+            settings.handshake_timeout_s,
+            certificates,
+        )
         self.doors: Sequence[Door] = list(_doors(settings, shared, self._descriptors.connections))
         self.urls: Sequence[str] = ()
         self.sync = SyncServer(self, self._scheduler)
@@ -148,7 +161,7 @@ class Server:
     @property
     def address(self) -> str:
         """Where gRPC clients connect to, as ``HOST:PORT``."""
-        return self.urls[0].removeprefix("grpc://")
+        return urlsplit(self.urls[0]).netloc
 
     @property
     def port(self) -> int:
@@ -166,7 +179,7 @@ class Server:
         return self._port("tcp")
 
     def _port(self, scheme: str) -> int:
-        return next((url.port or 0 for url in map(urlsplit, self.urls) if url.scheme == scheme), 0)
+        return next((url.port or 0 for url in map(urlsplit, self.urls) if url.scheme in (scheme, f"{scheme}s")), 0)
 
     async def start(self) -> None:
         """Listen.
@@ -187,11 +200,15 @@ class Server:
             asyncio.create_task(_repeat(_SWEEP_S, self._hang_up_idle)),
             asyncio.create_task(_repeat(_RELIEVE_S, self.hub.relieve)),
         ]
+        if self._certificates:
+            logger.info("%s", self._certificates.describe())
+            self._chores.append(asyncio.create_task(self.reload.watch()))
+            self._chores.append(asyncio.create_task(_repeat(_DAY_S, self._certificates.warn)))
         self._descriptors.warn(settings.max_clients)
-        if not is_loopback(settings.host):
+        if not is_loopback(settings.host) and not settings.tls_client_ca:
+            tls = "" if self._certificates else "there is no TLS and "
             logger.warning(
-                "anyone who reaches %s can read and write: there is no TLS and there are no tokens",
-                " or ".join(self.urls),
+                "anyone who reaches %s can read and write: %sthere are no tokens", " or ".join(self.urls), tls
             )
 
     async def drain(self) -> None:
@@ -238,6 +255,7 @@ class Server:
     def _end_chores(self) -> None:
         for chore in self._chores:
             chore.cancel()
+        self.reload.stop()
 
 
 def _doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator[Door]:
@@ -259,6 +277,12 @@ async def _repeat(interval_s: float, chore: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(interval_s)
         chore()
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -10,6 +10,7 @@ from bcast_grpc.core.hub import Hub
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.liveness import Keepalive
 from bcast_grpc.transport.scheduler import LoopScheduler
+from bcast_grpc.transport.tls.certificates import Certificates
 
 
 class Door(Protocol):
@@ -50,9 +51,13 @@ class Shared:
         scheduler: the event loop, as the core sees it.
         connections: counts the connections that serve a client, so that idle ones can be closed if need be.
         keepalive: finds the connections whose peers are gone.
+        handshake_s: how long a client may take to begin: with TLS, HTTP/2, or the headers of an HTTP request.
+        certificates: with which every door speaks TLS; None for none.
     """
 
     hub: Hub
     scheduler: LoopScheduler
     connections: Connections
     keepalive: Keepalive
+    handshake_s: float = 10.0
+    certificates: Certificates | None = None

@@ -24,6 +24,7 @@ from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.rpc import SERVICE, STREAMS_BESIDES, codec_for, initial_metadata, read_metadata, status
 from bcast_grpc.transport.socket_options import let_pings_pass
 from bcast_grpc.transport.stream import Stream
+from bcast_grpc.transport.tls.certificates import Certificates, Loaded
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import protobuf
 
@@ -34,7 +35,6 @@ T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 _NO_BOUND = 2**31 - 1
-_HANDSHAKE_MS = 10_000
 _LONG_S = 3600
 
 
@@ -51,7 +51,9 @@ class GrpcioDoor(Door):
     def __init__(self, shared: Shared, address: Address, *, max_clients: int, max_connections: int) -> None:
         self._shared = shared
         self._address = address
-        self._options = options(shared.keepalive.interval_s, max_clients=max_clients, max_connections=max_connections)
+        self._options = options(
+            shared.keepalive.interval_s, shared.handshake_s, max_clients=max_clients, max_connections=max_connections
+        )
         self._health = _Health(shared.connections)
         self._engine: grpc.aio.Server | None = None
 
@@ -66,7 +68,7 @@ class GrpcioDoor(Door):
         for probe in address.listen():
             probe.close()  # gRPC reports neither in time nor clearly that an address is taken
         try:
-            port = engine.add_insecure_port(address.at(address.port))
+            port = self._listen(engine)
         except RuntimeError as error:  # it was taken in between
             raise CannotStart(str(error)) from None
         for listener in listening_on(port):
@@ -75,7 +77,13 @@ class GrpcioDoor(Door):
         await engine.start()
         for service in ("", SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        return [address.url("grpc", port)]
+        return [address.url("grpcs" if self._shared.certificates else "grpc", port)]
+
+    def _listen(self, engine: grpc.aio.Server) -> int:
+        where = self._address.at(self._address.port)
+        if certificates := self._shared.certificates:
+            return engine.add_secure_port(where, credentials(certificates))
+        return engine.add_insecure_port(where)
 
     async def drain(self) -> None:
         """Report as not serving."""
@@ -192,7 +200,27 @@ class _Health(health.aio.HealthServicer):
             await super().Watch(request, context)
 
 
-def options(keepalive_s: float, *, max_clients: int, max_connections: int) -> list[tuple[str, int]]:
+def credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Return what the engine speaks TLS with: for each handshake, what is in force then."""
+    loaded, in_force = certificates.loaded, _for_engine(certificates.loaded)
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:  # in a thread of the engine's
+        nonlocal loaded
+        if certificates.loaded is loaded:
+            return None
+        loaded = certificates.loaded
+        return _for_engine(loaded)
+
+    fetcher: Any = fetch  # its stub does not know that None means the same as before
+    return grpc.dynamic_ssl_server_credentials(in_force, fetcher, certificates.requires_clients)
+
+
+def _for_engine(loaded: Loaded) -> grpc.ServerCertificateConfiguration:
+    cert, key, *client_ca = loaded.contents
+    return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca[0] if client_ca else None)
+
+
+def options(keepalive_s: float, handshake_s: float, *, max_clients: int, max_connections: int) -> list[tuple[str, int]]:
     """Return what the engine is set up with."""
     # A slow peer answers a ping when it has read what is before it, so it has most of the time that there is. Only the
     # ping timeout tells who is frozen: the core never sets the timer of its keepalive timeout (as of 1.85).
@@ -216,7 +244,7 @@ def options(keepalive_s: float, *, max_clients: int, max_connections: int) -> li
         ("grpc.server.max_pending_requests", _NO_BOUND),
         ("grpc.server.max_pending_requests_hard_limit", _NO_BOUND),
         ("grpc.server_max_unrequested_time_in_server", _LONG_S),
-        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.server_handshake_timeout_ms", round(handshake_s * 1000)),
         # Past its bound the core would not accept, and everyone, health checks too, would wait.
         ("grpc.max_allowed_incoming_connections", max_connections),
         # A connection that opens and resets calls faster than they are seen waits for itself alone.

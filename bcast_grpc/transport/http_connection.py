@@ -40,7 +40,6 @@ MAX_FIELD_BYTES = 64 * 2**10
 
 MAX_HEAD_BYTES = 128 * 2**10
 _MAX_FIELDS = 128
-_HEAD_S = 30.0
 _IDLE_S = 60.0
 _LINGER_S = 2.0
 _PORTION_BYTES = 4096
@@ -52,7 +51,6 @@ _TOO_LARGE = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"a request may have at most {_MAX_FIELDS} headers of {MAX_FIELD_BYTES} bytes each, {MAX_HEAD_BYTES} bytes in all",
 )
-_TOO_LATE = (HTTPStatus.REQUEST_TIMEOUT, f"the headers of the request were not complete after {_HEAD_S:g} s")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -66,11 +64,12 @@ class HttpConnection(web.RequestHandler):
     Args:
         server: what answers its requests.
         portions: who is fed when.
+        head_s: how long the headers of a request may take.
     """
 
-    __slots__ = ("_body", "_head_bytes", "_head_timer", "_is_read", "_portions", "_unread")
+    __slots__ = ("_body", "_head_bytes", "_head_s", "_head_timer", "_is_read", "_portions", "_unread")
 
-    def __init__(self, server: web.Server, portions: Portions, **options: Any) -> None:
+    def __init__(self, server: web.Server, portions: Portions, head_s: float, **options: Any) -> None:
         super().__init__(
             server,
             access_log=None,  # type: ignore[arg-type]  # none
@@ -86,6 +85,7 @@ class HttpConnection(web.RequestHandler):
         self._head_timer: TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
         self._is_read = False
+        self._head_s = head_s
         self._portions = portions
         self._unread = bytearray()
 
@@ -164,7 +164,11 @@ class HttpConnection(web.RequestHandler):
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(*_TOO_LARGE, "its headers are too large")
             elif self._head_timer is None:
-                self._head_timer = self._loop.call_later(_HEAD_S, self._refuse, *_TOO_LATE, "an incomplete request")
+                self._head_timer = self._loop.call_later(self._head_s, self._expire)
+
+    def _expire(self) -> None:
+        text = f"the headers of the request were not complete after {self._head_s:g} s"
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, text, "an incomplete request")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what was about to happen, once everything that came is read."""

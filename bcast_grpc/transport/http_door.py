@@ -59,7 +59,7 @@ class HttpDoor(Door):
         self._runner = web.AppRunner(self.app(), shutdown_timeout=_ANSWER_S)
         await self._runner.setup()
         assert self._runner.server
-        connection = partial(HttpConnection, self._runner.server, Portions(loop), loop=loop)
+        connection = partial(HttpConnection, self._runner.server, Portions(loop), self._shared.handshake_s, loop=loop)
         return [await self._listeners.open("http", connection)]
 
     async def stop(self, grace_s: float) -> None:

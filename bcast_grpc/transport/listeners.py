@@ -1,4 +1,4 @@
-"""The listening sockets of a door."""
+"""The listening sockets of a door, and TLS on what they accept."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import cast
 
 from bcast_grpc.transport.address import BACKLOG, Address
 from bcast_grpc.transport.door import Shared
+from bcast_grpc.transport.tls.certificates import ALPN
+from bcast_grpc.transport.tls.handshake import Handshakes
+from bcast_grpc.transport.turns import Turns
 
 
 class Listeners:
-    """Accepts connections, unless there is no room for more.
+    """Accepts connections, unless there is no room for more, and speaks TLS on them, where the server has certificates.
 
     Args:
         shared: what all doors share.
@@ -22,12 +25,13 @@ class Listeners:
         self._shared = shared
         self._address = address
         self._servers: list[asyncio.Server] = []
+        self._handshakes: Handshakes | None = None
 
     async def open(self, scheme: str, connection: Callable[[], asyncio.Protocol]) -> str:
         """Listen.
 
         Args:
-            scheme: of the URL.
+            scheme: of the URL; with TLS an ``s`` is added.
             connection: makes the protocol of a connection.
 
         Returns:
@@ -38,9 +42,12 @@ class Listeners:
         """
         loop = asyncio.get_running_loop()
         connections = self._shared.connections
+        handshakes = self._handshakes = self._tls(scheme)
 
         def accept() -> asyncio.Protocol:
-            return _Refused() if connections.crowded() else connection()
+            if connections.crowded():
+                return _Refused()
+            return handshakes.begin(connection) if handshakes else connection()
 
         sockets = self._address.listen()
         for one in sockets:
@@ -48,12 +55,21 @@ class Listeners:
         self._servers = [await loop.create_server(accept, sock=one, backlog=BACKLOG) for one in sockets]
         port: int = sockets[0].getsockname()[1]
         connections.ports.add(port)
-        return self._address.url(scheme, port)
+        return self._address.url(f"{scheme}s" if handshakes else scheme, port)
+
+    def _tls(self, scheme: str) -> Handshakes | None:
+        shared = self._shared
+        if not shared.certificates:
+            return None
+        turns = Turns(asyncio.get_running_loop())  # of their own: they take long, and others wait behind none of them
+        return Handshakes(shared.certificates, ALPN[scheme], shared.handshake_s, turns, shared.scheduler.turns)
 
     def close(self) -> None:
         """Accept nobody more."""
         while self._servers:
             self._servers.pop().close()
+        if self._handshakes:
+            self._handshakes.close()
 
 
 class _Refused(asyncio.Protocol):

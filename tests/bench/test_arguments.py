@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
 from bcast_grpc import __version__
 from bcast_grpc.bench.arguments import Options, parse, usable_cores
+from bcast_grpc.client.tls import Tls
 
 
 def test_what_is_not_given_has_a_default() -> None:
@@ -22,9 +24,9 @@ def test_what_is_not_given_has_a_default() -> None:
 def test_the_connection_is_given_as_to_the_terminal_client(tmp_path: Path) -> None:
     """On the command line or in the environment."""
     path = tmp_path / "ca.pem"
-    path.write_text("-----BEGIN CERTIFICATE-----\n")
+    trustme.CA().cert_pem.write_to_path(path)
     given = parse(["grpc://chat.example/", "--tls-ca", str(path)], {"BCAST_TARGET": "other:1", "BCAST_TOKEN": "s\n"})
-    assert (given.target, given.token, given.root_certificates) == ("chat.example:50051", "s", path.read_bytes())
+    assert (given.target, given.token, given.tls) == ("chat.example:50051", "s", Tls(str(path)))
     assert parse(["--token", "t"], {"BCAST_TARGET": "other:1", "BCAST_TOKEN": "s"}).token == "t"
 
 

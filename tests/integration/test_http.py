@@ -9,7 +9,6 @@ from typing import NamedTuple
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from bcast_grpc.transport import http_connection
 from bcast_grpc.transport.http_connection import HEADERS
 
 from .conftest import LocalDoor, Serve
@@ -197,9 +196,9 @@ async def test_a_handshake_that_asks_for_more_is_taken(doors: LocalDoor, caplog:
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_half_a_request(doors: LocalDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_half_a_request(serve: Serve) -> None:
     """A client that does not finish it gets an error and is disconnected; one that leaves in its middle is no error."""
-    monkeypatch.setattr(http_connection, "_HEAD_S", 0.1)
+    doors = await serve(http_port=0, handshake_timeout_s=0.1)
     for data in (b"GET / HT", b"GET / HTTP/1.1\r\nHos", b"GET /\r\n"):
         reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
         writer.write(data)

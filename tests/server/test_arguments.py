@@ -24,7 +24,12 @@ NAMES = list(Settings.model_fields)
 DEFAULTS = Settings()
 SOURCES = ["flag", "environment", "file"]
 EACH = list(product(NAMES, SOURCES))
-NEEDS = {"burst": {"rate": 1}}  # what must be set for a setting to fit
+NEEDS: dict[str, dict[str, Any]] = {
+    "burst": {"rate": 1},
+    "tls_cert": {"tls_key": "key.pem"},
+    "tls_key": {"tls_cert": "cert.pem"},
+    "tls_client_ca": {"tls_cert": "cert.pem", "tls_key": "key.pem"},
+}  # what must be set for a setting to fit
 
 
 def flag(name: str) -> str:
@@ -44,6 +49,8 @@ def fitting(name: str) -> Any:
         return "localhost"
     if name == "store":
         return "sqlite:store"
+    if name.startswith("tls_"):
+        return Path("/etc/bcast", f"{name}.pem")
     if field.default is None:
         return 3
     if field.default == ():
@@ -58,7 +65,7 @@ def plain(value: object) -> str:
 
 def toml(value: object) -> str:
     """A value as it is written in a file."""
-    return repr(list(value) if isinstance(value, tuple) else value)
+    return repr(list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value)
 
 
 class Sources:
@@ -163,6 +170,10 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "http_port": None,
         "tcp_port": None,
         "http_allow_origin": (),
+        "tls_cert": None,
+        "tls_key": None,
+        "tls_client_ca": None,
+        "handshake_timeout_s": 10,
         "log_level": "info",
         "log_format": "text",
         "drain_s": 10,
@@ -359,6 +370,15 @@ def test_burst_needs_a_rate(sources: Sources) -> None:
     assert faults_of("--burst", "5") == ["--burst 5: must be off while rate is off"]
     sources.put("file", {"rate": 5, "burst": 5})
     assert faults_of(*sources.argv, "--rate=off") == [f"burst = 5 in {sources.path}: must be off while rate is off"]
+
+
+def test_a_certificate_needs_its_key() -> None:
+    """Each of the two alone is refused, and so is what needs both."""
+    assert faults_of("--tls-cert", "c.pem") == [
+        "tls_key=None: must be the path of the PEM file with the key of tls-cert"
+    ]
+    assert faults_of("--tls-key", "k.pem") == ["--tls-key k.pem: must be off unless tls-cert is set"]
+    assert faults_of("--tls-client-ca", "ca.pem") == ["--tls-client-ca ca.pem: must be off unless tls-cert is set"]
 
 
 def test_a_rate_that_does_not_fit_is_one_fault() -> None:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import trustme
 
 import bcast_grpc
+from bcast_grpc.client.tls import Tls
 from bcast_grpc.terminal.arguments import Options, parse
 
 TERMINAL = {"TERM": "xterm-256color"}
@@ -40,7 +42,7 @@ def test_what_is_not_given_has_a_default() -> None:
         name="ana",
         room="lobby",
         token="",
-        root_certificates=b"",
+        tls=None,
         json=False,
         follow=False,
         history=0,
@@ -126,11 +128,12 @@ def test_history_is_a_number_of_messages() -> None:
     assert options("--history", "30").history == 30
 
 
-def test_certificates_are_read(tmp_path: Path) -> None:
-    """As they are."""
+def test_tls_is_asked_for_by_the_target_or_by_its_files(tmp_path: Path) -> None:
+    """The authorities are those of the system, unless a file is given."""
     path = tmp_path / "ca.pem"
-    path.write_text("-----BEGIN CERTIFICATE-----\n")
-    assert options("--tls-ca", str(path)).root_certificates == path.read_bytes()
+    trustme.CA().cert_pem.write_to_path(path)
+    assert options("grpcs://chat.example").tls == Tls()
+    assert options("--tls-ca", str(path)).tls == Tls(str(path))
 
 
 @pytest.mark.parametrize(
@@ -145,6 +148,7 @@ def test_certificates_are_read(tmp_path: Path) -> None:
         (["--name", "x", "--token", "ñ"], "token"),
         (["--name", "x", "--tls-ca", "/no/such/file"], "/no/such/file"),
         (["--name", "x", "--tls-ca", "/dev/null"], "certificate"),
+        (["--name", "x", "--tls-cert", "client.pem"], "tls-key: must be given together with tls-cert"),
         (["--name", "x", "--color", "blue"], "blue"),
         (["--name", "x", "--nonsense"], "--nonsense"),
         (["--name", "x", "--history", "-3"], "--history"),

@@ -22,13 +22,11 @@ from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.lingering import LINGER_S
 from bcast_grpc.transport.liveness import Liveness
 from bcast_grpc.transport.tcp_info import acked
+from bcast_grpc.transport.tls.plaintext import TLS_HANDSHAKE
 
 logger = logging.getLogger(__name__)
 
 LARGEST_STREAM_ID = 2**31 - 1
-
-HANDSHAKE_S = 10.0
-"""How long a client may take to begin to speak HTTP/2, and to acknowledge the server's settings."""
 
 LAST_WORDS_S = 1.0
 """How long a connection that the server closes stays open for the client to read what was written last."""
@@ -106,7 +104,7 @@ class Connection(asyncio.Protocol):
         self._calls = calls
         self._reader = Reader(h2, transport, writer, shared.scheduler.turns, calls.data, self._on_event)
         self._owner.opened(self)
-        self._handshake = self._loop.call_later(HANDSHAKE_S, self._refuse_late)
+        self._handshake = self._loop.call_later(shared.handshake_s, self._refuse_late)
         self._liveness = shared.keepalive.watch(transport, self._ping)
         if not tcp_info.KNOWN:
             self._heartbeat = Heartbeat(shared.keepalive.interval_s, self._ping, self.abort)
@@ -167,7 +165,10 @@ class Connection(asyncio.Protocol):
         self._hang_up()
 
     def _on_foreign(self, event: events.NotHttp2) -> None:
-        logger.debug("%s does not speak HTTP/2", self._calls.peer)
+        if event.first_bytes.startswith(TLS_HANDSHAKE):
+            logger.info("%s speaks TLS to a port without it", self._calls.peer)
+        else:
+            logger.debug("%s does not speak HTTP/2", self._calls.peer)
         if answer := answer_to(event.first_bytes):
             self._transport.write(answer)
         self._hang_up()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-_TLS_HANDSHAKE = b"\x16"
+from bcast_grpc.transport.tls.plaintext import TLS_HANDSHAKE
+
 _TEXT = (
     b"this port speaks gRPC, which is HTTP/2 without TLS; use a gRPC client such as grpcurl -plaintext,"
     b" or the server's http-port for browsers\n"
@@ -15,4 +16,4 @@ _HTTP_1 = (
 
 def answer_to(first_bytes: bytes) -> bytes:
     """Return what HTTP/1 shows to people, and what TLS takes for the sign that it is not spoken here; else nothing."""
-    return _HTTP_1 if b" HTTP/1." in first_bytes or first_bytes.startswith(_TLS_HANDSHAKE) else b""
+    return _HTTP_1 if b" HTTP/1." in first_bytes or first_bytes.startswith(TLS_HANDSHAKE) else b""

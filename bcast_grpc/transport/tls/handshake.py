@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Protocol, cast
 
 from bcast_grpc.transport.connections import peer_of
+from bcast_grpc.transport.tls import plaintext
 from bcast_grpc.transport.tls.records import SLICE_BYTES, Records
 from bcast_grpc.transport.tls.transport import TlsTransport
 from bcast_grpc.transport.turns import Turns
@@ -21,9 +22,6 @@ MAX_BYTES = 128 * 1024
 
 LAST_WORDS_S = 1.0
 """How long a refused client has to read why."""
-
-TLS_HANDSHAKE = b"\x16"
-"""What TLS begins with."""
 
 
 class Certificates(Protocol):
@@ -43,7 +41,6 @@ class Handshakes:
         timeout_s: how long a handshake may take.
         turns: the turns that handshakes take among themselves.
         later: the turns of those who are connected.
-        answer_plain: what a client gets that begins with these bytes, without TLS.
     """
 
     def __init__(
@@ -53,18 +50,16 @@ class Handshakes:
         timeout_s: float,
         turns: Turns,
         later: Turns,
-        answer_plain: Callable[[bytes], bytes],
     ) -> None:
         self.timeout_s = timeout_s
         self.turns = turns
         self.later = later
-        self.answer_plain = answer_plain
         self._certificates = certificates
         self._alpn = alpn
         self._buffer = memoryview(bytearray(SLICE_BYTES))
         self._open: set[Handshake] = set()
 
-    def accept(self, make: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
+    def begin(self, make: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
         """Return the protocol of a new connection, which makes the door's own when the handshake is done."""
         return Handshake(self, Records(self._certificates.context(self._alpn), self._buffer), make)
 
@@ -114,8 +109,8 @@ class Handshake(asyncio.Protocol):
         """Go on, now or when it is this connection's turn."""
         if self._over:
             return
-        if not self._bytes and not data.startswith(TLS_HANDSHAKE):
-            self._refuse("it does not speak TLS, which this port requires", self._handshakes.answer_plain(data))
+        if not self._bytes and not data.startswith(plaintext.TLS_HANDSHAKE):
+            self._refuse("it does not speak TLS, which this port requires", plaintext.answer(data))
             return
         self._bytes += len(data)
         self._records.receive(data)

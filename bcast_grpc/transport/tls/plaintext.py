@@ -1,8 +1,12 @@
-"""What a client gets that speaks without TLS to a port that requires it."""
+"""TLS where there is none: what a client gets that does not speak it to a port that requires it."""
 
 from __future__ import annotations
 
 import re
+
+from bcast_grpc.core import notices
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.wire import json_events
 
 _TEXT = b"this port speaks TLS, and the client does not; use https://, wss:// or grpcs://\n"
 _HTTP = (
@@ -11,10 +15,15 @@ _HTTP = (
 )
 _REQUEST = re.compile(rb"[A-Z]{3,10} ")  # gRPC begins with such a line too, and its clients show what HTTP/1 answers
 
-TLS_ALERT = bytes.fromhex("15 03 01 00 02 02 46")  # fatal: protocol version
-"""What a client that begins with TLS takes for the sign that it is not spoken here."""
+TLS_HANDSHAKE = b"\x16"
+"""What TLS begins with."""
 
 
 def answer(first_bytes: bytes) -> bytes:
-    """Return what HTTP shows to people; nothing to others."""
-    return _HTTP if _REQUEST.match(first_bytes) else b""
+    """Return what HTTP or JSON shows to people; nothing to others."""
+    if _REQUEST.match(first_bytes):
+        return _HTTP
+    if first_bytes.lstrip()[:1] in (b"{", b"["):
+        fault = CallError(ErrorCode.MALFORMED, "this port speaks TLS, and the client does not; use tcps://")
+        return b"".join(line for line, _ in json_events.encode_lines([notices.error(fault, "")]))
+    return b""
