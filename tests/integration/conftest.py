@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import ssl
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -12,12 +13,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
+import grpc
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
 from bcast_grpc.event_loop import new_event_loop
 from bcast_grpc.server import Server
 from tests import engine
+from tests.authority import Authority, Files, shared_ca
 
 from .peers import Door, SocketPeer, WebSocketPeer, Wire, begun, eventually, within
 
@@ -28,23 +31,32 @@ class LocalDoor(Door):
     def __init__(self, server: Server) -> None:
         super().__init__(server.address)
         self.server = server
+        self.tls: ssl.SSLContext | None = None
         self._others: list[WebSocketPeer | SocketPeer] = []
+
+    def trust(self, authority: Authority, client: Files | None = None) -> LocalDoor:
+        """Have clients come with TLS from now on, with a certificate or none."""
+        self.tls = authority.context(client)
+        key, cert = (client.key.read_bytes(), client.cert.read_bytes()) if client else (None, None)
+        self.credentials = grpc.ssl_channel_credentials(authority.pem, key, cert)
+        return self
 
     @property
     def http(self) -> str:
         """Where the page is."""
-        return f"http://127.0.0.1:{self.server.http_port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.server.http_port}"
 
     async def browse(self, query: str = "", **options: Any) -> WebSocketPeer:
         """Open a WebSocket, and wait until it is open."""
-        url = f"ws://127.0.0.1:{self.server.http_port}/ws{query}"
+        url = f"{self.http.replace('http', 'ws', 1)}/ws{query}"
+        options = {"ssl": self.tls, **options} if self.tls else options
         peer = WebSocketPeer(await within(connect_websocket(url, compression=None, max_size=None, **options)))
         self._others.append(peer)
         return peer
 
     async def plug(self) -> SocketPeer:
         """Open a plain socket."""
-        peer = await SocketPeer.connect(self.server.tcp_port)
+        peer = await SocketPeer.connect(self.server.tcp_port, self.tls)
         self._others.append(peer)
         return peer
 
@@ -63,7 +75,7 @@ class ServerProcess(Door):
     """
 
     def __init__(self, process: Process, said: list[str]) -> None:
-        super().__init__(said[0].removeprefix("listening on grpc://") if said else "")
+        super().__init__(said[0].rpartition("/")[2] if said else "")
         self.process = process
         self.said = said
 
@@ -119,6 +131,12 @@ async def serve(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Serve]:
         await door.server.stop()
     await eventually(lambda: _tasks() <= before)
     assert not [record for record in caplog.get_records("call") if _is_fault(record)]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """An authority that signs for servers and clients."""
+    return Authority(tmp_path, shared_ca())
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -295,9 +296,9 @@ class SocketPeer(JsonPeer):
         self.writer = writer
 
     @classmethod
-    async def connect(cls, port: int) -> Self:
+    async def connect(cls, port: int, tls: ssl.SSLContext | None = None) -> Self:
         """Connect."""
-        return cls(*await within(asyncio.open_connection("127.0.0.1", port, limit=2**26)))
+        return cls(*await within(asyncio.open_connection("127.0.0.1", port, limit=2**26, ssl=tls)))
 
     async def send(self, *requests: dict[str, Any]) -> None:
         """Send requests, one after the other without anything between them."""
@@ -330,11 +331,16 @@ class Door:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.credentials: grpc.ChannelCredentials | None = None
         self._channels: list[grpc.aio.Channel] = []
 
     def channel(self, address: str = "") -> grpc.aio.Channel:
         """Open a connection."""
-        channel = grpc.aio.insecure_channel(address or self.address, _OWN_CONNECTION)
+        address = address or self.address
+        if self.credentials:
+            channel = grpc.aio.secure_channel(address, self.credentials, _OWN_CONNECTION)
+        else:
+            channel = grpc.aio.insecure_channel(address, _OWN_CONNECTION)
         self._channels.append(channel)
         return channel
 

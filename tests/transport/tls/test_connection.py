@@ -1,0 +1,348 @@
+"""To a door, an encrypted connection is like a plain one: however it is cut, paused and ended."""
+
+# ruff: noqa: D102  # most methods are asyncio's
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bcast_grpc.transport.tls.certificates import Certificates
+from bcast_grpc.transport.tls.handshake import MAX_BYTES, Handshakes
+from bcast_grpc.transport.tls.records import USELESS_BYTES
+from bcast_grpc.transport.tls.transport import TlsTransport
+from bcast_grpc.transport.turns import Turns
+from tests.authority import HOST, Authority, shared_ca
+
+
+class Below(asyncio.Transport):
+    """A plain transport that goes nowhere.
+
+    Attributes:
+        sent: what was written to it.
+        events: what else it was told.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = bytearray()
+        self.events: list[str] = []
+        self.reading = True
+        self.protocol: Any = None
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 1) if name == "peername" else default
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+    def is_closing(self) -> bool:
+        return "close" in self.events or "abort" in self.events
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.events
+        self.sent += data
+
+    def writelines(self, list_of_data: Any) -> None:
+        for data in list_of_data:
+            self.write(data)
+
+    def write_eof(self) -> None:
+        self.events.append("eof")
+
+    def close(self) -> None:
+        self.events.append("close")
+
+    def abort(self) -> None:
+        self.events.append("abort")
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class Door(asyncio.Protocol):
+    """A door's protocol that notes what it is told."""
+
+    transport: TlsTransport
+
+    def __init__(self) -> None:
+        self.heard = bytearray()
+        self.events: list[str] = []
+        self.pauses: Iterator[bool] = iter(())
+        self.keeps_open = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, TlsTransport)
+        self.transport = transport
+        self.events.append("made")
+
+    def data_received(self, data: bytes) -> None:
+        assert data
+        assert "eof" not in self.events
+        self.heard += data
+        if next(self.pauses, False):
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self.events.append("eof")
+        return self.keeps_open
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.events.append(f"lost: {error}")
+
+
+class Client:
+    """A client of TLS without a network."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=HOST)
+        self.heard = bytearray()
+        self.ended = False
+
+    def take(self, data: bytes) -> None:
+        """Read what the server has sent."""
+        self._incoming.write(data)
+        try:
+            self.ssl.do_handshake()
+            while not self.ended:
+                got = self.ssl.read(65536)
+                self.ended = not got
+                self.heard += got
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+
+    def say(self, data: bytes) -> None:
+        """Write."""
+        self.ssl.write(data)
+
+    def end(self) -> None:
+        """Write nothing more."""
+        with suppress(ssl.SSLWantReadError):
+            self.ssl.unwrap()
+
+    def sent(self) -> bytes:
+        """What there is for the server."""
+        return self._outgoing.read()
+
+
+class Pair:
+    """A client and a door, with the bytes between them in the test's hands."""
+
+    def __init__(self, authority: Authority, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> None:
+        loop = asyncio.get_running_loop()
+        self.turns = Turns(loop)
+        self.handshakes = Handshakes(Certificates(*authority.sign("server")), "", 10, Turns(loop), self.turns)
+        self.below, self.door = Below(), Door()
+        self.below.protocol = self.handshakes.begin(lambda: self.door)
+        self.below.protocol.connection_made(self.below)
+        context = authority.context()
+        context.maximum_version = version
+        self.client = Client(context)
+
+    async def exchange(self, sizes: Iterator[int] | None = None) -> None:
+        """Carry what both have sent, cut into pieces, until neither has anything more to say."""
+        sizes = sizes or iter(())
+        while True:
+            self.client.take(bytes(self.below.sent))
+            self.below.sent.clear()
+            data = self.client.sent()
+            while data and not self.below.is_closing():
+                while not self.below.reading:  # noqa: ASYNC110  # it says so to nobody
+                    await asyncio.sleep(0)
+                size = next(sizes, len(data))
+                self.below.protocol.data_received(data[:size])
+                data = data[size:]
+            for _ in range(3):
+                await asyncio.sleep(0)
+            if not self.below.sent:
+                return
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """An authority that signs for the server."""
+    return Authority(tmp_path, shared_ca())
+
+
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+LAZY = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@LAZY
+@given(
+    version=st.sampled_from(VERSIONS),
+    said=st.lists(st.integers(0, 200_000), max_size=5),
+    written=st.lists(st.integers(0, 200_000), max_size=5),
+    sizes=st.lists(st.sampled_from([1, 5, 100, 1400, 16_384, 70_000, 250_000]), max_size=40),
+    pauses=st.lists(st.booleans(), max_size=40),
+    halves=st.tuples(st.booleans(), st.booleans()),
+)
+async def test_all_bytes_arrive_in_order(
+    authority: Authority,
+    version: ssl.TLSVersion,
+    said: list[int],
+    written: list[int],
+    sizes: list[int],
+    pauses: list[bool],
+    halves: tuple[bool, bool],
+) -> None:
+    """However the network cuts them, whenever the door pauses, and if one end has ended what it sends."""
+    pair = Pair(authority, version)
+    await pair.exchange(iter(sizes[:10]))
+    assert pair.door.events == ["made"]
+    pair.door.pauses = iter(pauses)
+    wrote, heard = b"", b""
+    for number, size in enumerate(written):
+        piece = bytes([number]) * size
+        wrote += piece
+        pair.door.transport.write(piece)
+    if halves[0]:
+        pair.door.transport.write_eof()
+    for number, size in enumerate(said):
+        piece = bytes([number]) * size
+        heard += piece
+        pair.client.say(piece)
+    if halves[1]:
+        pair.client.end()
+    exchange = asyncio.create_task(pair.exchange(iter(sizes[10:])))
+    while not exchange.done():
+        await asyncio.sleep(0)
+        pair.door.transport.resume_reading()
+    exchange.result()
+    for _ in range(10):
+        pair.door.transport.resume_reading()
+        await asyncio.sleep(0)
+    assert pair.client.heard == wrote
+    assert pair.client.ended == halves[0]
+    assert pair.door.heard == heard
+    assert pair.door.events == (["made", "eof"] if halves[1] else ["made"])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_door_that_ended_reads_on(authority: Authority, version: ssl.TLSVersion) -> None:
+    """What the client sends after it has heard the door's end arrives."""
+    pair = Pair(authority, version)
+    await pair.exchange()
+    pair.door.transport.write(b"bye")
+    pair.door.transport.write_eof()
+    assert pair.below.events == ["eof"]
+    await pair_take(pair)
+    assert (bytes(pair.client.heard), pair.client.ended) == (b"bye", True)
+    pair.client.say(b"one more")
+    pair.below.protocol.data_received(pair.client.sent())
+    assert pair.door.heard == b"one more"
+    with pytest.raises(RuntimeError):
+        pair.door.transport.write(b"too late")
+
+
+async def pair_take(pair: Pair) -> None:
+    """Have the client read all that was sent."""
+    pair.client.take(bytes(pair.below.sent))
+    pair.below.sent.clear()
+
+
+async def test_a_door_that_ends_while_it_does_not_read_loses_nothing(authority: Authority) -> None:
+    """What came before is decrypted first, and kept until the door reads on."""
+    pair = Pair(authority)
+    await pair.exchange()
+    pair.door.pauses = iter([True])
+    pair.client.say(b"a")
+    pair.below.protocol.data_received(pair.client.sent())
+    pair.client.say(b"b" * 40_000)
+    pair.below.protocol.data_received(pair.client.sent())
+    assert pair.door.heard == b"a"
+    pair.door.transport.write_eof()
+    pair.door.transport.resume_reading()
+    await asyncio.sleep(0)
+    assert pair.door.heard == b"a" + b"b" * 40_000
+
+
+async def test_tcps_own_end_is_an_end(authority: Authority) -> None:
+    """A client that closes without a word of TLS is told as one that half-closed."""
+    pair = Pair(authority)
+    await pair.exchange()
+    assert pair.below.protocol.eof_received()
+    assert pair.door.events == ["made", "eof"]
+    pair.door.transport.write(b"still here")
+    await pair_take(pair)
+    assert pair.client.heard == b"still here"
+
+
+async def test_a_door_that_wants_no_half_open_connection(authority: Authority) -> None:
+    """It is closed, as by the event loop."""
+    pair = Pair(authority)
+    await pair.exchange()
+    pair.door.keeps_open = False
+    pair.client.end()
+    pair.below.protocol.data_received(pair.client.sent())
+    assert pair.below.events == ["close"]
+    pair.below.protocol.connection_lost(None)
+    assert pair.door.events == ["made", "eof", "lost: None"]
+
+
+async def test_rubbish_in_the_middle(authority: Authority) -> None:
+    """What was changed on its way ends the connection; what came before is heard."""
+    pair = Pair(authority)
+    await pair.exchange()
+    pair.client.say(b"hola")
+    pair.below.protocol.data_received(pair.client.sent() + b"\x17\x03\x03\x00\x20" + b"x" * 32)
+    assert pair.door.heard == b"hola"
+    assert pair.below.events == ["abort"]
+    pair.below.protocol.connection_lost(None)
+    assert pair.door.events[-1].startswith("lost: TLS")
+
+
+async def test_records_without_data_have_an_end(authority: Authority) -> None:
+    """Those of a client that only changes its keys, say; here it begins a record and never ends it."""
+    pair = Pair(authority)
+    await pair.exchange()
+    empty = b""
+    while len(empty) <= USELESS_BYTES + 20_000:
+        pair.client.say(b"")
+        empty += pair.client.sent() or b"\x17\x03\x03\x00\x00"
+    pair.below.protocol.data_received(empty)
+    assert pair.below.events == ["abort"]
+
+
+async def test_a_handshake_has_bounds(authority: Authority) -> None:
+    """Of bytes; the time is that of the setting."""
+    pair = Pair(authority)
+    hello = b"\x16\x03\x01\x40\x00\x01" + (0xFFFFFF).to_bytes(3, "big")
+    pair.below.protocol.data_received(hello)
+    for _ in range(MAX_BYTES // 16_384 + 2):
+        if not pair.below.events:
+            pair.below.protocol.data_received(b"\x00" * 16_384)
+            await asyncio.sleep(0)
+    assert pair.below.events
+
+
+@pytest.mark.parametrize("count", [1, 50])
+async def test_handshakes_take_turns(authority: Authority, count: int) -> None:
+    """Many at once all come to their end."""
+    pair = Pair(authority)
+    pairs = [pair]
+    for _ in range(count):
+        other = Pair.__new__(Pair)
+        other.turns, other.handshakes = pair.turns, pair.handshakes
+        other.below, other.door = Below(), Door()
+        other.below.protocol = pair.handshakes.begin(lambda other=other: other.door)  # type: ignore[misc]
+        other.below.protocol.connection_made(other.below)
+        other.client = Client(authority.context())
+        pairs.append(other)
+    await asyncio.gather(*(one.exchange() for one in pairs))
+    while any(one.door.events != ["made"] for one in pairs):
+        await asyncio.gather(*(one.exchange() for one in pairs))
