@@ -7,7 +7,10 @@ import os
 import signal
 import sys
 
+import grpc
 import pytest
+
+from tests.authority import Authority
 
 from .conftest import ServerProcess, Spawn
 from .peers import Peer, begun, within
@@ -28,6 +31,54 @@ async def test_a_terminal_that_is_closed(spawn: Spawn) -> None:
     ana = await server.connect("ana")
     server.signal(signal.SIGHUP)
     assert (await end_of(server, ana))[0] == 0
+
+
+async def test_files_to_read_again(spawn: Spawn, authority: Authority) -> None:
+    """SIGHUP ends nothing then; the log says what is in force."""
+    server = await spawn(*authority.sign("server").flags)
+    server.credentials = grpc.ssl_channel_credentials(authority.pem)
+    ana, bob = await server.connect("ana"), await server.connect("bob")
+    server.signal(signal.SIGHUP)
+    assert server.process.stderr
+    while b"reloaded: TLS with a certificate for localhost, 127.0.0.1" not in await within(
+        server.process.stderr.readline()
+    ):
+        pass
+    await ana.say("hola")
+    await bob.hear_until("ana: hola")
+    server.signal(signal.SIGTERM)
+    assert (await end_of(server, ana))[0] == 0
+
+
+IN_A_TERMINAL = """
+import os, pty, sys
+said = os.dup(1)
+pid, terminal = pty.fork()
+if pid == 0:
+    os.dup2(said, 1)
+    os.execv(sys.executable, [sys.executable, "-m", "bcast_grpc.server", *sys.argv[1:]])
+sys.stdin.readline()
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+async def test_a_terminal_that_is_closed_though_there_are_files(authority: Authority) -> None:
+    """The server ends as any program does that was started there, and drains before it."""
+    flags = authority.sign("server").flags
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", IN_A_TERMINAL, "--port", "0", *flags, stdin=pipe, stdout=pipe
+    )
+    assert process.stdout
+    server = ServerProcess(process, [(await begun(process.stdout.readline())).decode().strip()])
+    server.credentials = grpc.ssl_channel_credentials(authority.pem)
+    ana = await server.connect("ana")
+    assert process.stdin
+    process.stdin.write(b"\n")
+    check_closing(await ana.end())
+    assert await within(process.wait()) == 0
+    await server.close()
 
 
 async def test_nohup() -> None:
