@@ -10,22 +10,17 @@ from contextlib import AbstractContextManager
 from typing import Self
 from urllib.parse import urlsplit
 
-from bcast_grpc.broker.base import Broker
 from bcast_grpc.broker.budget import Budget
-from bcast_grpc.broker.history import Retention
-from bcast_grpc.broker.memory import MemoryBroker
-from bcast_grpc.broker.sqlite import SqliteBroker
-from bcast_grpc.broker.sqlite.faults import CannotOpen
 from bcast_grpc.core.hello import read_hello
 from bcast_grpc.core.hub import Hub
-from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.events import Ack, Member, Request
+from bcast_grpc.server import parts
 from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.server.machine import default_max_memory
 from bcast_grpc.server.reload import Reload
 from bcast_grpc.server.sync import SyncServer, in_thread
 from bcast_grpc.settings import Settings
-from bcast_grpc.transport.address import Address, CannotStart, is_loopback
+from bcast_grpc.transport.address import Address, is_loopback
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.grpc.door import GrpcDoor
@@ -34,7 +29,6 @@ from bcast_grpc.transport.liveness import Keepalive
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.tcp_door import TcpDoor
-from bcast_grpc.transport.tls.certificates import Certificates
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +71,12 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        certificates = self._certificates = _certificates(settings)
+        certificates = self._certificates = parts.certificates(settings)
         self.reload = Reload([certificates] if certificates else [])
         self._scheduler = LoopScheduler()
         budget = Budget(settings.max_memory or default_max_memory())
-        self._broker = _broker(settings, budget)
-        self.hub = Hub(self._broker, self._scheduler, _limits(settings), budget)
+        self._broker = parts.broker(settings, budget)
+        self.hub = Hub(self._broker, self._scheduler, parts.limits(settings), budget)
         self._descriptors = Descriptors()
         self.hub.capacity.why_full = self._descriptors.why_full
         self._connections = Connections(lambda: self._descriptors.crowded)
@@ -277,41 +271,3 @@ async def _repeat(interval_s: float, chore: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(interval_s)
         chore()
-
-
-def _certificates(settings: Settings) -> Certificates | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        max_clients=settings.max_clients,
-        max_message_bytes=settings.max_message_bytes,
-        queue_messages=settings.queue_messages,
-        queue_bytes=settings.queue_bytes,
-        rate=settings.rate,
-        burst=settings.burst or 1,
-        slow_policy=SlowPolicy(settings.slow_policy),
-    )
-
-
-def _broker(settings: Settings, budget: Budget) -> Broker:
-    retention = _retention(settings, budget)
-    if settings.store == "memory:":
-        return MemoryBroker(retention)
-    try:
-        return SqliteBroker(settings.store.removeprefix("sqlite:"), retention)
-    except CannotOpen as error:
-        raise CannotStart(str(error)) from None
-
-
-def _retention(settings: Settings, budget: Budget) -> Retention:
-    return Retention(
-        messages=settings.history_messages,
-        bytes=settings.history_bytes,
-        age_s=settings.history_age_s,
-        dedup_s=settings.dedup_s,
-        budget=budget,
-    )

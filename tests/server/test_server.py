@@ -6,27 +6,27 @@ import pytest
 
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.server.descriptors import Descriptors
-from bcast_grpc.server.server import _limits
+from bcast_grpc.server.parts import limits
 from bcast_grpc.settings import Settings
 
 
 def test_limits_are_the_settings() -> None:
     """Every bound that can be set reaches the core."""
     settings = Settings(max_clients=1, max_message_bytes=2, queue_messages=3, queue_bytes=5000, rate=4.5, burst=6)
-    assert _limits(settings) == Limits(
+    assert limits(settings) == Limits(
         max_clients=1, max_message_bytes=2, queue_messages=3, queue_bytes=5000, rate=4.5, burst=6
     )
 
 
 def test_default_limits_are_the_default_settings() -> None:
     """The core's defaults and the settings' do not drift apart."""
-    assert _limits(Settings()) == Limits()
+    assert limits(Settings()) == Limits()
 
 
 def test_a_burst_follows_its_rate() -> None:
     """Where only a rate is given, a second's worth may go at once."""
-    limits = _limits(Settings(rate=2.5))
-    assert (limits.rate, limits.burst) == (2.5, 3)
+    found = limits(Settings(rate=2.5))
+    assert (found.rate, found.burst) == (2.5, 3)
 
 
 def test_descriptors_are_counted_by_trying(monkeypatch: pytest.MonkeyPatch) -> None:

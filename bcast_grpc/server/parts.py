@@ -1,0 +1,63 @@
+"""What a server is made of, from its settings."""
+
+from __future__ import annotations
+
+from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.budget import Budget
+from bcast_grpc.broker.history import Retention
+from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.broker.sqlite import SqliteBroker
+from bcast_grpc.broker.sqlite.faults import CannotOpen
+from bcast_grpc.core.limits import Limits, SlowPolicy
+from bcast_grpc.settings import Settings
+from bcast_grpc.transport.address import CannotStart
+from bcast_grpc.transport.tls.certificates import Certificates
+
+
+def certificates(settings: Settings) -> Certificates | None:
+    """Return what TLS is spoken with; None for no TLS.
+
+    Raises:
+        CannotStart: a file is not what it should be.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+
+
+def limits(settings: Settings) -> Limits:
+    """Return the bounds of the core."""
+    return Limits(
+        max_clients=settings.max_clients,
+        max_message_bytes=settings.max_message_bytes,
+        queue_messages=settings.queue_messages,
+        queue_bytes=settings.queue_bytes,
+        rate=settings.rate,
+        burst=settings.burst or 1,
+        slow_policy=SlowPolicy(settings.slow_policy),
+    )
+
+
+def broker(settings: Settings, budget: Budget) -> Broker:
+    """Return what makes the order of messages, and keeps them.
+
+    Raises:
+        CannotStart: the store cannot be used.
+    """
+    retention = _retention(settings, budget)
+    if settings.store == "memory:":
+        return MemoryBroker(retention)
+    try:
+        return SqliteBroker(settings.store.removeprefix("sqlite:"), retention)
+    except CannotOpen as error:
+        raise CannotStart(str(error)) from None
+
+
+def _retention(settings: Settings, budget: Budget) -> Retention:
+    return Retention(
+        messages=settings.history_messages,
+        bytes=settings.history_bytes,
+        age_s=settings.history_age_s,
+        dedup_s=settings.dedup_s,
+        budget=budget,
+    )
