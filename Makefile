@@ -9,7 +9,9 @@ OTHER_DOORS = http relays store tcp websocket
 OVER_GRPC = $(filter-out $(OTHER_DOORS:%=tests/integration/test_%.py),$(wildcard tests/integration/test_*.py)) \
 	tests/client tests/promises tests/terminal tests/bench
 
-INTEROP_ON_BOTH = interop/test_grpc_cases.py interop/test_room.py interop/test_tools.py
+# These are about the clients as programs, or play the server themselves.
+OF_CLIENTS = endings plain program
+INTEROP_ON_BOTH = $(filter-out $(OF_CLIENTS:%=interop/test_%.py),$(wildcard interop/test_*.py))
 
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 
