@@ -21,6 +21,7 @@ from bcast_grpc.event_loop import new_event_loop
 from bcast_grpc.server import Server
 from tests import engine
 from tests.authority import Authority, Files, shared_ca
+from tests.forked import Forked
 
 from .peers import Door, SocketPeer, WebSocketPeer, Wire, begun, eventually, within
 
@@ -74,7 +75,7 @@ class ServerProcess(Door):
         said: its lines on stdout so far.
     """
 
-    def __init__(self, process: Process, said: list[str]) -> None:
+    def __init__(self, process: Process | Forked, said: list[str]) -> None:
         super().__init__(said[0].rpartition("/")[2] if said else "")
         self.process = process
         self.said = said
@@ -157,9 +158,8 @@ async def spawn() -> AsyncIterator[Spawn]:
     async with AsyncExitStack() as stack:
 
         async def start(*arguments: str, program: Sequence[str] = ("bcast_grpc.server",)) -> ServerProcess:
-            process = await _run("-m", *program, "--port", "0", *arguments)
+            process = await Forked.run(*program, "--port", "0", *arguments)
             stack.push_async_callback(end_process, process)
-            assert process.stdout
             line = (await begun(process.stdout.readline())).decode().rstrip("\n")
             server = ServerProcess(process, [line] if line else [])
             stack.push_async_callback(server.close)
@@ -199,11 +199,13 @@ async def _run(*arguments: str) -> Process:
     return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
 
 
-async def end_process(process: Process) -> None:
+async def end_process(process: Process | Forked) -> None:
     """End a process, if it has not ended."""
     if process.returncode is None:
         process.kill()
         await within(process.communicate())
+    if isinstance(process, Forked):
+        process.close()
 
 
 def _is_fault(record: logging.LogRecord) -> bool:

@@ -1,0 +1,9 @@
+"""What the processes of ``tests.forked`` have imported when they begin."""
+
+import os
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # as the server does before it imports gRPC
+
+import bcast_grpc.server.server
+import bcast_grpc.transport.http_door  # noqa: F401
+import tests.broker.desk  # noqa: F401
