@@ -11,7 +11,7 @@ import os
 import runpy
 import sys
 from asyncio import StreamReader
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -24,6 +24,15 @@ _IMPORTED = ["tests.preloaded"]
 
 _context = get_context("forkserver")
 _context.set_forkserver_preload(_IMPORTED)
+
+
+def fork(target: Callable[..., object], *arguments: object) -> ForkServerProcess:
+    """Call ``target(*arguments)`` in a process of its own. It ends at the latest when this one does."""
+    process = _context.Process(target=target, args=arguments, daemon=True)
+    main = sys.modules["__main__"]  # what runs the tests is not to be imported into it
+    with mock.patch.multiple(main, __spec__=None, __file__=None, create=True):
+        process.start()
+    return process
 
 
 class Forked:
@@ -54,13 +63,7 @@ class Forked:
             (stdout, out), (stderr, err) = (_context.Pipe(duplex=False) for _ in range(2))
             for end in (stdout, out, stderr, err):
                 stack.enter_context(end)
-            process = _context.Process(
-                target=_become, args=(module, arguments, dict(os.environ), str(Path.cwd()), out, err), daemon=True
-            )
-            main = sys.modules["__main__"]  # what runs the tests is not to be imported into it
-            with mock.patch.multiple(main, __spec__=None, __file__=None, create=True):
-                process.start()
-            forked = cls(process)
+            forked = cls(fork(_become, module, arguments, dict(os.environ), str(Path.cwd()), out, err))
             await forked._read(stdout, forked.stdout)
             await forked._read(stderr, forked.stderr)
             return forked

@@ -1,12 +1,12 @@
-"""A process that holds a store: ``python -m tests.integration.holder PATH``. It can be killed, as a server can.
-
-A number on stdin publishes as many messages; it answers with ``EPOCH HEAD FIRST``. The end of stdin closes the store.
-"""
+"""A process that holds a store. It can be killed, as a server can."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 from bcast_grpc.broker.base import Outcome, Refused
 from bcast_grpc.broker.sqlite import SqliteBroker
@@ -14,24 +14,28 @@ from bcast_grpc.events import Author, Entry
 from tests.broker.desk import Desk
 
 
-def deliver(outcomes: Sequence[Outcome]) -> None:
+def hold(path: str, asked: Connection, stderr: str) -> None:
+    """Hold the store in ``path`` until nobody asks any more.
+
+    A number publishes as many messages; it is answered with the epoch, the head and the oldest place.
+    """
+    with Path(stderr).open("w") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    broker = Desk(SqliteBroker(path))
+    order = broker.open("lobby", _deliver)
+    while True:
+        try:
+            count = asked.recv()
+        except EOFError:
+            break
+        broker.publish("lobby", [Entry(Author("s", "ana", "key"), "x" * 50, b"", "")] * count)
+        broker.wait()
+        asked.send((order.epoch, order.head, order.oldest))
+    broker.close()
+
+
+def _deliver(outcomes: Sequence[Outcome]) -> None:
     """Exit if anything is refused."""
     for outcome in outcomes:
         if isinstance(outcome, Refused):
             sys.exit(str(outcome.error))
-
-
-def main() -> None:
-    """Hold the store that the argument names."""
-    broker = Desk(SqliteBroker(sys.argv[1]))
-    order = broker.open("lobby", deliver)
-    for line in sys.stdin:
-        broker.publish("lobby", [Entry(Author("s", "ana", "key"), "x" * 50, b"", "")] * int(line))
-        broker.wait()
-        sys.stdout.write(f"{order.epoch} {order.head} {order.oldest}\n")
-        sys.stdout.flush()
-    broker.close()
-
-
-if __name__ == "__main__":
-    main()

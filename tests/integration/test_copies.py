@@ -6,10 +6,9 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +16,10 @@ import pytest
 
 from bcast_grpc.broker.sqlite import lineage
 from bcast_grpc.broker.sqlite.claim import BESIDE
+from tests.forked import fork
 
-ROOT = Path(__file__).parent.parent.parent
+from .holder import hold as hold_store
+
 FILES = ["", *BESIDE]
 
 
@@ -37,32 +38,25 @@ class Holder:
         epoch, head: as it found them.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.holder", str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
+    def __init__(self, path: Path, stderr: Path) -> None:
+        self._line, theirs = Pipe()
+        self._process = fork(hold_store, str(path), theirs, str(stderr))
+        theirs.close()
+        self._stderr = stderr
         self.epoch, self.head, _ = self.publish(0)
 
     def publish(self, count: int) -> Said:
         """Have messages written."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(f"{count}\n")
-        self._process.stdin.flush()
-        epoch, head, first = self._process.stdout.readline().split()
-        return Said(epoch, int(head), int(first))
+        self._line.send(count)
+        return Said(*self._line.recv())
 
     def end(self, how: signal.Signals) -> list[str]:
         """End it, in peace (``SIGTERM``) or not; return what it wrote on stderr."""
         if how is signal.SIGKILL:
             self._process.kill()
-        _, stderr = self._process.communicate(timeout=60)
-        return stderr.splitlines()
+        self._line.close()
+        self._process.join(60)
+        return self._stderr.read_text().splitlines()
 
 
 Hold = Callable[[Path], Holder]
@@ -70,12 +64,12 @@ KILL, TERM = signal.SIGKILL, signal.SIGTERM
 
 
 @pytest.fixture
-def hold() -> Iterator[Hold]:
+def hold(tmp_path: Path) -> Iterator[Hold]:
     """Start holders; at the end none is left."""
     holders: list[Holder] = []
 
     def start(path: Path) -> Holder:
-        holders.append(Holder(path))
+        holders.append(Holder(path, tmp_path / f"stderr {len(holders)}"))
         return holders[-1]
 
     yield start
