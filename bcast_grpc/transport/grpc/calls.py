@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
+from time import perf_counter
 from typing import Protocol
 
 from google.rpc import code_pb2
@@ -19,6 +21,7 @@ from bcast_grpc.transport.grpc.messages import StatusError
 from bcast_grpc.transport.grpc.refusal import Refusal
 from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.tcp_info import acked
+from bcast_grpc.transport.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class Calls(Carrier):
     __slots__ = (
         "_carrying",
         "_connections",
+        "_dropping",
         "_h2",
         "_none_left",
         "_open",
@@ -92,6 +96,7 @@ class Calls(Carrier):
         self._none_left = none_left
         self._carrying = False
         self._open: dict[int, Call] = {}
+        self._dropping: list[Call] | None = None  # the last one first; None as long as the client is there
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -193,15 +198,38 @@ class Calls(Carrier):
         """Forget a call."""
         self._open.pop(call.stream_id, None)
         self._end_carrying()
-        if not self._open:
+        if not self._open and self._dropping is None:
             self._none_left()
 
-    def drop_all(self) -> None:
-        """Drop them: the client is gone."""
-        self._none_left = _nobody  # it keeps the connection, which keeps this
-        self._writer.stop()
-        for call in list(self._open.values()):
-            call.drop()
+    def drop_all(self, turns: Turns, none_left: Callable[[], None] | None = None) -> None:
+        """Drop them: the client is gone. Where there are many, that is done in turns with all else.
+
+        Args:
+            turns: those of all connections.
+            none_left: called when the last one is dropped, at once where there is none.
+        """
+        self._none_left = none_left or _nobody  # the one before keeps the connection, which keeps this
+        self._writer.stop(self._open.values())
+        if not self._dropping:  # in turns, already
+            self._dropping = list(reversed(self._open.values()))
+            self._drop_some(turns)
+
+    def _drop_some(self, turns: Turns) -> bool:
+        began = perf_counter()
+        while self._dropping and not turns.used_up:
+            try:
+                self._dropping.pop().drop()
+            except Exception:
+                logger.exception("internal error while serving %s", self.peer)
+            now = perf_counter()
+            turns.worked(now - began)
+            began = now
+        if self._dropping:
+            turns.call(partial(self._drop_some, turns))
+        else:
+            none_left, self._none_left = self._none_left, _nobody
+            none_left()
+        return True
 
     def _begin_carrying(self) -> None:
         if not self._carrying:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, ClassVar, Protocol, cast
 
@@ -127,14 +128,13 @@ class Connection(asyncio.Protocol):
         """Drop the calls."""
         self._closing = True
         self._reader.stop()
-        self._owner.closed(self)
         if self._liveness:
             self._liveness.stop()
             self._liveness = None
         if self._heartbeat:
             self._heartbeat.stop()
         self._stop_handshake()
-        self._calls.drop_all()
+        self._drop_calls(partial(self._owner.closed, self))
 
     def pause_writing(self) -> None:
         """Write nothing more for now."""
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
 
     def _on_failure(self, event: events.ConnectionFailed) -> None:
         logger.debug("%s broke the rules of HTTP/2: %s", self._calls.peer, event.reason)
-        self._calls.drop_all()
+        self._drop_calls()
         self._hang_up()
 
     def _on_foreign(self, event: events.NotHttp2) -> None:
@@ -247,8 +247,11 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self._h2.go_away(ErrorCode.SETTINGS_TIMEOUT)
-        self._calls.drop_all()
+        self._drop_calls()
         self._hang_up()
+
+    def _drop_calls(self, none_left: Callable[[], None] | None = None) -> None:
+        self._calls.drop_all(self._shared.scheduler.turns, none_left)
 
     def _stop_handshake(self) -> None:
         if self._handshake:

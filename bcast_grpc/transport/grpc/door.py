@@ -70,6 +70,7 @@ class GrpcDoor(Door):
                 await self._wait_until_none()
         for connection in list(self._connections):
             connection.abort()
+        await self._wait_until_none()  # their calls are dropped in turns
         await self._serving.end(0)
 
     async def _wait_until_none(self) -> None:

@@ -131,8 +131,10 @@ class Writer:
         if not self._recheck_timer:
             self._recheck_timer = self._loop.call_later(RECHECK_S, self._recheck, calls)
 
-    def stop(self) -> None:
-        """Write nothing more for calls."""
+    def stop(self, calls: Iterable[Call]) -> None:
+        """Write nothing more for these calls, which are all there are."""
+        for call in calls:
+            call.queued = True  # so it never is again
         self._ready.clear()
         if self._recheck_timer:
             self._recheck_timer.cancel()
