@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bcast_grpc.core.session import Publisher, Session
@@ -189,7 +189,6 @@ async def attack(greeting: bytes, steps: Sequence[tuple[bytes | str, int]]) -> N
 
 
 @given(st.sampled_from(GREETINGS), st.lists(st.tuples(STEPS, st.sampled_from([1, 5, 100, 70_000])), max_size=25))
-@settings(deadline=None)
 def test_whatever_a_client_does(greeting: bytes, steps: list[tuple[bytes | str, int]]) -> None:
     """No exception reaches the loop, bounds and others' order hold, and nothing is left of it without the collector."""
     logs = pytest.MonkeyPatch()

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from bcast_grpc.events import Kind
 from bcast_grpc.http2.frames import PREFACE
 from bcast_grpc.server import Server
 from bcast_grpc.settings import Settings
+from bcast_grpc.transport import turns
 from bcast_grpc.transport.grpc.door import GrpcDoor
+from benchmarks.attacker import CONNECT, OPEN_WINDOWS, block, request
+
+from .cable import Cable
+from .virtual import in_virtual_time, pass_time
 
 
 async def test_a_connection_that_the_server_has_closed_is_not_pinged() -> None:
@@ -23,3 +31,32 @@ async def test_a_connection_that_the_server_has_closed_is_not_pinged() -> None:
         connection._ping()
         await reader.read()
         writer.close()
+
+
+@in_virtual_time
+async def test_the_calls_of_a_lost_connection_are_dropped_in_turns() -> None:
+    """In the order in which they came; and the door is not closed before that is done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turns, "_BUDGET_S", 1e-9)
+        server = Server(Settings(port=0, grpc_engine="native"))
+        (door,) = server.doors
+        assert isinstance(door, GrpcDoor)
+        observer, many = Cable(door), Cable(door)
+        observer.send(OPEN_WINDOWS + request(1))
+        await pass_time()
+        many.send(OPEN_WINDOWS + b"".join(request(n, block(CONNECT, ("bcast-name", f"{n}"))) for n in range(1, 100, 2)))
+        await pass_time()
+        assert server.hub.clients == 51
+        many.lose()
+        assert server.hub.clients == 50
+        await asyncio.sleep(0)
+        assert 1 < server.hub.clients < 50
+        await pass_time()
+        assert server.hub.clients == 1
+        left = [event.message for event in observer.events(1) if event.kind is Kind.LEFT]
+        assert left == [f"{n} left" for n in range(1, 100, 2)]
+        many = Cable(door)
+        many.send(OPEN_WINDOWS + b"".join(map(request, range(1, 100, 2))))
+        await pass_time()
+        await door.stop(0)
+        assert server.hub.clients == 0
