@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
@@ -15,6 +16,7 @@ _DOORS = 16
 """How many of those are opened after the process has started."""
 
 _LEAST_RESERVE, _MOST_RESERVE = 16, 64
+_OPEN_FILES = Path("/proc/self/fd")
 
 
 def raise_limit() -> None:
@@ -97,6 +99,23 @@ def _lowest_free() -> int:
 
 
 def _are_free(count: int) -> bool:
+    """Say whether so many can be opened."""
+    are_open = _count_open()
+    if are_open is None:
+        return _can_be_opened(count)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft == resource.RLIM_INFINITY or soft - are_open >= count
+
+
+def _count_open() -> int | None:
+    """Return how many are open, which Linux knows since 6.2; None elsewhere."""
+    try:
+        return _OPEN_FILES.stat().st_size or None
+    except OSError:
+        return None
+
+
+def _can_be_opened(count: int) -> bool:
     """Say whether so many can be opened, by trying. Cost: O(count), half a microsecond each."""
     opened: list[int] = []
     try:

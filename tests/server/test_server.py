@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+from pathlib import Path
+
 import pytest
 
 from bcast_grpc.core.limits import Limits
-from bcast_grpc.server.descriptors import Descriptors
+from bcast_grpc.server.descriptors import Descriptors, _are_free, _can_be_opened
 from bcast_grpc.server.parts import limits
 from bcast_grpc.settings import Settings
 
@@ -29,7 +32,20 @@ def test_a_burst_follows_its_rate() -> None:
     assert (found.rate, found.burst) == (2.5, 3)
 
 
-def test_descriptors_are_counted_by_trying(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("spare", [1, 7, 30])
+def test_free_descriptors_are_known(spare: int) -> None:
+    """As many as can be opened indeed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(file.name) for file in Path("/dev/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + spare, hard))
+    try:
+        for count in range(1, highest + spare + 2):
+            assert _are_free(count) == _can_be_opened(count)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_newcomers_are_refused_where_descriptors_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Near the limit newcomers are refused, unless there are few clients: then connections without calls are to go."""
     descriptors = Descriptors()
     free = True
