@@ -6,11 +6,8 @@ import asyncio
 import socket
 import struct
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
-
-T = TypeVar("T")
+from typing import NamedTuple
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -47,9 +44,8 @@ def ask_system(transport: asyncio.BaseTransport) -> Heard | None:
     if _TCP_INFO is None:
         return None
     try:
-        info = _borrow(transport, lambda one: one.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size))
-        if info is None:
-            return None
+        with _borrow(transport) as plain:
+            info = plain.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
         probes, unacked, data_ms, ack_ms, acked, received, unsent = _INFO.unpack(info)
     except (OSError, struct.error):
         return None
@@ -72,22 +68,26 @@ def all_taken(transport: asyncio.WriteTransport) -> bool:
 
 def set_user_timeout(transport: asyncio.BaseTransport, seconds: float) -> None:
     """Say how long the system waits for an acknowledgement before it gives the peer up."""
-    if option := _TCP_USER_TIMEOUT:
-        with suppress(OSError):
-            _borrow(transport, lambda one: one.setsockopt(socket.IPPROTO_TCP, option, round(1000 * seconds)))
+    if _TCP_USER_TIMEOUT is not None:
+        with suppress(OSError), _borrow(transport) as plain:
+            plain.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, round(1000 * seconds))
 
 
-def _borrow(transport: asyncio.BaseTransport, use: Callable[[socket.socket], T]) -> T | None:
-    """Use a connection's descriptor as a plain socket; None if it is closed.
+class _Borrowed(socket.socket):
+    """A connection's descriptor as a plain socket, for a ``with`` statement, which leaves it open.
 
     The sockets of uvloop's transports duplicate the descriptor for each option. A plain one is made for each use: one
     that was kept might close the descriptor, or mean another connection's, which has got the same number since.
     """
-    if transport.is_closing():  # by then the number may be another's
-        return None
+
+    __slots__ = ()
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+
+def _borrow(transport: asyncio.BaseTransport) -> _Borrowed:
+    if transport.is_closing():
+        raise OSError("it is closed, and its number may be another's")
     descriptor = transport.get_extra_info("socket").fileno()
-    plain = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, descriptor)  # looks nothing up
-    try:
-        return use(plain)
-    finally:
-        plain.detach()
+    return _Borrowed(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, descriptor)  # so that it looks nothing up
