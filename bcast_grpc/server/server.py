@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 _CLIENTS_BACK_PER_S = 1000
 _LAST_WORDS_S = 0.5
 _EXPIRE_S = 5.0
-_SWEEP_S = 0.05
 _RELIEVE_S = 2.0
 _DAY_S = 86_400.0
 
@@ -191,7 +190,7 @@ class Server:
         self._chores = [
             asyncio.create_task(_repeat(settings.progress_s, self.hub.report_progress)),
             asyncio.create_task(_repeat(_EXPIRE_S, self.hub.expire)),
-            asyncio.create_task(_repeat(_SWEEP_S, self._hang_up_idle)),
+            asyncio.create_task(self._connections.keep_some_free(lambda: self._descriptors.short)),
             asyncio.create_task(_repeat(_RELIEVE_S, self.hub.relieve)),
         ]
         if self._certificates:
@@ -239,12 +238,6 @@ class Server:
         self._end_chores()
         await asyncio.gather(*(door.stop(_LAST_WORDS_S) for door in self.doors))
         self._broker.close()
-
-    def _hang_up_idle(self) -> None:
-        if self._descriptors.short:
-            self._connections.hang_up_idle()
-        else:
-            self._connections.forget()
 
     def _end_chores(self) -> None:
         for chore in self._chores:

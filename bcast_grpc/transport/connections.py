@@ -16,6 +16,9 @@ from pathlib import Path
 _IDLE_S = 1.0
 """How long a connection may be idle before it is closed."""
 
+_SWEEP_S, _SHORT_SWEEP_S = 0.25, 0.05
+"""How often it is looked whether descriptors are short, and which connections are idle while they are."""
+
 _KEPT_OPEN: list[int] = []
 """Files that took a socket's number in the moment it was looked at: to close one would release the process's locks on
 it, which SQLite relies on."""
@@ -62,6 +65,15 @@ class Connections:
         if not self._busy[port]:
             del self._busy[port]
             self._ended[port] = time.monotonic()
+
+    async def keep_some_free(self, short: Callable[[], bool]) -> None:
+        """Close idle connections whenever descriptors are short, until this is cancelled."""
+        while True:
+            if is_short := short():
+                self.hang_up_idle()
+            else:
+                self.forget()
+            await asyncio.sleep(_SHORT_SWEEP_S if is_short else _SWEEP_S)
 
     def forget(self) -> None:
         """Forget which connections are idle: there are descriptors for them."""
