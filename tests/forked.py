@@ -35,6 +35,10 @@ def fork(target: Callable[..., object], *arguments: object) -> ForkServerProcess
     return process
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Forked:
     """A Python process, with the part of ``asyncio.subprocess.Process`` that tests use. Its stdin is empty.
 
@@ -57,15 +61,27 @@ class Forked:
         self._loop.add_reader(self._sentinel, self._end)
 
     @classmethod
-    async def run(cls, module: str, *arguments: str) -> Forked:
-        """Do what ``python -m module arguments`` does."""
+    async def run(
+        cls, module: str, *arguments: str, stderr: int | None = None, first: Callable[[], object] = _nothing
+    ) -> Forked:
+        """Do what ``python -m module arguments`` does.
+
+        Args:
+            module: its name.
+            *arguments: its arguments.
+            stderr: where it writes its errors, if that is not to be read here.
+            first: what it does before.
+        """
         with ExitStack() as stack:
-            (stdout, out), (stderr, err) = (_context.Pipe(duplex=False) for _ in range(2))
-            for end in (stdout, out, stderr, err):
+            (out, out_end), (err, err_end) = (_context.Pipe(duplex=False) for _ in range(2))
+            for end in (out, out_end, err, err_end):
                 stack.enter_context(end)
-            forked = cls(fork(_become, module, arguments, dict(os.environ), str(Path.cwd()), out, err))
-            await forked._read(stdout, forked.stdout)
-            await forked._read(stderr, forked.stderr)
+            if stderr is not None:
+                err_end = stack.enter_context(Connection(os.dup(stderr), readable=False))
+            surroundings = (dict(os.environ), str(Path.cwd()), out_end, err_end)
+            forked = cls(fork(_become, module, arguments, *surroundings, first))
+            await forked._read(out, forked.stdout)
+            await forked._read(err, forked.stderr)
             return forked
 
     def send_signal(self, number: Signals) -> None:
@@ -77,9 +93,10 @@ class Forked:
         """End it at once."""
         self.send_signal(SIGKILL)
 
-    async def wait(self) -> int | None:
+    async def wait(self) -> int:
         """Wait until it ends."""
         await self._over.wait()
+        assert self.returncode is not None
         return self.returncode
 
     async def communicate(self) -> tuple[bytes, bytes]:
@@ -105,7 +122,13 @@ class Forked:
 
 
 def _become(
-    module: str, arguments: Sequence[str], environment: dict[str, str], folder: str, out: Connection, err: Connection
+    module: str,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    folder: str,
+    out: Connection,
+    err: Connection,
+    first: Callable[[], object],
 ) -> None:
     """Run a module as ``__main__``, in the forked process."""
     for number, end in ((1, out), (2, err)):
@@ -115,6 +138,7 @@ def _become(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    first()
     sys.argv = [module, *arguments]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

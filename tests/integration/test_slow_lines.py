@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +14,7 @@ import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
 from bcast_grpc.v1 import chat_pb2_grpc
+from tests.forked import Forked
 from tests.network import Line
 
 from .conftest import end_process
@@ -94,12 +93,8 @@ async def far(cable: Line) -> AsyncIterator[Far]:
     """A server at the far end of a line. It is a process, as gRPC's threads would stay in the namespace."""
     host = cable.server_host
     doors = (f"--{door}port=0" for door in ("", "http-", "tcp-"))
-    server = await asyncio.create_subprocess_exec(
-        *(*cable.command, sys.executable, "-m", "bcast_grpc.server"),
-        *(f"--host={host}", *doors, f"--keepalive-s={KEEPALIVE_S}"),
-        stdout=PIPE,
-        stderr=DEVNULL,
-    )
+    settings = (f"--host={host}", *doors, f"--keepalive-s={KEEPALIVE_S}")
+    server = await Forked.run("bcast_grpc.server", *settings, first=cable.enter)
     try:
         ports = await listening(server)
         with cable.inside():
@@ -114,9 +109,8 @@ async def far(cable: Line) -> AsyncIterator[Far]:
         await end_process(server)
 
 
-async def listening(server: Process) -> dict[str, int]:
+async def listening(server: Forked) -> dict[str, int]:
     """Wait until a server listens, and return the port of each of its three doors."""
-    assert server.stdout
     ports: dict[str, int] = {}
     while len(ports) < 3:
         url = urlsplit((await begun(server.stdout.readline())).decode().split()[-1])

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from signal import SIGKILL, Signals
 
+from tests.forked import Forked
 from tests.integration.peers import begun, within
 
 _SAYS = "listening on "
@@ -25,7 +26,7 @@ class PageServer:
     def __init__(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
         self._arguments = arguments
         self._prefix = prefix
-        self._process: Process | None = None
+        self._process: Process | Forked | None = None
         self.grpc = ""
         self.http = ""
 
@@ -37,11 +38,13 @@ class PageServer:
     async def start(self) -> None:
         """Start it; if it was running before, at the same ports."""
         grpc_port, http_port = (address.rpartition(":")[2] or "0" for address in (self.grpc, self.http))
-        self._process = await asyncio.create_subprocess_exec(
-            *(*self._prefix, sys.executable, "-m", "bcast_grpc.server", "--port", grpc_port, "--http-port", http_port),
-            *("--log-level", "warning", "--drain-s", "1", *self._arguments),
-            stdout=PIPE,
-        )
+        ports = ("--port", grpc_port, "--http-port", http_port)
+        settings = (*ports, "--log-level", "warning", "--drain-s", "1", *self._arguments)
+        if self._prefix:
+            command = (*self._prefix, sys.executable, "-m", "bcast_grpc.server", *settings)
+            self._process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+        else:
+            self._process = await Forked.run("bcast_grpc.server", *settings, stderr=2)
         assert self._process.stdout
         addresses: dict[str, str] = {}
         while not addresses.keys() >= {"grpc", "http"}:
@@ -61,6 +64,8 @@ class PageServer:
         if self._process and self._process.returncode is None:
             self._process.send_signal(number)
             await within(self._process.communicate())
+            if isinstance(self._process, Forked):
+                self._process.close()
 
 
 @asynccontextmanager

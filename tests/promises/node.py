@@ -7,11 +7,10 @@ import fcntl
 import os
 import resource
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from pathlib import Path
 
+from tests.forked import Forked
 from tests.integration.peers import PATIENCE_S, begun
 
 from .records import Door
@@ -55,7 +54,7 @@ class Node:
         self._clock = folder / "clock"
         step(self._clock, 0)
         self._arguments = arguments
-        self._process: Process | None = None
+        self._process: Forked | None = None
         self._log: _Log
         self._log_pipe: asyncio.ReadTransport
         self._log_unread = False
@@ -69,14 +68,13 @@ class Node:
         Raises:
             AssertionError: it does not.
         """
-        command = [sys.executable, "-m", "tests.promises.stepped", str(self._clock), *self._ports(), *self._arguments]
         stderr = await self._open_log()
+        settings = (str(self._clock), *self._ports(), *self._arguments)
         try:
-            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=stderr)
+            process = await Forked.run("tests.promises.stepped", *settings, stderr=stderr)
         finally:
             os.close(stderr)
         self._process = process
-        assert process.stdout
         for door, scheme in _SCHEMES.items():
             line = (await begun(process.stdout.readline())).decode().strip()
             assert line.startswith(f"listening on {scheme}://"), f"the server does not start: {self.log[-5:]}"
@@ -160,6 +158,7 @@ class Node:
         assert self._process
         async with asyncio.timeout(PATIENCE_S):
             code = await self._process.wait()
+            self._process.close()
             self.read_log()
             await self._log.ended.wait()
         return code

@@ -1,7 +1,8 @@
 """The server with a wall clock that steps: ``python -m tests.promises.stepped FILE [SETTINGS]``.
 
 The file holds by how many nanoseconds the clock is wrong, and is looked at whenever the time is asked for. It is the
-clock of Python's own functions that is replaced, before anything of the server is imported.
+clock of Python's own functions that is replaced. In a process that had imported the server before (``tests.forked``),
+only the time since which a member is there is still that of the machine.
 """
 
 from __future__ import annotations
