@@ -4,13 +4,13 @@ ARGS   ?=
 # How many processes share the tests: `auto` is two more than there are cores, since some tests only wait; 0 is none.
 WORKERS ?= auto
 
-# What speaks gRPC is tested on both engines; test_store is about the file.
-OTHER_DOORS = http relays store tcp websocket
+# What speaks gRPC with a real server is tested on both engines. test_copies and test_store are about files; the terminal
+# program on a screen knows the server only through the library, as the one in a pipeline does.
+OTHER_DOORS = copies http relays store tcp websocket
 OVER_GRPC = $(filter-out $(OTHER_DOORS:%=tests/integration/test_%.py),$(wildcard tests/integration/test_*.py)) \
-	tests/client tests/promises tests/terminal tests/bench
+	tests/client/test_chat.py tests/client/test_fork.py tests/client/test_slow_line.py tests/client/test_sync.py \
+	tests/promises/test_storm.py tests/terminal/test_pipeline.py tests/bench/test_bench.py
 
-# These are about the clients as programs, or play the server themselves.
-OF_CLIENTS = endings plain program
 INTEROP_ON_BOTH = $(filter-out $(OF_CLIENTS:%=interop/test_%.py),$(wildcard interop/test_*.py))
 
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')

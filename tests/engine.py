@@ -13,7 +13,10 @@ Engine = Literal["native", "grpcio"]
 
 _FIELD = Settings.model_fields["grpc_engine"]
 _VARIABLE = "BCAST_GRPC_ENGINE"
-_MARKER = "grpc_engine(name, reason): only for this engine, and why"
+_MARKERS = (
+    "grpc_engine(name, reason): only for this engine, and why",
+    "other_door: uses another door than gRPC, so one engine is enough: the default",
+)
 
 
 def engine() -> Engine:
@@ -39,7 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose it, for this process and those that tests start."""
-    config.addinivalue_line("markers", _MARKER)
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
     chosen = config.getoption("--grpc-engine")
     if chosen == "other":
         (chosen,) = set(get_args(_FIELD.annotation)) - {_FIELD.default}
@@ -52,7 +56,9 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is true of the other engine only."""
+    """Skip what is true of the other engine only, and what has been tried on the default one."""
     for item in items:
         if (marker := item.get_closest_marker("grpc_engine")) and marker.args != (engine(),):
             item.add_marker(pytest.mark.skip(reason=f"only with {marker.args[0]}: {marker.kwargs['reason']}"))
+        if item.get_closest_marker("other_door") and engine() != _FIELD.default:
+            item.add_marker(pytest.mark.skip(reason="uses another door than gRPC"))

@@ -27,6 +27,7 @@ MESSAGES = round(2.5 * KEEPALIVE_S * RATE / len(TEXT))
 SLOW = 8000
 LARGE = "y" * round(1.9 * KEEPALIVE_S * SLOW)
 LARGE_MESSAGES = 3
+BROWSE, PLUG = (pytest.param(way, marks=pytest.mark.other_door) for way in ("browse", "plug"))
 
 
 class Far:
@@ -140,7 +141,7 @@ async def read(peer: JsonPeer) -> Any:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("way", ["connect", "browse"])
+@pytest.mark.parametrize("way", ["connect", BROWSE])
 async def test_a_replay_on_a_slow_line_comes_to_its_end(far: Far, way: str) -> None:
     """It takes more than twice the keepalive; nobody is cut, nobody left."""
     await far.talk()
@@ -160,6 +161,7 @@ async def test_a_replay_into_a_large_window_comes_to_its_end(far: Far) -> None:
     await far.nobody_left()
 
 
+@pytest.mark.other_door
 @pytest.mark.timeout(200)
 async def test_a_socket_on_a_slow_line_hears_everything(far: Far) -> None:
     """At the plain door too."""
@@ -171,7 +173,7 @@ async def test_a_socket_on_a_slow_line_hears_everything(far: Far) -> None:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("way", ["browse", "plug"])
+@pytest.mark.parametrize("way", [BROWSE, PLUG])
 async def test_who_stops_reading_for_a_while_is_not_cut(far: Far, way: str) -> None:
     """``nc | less``: its system answers for it, and its queue is not full."""
     peer = await (far.browse(0) if way == "browse" else far.plug())
@@ -186,7 +188,7 @@ async def test_who_stops_reading_for_a_while_is_not_cut(far: Far, way: str) -> N
 
 
 @pytest.mark.parametrize("state", ["idle", "under way"])
-@pytest.mark.parametrize("way", ["connect", "browse", "plug"])
+@pytest.mark.parametrize("way", ["connect", BROWSE, PLUG])
 async def test_a_dead_line_is_found(far: Far, way: str, state: str) -> None:
     """Whether anything is under way or not: the others hear that the client has left."""
     await (far.plug() if way == "plug" else getattr(far, way)(0))
@@ -197,6 +199,7 @@ async def test_a_dead_line_is_found(far: Far, way: str, state: str) -> None:
     await far.left()
 
 
+@pytest.mark.other_door
 async def test_a_dead_line_is_found_behind_a_full_window(far: Far) -> None:
     """A reader that has stopped, and then is gone."""
     peer = await far.plug()
@@ -213,6 +216,7 @@ async def test_a_dead_line_is_found_behind_a_full_window(far: Far) -> None:
 # --- messages that take as long as a ping may
 
 
+@pytest.mark.other_door
 @pytest.mark.timeout(200)
 async def test_a_replay_of_large_messages_comes_to_its_end(far: Far) -> None:
     """Each takes nearly twice the keepalive."""
@@ -223,6 +227,7 @@ async def test_a_replay_of_large_messages_comes_to_its_end(far: Far) -> None:
     await far.nobody_left()
 
 
+@pytest.mark.other_door
 @pytest.mark.timeout(200)
 async def test_a_socket_hears_large_messages(far: Far) -> None:
     """At the plain door too."""
@@ -237,7 +242,7 @@ async def test_a_socket_hears_large_messages(far: Far) -> None:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("way", ["browse", "plug"])
+@pytest.mark.parametrize("way", [BROWSE, PLUG])
 async def test_last_words_come_on_a_slow_line(far: Far, way: str) -> None:
     """Who leaves gets what is queued for it, though that takes longer than it may take nothing."""
     peer: Any = await (far.plug() if way == "plug" else getattr(far, way)(0))
