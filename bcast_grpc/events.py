@@ -31,6 +31,7 @@ class Kind(IntEnum):
     MEMBERS = 8
     PROGRESS = 9
     CLOSING = 10
+    EXPIRING = 11
     RECONNECTING = -1
     RESUMED = -2
 
@@ -42,6 +43,7 @@ class GapReason(IntEnum):
     TRIMMED = 1
     SLOW = 2
     NEW_EPOCH = 3
+    NOT_ALLOWED = 4
 
 
 class ResumePoint(NamedTuple):

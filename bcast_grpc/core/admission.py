@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from bcast_grpc.core.hello import Hello
     from bcast_grpc.core.hub import Hub
+    from bcast_grpc.core.identity import Identity, Rights
     from bcast_grpc.core.room import Room
+    from bcast_grpc.events import Kind
 
 
 class Admission:
@@ -20,17 +22,32 @@ class Admission:
     Attributes:
         hub: which admitted the client.
         room: the client's room, open.
-        hello: who the client is and what it wants.
+        hello: who the client is, and what it is given of what it wants.
+        identity: who it has shown to be.
+        rights: what it may do in the room.
+        wants: which kinds of events it wants, also those that it may not have.
         peer: the address of the client's end of the connection; None for the application that runs the server, whose
             messages are not limited in rate.
     """
 
-    __slots__ = ("_held", "hello", "hub", "peer", "room")
+    __slots__ = ("_held", "hello", "hub", "identity", "peer", "rights", "room", "wants")
 
-    def __init__(self, hub: Hub, room: Room, hello: Hello, peer: str | None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        room: Room,
+        hello: Hello,
+        peer: str | None,
+        identity: Identity,
+        rights: Rights,
+        wants: frozenset[Kind],
+    ) -> None:
         self.hub = hub
         self.room = room
         self.hello = hello
+        self.identity = identity
+        self.rights = rights
+        self.wants = wants
         self.peer = peer
         self._held = True
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
 
 MAX_ROUND_S = 0.05
 """A round of writes that takes longer is over for the clock: somebody in it has stopped reading."""
@@ -54,7 +54,7 @@ SMALL_BYTES = 65_536
 class Timer(Protocol):
     """A call that is due later."""
 
-    def cancel(self) -> None:
+    def cancel(self) -> object:
         """Do not make it."""
 
 
@@ -72,6 +72,9 @@ class Scheduler(Protocol):
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Call back from the loop after ``delay_s``."""
+
+    def start(self, work: Coroutine[Any, Any, None]) -> Timer:
+        """Do some work in the loop, which waits for something that is not in the core."""
 
 
 class Writer(Protocol):

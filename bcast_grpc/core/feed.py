@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from bcast_grpc.broker.base import Order
@@ -32,7 +33,9 @@ class Feed:
         kept, head = self._order.oldest, self._order.head
         member.outbox.seq = head
         gap = None
-        if after is None:
+        if after and not member.rights.history:
+            cursor, gap = head, self._not_allowed(after)
+        elif after is None:
             cursor = max(head - history, kept - 1) if history else head
         elif after.epoch != self._order.epoch or after.seq > head:  # a place that is not there yet: the order went back
             cursor, gap = kept - 1, notices.gap(0, 0, GapReason.NEW_EPOCH)
@@ -41,16 +44,36 @@ class Feed:
         else:
             cursor = after.seq
         if cursor < head:
-            self._add(member, cursor)
+            self._add(member, Replay(cursor, asked=True))
         return gap
+
+    def _not_allowed(self, after: ResumePoint) -> Event | None:
+        """Return the ``GAP`` for a client that comes back and may not read what it missed; None if that is nothing."""
+        head = self._order.head
+        is_known = after.epoch == self._order.epoch and after.seq <= head
+        if is_known and after.seq == head:
+            return None
+        if not head:
+            return notices.gap(0, 0, GapReason.NEW_EPOCH)
+        return notices.gap(after.seq + 1 if is_known else 1, head, GapReason.NOT_ALLOWED)
+
+    def cut(self, member: Member) -> None:
+        """Feed a client nothing more of what it asked for: it may not read the history any more."""
+        replay = member.replay
+        if replay is None or not replay.asked:
+            return
+        first, last = replay.cursor + 1, max(self._flushed, member.arrival.seq if member.arrival else 0)
+        if first <= last:
+            gap = notices.gap(first, last, GapReason.NOT_ALLOWED)
+            member.replay = Replay(last, deque(member.outbox.encoder.frames([gap])))  # what is being read, nobody takes
 
     def fall_behind(self, member: Member, last_seq: int) -> None:
         """Feed a client that reads too slowly for the flushes, after the message in the place ``last_seq``."""
-        self._add(member, max(last_seq, member.arrival.seq) if member.arrival else last_seq)
+        self._add(member, Replay(max(last_seq, member.arrival.seq) if member.arrival else last_seq))
 
-    def _add(self, member: Member, cursor: int) -> None:
+    def _add(self, member: Member, replay: Replay) -> None:
         member.move(Move.BEHIND)
-        member.replay = Replay(cursor)
+        member.replay = replay
         self._members.add(member)
 
     def flushed(self, last_seq: int) -> None:

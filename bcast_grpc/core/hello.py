@@ -20,6 +20,7 @@ _NOTICES = {
     "joined": Kind.JOINED,
     "left": Kind.LEFT,
     "progress": Kind.PROGRESS,
+    "expiring": Kind.EXPIRING,
 }
 _SEQ = re.compile("[0-9]{1,18}")
 

@@ -13,8 +13,10 @@ from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.capacity import Capacity
 from bcast_grpc.core.clock import Scheduler
 from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.identity import ANYONE, Caller, Gatekeeper, OpenGate
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import Member
+from bcast_grpc.core.permission import check_entry
 from bcast_grpc.core.presence import LocalPresence, Presence
 from bcast_grpc.core.rate import RateLimits
 from bcast_grpc.core.room import Room
@@ -35,6 +37,7 @@ class Hub:
         rates: how often each client may send; None: as often as it likes.
         capacity: whether there is room for another client.
         scheduler: the loop that all of the core runs in.
+        gatekeeper: says who a client is.
         clients: how many clients are connected.
         closed: why nobody is let in any more; nothing while clients are.
     """
@@ -46,11 +49,13 @@ class Hub:
         limits: Limits,
         budget: Budget | None = None,
         presence: Presence | None = None,
+        gatekeeper: Gatekeeper | None = None,
     ) -> None:
         self.limits = limits
         self.rates = RateLimits(limits.rate, limits.burst, scheduler.time) if limits.rate else None
         self.capacity = Capacity(limits.max_clients, budget or Budget())
         self.scheduler = scheduler
+        self.gatekeeper = gatekeeper or OpenGate()
         self.clients = 0
         self.closed = ""
         self._broker = broker
@@ -70,23 +75,29 @@ class Hub:
         with self._lock:
             return self._presence.members(room_name)
 
-    async def admit(self, hello: Hello, peer: str | None) -> Admission:
+    async def admit(self, hello: Hello, caller: Caller | None, *, publishing: bool = False) -> Admission:
         """Decide whether a client may come in, and have its room open. Every door awaits this before anything else.
 
         Meanwhile the client may go away, or the server be closed: ``join`` and ``attach`` look at that again.
 
         Args:
-            hello: who the client is and what it wants.
-            peer: the address of its end of the connection; None for the application that runs the server.
+            hello: who the client says it is, and what it wants.
+            caller: what the door knows of it; None for the application that runs the server, which may do everything.
+            publishing: whether it wants to send one message without being in the room.
 
         Raises:
-            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+            CallError: ``UNAUTHENTICATED``, ``TOKEN_EXPIRED`` or ``PERMISSION_DENIED``; ``SERVER_FULL``,
+                ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
         """
         self.check_open()
+        identity = await self.gatekeeper.identify(caller) if caller else ANYONE
+        rights = identity.grants(hello.room)
+        given = check_entry(hello, identity, rights, publishing=publishing)
         room = self._rooms.get(hello.room) or await self._open(hello.room)
         with self._lock:
             room.holds += 1
-        return Admission(self, room, hello, peer)
+        peer = caller.peer if caller else None
+        return Admission(self, room, given, peer, identity, rights, hello.kinds)
 
     def release(self, room: Room) -> None:
         """Stop keeping a room open for a client that was admitted: it is in, or will not come."""
@@ -170,11 +181,11 @@ class Hub:
         with self._lock:
             self._broker.expire()
 
-    def report_progress(self) -> None:
-        """Tell every client that wants to know how far its room has come."""
+    def for_each_room(self, act: Callable[[Room], None]) -> None:
+        """Do something with every room, such as ``Room.report_progress``."""
         with self._lock:
-            for room in self._rooms.values():
-                room.report_progress()
+            for room in list(self._rooms.values()):
+                act(room)
 
     def close(self, reason: str, reconnect_after_s: Callable[[], float], when_empty: Callable[[], None]) -> None:
         """Let nobody in any more, and end every client's call once it got what is queued for it.

@@ -11,6 +11,7 @@ from enum import Enum
 from itertools import groupby
 
 from bcast_grpc.core.batch import Frame
+from bcast_grpc.core.identity import ALL_RIGHTS, ANYONE, Identity, Rights
 from bcast_grpc.core.limits import SlowPolicy
 from bcast_grpc.core.outbox import Outbox, OutboxClosed
 from bcast_grpc.core.replay import Replay
@@ -74,6 +75,9 @@ class Member:
         replay: how far it has been fed from the history, while it is FED.
         last_words: the events that it gets once it has caught up, before its call ends; None while it stays.
         owed: how many answers to its own requests are still to be queued.
+        identity: who it is to the server.
+        rights: what it may do in its room.
+        wants: which kinds of events it asked for: ``kinds`` are those of them that it may have.
     """
 
     author: Author
@@ -88,6 +92,13 @@ class Member:
     replay: Replay | None = None
     last_words: Sequence[Event] | None = None
     owed: int = 0
+    identity: Identity = ANYONE
+    rights: Rights = ALL_RIGHTS
+    wants: frozenset[Kind] = frozenset()
+
+    def admit_as(self, identity: Identity, rights: Rights, wants: frozenset[Kind]) -> None:
+        """Note who the client is, what it may do, and which kinds of events it wants if it may have them."""
+        self.identity, self.rights, self.wants = identity, rights, wants
 
     def move(self, move: Move) -> None:
         """Take note of what happened to the client."""

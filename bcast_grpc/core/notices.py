@@ -61,6 +61,7 @@ def gap(first_missed: int, last_missed: int, reason: GapReason) -> Event:
     text = {
         GapReason.TRIMMED: f"missed {count}: older than what is kept",
         GapReason.SLOW: f"missed {count}: they came faster than they were read",
+        GapReason.NOT_ALLOWED: f"missed {count}: not allowed to read earlier messages",
     }.get(reason, "the room's order began anew")
     return Event(Kind.GAP, text, time_ns=time.time_ns(), detail=Gap(first_missed, last_missed, reason))
 
@@ -126,6 +127,11 @@ def error(fault: BcastError, request_id: str) -> Event:
     """A request was not carried out."""
     detail = Error(fault.code, fault.reason, fault.retryable, fault.retry_after_s)
     return Event(Kind.ERROR, fault.reason, time_ns=time.time_ns(), id=request_id, detail=detail)
+
+
+def expiring(left_s: float) -> Event:
+    """The client's token expires."""
+    return Event(Kind.EXPIRING, f"your token expires in {max(0.0, left_s):.0f} s", time_ns=time.time_ns())
 
 
 def closing(reason: str, reconnect_after_s: float) -> Event:

@@ -31,11 +31,13 @@ class Replay:
         cursor: the place of the last message that it was given, or that a GAP covers.
         frames: what is to be written to it before more is read from the history.
         reading: whether the next piece is being read.
+        asked: whether the client asked for the history, rather than having fallen behind.
     """
 
     cursor: int
     frames: deque[Frame] = field(default_factory=deque)
     reading: bool = False
+    asked: bool = False
 
     @property
     def frames_bytes(self) -> int:

@@ -48,6 +48,14 @@ class Roster:
         if not group:
             self._by_kinds.pop(member.kinds, None)
 
+    def regroup(self, member: Member, kinds: frozenset[Kind]) -> None:
+        """Change which kinds of events a client gets."""
+        listens = member in self._by_kinds.get(member.kinds, ())
+        self.deafen(member)
+        member.kinds = kinds
+        if listens:
+            self._by_kinds.setdefault(kinds, {})[member] = None
+
     def with_client(self, key: str, *, reader: bool) -> Member | None:
         """Return the member with this ``bcast-client``."""
         return self._by_client.get((key, reader))

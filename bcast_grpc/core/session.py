@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 
 from bcast_grpc.core import notices
+from bcast_grpc.core.acceptance import author_of, check_id, entry_of, rate_key
 from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Encoder
-from bcast_grpc.core.hello import Hello
-from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.intake import Intake
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.names import check_name, shortened
 from bcast_grpc.core.outbox import Outbox, no_room
+from bcast_grpc.core.permission import check_name_of, check_send, check_who
+from bcast_grpc.core.standing import Standing
 from bcast_grpc.errors import BcastError, CallError, ErrorCode, RequestError
-from bcast_grpc.events import Author, Entry, Event, Request, relayed, utf8_bytes
+from bcast_grpc.events import Entry, Event, Request
 
 _SLICE = 256
+
+_LAST_OF_A_SLICE = ("who", "auth")
+"""After these others have their turn: the list may be as long as the room is full, and a token has to be verified."""
 
 
 class Session:
@@ -45,8 +48,11 @@ class Session:
         "_intake",
         "_leaving",
         "_member",
+        "_peer",
+        "_rated",
         "_room",
         "_slice",
+        "_standing",
         "outbox",
     )
 
@@ -59,7 +65,7 @@ class Session:
         write_now: Callable[[bytes], bool] = no_room,
         reader: bool = False,
     ) -> None:
-        hub, hello = admission.hub, admission.hello
+        hub, hello, identity = admission.hub, admission.hello, admission.identity
         limits = hub.limits
         self.outbox = Outbox(
             encoder,
@@ -68,7 +74,11 @@ class Session:
             wake=wake,
             write_now=write_now,
         )
-        self._member = Member(_author(hello), self.outbox, hello.kinds, hello.echo, reader, limits.slow_policy)
+        author = author_of(hello, identity)
+        self._member = Member(author, self.outbox, hello.kinds, hello.echo, reader, limits.slow_policy)
+        self._member.admit_as(identity, admission.rights, admission.wants)
+        self._peer = admission.peer or ""
+        self._rated = rate_key(author, identity)
         self._hub = hub
         self._leaving = False
         self._asking = False
@@ -79,6 +89,7 @@ class Session:
         with admission:
             hub.join(self._room, self._member, hello.after, hello.history)
         self._intake = Intake(hub, self._room)
+        self._standing = None if identity.expires_at is None else Standing(hub, self._room, self._member, self._peer)
 
     @property
     def id(self) -> str:
@@ -92,8 +103,8 @@ class Session:
 
     @property
     def congested(self) -> bool:
-        """Whether the next slice of requests should wait for the room's next flush, or until ids are forgotten."""
-        return self._intake.congested
+        """Whether the next slice of requests should wait: for the room, for ids to be forgotten, for a token."""
+        return self._intake.congested or (self._standing is not None and self._standing.renewing)
 
     @property
     def backlogged(self) -> bool:
@@ -105,7 +116,10 @@ class Session:
 
     def when_flushed(self, callback: Callable[[], None]) -> None:
         """Call back once, from the scheduler's loop, when it is to be looked again whether this is congested."""
-        self._intake.when_clear(callback)
+        if self._standing and self._standing.renewing:
+            self._standing.when_renewed(callback)
+        else:
+            self._intake.when_clear(callback)
 
     def handle(self, requests: Sequence[Request], start: int = 0) -> int:
         """Carry out a slice of ``requests`` from ``start`` on, without waiting.
@@ -122,7 +136,7 @@ class Session:
                 self._asking = True
                 self._member.owed += 1
             self._carry_out(request)
-            if request.operacion == "who":  # its answer may be as long as the room is full
+            if request.operacion in _LAST_OF_A_SLICE:
                 break
         self._publish()
         self._answer()
@@ -146,6 +160,8 @@ class Session:
 
     def close(self) -> None:
         """Take the client out of its room. To be called whatever happened."""
+        if self._standing:
+            self._standing.stop()
         self._hub.leave(self._room, self._member)
 
     def _carry_out(self, request: Request) -> None:
@@ -153,14 +169,15 @@ class Session:
             if request.fault:
                 raise RequestError(ErrorCode.MALFORMED, request.fault)
             if request.operacion in ("", "broadcast"):
-                entry = _entry(self._hub, self._member.author, request, self._member.author.key)
+                check_send(self._member.rights)
+                entry = entry_of(self._hub, self._member.author, request, self._rated)
                 self._answer()
                 self._entries.append(entry)
                 return
-            _check_id(self._hub, request)
+            check_id(self._hub, request)
             operation = _OPERATIONS.get(request.operacion)
             if operation is None:
-                known = "broadcast (or leave it empty), join, leave or who"
+                known = "broadcast (or leave it empty), join, leave, who or auth"
                 raise RequestError(
                     ErrorCode.UNKNOWN_OPERATION, f"unknown operation {shortened(request.operacion)!r}; use {known}"
                 )
@@ -191,6 +208,7 @@ class Session:
 
     def _join(self, request: Request) -> None:
         name = check_name(request.msg, self._hub.limits)
+        check_name_of(self._member.identity, name)
         self._hub.rename(self._room, self._member, name)
         if request.id:
             self._answers.append(notices.done(f"your name is {name}", self.epoch, request.id))
@@ -198,7 +216,12 @@ class Session:
     def _leave(self, request: Request) -> None:
         self.leave(request.id)
 
+    def _auth(self, request: Request) -> None:
+        self._standing = self._standing or Standing(self._hub, self._room, self._member, self._peer)
+        self._standing.renew(request)
+
     def _who(self, request: Request) -> None:
+        check_who(self._member.rights)
         self._asking = True
         self._room.answer(
             self.id, lambda: notices.members_in_parts(self._room.presence.members(self._room.name), request.id)
@@ -209,104 +232,5 @@ _OPERATIONS: dict[str, Callable[[Session, Request], None]] = {
     "join": Session._join,  # noqa: SLF001
     "leave": Session._leave,  # noqa: SLF001
     "who": Session._who,  # noqa: SLF001
+    "auth": Session._auth,  # noqa: SLF001
 }
-
-
-class Publisher:
-    """An author that holds no stream, for one message.
-
-    Args:
-        admission: says that it may publish; it is used up. Unless the author gave a stable id, its messages count
-            against the rate of the admission's ``peer``.
-        answer: called once with the ``ACK`` or ``ERROR``.
-
-    Raises:
-        CallError: ``SHUTTING_DOWN``.
-    """
-
-    def __init__(self, admission: Admission, *, answer: Callable[[Event], None]) -> None:
-        hub, hello = admission.hub, admission.hello
-        self._hub = hub
-        self._author = _author(hello)
-        self._rate_key = admission.peer and (self._author.key if hello.client else admission.peer)
-        self._retries = bool(hello.client)
-        self._id = ""
-        self._room = admission.room
-        with admission:
-            hub.attach(self._room, self._author, lambda events: answer(events[0]._replace(id=self._id)))
-        self._intake = Intake(hub, self._room)
-
-    @property
-    def id(self) -> str:
-        """The public session id."""
-        return self._author.session
-
-    @property
-    def epoch(self) -> str:
-        """The name of the room's order."""
-        return self._room.head.epoch
-
-    def hold(self, request: Request) -> None:
-        """Have the message wait where next to no more ids can be remembered."""
-        if request.id and self._retries:
-            self._intake.hold()
-
-    @property
-    def congested(self) -> bool:
-        """Whether the message should wait, as those of a stream do."""
-        return self._intake.congested
-
-    def when_clear(self, callback: Callable[[], None]) -> None:
-        """Call back once, from the scheduler's loop, when it is to be looked again whether this is congested."""
-        self._intake.when_clear(callback)
-
-    def publish(self, request: Request) -> None:
-        """Send one message.
-
-        Raises:
-            BcastError: the message is not accepted; ``SHUTTING_DOWN`` after the hub was closed, as nobody may answer.
-        """
-        self._hub.check_open()
-        entry = _entry(self._hub, self._author, request, self._rate_key)
-        self._id = entry.id
-        # Without a stable id of the client's own nobody can send the same again, so there is nothing to remember.
-        self._room.publish([entry._replace(asks=True, id=entry.id if self._retries else "")])
-
-    def close(self) -> None:
-        """Release the room. To be called whatever happened."""
-        self._hub.detach(self._room, self._author)
-
-
-def _author(hello: Hello) -> Author:
-    session = secrets.token_urlsafe(9)
-    # The colon keeps the ids that clients choose apart from the session ids, which everyone can see.
-    return Author(session, hello.name, f":{hello.client}" if hello.client else session)
-
-
-def _entry(hub: Hub, author: Author, request: Request, rate_key: str | None) -> Entry:
-    """Return the message that a broadcast asks for, or raise what is wrong with it."""
-    _, msg, data, id_, _ = request
-    size = utf8_bytes(msg) + len(data)
-    if not size:
-        raise RequestError(ErrorCode.EMPTY_MESSAGE, "a broadcast needs msg or data")
-    if size > hub.limits.max_message_bytes:
-        raise RequestError(
-            ErrorCode.MESSAGE_TOO_LARGE,
-            f"msg and data together are {size} bytes; the limit is {hub.limits.max_message_bytes}",
-        )
-    if id_:
-        _check_id(hub, request)
-    if hub.rates and rate_key and (wait_s := hub.rates.take(rate_key)):
-        raise RequestError(
-            ErrorCode.RATE_LIMITED,
-            f"the limit is {hub.limits.rate:g} messages a second; try again in {wait_s:.3f} s",
-            retry_after_s=wait_s,
-        )
-    return Entry(author, relayed(author.name, msg), data, id_)
-
-
-def _check_id(hub: Hub, request: Request) -> None:
-    if len(request.id) > hub.limits.max_id_bytes or utf8_bytes(request.id) > hub.limits.max_id_bytes:
-        raise RequestError(
-            ErrorCode.MALFORMED, f"id is {utf8_bytes(request.id)} bytes long; the limit is {hub.limits.max_id_bytes}"
-        )

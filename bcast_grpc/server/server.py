@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core.hello import read_hello
 from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.room import Room
 from bcast_grpc.events import Ack, Member, Request
 from bcast_grpc.server import parts
 from bcast_grpc.server.descriptors import Descriptors
@@ -188,7 +189,7 @@ class Server:
             await self.stop()
             raise
         self._chores = [
-            asyncio.create_task(_repeat(settings.progress_s, self.hub.report_progress)),
+            asyncio.create_task(_repeat(settings.progress_s, lambda: self.hub.for_each_room(Room.report_progress))),
             asyncio.create_task(_repeat(_EXPIRE_S, self.hub.expire)),
             asyncio.create_task(self._connections.keep_some_free(lambda: self._descriptors.short)),
             asyncio.create_task(_repeat(_RELIEVE_S, self.hub.relieve)),

@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from bcast_grpc.core.session import Publisher
+from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.events import Request
 from bcast_grpc.transport.address import Address, CannotStart
 from bcast_grpc.transport.connections import Connections, listening_on, port_of
@@ -21,7 +21,15 @@ from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.ending import ending
 from bcast_grpc.transport.publishing import Publishing
-from bcast_grpc.transport.rpc import SERVICE, STREAMS_BESIDES, codec_for, initial_metadata, read_metadata, status
+from bcast_grpc.transport.rpc import (
+    SERVICE,
+    STREAMS_BESIDES,
+    codec_for,
+    initial_metadata,
+    read_caller,
+    read_metadata,
+    status,
+)
 from bcast_grpc.transport.socket_options import let_pings_pass
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.tls.certificates import Certificates, Loaded
@@ -136,8 +144,9 @@ class ChatService:
         await self._serve(context, reader=True)
 
     async def _serve(self, context: Context, *, reader: bool) -> None:
-        hello = read_metadata(context.invocation_metadata() or (), self._hub.limits)
-        admission = await self._hub.admit(hello, context.peer())
+        metadata = context.invocation_metadata() or ()
+        hello = read_metadata(metadata, self._hub.limits)
+        admission = await self._hub.admit(hello, read_caller(metadata, context.peer()))
         line = CoroutineLine()
         with closing(Stream(admission, self._scheduler, codec_for(hello), line, reader=reader)) as stream:
             # Not within the stream's time limit: gRPC does not survive an end in the middle of this.
@@ -145,13 +154,15 @@ class ChatService:
             await line.serve(stream, context.write, None if reader else partial(_read, context, self._scheduler.turns))
 
     async def _publish(self, frame: bytes, context: Context) -> bytes:
-        hello = read_metadata(context.invocation_metadata() or (), self._hub.limits)
+        metadata = context.invocation_metadata() or ()
+        hello = read_metadata(metadata, self._hub.limits)
+        caller = read_caller(metadata, context.peer())
         request = protobuf.decode_publish(frame)
 
         async def begin(publisher: Publisher) -> None:
             await context.send_initial_metadata(initial_metadata(publisher, hello))
 
-        admission = await self._hub.admit(hello, context.peer())
+        admission = await self._hub.admit(hello, caller, publishing=True)
         return protobuf.encode_publish_response(await self._publishing.publish(admission, request, begin))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from bcast_grpc.core.admission import Admission
-from bcast_grpc.core.session import Publisher
+from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.errors import CallError, ErrorCode, RequestError
 from bcast_grpc.events import Ack, Error, Event, Request
 from bcast_grpc.transport.scheduler import LoopScheduler

@@ -10,9 +10,12 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello, read_hello
+from bcast_grpc.core.identity import Caller
 from bcast_grpc.core.limits import Limits
-from bcast_grpc.core.session import Publisher, Session
+from bcast_grpc.core.publisher import Publisher
+from bcast_grpc.core.session import Session
 from bcast_grpc.errors import BcastError, ErrorCode
+from bcast_grpc.transport.bearer import bearer_token
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.wire import protobuf
 
@@ -53,6 +56,16 @@ def read_metadata(pairs: Iterable[tuple[str, str | bytes]], limits: Limits) -> H
         CallError: ``METADATA_INVALID`` or ``NAME_INVALID``.
     """
     return read_hello(_bcast_pairs(pairs), limits, _PREFIX)
+
+
+def read_caller(pairs: Iterable[tuple[str, str | bytes]], peer: str, certificate: str = "") -> Caller:
+    """Read what a call shows of who makes it.
+
+    Raises:
+        CallError: ``UNAUTHENTICATED``: there is an ``authorization``, but not one token.
+    """
+    given = [value for key, value in pairs if key == "authorization"]
+    return Caller(peer, bearer_token(given), certificate)
 
 
 def _bcast_pairs(pairs: Iterable[tuple[str, str | bytes]]) -> Iterator[tuple[str, str]]:

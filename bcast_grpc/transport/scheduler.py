@@ -28,6 +28,7 @@ class LoopScheduler:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none
         self.turns = Turns(self._loop)
 
     def time(self) -> float:
@@ -55,6 +56,13 @@ class LoopScheduler:
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Call back from the loop after ``delay_s``."""
         return self._loop.call_later(delay_s, callback)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do some work in a task of its own."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do the work in this loop, whichever loop this is awaited in, and return its result."""

@@ -12,6 +12,7 @@ from typing import cast
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.identity import Caller
 from bcast_grpc.errors import CallError
 from bcast_grpc.transport.address import Address
 from bcast_grpc.transport.connections import peer_of, port_of
@@ -232,7 +233,7 @@ class _Connection(asyncio.Protocol):
             liveness.stop()
 
     async def _talk(self) -> None:
-        admission = await self._shared.hub.admit(Hello(), self._peer)
+        admission = await self._shared.hub.admit(Hello(), Caller(self._peer))
         if self._transport.is_closing():
             admission.release()
             raise ConnectionGone("it disconnected before it was admitted")

@@ -14,6 +14,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import read_hello
+from bcast_grpc.core.identity import Caller
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
 from bcast_grpc.transport import tcp_info
@@ -87,7 +88,7 @@ class WebSockets:
         self, request: web.Request, socket: web.WebSocketResponse, connection: _Connection, peer: str
     ) -> None:
         hello = read_hello(_pairs(request.rel_url.raw_query_string), self._shared.hub.limits)
-        admission = await self._shared.hub.admit(hello, peer)
+        admission = await self._shared.hub.admit(hello, Caller(peer))
         line = CoroutineLine()
         with closing(Stream(admission, self._shared.scheduler, connection.encoder, line)) as stream:
             session = stream.session

@@ -24,6 +24,7 @@ class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_KIND_MEMBERS: _ClassVar[EventKind]
     EVENT_KIND_PROGRESS: _ClassVar[EventKind]
     EVENT_KIND_CLOSING: _ClassVar[EventKind]
+    EVENT_KIND_EXPIRING: _ClassVar[EventKind]
 
 class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,6 +52,7 @@ class GapReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GAP_REASON_TRIMMED: _ClassVar[GapReason]
     GAP_REASON_SLOW: _ClassVar[GapReason]
     GAP_REASON_NEW_EPOCH: _ClassVar[GapReason]
+    GAP_REASON_NOT_ALLOWED: _ClassVar[GapReason]
 EVENT_KIND_UNSPECIFIED: EventKind
 EVENT_KIND_MESSAGE: EventKind
 EVENT_KIND_WELCOME: EventKind
@@ -62,6 +64,7 @@ EVENT_KIND_GAP: EventKind
 EVENT_KIND_MEMBERS: EventKind
 EVENT_KIND_PROGRESS: EventKind
 EVENT_KIND_CLOSING: EventKind
+EVENT_KIND_EXPIRING: EventKind
 ERROR_CODE_UNSPECIFIED: ErrorCode
 ERROR_CODE_EMPTY_MESSAGE: ErrorCode
 ERROR_CODE_MESSAGE_TOO_LARGE: ErrorCode
@@ -83,6 +86,7 @@ GAP_REASON_UNSPECIFIED: GapReason
 GAP_REASON_TRIMMED: GapReason
 GAP_REASON_SLOW: GapReason
 GAP_REASON_NEW_EPOCH: GapReason
+GAP_REASON_NOT_ALLOWED: GapReason
 
 class ConnectRequest(_message.Message):
     __slots__ = ("operacion", "msg", "data", "id", "batch")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Callback: TypeAlias = Callable[[], None]
 
@@ -57,6 +57,10 @@ class ManualScheduler:
         self._timers.append(timer)
         return timer
 
+    def start(self, work: Coroutine[Any, Any, None]) -> ManualTimer:
+        """Do some work, which must not wait for anything, with the next move."""
+        return self.call_later(0, lambda: run(work))
+
     @property
     def scheduled(self) -> list[Callback]:
         """All calls that are still to be made, the next one first."""
@@ -103,3 +107,12 @@ class ManualScheduler:
         self._timers.remove(timer)
         self.now = max(self.now, timer.due)
         timer.callback()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Do some work that does not wait for anything."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("it waits")

@@ -6,7 +6,8 @@ import pytest
 
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
-from bcast_grpc.core.session import Publisher, Session
+from bcast_grpc.core.publisher import Publisher
+from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError, ErrorCode
 
 from .world import PlainWire, World, admit

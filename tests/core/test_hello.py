@@ -14,7 +14,13 @@ from bcast_grpc.events import Kind, ResumePoint
 
 LIMITS = Limits()
 KEYS = ["name", "room", "client", "events", "batch", "echo"]
-NOTICES = {"welcome": Kind.WELCOME, "joined": Kind.JOINED, "left": Kind.LEFT, "progress": Kind.PROGRESS}
+NOTICES = {
+    "welcome": Kind.WELCOME,
+    "joined": Kind.JOINED,
+    "left": Kind.LEFT,
+    "progress": Kind.PROGRESS,
+    "expiring": Kind.EXPIRING,
+}
 CONTROLS = ["\x00", "\n", "\t", "\x1b", "\x7f", "\x85", "\x9f", "\u2028", "\u2029", "\ud800"]
 
 

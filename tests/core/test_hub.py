@@ -10,7 +10,8 @@ import pytest
 from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
-from bcast_grpc.core.session import Publisher
+from bcast_grpc.core.publisher import Publisher
+from bcast_grpc.core.room import Room
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.events import Closing, Entry, Kind, Request
 
@@ -375,10 +376,10 @@ def test_progress_is_only_reported_where_someone_wants_it(world: World) -> None:
     """A room in which nobody asked for it is left in peace."""
     world.join()
     world.settle()
-    world.hub.report_progress()
+    world.hub.for_each_room(Room.report_progress)
     assert world.scheduler.scheduled == []
     watching = world.join(room="dev", kinds=ALL)
-    world.hub.report_progress()
+    world.hub.for_each_room(Room.report_progress)
     world.settle()
     assert watching.texts()[1:] == ["at 0"]
 

@@ -20,7 +20,7 @@ from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.outbox import Outbox, no_room
-from bcast_grpc.core.session import Publisher
+from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Error, Request
 

@@ -21,7 +21,7 @@ from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.outbox import Outbox
-from bcast_grpc.core.session import Publisher
+from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import NOBODY, Ack, Closing, Error, Event, Kind, Members, Request, Welcome, relayed
 
@@ -403,7 +403,7 @@ class Promises(RuleBasedStateMachine):
     @rule(then_settle=st.booleans())
     def progress(self, then_settle: bool) -> None:
         """The hub reports how far the rooms are; perhaps everything happens then that can."""
-        self.world.hub.report_progress()
+        self.world.hub.for_each_room(lambda room: room.report_progress())
         for room in self.rooms.values():
             if any(Kind.PROGRESS in player.hello.kinds for player in room.players):
                 room.tell(Kind.PROGRESS, NOBODY.key, f"at {room.head}")

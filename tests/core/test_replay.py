@@ -16,6 +16,7 @@ from bcast_grpc.broker.base import DeliverEvents
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.limits import Limits, SlowPolicy
+from bcast_grpc.core.room import Room
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Ack, Event, Gap, GapReason, Kind, Request, ResumePoint
 
@@ -367,9 +368,9 @@ def test_progress_does_not_run_ahead() -> None:
     world.settle()
     bob = world.join(history=600, kinds=ALL)
     bob.write()
-    world.hub.report_progress()
+    world.hub.for_each_room(Room.report_progress)
     world.settle()
-    world.hub.report_progress()
+    world.hub.for_each_room(Room.report_progress)
     world.settle()
     heard = [(event.kind, event.seq) for event in bob.received if event.kind in (Kind.MESSAGE, Kind.PROGRESS)]
     assert heard == [*((Kind.MESSAGE, seq) for seq in range(1, 601)), (Kind.PROGRESS, 600)]
@@ -384,7 +385,7 @@ def test_progress_does_not_run_ahead_of_what_is_dropped() -> None:
         world.scheduler.advance(1)
         ana.write_all()
         if n == 8:
-            world.hub.report_progress()
+            world.hub.for_each_room(Room.report_progress)
     world.settle()
     told = [event for event in bob.received if event.kind in (Kind.MESSAGE, Kind.GAP, Kind.PROGRESS)]
     (at,) = (place for place, event in enumerate(told) if event.kind is Kind.PROGRESS)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bcast_grpc.broker.base import Accepted
 from bcast_grpc.core.clock import MAX_PAUSE_S, MAX_ROUND_S
 from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.room import Room
 from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import NOBODY, Ack, Author, Event, Kind, Request, Welcome
 
@@ -127,7 +128,7 @@ def test_notices_go_to_those_who_want_them(world: World, kind: Kind) -> None:
     wants, does_not = world.join(kinds=MESSAGES | {kind}), world.join(kinds=MESSAGES)
     ana = world.join("ana")
     ana.say("1")
-    world.hub.report_progress()
+    world.hub.for_each_room(Room.report_progress)
     ana.close()
     world.settle()
     texts = {Kind.JOINED: "ana joined", Kind.LEFT: "ana left", Kind.PROGRESS: "at 1"}
@@ -188,12 +189,12 @@ def test_who_comes_meanwhile_is_not_told_of_what_was_before() -> None:
 def test_progress_says_how_far_the_room_is(world: World) -> None:
     """Also in a room in which nothing ever happened, and to a client that sent the last message itself."""
     ana = world.join(kinds=ALL)
-    world.hub.report_progress()
+    world.hub.for_each_room(Room.report_progress)
     world.settle()
     progress = ana.new()[-1]
     assert (progress.kind, progress.message, progress.seq, progress.author) == (Kind.PROGRESS, "at 0", 0, NOBODY)
     ana.say("1")
-    world.hub.report_progress()
+    world.hub.for_each_room(Room.report_progress)
     world.settle()
     assert ana.texts() == ["at 1"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
-from bcast_grpc.core.session import Publisher
+from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.errors import BcastError, CallError, ErrorCode, RequestError
 from bcast_grpc.events import Ack, Error, Event, Kind, Member, Members, Request
 

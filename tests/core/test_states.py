@@ -9,6 +9,7 @@ import pytest
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.core.limits import Limits, SlowPolicy
+from bcast_grpc.core.room import Room
 from bcast_grpc.core.states import ARRIVING, FED, GONE, LEAVING, LIVE, ImpossibleMove, Move, State
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Event, Kind
@@ -95,7 +96,7 @@ def test_a_flush_pushes_the_kinds_of_the_state(state: State) -> None:
     client, ana = put(world, state)
     ana.say("1")
     world.join("bob")
-    world.hub.report_progress()
+    world.hub.for_each_room(Room.report_progress)
     ana.close()
     world.scheduler.run_soon()
     kinds = {event.kind for event in queued(world, client)} - {Kind.WELCOME}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import count
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,10 +18,11 @@ from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.limits import Limits
-from bcast_grpc.core.session import Publisher, Session
+from bcast_grpc.core.publisher import Publisher
+from bcast_grpc.core.session import Session
 from bcast_grpc.events import Ack, Entry, Event, Kind, Request
 
-from .scheduler import ManualTimer
+from .scheduler import ManualTimer, run
 from .world import ALL, PlainWire, admit
 
 T = TypeVar("T")
@@ -62,6 +63,10 @@ class LoopThread:
             heapq.heappush(self._calls, (timer.due, next(self._order), timer))
             self._changed.notify()
         return timer
+
+    def start(self, work: Coroutine[Any, Any, None]) -> ManualTimer:
+        """Do some work that waits for nothing."""
+        return self.call_later(0, lambda: run(work))
 
     def call(self, work: Callable[[], T]) -> T:
         """Do something in the loop; return what it returns, or raise what it raises."""

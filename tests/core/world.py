@@ -14,6 +14,7 @@ from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Encoder, Piece
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.identity import Caller
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.session import Session
 from bcast_grpc.core.states import State
@@ -74,9 +75,9 @@ class PlainWire:
         return events
 
 
-def admit(hub: Hub, hello: Hello, peer: str = "peer") -> Admission:
+def admit(hub: Hub, hello: Hello, peer: str = "peer", token: str = "", *, publishing: bool = False) -> Admission:
     """Admit a client, where nothing has to be waited for."""
-    admitting = hub.admit(hello, peer)
+    admitting = hub.admit(hello, Caller(peer, token), publishing=publishing)
     try:
         admitting.send(None)
     except StopIteration as admitted:

@@ -11,6 +11,7 @@ import pytest
 from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.identity import Caller
 from bcast_grpc.v1 import chat_pb2 as pb
 
 from .conftest import LocalDoor
@@ -29,13 +30,13 @@ class Entrance:
         self._open = asyncio.Event()
         admit = Hub.admit
 
-        async def wait(hub: Hub, hello: Hello, peer: str | None) -> Admission:
+        async def wait(hub: Hub, hello: Hello, caller: Caller | None, *, publishing: bool = False) -> Admission:
             self.waiting += 1
             try:
                 await self._open.wait()
             finally:
                 self.waiting -= 1
-            return await admit(hub, hello, peer)
+            return await admit(hub, hello, caller, publishing=publishing)
 
         monkeypatch.setattr(Hub, "admit", wait)
 

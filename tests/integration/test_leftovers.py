@@ -16,8 +16,9 @@ from bcast_grpc.core.batch import Run
 from bcast_grpc.core.clock import FlushClock
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
+from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.core.room import Room
-from bcast_grpc.core.session import Publisher, Session
+from bcast_grpc.core.session import Session
 from bcast_grpc.events import Entry, Request
 from bcast_grpc.transport import tcp_door, websocket
 from bcast_grpc.transport.grpc.calls import Calls

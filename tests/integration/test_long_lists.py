@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.identity import Caller
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
-from bcast_grpc.core.session import _author
+from bcast_grpc.events import Author
 from bcast_grpc.transport.rpc import _SINGLY
 from bcast_grpc.v1 import chat_pb2 as pb
 
@@ -21,10 +22,10 @@ NAMES = [f"{n:06}" + "ñ" * 58 for n in range(MANY)]
 async def crowd(door: LocalDoor) -> None:
     """Fill the lobby with clients that have long names and are not there."""
     hub = door.server.hub
-    with await hub.admit(Hello(), "peer") as admission:
+    with await hub.admit(Hello(), Caller("peer")) as admission:
         for name in NAMES:
             outbox = Outbox(_SINGLY, max_messages=10, max_bytes=1000, wake=lambda: None)
-            hub.join(admission.room, Member(_author(Hello(name=name)), outbox))
+            hub.join(admission.room, Member(Author("", name, ""), outbox))
 
 
 def clear(door: LocalDoor, own: int) -> None:

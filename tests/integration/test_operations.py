@@ -22,7 +22,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from bcast_grpc import __version__
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
-from bcast_grpc.core.session import Publisher, Session
+from bcast_grpc.core.identity import Caller
+from bcast_grpc.core.publisher import Publisher
+from bcast_grpc.core.session import Session
 from bcast_grpc.events import Request
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire import protobuf
@@ -386,7 +388,7 @@ async def test_publishing_from_another_thread(door: LocalDoor) -> None:
     def work(name: str) -> None:
         for n in range(200):
             acknowledged = threading.Event()
-            admission = asyncio.run(hub.admit(Hello(name=name), name))
+            admission = asyncio.run(hub.admit(Hello(name=name), Caller(name)))
             publisher = Publisher(admission, answer=lambda _, done=acknowledged: done.set())  # type: ignore[misc]
             publisher.publish(Request(msg=f"{n}"))
             assert acknowledged.wait(PATIENCE_S)
@@ -410,7 +412,7 @@ async def test_coming_and_going_in_another_thread(door: LocalDoor) -> None:
 
     def work(name: str) -> None:
         for n in range(50):
-            session = Session(asyncio.run(hub.admit(Hello(name=name), name)), encoder, wake=lambda: None)
+            session = Session(asyncio.run(hub.admit(Hello(name=name), Caller(name))), encoder, wake=lambda: None)
             session.handle([Request(msg=f"{n}"), Request("who")])
             session.close()
 

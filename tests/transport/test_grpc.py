@@ -17,6 +17,7 @@ from bcast_grpc.broker.base import Refused
 from bcast_grpc.broker.memory import MemoryOrder
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.identity import Caller
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import slow_consumer
 from bcast_grpc.core.session import Session
@@ -438,7 +439,7 @@ async def test_a_slow_client_may_be_replaced_in_the_same_moment() -> None:
     await pass_time()
     arrived: list[Session] = []
 
-    admission = await door.hub.admit(Hello(client="c"), "peer")
+    admission = await door.hub.admit(Hello(client="c"), Caller("peer"))
 
     def arrive() -> None:
         arrived.append(Session(admission, Encoder(protobuf.encode_singly, 0), wake=lambda: None))

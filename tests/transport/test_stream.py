@@ -9,6 +9,7 @@ import pytest
 
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.identity import Caller
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Request
 from bcast_grpc.transport import reading
@@ -35,7 +36,7 @@ class Script:
     async def begin(cls, door: Door) -> Script:
         """Let a client in."""
         line = cls()
-        line.stream = Stream(await door.hub.admit(Hello(), "peer"), door.scheduler, LINES, line)
+        line.stream = Stream(await door.hub.admit(Hello(), Caller("peer")), door.scheduler, LINES, line)
         line.serving = asyncio.create_task(line.stream.serve(line.over))
         await pass_time()
         return line

@@ -23,7 +23,7 @@ from bcast_grpc.transport.grpc.messages import (
     unpacked,
 )
 from bcast_grpc.transport.grpc.resources import Resources
-from bcast_grpc.transport.rpc import BATCHES, initial_metadata, read_metadata
+from bcast_grpc.transport.rpc import BATCHES, initial_metadata, read_caller, read_metadata
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES
 from bcast_grpc.wire import protobuf
@@ -155,7 +155,8 @@ class ChatCall(Call):
     async def _admit(self) -> None:
         shared = self._resources.shared
         hello = read_metadata(self.head.metadata, shared.hub.limits)
-        admission = await shared.hub.admit(hello, self.carrier.peer)
+        caller = read_caller(self.head.metadata, self.carrier.peer)
+        admission = await shared.hub.admit(hello, caller)
         encoder = BATCHES if hello.batch else _MESSAGES
         stream = Stream(admission, shared.scheduler, encoder, self, reader=self._is_reader)
         self._stream = stream

@@ -9,13 +9,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from bcast_grpc.core.session import Publisher
+from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.headers import Head
 from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.service_call import Context, Method, ServiceCall
 from bcast_grpc.transport.publishing import Publishing
-from bcast_grpc.transport.rpc import SERVICE, initial_metadata, read_metadata
+from bcast_grpc.transport.rpc import SERVICE, initial_metadata, read_caller, read_metadata
 from bcast_grpc.wire import protobuf
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
@@ -60,14 +60,16 @@ class Services:
         await self._health.enter_graceful_shutdown()
 
     async def _publish(self, frame: bytes, context: Context) -> bytes:
-        hello = read_metadata(context.invocation_metadata(), self._hub.limits)
+        metadata = context.invocation_metadata()
+        hello = read_metadata(metadata, self._hub.limits)
+        caller = read_caller(metadata, context.peer())
         request = protobuf.decode_publish(frame)
         del frame  # it may be much larger, and a message may have to wait
 
         async def begin(publisher: Publisher) -> None:
             await context.send_initial_metadata(initial_metadata(publisher, hello))
 
-        admission = await self._hub.admit(hello, context.peer())
+        admission = await self._hub.admit(hello, caller, publishing=True)
         return protobuf.encode_publish_response(await self._publishing.publish(admission, request, begin))
 
     # --- what grpcio's functions expect of a server

@@ -1,0 +1,74 @@
+"""What makes a message acceptable, and who its author is."""
+
+from __future__ import annotations
+
+import secrets
+
+from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.identity import Identity
+from bcast_grpc.errors import ErrorCode, RequestError
+from bcast_grpc.events import Author, Entry, Request, relayed, utf8_bytes
+
+
+def author_of(hello: Hello, identity: Identity) -> Author:
+    """Return a new author.
+
+    Its key keeps apart the session ids, which everyone can see, the ids that clients choose, and those of other
+    subjects: only a chosen id begins with a colon, only a subject's with ``@``.
+    """
+    session = secrets.token_urlsafe(9)
+    if not hello.client:
+        return Author(session, hello.name, session)
+    subject = identity.subject
+    scope = f"@{len(subject)}:{subject}" if subject else ""
+    return Author(session, hello.name, f"{scope}:{hello.client}")
+
+
+def rate_key(author: Author, identity: Identity) -> str:
+    """Return whose rate an author's messages count against: all streams of a subject have one."""
+    return f"@{identity.subject}" if identity.subject else author.key
+
+
+def entry_of(hub: Hub, author: Author, request: Request, rated: str | None) -> Entry:
+    """Return the message that a broadcast asks for.
+
+    Args:
+        hub: has the limits.
+        author: of the message.
+        request: the broadcast.
+        rated: whose rate it counts against; None: nobody's.
+
+    Raises:
+        RequestError: what is wrong with it.
+    """
+    _, msg, data, id_, _ = request
+    size = utf8_bytes(msg) + len(data)
+    if not size:
+        raise RequestError(ErrorCode.EMPTY_MESSAGE, "a broadcast needs msg or data")
+    if size > hub.limits.max_message_bytes:
+        raise RequestError(
+            ErrorCode.MESSAGE_TOO_LARGE,
+            f"msg and data together are {size} bytes; the limit is {hub.limits.max_message_bytes}",
+        )
+    if id_:
+        check_id(hub, request)
+    if hub.rates and rated and (wait_s := hub.rates.take(rated)):
+        raise RequestError(
+            ErrorCode.RATE_LIMITED,
+            f"the limit is {hub.limits.rate:g} messages a second; try again in {wait_s:.3f} s",
+            retry_after_s=wait_s,
+        )
+    return Entry(author, relayed(author.name, msg), data, id_)
+
+
+def check_id(hub: Hub, request: Request) -> None:
+    """Check the id of a request.
+
+    Raises:
+        RequestError: ``MALFORMED``: it is too long.
+    """
+    if len(request.id) > hub.limits.max_id_bytes or utf8_bytes(request.id) > hub.limits.max_id_bytes:
+        raise RequestError(
+            ErrorCode.MALFORMED, f"id is {utf8_bytes(request.id)} bytes long; the limit is {hub.limits.max_id_bytes}"
+        )

@@ -1,0 +1,60 @@
+"""How long a client may stay: until its token expires."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bcast_grpc.core.clock import Scheduler, Timer
+
+WARNING_S = 30.0
+"""So long before the end a client hears that its token expires."""
+
+_MAX_TIMER_S = 86_400.0
+"""No timer runs longer than this: some loops refuse one of years."""
+
+
+class Lease:
+    """Warns a client before its token expires, and ends its stream when it does.
+
+    Args:
+        scheduler: knows the time.
+        expires_at: in the scheduler's time.
+        warn: called once, with the seconds that are left.
+        end: called when none are.
+    """
+
+    __slots__ = ("_end", "_expires_at", "_scheduler", "_timer", "_warn", "_warned")
+
+    def __init__(
+        self, scheduler: Scheduler, expires_at: float, warn: Callable[[float], None], end: Callable[[], None]
+    ) -> None:
+        self._scheduler = scheduler
+        self._expires_at = expires_at
+        self._warn = warn
+        self._end = end
+        self._warned = False
+        self._timer: Timer | None = None
+        self._look()
+
+    def stop(self) -> None:
+        """Call nobody any more. To be called whatever happened."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        self._warn = self._end = _nobody
+
+    def _look(self) -> None:
+        left_s = self._expires_at - self._scheduler.time()
+        if left_s <= WARNING_S and not self._warned:
+            self._warned = True
+            self._warn(left_s)
+        if left_s <= 0:
+            self._timer = None
+            self._end()
+            return
+        until_s = left_s if self._warned else left_s - WARNING_S
+        self._timer = self._scheduler.call_later(min(until_s, _MAX_TIMER_S), self._look)
+
+
+def _nobody(*_: object) -> None:
+    """Call nobody: the client has left, or has shown another token."""

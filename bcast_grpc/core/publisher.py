@@ -1,0 +1,76 @@
+"""An author that holds no stream, for one message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bcast_grpc.core.acceptance import author_of, entry_of, rate_key
+from bcast_grpc.core.admission import Admission
+from bcast_grpc.core.intake import Intake
+from bcast_grpc.events import Event, Request
+
+
+class Publisher:
+    """An author that holds no stream, for one message.
+
+    Args:
+        admission: says that it may publish; it is used up. Unless the author gave a stable id, its messages count
+            against the rate of the admission's ``peer``.
+        answer: called once with the ``ACK`` or ``ERROR``.
+
+    Raises:
+        CallError: ``SHUTTING_DOWN``.
+    """
+
+    def __init__(self, admission: Admission, *, answer: Callable[[Event], None]) -> None:
+        hub, hello = admission.hub, admission.hello
+        self._hub = hub
+        self._author = author_of(hello, admission.identity)
+        known = hello.client or admission.identity.subject
+        self._rated = admission.peer and (rate_key(self._author, admission.identity) if known else admission.peer)
+        self._retries = bool(hello.client)
+        self._id = ""
+        self._room = admission.room
+        with admission:
+            hub.attach(self._room, self._author, lambda events: answer(events[0]._replace(id=self._id)))
+        self._intake = Intake(hub, self._room)
+
+    @property
+    def id(self) -> str:
+        """The public session id."""
+        return self._author.session
+
+    @property
+    def epoch(self) -> str:
+        """The name of the room's order."""
+        return self._room.head.epoch
+
+    def hold(self, request: Request) -> None:
+        """Have the message wait where next to no more ids can be remembered."""
+        if request.id and self._retries:
+            self._intake.hold()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the message should wait, as those of a stream do."""
+        return self._intake.congested
+
+    def when_clear(self, callback: Callable[[], None]) -> None:
+        """Call back once, from the scheduler's loop, when it is to be looked again whether this is congested."""
+        self._intake.when_clear(callback)
+
+    def publish(self, request: Request) -> None:
+        """Send one message.
+
+        Raises:
+            BcastError: the message is not accepted; ``SHUTTING_DOWN`` after the hub was closed, as nobody may answer.
+        """
+        self._hub.check_open()
+        entry = entry_of(self._hub, self._author, request, self._rated)
+        self._id = entry.id
+        # Without a stable id of the client's own nobody can send the same again, so there is nothing to remember.
+        self._room.publish([entry._replace(asks=True, id=entry.id if self._retries else "")])
+
+    def close(self) -> None:
+        """Release the room. To be called whatever happened."""
+        self._hub.detach(self._room, self._author)
