@@ -1,0 +1,144 @@
+"""Says who a client is: by its token, by its certificate, or that it is anonymous."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from bcast_grpc.auth.jwks import RemoteKeys
+from bcast_grpc.auth.keys import Key
+from bcast_grpc.auth.patterns import Patterns
+from bcast_grpc.auth.refusals import Refusals
+from bcast_grpc.auth.rights import RightsFile
+from bcast_grpc.auth.tokens import Claims, InvalidToken, UnknownKey, Verifier
+from bcast_grpc.core.clock import Scheduler
+from bcast_grpc.core.identity import ALL_RIGHTS, NO_RIGHTS, Caller, Identity, Rights
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.names import check_name
+from bcast_grpc.core.peers import network_of
+from bcast_grpc.errors import CallError, ErrorCode, RequestError
+
+logger = logging.getLogger(__name__)
+
+_RETRY_AFTER_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who is known, and what they may do. A reload replaces it as a whole.
+
+    Attributes:
+        keys: from files.
+        remote: from URLs.
+        verifier: what a token must be like.
+        rights: the file; None: whoever is known may do everything.
+        certificates: whether clients show certificates.
+    """
+
+    keys: Sequence[Key] = ()
+    remote: Sequence[RemoteKeys] = ()
+    verifier: Verifier = field(default_factory=Verifier)
+    rights: RightsFile | None = None
+    certificates: bool = False
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether tokens are verified. Otherwise they are ignored."""
+        return bool(self.keys or self.remote)
+
+    def rights_of(self, subject: str, room: str) -> Rights:
+        """Return what somebody without rights in a token may do in a room; the empty subject is anonymous."""
+        if self.rights:
+            return self.rights.of(subject, room)
+        return ALL_RIGHTS if subject or not (self.takes_tokens or self.certificates) else NO_RIGHTS
+
+
+class Gatekeeper:
+    """The core's ``Gatekeeper``, by a policy that may be replaced.
+
+    Attributes:
+        policy: in force.
+    """
+
+    def __init__(self, policy: Policy, scheduler: Scheduler, limits: Limits) -> None:
+        self.policy = policy
+        self._scheduler = scheduler
+        self._limits = limits
+        self._refusals = Refusals(scheduler.time)
+
+    async def identify(self, caller: Caller) -> Identity:
+        """Return who calls. A token beats a certificate.
+
+        Raises:
+            CallError: ``UNAUTHENTICATED`` or ``TOKEN_EXPIRED``. Why is in the log alone, without the token.
+        """
+        if caller.token and self.policy.takes_tokens:
+            return await self._by_token(caller)
+        grants = partial(self._rights_of, caller.certificate)
+        return Identity(
+            caller.certificate, grants=grants, token_helps=self.policy.takes_tokens and not caller.certificate
+        )
+
+    async def _by_token(self, caller: Caller) -> Identity:
+        network = network_of(caller.peer)
+        if wait_s := self._refusals.wait_s(network):
+            raise CallError(
+                ErrorCode.UNAUTHENTICATED,
+                f"too many tokens from this address were refused; try again in {wait_s:.0f} s",
+                retry_after_s=wait_s,
+                retryable=True,
+            )
+        try:
+            claims = await self._verify(caller.token)
+            name = check_name(claims.name, self._limits) if claims.name else ""
+        except RequestError as error:
+            raise self._refuse(caller, InvalidToken(f"its bcast.name {error.reason}")) from None
+        except InvalidToken as error:
+            raise self._refuse(caller, error) from None
+        return Identity(
+            claims.subject,
+            name,
+            partial(_rights_in, claims.rooms) if claims.rooms else partial(self._rights_of, claims.subject),
+            self._scheduler.time() + claims.expires - time.time(),
+        )
+
+    async def _verify(self, token: str) -> Claims:
+        policy = self.policy
+        keys = [*policy.keys]
+        for source in policy.remote:
+            keys += await source.keys()
+        if not keys:
+            raise CallError(
+                ErrorCode.UNAUTHENTICATED,
+                "the keys for tokens cannot be fetched at the moment; try again later",
+                retry_after_s=_RETRY_AFTER_S,
+                retryable=True,
+            )
+        try:
+            return policy.verifier.verify(token, keys)
+        except UnknownKey:
+            if not policy.remote:
+                raise
+        keys = [*policy.keys]
+        for source in policy.remote:
+            await source.refetch()
+            keys += await source.keys()
+        return policy.verifier.verify(token, keys)
+
+    def _refuse(self, caller: Caller, error: InvalidToken) -> CallError:
+        logger.info("%s: a token was refused: %s", caller.peer, error)
+        if error.expired:  # whoever has had a valid one guesses nothing
+            return CallError(ErrorCode.TOKEN_EXPIRED, "the token has expired; present a new one")
+        if self._refusals.add(network_of(caller.peer)):
+            logger.warning("%s: too many refused tokens; more from there are refused unread for a minute", caller.peer)
+        return CallError(ErrorCode.UNAUTHENTICATED, "the token is not valid for this server")
+
+    def _rights_of(self, subject: str, room: str) -> Rights:
+        return self.policy.rights_of(subject, room)
+
+
+def _rights_in(rooms: Patterns, room: str) -> Rights:
+    return rooms.find(room) or NO_RIGHTS

@@ -1,0 +1,123 @@
+"""Keys from a URL, fetched again as they change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from bcast_grpc.auth.faults import Unusable
+from bcast_grpc.auth.keys import Key, parse_jwks
+
+logger = logging.getLogger(__name__)
+
+MAX_AGE_S = 3600.0
+LEAST_PAUSE_S = 10.0
+"""Between two attempts to fetch."""
+
+TIMEOUT_S = 10.0
+MAX_BYTES = 1024 * 1024
+
+_MAX_AGE = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+_NOT_KEPT = re.compile(r"(?:^|,)\s*(?:no-store|no-cache)\b", re.IGNORECASE)
+
+
+class Fetched(NamedTuple):
+    """What a URL returned: the body, and its ``Cache-Control``."""
+
+    body: bytes
+    cache_control: str
+
+
+class RemoteKeys:
+    """The keys at a JWKS URL. The last good ones stay in force while it cannot be fetched.
+
+    Args:
+        url: begins with ``https://``.
+        time: returns seconds on a clock that never goes back.
+        fetch: fetches a URL; raises ``OSError`` or ``TimeoutError`` where that fails.
+    """
+
+    def __init__(
+        self, url: str, time: Callable[[], float], fetch: Callable[[str], Awaitable[Fetched]] | None = None
+    ) -> None:
+        self.url = url
+        self._time = time
+        self._fetch = fetch or fetch_url
+        self._keys: Sequence[Key] = ()
+        self._stale_at = 0.0
+        self._next_at = 0.0
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def keys(self) -> Sequence[Key]:
+        """Return the keys, fetched if need be; none where that has never succeeded."""
+        if self._time() >= self._stale_at:
+            await self.refetch()
+        return self._keys
+
+    async def refetch(self) -> None:
+        """Fetch the keys, unless that was tried a moment ago. Those who ask meanwhile wait for the same answer."""
+        if self._fetching is None:
+            if self._time() < self._next_at:
+                return
+            self._fetching = asyncio.create_task(self._take())
+        await asyncio.shield(self._fetching)
+
+    async def close(self) -> None:
+        """Stop fetching."""
+        if self._fetching:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+
+    async def _take(self) -> None:
+        try:
+            self._next_at = self._time() + LEAST_PAUSE_S
+            fetched = await self._fetch(self.url)
+            self._keys = parse_jwks(self.url, fetched.body, with_secrets=False)
+            self._stale_at = self._time() + max(LEAST_PAUSE_S, _age_s(fetched.cache_control))
+        except (OSError, TimeoutError, Unusable) as error:
+            state = (
+                f"the {len(self._keys)} keys fetched before stay in force" if self._keys else "there are no keys yet"
+            )
+            logger.warning("token-keys: cannot fetch %s: %s; %s", self.url, error or type(error).__name__, state)
+        finally:
+            self._fetching = None
+
+
+def _age_s(cache_control: str) -> float:
+    """Return for how long an answer may be kept."""
+    if _NOT_KEPT.search(cache_control):
+        return 0.0
+    found = _MAX_AGE.search(cache_control)
+    return min(float(found[1]), MAX_AGE_S) if found else MAX_AGE_S
+
+
+async def fetch_url(url: str) -> Fetched:
+    """Fetch a URL, without following redirects. The system's roots are trusted, and those of ``SSL_CERT_FILE``.
+
+    Raises:
+        OSError: that failed.
+        TimeoutError: it took too long.
+    """
+    import aiohttp  # it takes a third of the server's start
+
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context())
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=True) as session,
+            session.get(url, allow_redirects=False) as response,
+        ):
+            if response.status != 200:
+                raise OSError(f"HTTP status {response.status}")
+            body = await response.content.read(MAX_BYTES + 1)
+            while len(body) <= MAX_BYTES and (more := await response.content.read(MAX_BYTES)):
+                body += more
+            if len(body) > MAX_BYTES:
+                raise OSError(f"the answer is larger than {MAX_BYTES} bytes")
+            return Fetched(body, response.headers.get("cache-control", ""))
+    except aiohttp.ClientError as error:
+        raise OSError(str(error) or type(error).__name__) from None

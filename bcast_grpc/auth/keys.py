@@ -1,0 +1,165 @@
+"""The keys that tokens are signed with: PEM, JWKS, or a shared secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from jwt import PyJWK
+from jwt.exceptions import PyJWTError
+
+from bcast_grpc.auth.faults import Unusable
+
+logger = logging.getLogger(__name__)
+
+LEAST_SECRET_BYTES = 32
+LEAST_RSA_BITS = 2048
+MAX_KEYS = 100
+"""A set with more is refused: a token may have to be tried with each."""
+
+_OF_SECRETS = {"HS256": 32, "HS384": 48, "HS512": 64}
+"""How long a secret must be for each, in bytes (RFC 7518, 3.2)."""
+
+_OF_CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",)}
+
+
+class Key(NamedTuple):
+    """A key that verifies tokens.
+
+    Attributes:
+        id: its ``kid``; empty where it has none, so that it is tried for every token.
+        algorithms: what may be signed with it.
+        verifier: what PyJWT verifies with.
+    """
+
+    id: str
+    algorithms: Sequence[str]
+    verifier: Any
+
+
+def read_keys(path: Path) -> Sequence[Key]:
+    """Read a file with keys: a public key as PEM, a JWKS, or a shared secret.
+
+    Raises:
+        Unusable: it cannot be read, or has no key that can be used.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Unusable(path, f"cannot read this file: {error.strerror or error}") from None
+    stripped = content.strip()
+    if stripped.startswith(b"-----BEGIN"):
+        return [_from_pem(path, stripped)]
+    if stripped.startswith(b"{"):
+        return parse_jwks(str(path), stripped)
+    try:
+        return [Key("", algorithms_of_secret(stripped), stripped)]
+    except ValueError as error:
+        hint = f"make one with: python -m bcast_grpc.token --new-secret {path}"
+        raise Unusable(path, f"is neither PEM nor JSON, and too short for a secret: {error}; {hint}") from None
+
+
+def parse_jwks(source: str, content: bytes, *, with_secrets: bool = True) -> Sequence[Key]:
+    """Read a JWKS (RFC 7517). Keys of other kinds and for other uses are left out.
+
+    Args:
+        source: the file or the URL, for error texts.
+        content: JSON.
+        with_secrets: whether it may hold shared secrets, which no public URL should.
+
+    Raises:
+        Unusable: it is no JWKS, or has no key that can be used.
+    """
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        raise Unusable(source, 'is not JSON; it must be a JWKS, such as {"keys": [...]}') from None
+    found = document.get("keys", [document] if "kty" in document else None) if isinstance(document, dict) else None
+    if not isinstance(found, list):
+        raise Unusable(source, 'is not a JWKS: it needs a list "keys"')
+    if len(found) > MAX_KEYS:
+        raise Unusable(source, f"has {len(found)} keys; the limit is {MAX_KEYS}")
+    keys = []
+    for number, one in enumerate(found):
+        try:
+            keys.append(_from_jwk(one, with_secrets=with_secrets))
+        except (ValueError, TypeError, PyJWTError, UnsupportedAlgorithm) as error:
+            logger.warning("%s: key %d is not used: %s", source, number, error)
+    if not keys:
+        raise Unusable(source, "has no key that can be used; RSA, EC (P-256, P-384), Ed25519 and secrets can")
+    return keys
+
+
+def _from_pem(path: Path, content: bytes) -> Key:
+    if b"PRIVATE KEY" in content.partition(b"\n")[0]:
+        raise Unusable(path, "is a private key; the server needs the public one: openssl pkey -in FILE -pubout")
+    try:
+        key = load_pem_public_key(content)
+    except (ValueError, UnsupportedAlgorithm):
+        raise Unusable(path, "is not a public key in PEM; it must begin with -----BEGIN PUBLIC KEY-----") from None
+    try:
+        return Key("", algorithms_of(key), key)
+    except ValueError as error:
+        raise Unusable(path, str(error)) from None
+
+
+def _from_jwk(jwk: object, *, with_secrets: bool) -> Key:
+    if not isinstance(jwk, Mapping):
+        raise ValueError("it is not an object")
+    if jwk.get("use", "sig") != "sig":
+        raise ValueError("it is not for signatures")
+    kind, id_ = jwk.get("kty"), jwk.get("kid", "")
+    if not isinstance(id_, str):
+        raise ValueError("its kid is not a text")
+    if kind == "oct":
+        if not with_secrets:
+            raise ValueError("it is a shared secret, which a URL must not give away")
+        secret = PyJWK({"kty": "oct", "k": jwk.get("k", "")}, algorithm="HS256").key
+        return Key(id_, _narrowed(algorithms_of_secret(secret), jwk), secret)
+    key = PyJWK({name: value for name, value in jwk.items() if name not in ("alg", "d")}).key
+    return Key(id_, _narrowed(algorithms_of(key), jwk), key)
+
+
+def _narrowed(algorithms: Sequence[str], jwk: Mapping[str, Any]) -> Sequence[str]:
+    """Keep to the one algorithm that a key is for, if it says so."""
+    if "alg" not in jwk:
+        return algorithms
+    if jwk["alg"] not in algorithms:
+        raise ValueError(f"its alg does not fit; such a key may sign by {', '.join(algorithms)}")
+    return (jwk["alg"],)
+
+
+def algorithms_of_secret(secret: bytes) -> Sequence[str]:
+    """Return what may be signed with a shared secret.
+
+    Raises:
+        ValueError: nothing.
+    """
+    if len(secret) < LEAST_SECRET_BYTES:
+        raise ValueError(f"it must be at least {LEAST_SECRET_BYTES} bytes, not {len(secret)}")
+    return [algorithm for algorithm, least in _OF_SECRETS.items() if len(secret) >= least]
+
+
+def algorithms_of(key: object) -> Sequence[str]:
+    """Return what such a public key may sign.
+
+    Raises:
+        ValueError: nothing.
+    """
+    if isinstance(key, rsa.RSAPublicKey):
+        if key.key_size < LEAST_RSA_BITS:
+            raise ValueError(f"an RSA key must have at least {LEAST_RSA_BITS} bits, not {key.key_size}")
+        return ("RS256", "PS256")
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.name not in _OF_CURVES:
+            raise ValueError(f"the curve must be P-256 or P-384, not {key.curve.name}")
+        return _OF_CURVES[key.curve.name]
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return ("EdDSA",)
+    raise ValueError("the key must be RSA, EC (P-256, P-384) or Ed25519")

@@ -1,0 +1,51 @@
+"""Whoever keeps presenting wrong tokens is refused unread for a while."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+MOST = 10
+WITHIN_S = 60.0
+FOR_S = 60.0
+MAX_NETWORKS = 65_536
+"""How many networks are remembered; of more, those are forgotten that were refused longest ago."""
+
+
+class Refusals:
+    """Counts refused tokens by the network that they came from.
+
+    Args:
+        time: returns seconds on a clock that never goes back.
+    """
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        self._time = time
+        self._refused: OrderedDict[str, deque[float]] = OrderedDict()
+        self._banned: OrderedDict[str, float] = OrderedDict()
+
+    def wait_s(self, network: str) -> float:
+        """Return for how long tokens from a network are still refused unread; 0: they are read."""
+        until = self._banned.get(network)
+        if until is None:
+            return 0.0
+        left = until - self._time()
+        if left <= 0:
+            del self._banned[network]
+        return max(0.0, left)
+
+    def add(self, network: str) -> bool:
+        """Count a refused token; return whether that was one too many."""
+        now = self._time()
+        times = self._refused.setdefault(network, deque(maxlen=MOST))
+        self._refused.move_to_end(network)
+        times.append(now)
+        if len(self._refused) > MAX_NETWORKS:
+            self._refused.popitem(last=False)
+        if len(times) < MOST or now - times[0] > WITHIN_S:
+            return False
+        del self._refused[network]
+        self._banned[network] = now + FOR_S
+        if len(self._banned) > MAX_NETWORKS:
+            self._banned.popitem(last=False)
+        return True

@@ -1,0 +1,88 @@
+"""The file of rights: who may do what where."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bcast_grpc.auth.faults import Unusable
+from bcast_grpc.auth.patterns import RIGHTS, Patterns, rights_of
+from bcast_grpc.core.identity import NO_RIGHTS, Rights
+
+_TABLES = ("anonymous", "subjects", "everyone")
+
+
+class RightsFile(NamedTuple):
+    """What the file says.
+
+    Attributes:
+        anonymous: for clients without a token and without a certificate.
+        subjects: for each known subject.
+        everyone: for any known subject, where its own table has nothing that fits.
+    """
+
+    anonymous: Patterns
+    subjects: Mapping[str, Patterns]
+    everyone: Patterns
+
+    def of(self, subject: str, room: str) -> Rights:
+        """Return what a subject may do in a room; the empty one is anonymous."""
+        if not subject:
+            return self.anonymous.find(room) or NO_RIGHTS
+        own = self.subjects.get(subject)
+        found = own.find(room) if own else None
+        return found or self.everyone.find(room) or NO_RIGHTS
+
+
+def read_rights(path: Path) -> RightsFile:
+    """Read the file.
+
+    Raises:
+        Unusable: it cannot be read, or something in it does not fit.
+    """
+    try:
+        content = tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise Unusable(path, f"cannot read this file: {error.strerror or error}") from None
+    except ValueError as error:
+        raise Unusable(path, f"is not TOML: {error}") from None
+    for table in content:
+        if table not in _TABLES:
+            raise Unusable(path, f"[{table}] is not a known table{_nearest(table, _TABLES)}; use {', '.join(_TABLES)}")
+    subjects = _table(path, "subjects", content)
+    return RightsFile(
+        _patterns(path, "anonymous", _table(path, "anonymous", content)),
+        {
+            subject: _patterns(path, f'subjects."{subject}"', _table(path, subject, subjects, "subjects."))
+            for subject in subjects
+        },
+        _patterns(path, "everyone", _table(path, "everyone", content)),
+    )
+
+
+def _table(path: Path, name: str, content: Mapping[str, Any], where: str = "") -> Mapping[str, Any]:
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise Unusable(path, f'{where}{name} must be a table, such as [{where}{name}] and below it "lobby" = ["join"]')
+    return table
+
+
+def _patterns(path: Path, table: str, content: Mapping[str, Any]) -> Patterns:
+    granted = {}
+    for pattern, words in content.items():
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise Unusable(path, f'[{table}] "{pattern}" must be a list of rights, such as ["join", "send"]')
+        for word in words:
+            if word not in RIGHTS:
+                hint = _nearest(word, RIGHTS)
+                raise Unusable(path, f'[{table}] "{pattern}": {word!r} is not a right{hint}; use {", ".join(RIGHTS)}')
+        granted[pattern] = rights_of(words)
+    return Patterns(granted)
+
+
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    near = get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

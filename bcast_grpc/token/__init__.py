@@ -1,0 +1,1 @@
+"""``python -m bcast_grpc.token``: makes tokens and explains them, for trying things out and for small installations."""
