@@ -123,6 +123,21 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(origin if origin == "*" else str(parse_origin(origin)) for origin in origins)
 
 
+def _check_token_keys(sources: tuple[str, ...]) -> tuple[str, ...]:
+    for source in sources:
+        scheme, colon, _ = source.partition("://")
+        if not source.isprintable() or not source or (colon and scheme != "https"):
+            raise ValueError
+    return sources
+
+
+def _read_switch(value: object) -> object:
+    """Take what environment variables and flags have, beside true and false: 1 and 0."""
+    if value in ("1", "0", "true", "false", 1, 0):
+        return value in ("1", "true", 1)
+    raise ValueError
+
+
 def _refuse_bool(value: object) -> object:
     """Keep ``port = true`` from being port 1."""
     if isinstance(value, bool):
@@ -179,6 +194,16 @@ Interval = Annotated[
 ]
 Store = Annotated[str, AfterValidator(_check_store), Accepts("memory: or sqlite:PATH", "STORE")]
 OptionalFile = Annotated[Path | None, AfterValidator(_check_file), Accepts("the path of a PEM file, or off", "FILE")]
+Sources = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(_split_origins),
+    AfterValidator(_check_token_keys),
+    Accepts("files (PEM, JWKS or a secret) or https:// URLs of a JWKS, separated by commas", "SOURCE"),
+]
+OptionalText = Annotated[str | None, Field(min_length=1), Accepts("a text, or off", "TEXT")]
+RightsPath = Annotated[Path | None, AfterValidator(_check_file), Accepts("the path of a TOML file, or off", "FILE")]
+Switch = Annotated[bool, BeforeValidator(_read_switch), Accepts("1 or 0", "0|1")]
 Rate = Annotated[
     float | None,
     Field(gt=0, allow_inf_nan=False),
@@ -218,6 +243,18 @@ class Settings(BaseModel):
     )
     handshake_timeout_s: Interval = Field(
         10, description="time for TLS, the HTTP/2 preface and the headers of an HTTP request"
+    )
+    token_keys: Sources = Field(
+        (), description="what verifies tokens: a public key or a secret in a file, or a JWKS; may be repeated"
+    )
+    token_issuer: OptionalText = Field(None, description="the iss that tokens must have")
+    token_audience: OptionalText = Field(None, description="the aud that tokens must have")
+    rights: RightsPath = Field(None, description="TOML file that says who may do what in which rooms")
+    plaintext: Switch = Field(
+        False, description="serve other machines without TLS, since something in front of the server ends it"
+    )
+    open: Switch = Field(
+        False, description="serve other machines without TLS and without knowing who they are: anyone may come"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="write log lines of this level and above"
@@ -273,6 +310,20 @@ class Settings(BaseModel):
             if file is None and has_cert and info.field_name == "tls_key":
                 raise PydanticCustomError("must_be", "the path of the PEM file with the key of tls-cert")
         return file
+
+    @field_validator("open")
+    @classmethod
+    def _mean_one_thing(cls, is_open: bool, info: ValidationInfo) -> bool:
+        if is_open and info.data.get("token_keys"):
+            raise PydanticCustomError("must_be", "0 where token-keys is set: say which of the two is meant")
+        return is_open
+
+    @field_validator("token_issuer", "token_audience")
+    @classmethod
+    def _belong_to_tokens(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is not None and info.data.get("token_keys") == ():
+            raise PydanticCustomError("must_be", "off unless token-keys is set")
+        return text
 
     @field_validator("burst")
     @classmethod

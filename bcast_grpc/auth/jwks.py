@@ -79,10 +79,8 @@ class RemoteKeys:
             self._keys = parse_jwks(self.url, fetched.body, with_secrets=False)
             self._stale_at = self._time() + max(LEAST_PAUSE_S, _age_s(fetched.cache_control))
         except (OSError, TimeoutError, Unusable) as error:
-            state = (
-                f"the {len(self._keys)} keys fetched before stay in force" if self._keys else "there are no keys yet"
-            )
-            logger.warning("token-keys: cannot fetch %s: %s; %s", self.url, error or type(error).__name__, state)
+            state = f"{len(self._keys)} keys of before stay in force" if self._keys else "there are no keys yet"
+            logger.warning("token-keys: cannot fetch %s: %s; %s", self.url, str(error) or "it took too long", state)
         finally:
             self._fetching = None
 

@@ -133,7 +133,11 @@ def _make_parser() -> tuple[ArgumentParser, CliSettingsSource[ArgumentParser]]:
 def _add_flag(parser: ArgumentParser, *flags: str, **options: Any) -> None:
     """Add a flag as pydantic-settings says, with the setting's unit in place of its Python type."""
     field = Settings.model_fields.get(options.get("dest", ""))
-    options["help"] = options.get("help", "").replace("(default: ())", "(default: off)")
+    options["help"] = (
+        options.get("help", "").replace("(default: ())", "(default: off)").replace("(default: False)", "(default: 0)")
+    )
+    if field and field.annotation is bool:
+        options |= {"nargs": "?", "const": "1"}  # a switch needs no value
     for kind in field.metadata if field else ():
         if isinstance(kind, Accepts):
             options["metavar"] = kind.unit

@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core.hello import read_hello
 from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.review import review
 from bcast_grpc.core.room import Room
 from bcast_grpc.events import Ack, Member, Request
 from bcast_grpc.server import parts
+from bcast_grpc.server.access import Access, check_exposure
 from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.server.machine import default_max_memory
 from bcast_grpc.server.reload import Reload
@@ -66,17 +68,21 @@ class Server:
         reload: reads the files of certificates again.
 
     Raises:
-        CannotStart: the store or a certificate cannot be used.
+        CannotStart: the store or a file cannot be used, or it has not been said who may come in.
     """
 
     def __init__(self, settings: Settings) -> None:
+        check_exposure(settings)
         self._settings = settings
         certificates = self._certificates = parts.certificates(settings)
-        self.reload = Reload([certificates] if certificates else [])
         self._scheduler = LoopScheduler()
         budget = Budget(settings.max_memory or default_max_memory())
         self._broker = parts.broker(settings, budget)
-        self.hub = Hub(self._broker, self._scheduler, parts.limits(settings), budget)
+        limits = parts.limits(settings)
+        self.access = Access(settings, self._scheduler, limits)
+        self.hub = Hub(self._broker, self._scheduler, limits, budget, gatekeeper=self.access.gatekeeper)
+        self.access.changed = lambda: self.hub.for_each_room(review)
+        self.reload = Reload([part for part in (certificates, self.access) if part and part.files])
         self._descriptors = Descriptors()
         self.hub.capacity.why_full = self._descriptors.why_full
         self._connections = Connections(lambda: self._descriptors.crowded)
@@ -194,12 +200,15 @@ class Server:
             asyncio.create_task(self._connections.keep_some_free(lambda: self._descriptors.short)),
             asyncio.create_task(_repeat(_RELIEVE_S, self.hub.relieve)),
         ]
+        if self.access.files or settings.token_keys:
+            logger.info("%s", self.access.describe())
+        if self.reload:
+            self._chores.append(asyncio.create_task(self.reload.watch()))
         if self._certificates:
             logger.info("%s", self._certificates.describe())
-            self._chores.append(asyncio.create_task(self.reload.watch()))
             self._chores.append(asyncio.create_task(_repeat(_DAY_S, self._certificates.warn)))
         self._descriptors.warn(settings.max_clients)
-        if not is_loopback(settings.host) and not settings.tls_client_ca:
+        if settings.open and not is_loopback(settings.host):
             tls = "" if self._certificates else "there is no TLS and "
             logger.warning(
                 "anyone who reaches %s can read and write: %sthere are no tokens", " or ".join(self.urls), tls
@@ -238,6 +247,7 @@ class Server:
         """Stop at once; clients see ``UNAVAILABLE`` or a lost connection."""
         self._end_chores()
         await asyncio.gather(*(door.stop(_LAST_WORDS_S) for door in self.doors))
+        await self.access.close()
         self._broker.close()
 
     def _end_chores(self) -> None:

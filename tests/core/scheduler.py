@@ -17,10 +17,13 @@ class ManualTimer:
     due: float
     callback: Callback
     cancelled: bool = False
+    work: Coroutine[Any, Any, None] | None = None
 
     def cancel(self) -> None:
         """Do not make it."""
         self.cancelled = True
+        if self.work:
+            self.work.close()
 
 
 class ManualScheduler:
@@ -59,7 +62,9 @@ class ManualScheduler:
 
     def start(self, work: Coroutine[Any, Any, None]) -> ManualTimer:
         """Do some work, which must not wait for anything, with the next move."""
-        return self.call_later(0, lambda: run(work))
+        timer = self.call_later(0, lambda: run(work))
+        timer.work = work
+        return timer
 
     @property
     def scheduled(self) -> list[Callback]:

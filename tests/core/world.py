@@ -14,7 +14,7 @@ from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Encoder, Piece
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
-from bcast_grpc.core.identity import Caller
+from bcast_grpc.core.identity import Caller, Gatekeeper
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.session import Session
 from bcast_grpc.core.states import State
@@ -96,7 +96,7 @@ class Client:
         closed: whether its call has ended.
     """
 
-    def __init__(self, hub: Hub, hello: Hello, wire: PlainWire, *, reader: bool = False) -> None:
+    def __init__(self, hub: Hub, hello: Hello, wire: PlainWire, *, reader: bool = False, token: str = "") -> None:
         self.frames: list[bytes] = []
         self.received: list[Event] = []
         self.awake = True
@@ -105,7 +105,7 @@ class Client:
         self._wire = wire
         self._read = 0
         self.session = Session(
-            admit(hub, hello), wire.encoder, wake=self._wake, write_now=self._write_now, reader=reader
+            admit(hub, hello, token=token), wire.encoder, wake=self._wake, write_now=self._write_now, reader=reader
         )
 
     @property
@@ -185,17 +185,22 @@ class Client:
 class World:
     """A hub, its clients and their time."""
 
-    def __init__(self, limits: Limits | None = None, broker: Broker | None = None) -> None:
+    def __init__(
+        self, limits: Limits | None = None, broker: Broker | None = None, gatekeeper: Gatekeeper | None = None
+    ) -> None:
         self.scheduler = ManualScheduler()
-        self.hub = Hub(broker or MemoryBroker(NOTHING_KEPT), self.scheduler, limits or Limits())
+        broker = broker or MemoryBroker(NOTHING_KEPT)
+        self.hub = Hub(broker, self.scheduler, limits or Limits(), gatekeeper=gatekeeper)
         self.batches = PlainWire(frame_bytes=1 << 20)
         self.singly = PlainWire()
         self.clients: list[Client] = []
 
-    def join(self, name: str = "", *, batch: bool = True, reader: bool = False, **hello: Any) -> Client:
+    def join(
+        self, name: str = "", *, batch: bool = True, reader: bool = False, token: str = "", **hello: Any
+    ) -> Client:
         """Let a client in; ``hello`` is as for ``Hello``."""
         wire = self.batches if batch else self.singly
-        client = Client(self.hub, Hello(name=name, batch=batch, **hello), wire, reader=reader)
+        client = Client(self.hub, Hello(name=name, batch=batch, **hello), wire, reader=reader, token=token)
         self.clients.append(client)
         return client
 

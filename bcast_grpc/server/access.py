@@ -1,0 +1,131 @@
+"""Who may come in: read from the settings' files, and read again when they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from bcast_grpc.auth.faults import Unusable
+from bcast_grpc.auth.gatekeeper import Gatekeeper, Policy
+from bcast_grpc.auth.jwks import RemoteKeys
+from bcast_grpc.auth.keys import Key, read_keys
+from bcast_grpc.auth.rights import read_rights
+from bcast_grpc.auth.tokens import Verifier
+from bcast_grpc.core.clock import Scheduler
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.settings import Settings
+from bcast_grpc.transport.address import CannotStart, is_loopback
+
+T = TypeVar("T")
+
+
+class Access:
+    """The gatekeeper of a server, and the files that it goes by.
+
+    Args:
+        settings: name the files.
+        scheduler: of the server.
+        limits: of the server.
+
+    Attributes:
+        gatekeeper: says who a client is.
+        changed: called when other rights are in force.
+
+    Raises:
+        CannotStart: a file is not what it should be; the text names the setting, the file and the fault.
+    """
+
+    def __init__(self, settings: Settings, scheduler: Scheduler, limits: Limits) -> None:
+        self._settings = settings
+        self._remote = [RemoteKeys(source, scheduler.time) for source in settings.token_keys if _is_url(source)]
+        self._key_files = [Path(source).expanduser() for source in settings.token_keys if not _is_url(source)]
+        self.changed: Callable[[], None] = _nobody
+        self.gatekeeper = Gatekeeper(self._read(), scheduler, limits)
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that it goes by."""
+        rights = self._settings.rights
+        return [*self._key_files, *([rights.expanduser()] if rights else [])]
+
+    def read(self) -> Callable[[], str]:
+        """Read the files; see ``Reloadable``."""
+        policy = self._read()
+
+        def use() -> str:
+            self.gatekeeper.policy = policy
+            self.changed()
+            return self.describe()
+
+        return use
+
+    def describe(self) -> str:
+        """Say what is in force."""
+        policy = self.gatekeeper.policy
+        parts = []
+        if policy.takes_tokens:
+            urls = "".join(f" and those of {source.url}" for source in policy.remote)
+            parts.append(f"tokens signed with {len(policy.keys)} keys{urls}")
+        if policy.rights:
+            parts.append(f"the rights of {len(policy.rights.subjects)} subjects in {self._settings.rights}")
+        return ", ".join(parts) or "no tokens and no rights"
+
+    async def close(self) -> None:
+        """Fetch nothing more."""
+        for source in self._remote:
+            await source.close()
+
+    def _read(self) -> Policy:
+        settings = self._settings
+        return Policy(
+            keys=[key for file in self._key_files for key in _keys_in(file)],
+            remote=self._remote,
+            verifier=Verifier(settings.token_issuer or "", settings.token_audience or ""),
+            rights=_checked("rights", partial(read_rights, settings.rights.expanduser())) if settings.rights else None,
+        )
+
+
+def check_exposure(settings: Settings) -> None:
+    """Check that other machines are served only as somebody has decided.
+
+    Raises:
+        CannotStart: the host is not this machine, and it has not been said who may come in.
+    """
+    if is_loopback(settings.host) or settings.open:
+        return
+    knows = bool(settings.token_keys or settings.rights)
+    missing = ["tokens or rights"] if not knows else []
+    if not settings.plaintext:
+        missing.insert(0, "TLS")
+    if missing:
+        raise CannotStart(_closed(settings.host, missing))
+
+
+def _closed(host: str, missing: Sequence[str]) -> str:
+    return f"""\
+--host {host}: other machines reach this address, and there is no {" and no ".join(missing)}. Add one of these:
+  --plaintext --token-keys FILE   something in front of the server ends TLS; clients present tokens
+                                  (make a key: python -m bcast_grpc.token --new-secret FILE)
+  --plaintext --rights FILE       the same, where a file says what anybody may do
+  --open                          anyone who reaches the server may read and write, and nothing is encrypted"""
+
+
+def _is_url(source: str) -> bool:
+    return source.startswith("https://")
+
+
+def _keys_in(file: Path) -> Sequence[Key]:
+    return _checked("token-keys", lambda: read_keys(file))
+
+
+def _checked(setting: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except Unusable as error:
+        raise CannotStart(f"{setting} {error}") from None
+
+
+def _nobody() -> None:
+    """Tell nobody: nobody asked."""
