@@ -35,7 +35,7 @@ class Ends:
         """Bring them into a room, and make the line slow."""
         self.line = await stack.enter_async_context(line())
         prefix = self.line.command
-        server = await stack.enter_async_context(serving("--host", self.line.server_host, prefix=prefix))
+        server = await stack.enter_async_context(serving("--host", self.line.server_host, "--open", prefix=prefix))
         self.here = Program(self.language, server.grpc, name="here")
         self.there = Program(LANGUAGES[0], server.grpc, name="there", prefix=prefix)
         for program in (self.there, self.here):

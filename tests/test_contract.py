@@ -57,7 +57,7 @@ def test_what_is_added_breaks_nobody(tmp_path: Path) -> None:
     text = (protos / CHAT).read_text()
     for was, added in [
         ("bytes data = 3;", "string mime_type = 16;"),
-        ("EVENT_KIND_CLOSING = 10;", "EVENT_KIND_TYPING = 11;"),
+        ("EVENT_KIND_EXPIRING = 11;", "EVENT_KIND_TYPING = 12;"),
         (
             "rpc Publish(PublishRequest) returns (PublishResponse);",
             "rpc Again(PublishRequest) returns (PublishResponse);",

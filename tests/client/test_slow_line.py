@@ -36,7 +36,7 @@ async def test_a_line_of_8_kb_a_second_carries_a_chat_both_ways(cable: Line) -> 
     """Longer than any ping may wait: one connection, nobody leaves; then the cable is cut in the middle."""
     command = (
         *(*cable.command, sys.executable, "-m", "bcast_grpc.server"),
-        *("--host", cable.server_host, "--port", "0", "--keepalive-s", f"{KEEPALIVE_S}"),
+        *("--host", cable.server_host, "--open", "--port", "0", "--keepalive-s", f"{KEEPALIVE_S}"),
     )
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
     with server:

@@ -21,6 +21,7 @@ NOTICES = {
     "progress": Kind.PROGRESS,
     "expiring": Kind.EXPIRING,
 }
+KNOWN = "welcome, joined, left, progress, expiring"
 CONTROLS = ["\x00", "\n", "\t", "\x1b", "\x7f", "\x85", "\x9f", "\u2028", "\u2029", "\ud800"]
 
 
@@ -134,12 +135,32 @@ def test_control_characters_are_refused(control: str) -> None:
         ("room", "", "is blank (''); a name is 1 to 128 characters"),
         ("room", " ", "is blank (' '); a name is 1 to 128 characters"),
         ("client", "ñ" * 65, "is 130 bytes long; the limit is 128"),
-        ("events", "", "'' is not one of welcome, joined, left, progress; all and none must stand alone"),
-        ("events", "gap", "'gap' is not one of welcome, joined, left, progress; all and none must stand alone"),
-        ("events", "left,", "'' is not one of welcome, joined, left, progress; all and none must stand alone"),
-        ("events", "all,left", "'all' is not one of welcome, joined, left, progress; all and none must stand alone"),
-        ("events", "left,none", "'none' is not one of welcome, joined, left, progress; all and none must stand alone"),
-        ("events", "Left", "'Left' is not one of welcome, joined, left, progress; all and none must stand alone"),
+        ("events", "", f"'' is not one of {KNOWN}; all and none must stand alone"),
+        (
+            "events",
+            "gap",
+            "'gap' is not one of welcome, joined, left, progress, expiring; all and none must stand alone",
+        ),
+        (
+            "events",
+            "left,",
+            "'' is not one of welcome, joined, left, progress, expiring; all and none must stand alone",
+        ),
+        (
+            "events",
+            "all,left",
+            "'all' is not one of welcome, joined, left, progress, expiring; all and none must stand alone",
+        ),
+        (
+            "events",
+            "left,none",
+            "'none' is not one of welcome, joined, left, progress, expiring; all and none must stand alone",
+        ),
+        (
+            "events",
+            "Left",
+            "'Left' is not one of welcome, joined, left, progress, expiring; all and none must stand alone",
+        ),
         ("batch", "true", "must be 1 or 0, not 'true'"),
         ("batch", "", "must be 1 or 0, not ''"),
         ("echo", "2", "must be 1 or 0, not '2'"),

@@ -336,7 +336,7 @@ def test_an_unknown_operation_is_an_error(world: World) -> None:
     ana.ask(Request("Broadcast", "hola", id="x"), Request("\x1b[2J" + "x" * 100))
     world.settle()
     first, second = ana.new()
-    assert first.message == "unknown operation 'Broadcast'; use broadcast (or leave it empty), join, leave or who"
+    assert first.message == "unknown operation 'Broadcast'; use broadcast (or leave it empty), join, leave, who or auth"
     assert isinstance(first.detail, Error)
     assert first.detail.code is ErrorCode.UNKNOWN_OPERATION
     assert second.message.isprintable()

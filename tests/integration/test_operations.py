@@ -125,7 +125,7 @@ async def test_a_port_of_another_program(spawn: Spawn) -> None:
 
 async def test_an_address_of_another_machine(spawn: Spawn) -> None:
     """An address that is not this machine's is refused in the same way."""
-    server = await spawn("--host", "192.0.2.1")
+    server = await spawn("--host", "192.0.2.1", "--open")
     code, stderr = await server.exit()
     assert (code, server.said, len(stderr.splitlines())) == (2, [], 1)
     assert "192.0.2.1" in stderr
@@ -156,8 +156,8 @@ async def test_usage(spawn: Spawn, arguments: list[str], code: int, on_stdout: s
 
 
 async def test_a_warning_off_loopback(spawn: Spawn) -> None:
-    """A server that others can reach, with neither TLS nor tokens, warns at the start."""
-    server = await spawn("--host", "0.0.0.0")
+    """A server that others can reach, with neither TLS nor tokens, as asked for by ``--open``, warns at the start."""
+    server = await spawn("--host", "0.0.0.0", "--open")
     server.signal(signal.SIGTERM)
     code, stderr = await server.exit()
     assert code == 0

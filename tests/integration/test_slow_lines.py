@@ -94,7 +94,7 @@ async def far(cable: Line) -> AsyncIterator[Far]:
     """A server at the far end of a line. It is a process, as gRPC's threads would stay in the namespace."""
     host = cable.server_host
     doors = (f"--{door}port=0" for door in ("", "http-", "tcp-"))
-    settings = (f"--host={host}", *doors, f"--keepalive-s={KEEPALIVE_S}")
+    settings = (f"--host={host}", "--open", *doors, f"--keepalive-s={KEEPALIVE_S}")
     server = await Forked.run("bcast_grpc.server", *settings, first=cable.enter)
     try:
         ports = await listening(server)

@@ -114,7 +114,15 @@ async def test_a_log_that_nobody_reads(start: Callable[..., Awaitable[Process]],
     stuck = getattr(stage, end)()
     # Off loopback there is a warning at the start; each client that is too slow is one more line.
     server = await start(
-        "--port", "0", "--host", "0.0.0.0", "--log-level", "debug", stdout=asyncio.subprocess.PIPE, stderr=stuck
+        "--port",
+        "0",
+        "--host",
+        "0.0.0.0",
+        "--open",
+        "--log-level",
+        "debug",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=stuck,
     )
     assert server.stdout
     line = (await begun(server.stdout.readline())).decode()
@@ -149,7 +157,7 @@ async def test_a_stdout_that_nobody_reads(start: Callable[..., Awaitable[Process
 async def test_no_stdout_or_stderr_at_all(closed: str) -> None:
     """What is not there is not written to, least of all a file or socket that has its number now."""
     port = await free_port()
-    command = f'exec {closed} "$0" -m bcast_grpc.server --port {port} --host 0.0.0.0'
+    command = f'exec {closed} "$0" -m bcast_grpc.server --port {port} --host 0.0.0.0 --open'
     server = await asyncio.create_subprocess_exec("/bin/sh", "-c", command, sys.executable)
     door = Door(f"127.0.0.1:{port}")
     try:

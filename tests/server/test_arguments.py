@@ -24,12 +24,27 @@ NAMES = list(Settings.model_fields)
 DEFAULTS = Settings()
 SOURCES = ["flag", "environment", "file"]
 EACH = list(product(NAMES, SOURCES))
+KEYS = {"token_keys": ("keys.json",)}
 NEEDS: dict[str, dict[str, Any]] = {
     "burst": {"rate": 1},
     "tls_cert": {"tls_key": "key.pem"},
     "tls_key": {"tls_cert": "cert.pem"},
     "tls_client_ca": {"tls_cert": "cert.pem", "tls_key": "key.pem"},
-}  # what must be set for a setting to fit
+    "token_issuer": KEYS,
+    "token_audience": KEYS,
+}
+"""What must be set for a setting to fit."""
+
+FITTING = {
+    "host": "localhost",
+    "store": "sqlite:store",
+    "http_allow_origin": ("https://chat.example", "http://b.example:8080"),
+    "token_keys": ("keys/public.pem", "https://id.example/jwks.json"),
+    "token_issuer": "https://id.example",
+    "token_audience": "chat",
+    "rights": Path("rights.toml"),
+}
+"""Of those that take more than a number or one of some words."""
 
 
 def flag(name: str) -> str:
@@ -45,27 +60,32 @@ def variable(name: str) -> str:
 def fitting(name: str) -> Any:
     """A value that fits, and is not the default where there is another."""
     field = Settings.model_fields[name]
-    if name == "host":
-        return "localhost"
-    if name == "store":
-        return "sqlite:store"
+    if name in FITTING:
+        return FITTING[name]
     if name.startswith("tls_"):
         return Path("/etc/bcast", f"{name}.pem")
     if field.default is None:
         return 3
-    if field.default == ():
-        return ("https://chat.example", "http://b.example:8080")
+    if field.default is False:
+        return True
     return get_args(field.annotation)[-1] if isinstance(field.default, str) else field.default + 1
 
 
 def plain(value: object) -> str:
     """A value as it is written in a word."""
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(value) if isinstance(value, tuple) else str(int(value) if isinstance(value, bool) else value)
 
 
 def toml(value: object) -> str:
     """A value as it is written in a file."""
-    return repr(list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value)
+    match value:
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return repr(list(value))
+        case Path():
+            return repr(str(value))
+    return repr(value)
 
 
 class Sources:
@@ -174,6 +194,12 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "tls_key": None,
         "tls_client_ca": None,
         "handshake_timeout_s": 10,
+        "token_keys": (),
+        "token_issuer": None,
+        "token_audience": None,
+        "rights": None,
+        "plaintext": False,
+        "open": False,
         "log_level": "info",
         "log_format": "text",
         "drain_s": 10,
@@ -603,8 +629,8 @@ def test_help_tells_each_setting(capsys: pytest.CaptureFixture[str], monkeypatch
         field = Settings.model_fields[name]
         units = [kind.unit for kind in field.metadata if isinstance(kind, Accepts)]
         takes = units[0] if units else ",".join(get_args(field.annotation))
-        default = "off" if field.default in (None, ()) else field.default
-        takes = f"{{{takes}}}" if "," in takes else takes
+        default = "off" if field.default in (None, ()) else 0 if field.default is False else field.default
+        takes = f"{{{takes}}}" if "," in takes else f"[{takes}]" if field.default is False else takes
         line = f" {flag(name)} {takes} {field.description} (default: {default})"
         assert line in rest
         rest = rest.partition(line)[2]
