@@ -221,9 +221,9 @@ def test_defaults_are_those_of_the_documentation() -> None:
     }
 
 
-SOME = st.dictionaries(st.sampled_from([n for n in NAMES if n not in NEEDS]), st.booleans(), max_size=6).map(
-    lambda picks: {name: fitting(name) if other else getattr(DEFAULTS, name) for name, other in picks.items()}
-)
+SOME = st.dictionaries(
+    st.sampled_from([n for n in NAMES if n not in NEEDS and n != "open"]), st.booleans(), max_size=6
+).map(lambda picks: {name: fitting(name) if other else getattr(DEFAULTS, name) for name, other in picks.items()})
 
 
 def spelled(values: dict[str, Any]) -> dict[str, Any]:
@@ -389,6 +389,31 @@ def test_what_is_no_origin_is_refused(origin: str) -> None:
     """It would match nothing that a browser sends, and nobody would know why."""
     takes = "must be origins such as https://chat.example.org, separated by commas, or * for all"
     assert faults_of("--http-allow-origin", origin) == [f"--http-allow-origin {origin}: {takes}"]
+
+
+def test_open_and_tokens_exclude_each_other(sources: Sources) -> None:
+    """One says that anyone may come, the other that not everybody may."""
+    sources.put("flag", {"token_keys": ("keys.json",), "open": True})
+    with pytest.raises(SettingsError) as caught:
+        sources.load()
+    assert caught.value.faults == ("--open 1: must be 0 where token-keys is set: say which of the two is meant",)
+
+
+def test_a_switch_needs_no_value() -> None:
+    """``--open`` alone is enough; elsewhere it is 1 or 0."""
+    assert load(["--open"], {}).settings.open
+    assert load(["--open", "--port", "0"], {"BCAST_PLAINTEXT": "1"}).settings.plaintext
+    assert not load(["--open", "0"], {}).settings.open
+    assert faults_of("--open", "yes") == ["--open yes: must be 1 or 0"]
+
+
+def test_the_issuer_of_tokens_needs_keys() -> None:
+    """Without them no token is looked at."""
+    assert faults_of("--token-issuer", "x") == ["--token-issuer x: must be off unless token-keys is set"]
+    assert faults_of("--token-keys", "http://id.example/jwks") == [
+        "--token-keys http://id.example/jwks: must be files (PEM, JWKS or a secret) or https:// URLs of a JWKS,"
+        " separated by commas"
+    ]
 
 
 def test_burst_needs_a_rate(sources: Sources) -> None:
