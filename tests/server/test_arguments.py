@@ -410,9 +410,9 @@ def test_a_switch_needs_no_value() -> None:
 def test_the_issuer_of_tokens_needs_keys() -> None:
     """Without them no token is looked at."""
     assert faults_of("--token-issuer", "x") == ["--token-issuer x: must be off unless token-keys is set"]
+    takes = "files (PEM, JWKS or a secret) or https:// URLs of a JWKS, separated by commas"
     assert faults_of("--token-keys", "http://id.example/jwks") == [
-        "--token-keys http://id.example/jwks: must be files (PEM, JWKS or a secret) or https:// URLs of a JWKS,"
-        " separated by commas"
+        f"--token-keys http://id.example/jwks: must be {takes}"
     ]
 
 
