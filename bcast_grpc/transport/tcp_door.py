@@ -14,10 +14,12 @@ from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.identity import Caller
 from bcast_grpc.errors import CallError
+from bcast_grpc.events import Request
 from bcast_grpc.transport.address import Address
 from bcast_grpc.transport.connections import peer_of, port_of
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
+from bcast_grpc.transport.first_request import FirstRequest, admit
 from bcast_grpc.transport.lingering import Linger, limited, taken
 from bcast_grpc.transport.listeners import Listeners
 from bcast_grpc.transport.serving import Serving
@@ -58,6 +60,7 @@ class _Connection(asyncio.Protocol):
 
     __slots__ = (
         "_eof",
+        "_first",
         "_loop",
         "_over",
         "_paused",
@@ -83,6 +86,7 @@ class _Connection(asyncio.Protocol):
         self._requests = json_stream.RequestReader()
         self._stream: Stream | None = None
         self._unread = b""
+        self._first: FirstRequest | None = None  # where it has to present a token
         self._ready = True  # for the next segment
         self._eof: asyncio.Future[None] = self._loop.create_future()
         self._over: asyncio.Future[None] = self._loop.create_future()
@@ -157,13 +161,19 @@ class _Connection(asyncio.Protocol):
         if dropped:
             self._unread = b""
         try:
+            while self._first and self._first.expected and self._unread:
+                self._first.read(self._next_segment())
+            if self._first and self._eof.done():
+                self._first.fail(ConnectionGone("it disconnected before it presented a token"))
             while stream and self._ready and not self._over.done():
                 if self._requests.fault:
                     self._ready = False
                     stream.failed(copy(self._requests.fault))
+                elif self._first:
+                    first, self._first = self._first, None
+                    self._ready = stream.received(first.rest)
                 elif self._unread:
-                    segment, self._unread = self._unread[:_SEGMENT_BYTES], self._unread[_SEGMENT_BYTES:]
-                    self._ready = stream.received(self._requests.read(segment))
+                    self._ready = stream.received(self._requests.read(self._next_segment()))
                 elif self._eof.done():
                     self._read_end(stream)
                 else:
@@ -178,6 +188,19 @@ class _Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
+
+    def _next_segment(self) -> bytes:
+        segment, self._unread = self._unread[:_SEGMENT_BYTES], self._unread[_SEGMENT_BYTES:]
+        return segment
+
+    async def _wait_for_first(self) -> Request:
+        self._first = FirstRequest(self._requests)
+        self._read_on()
+        try:
+            return await self._first.arrived
+        except BaseException:
+            self._first = None  # what was raised knows its frames, which know this
+            raise
 
     def _read_end(self, stream: Stream) -> None:
         self._requests.close()
@@ -233,7 +256,8 @@ class _Connection(asyncio.Protocol):
             liveness.stop()
 
     async def _talk(self) -> None:
-        admission = await self._shared.hub.admit(Hello(), Caller(self._peer))
+        shared = self._shared
+        admission = await admit(shared.hub, Hello(), Caller(self._peer), self._wait_for_first, shared.handshake_s)
         if self._transport.is_closing():
             admission.release()
             raise ConnectionGone("it disconnected before it was admitted")

@@ -9,18 +9,20 @@ from contextlib import closing, suppress
 from functools import partial
 from urllib.parse import quote
 
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, hdrs, web
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.hello import read_hello
 from bcast_grpc.core.identity import Caller
-from bcast_grpc.errors import CallError
+from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Request
 from bcast_grpc.transport import tcp_info
+from bcast_grpc.transport.bearer import bearer_token
 from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
+from bcast_grpc.transport.first_request import admit, find_first
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.lingering import LINGER_S, Linger, limited, taken
 from bcast_grpc.transport.percent import percent_decode
@@ -30,6 +32,11 @@ from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json_events, json_requests
 
 logger = logging.getLogger(__name__)
+
+SUBPROTOCOL = "bcast"
+"""What a client may name as the protocol on top of the WebSocket; it has to where it names its token beside it."""
+
+_TOKEN_PROTOCOL = f"{SUBPROTOCOL}.token."
 
 CLOSE_CODES = 4000
 """A WebSocket that is ended by an error closes with this and the error code's number."""
@@ -64,6 +71,7 @@ class WebSockets:
             autoping=False,
             heartbeat=None if tcp_info.KNOWN else self._shared.keepalive.interval_s,
             max_msg_size=json_requests.MAX_REQUEST_BYTES,
+            protocols=(SUBPROTOCOL,),
             compress=False,  # each client would compress what all of them share
             timeout=LINGER_S,  # for the answer to a close
             writer_limit=_WRITE_BYTES,
@@ -87,18 +95,26 @@ class WebSockets:
     async def _talk(
         self, request: web.Request, socket: web.WebSocketResponse, connection: _Connection, peer: str
     ) -> None:
-        hello = read_hello(_pairs(request.rel_url.raw_query_string), self._shared.hub.limits)
-        admission = await self._shared.hub.admit(hello, Caller(peer))
-        line = CoroutineLine()
-        with closing(Stream(admission, self._shared.scheduler, connection.encoder, line)) as stream:
-            session = stream.session
-            socket.headers["bcast-session"] = session.id
-            socket.headers["bcast-room"] = quote(hello.room, safe="")
-            socket.headers["bcast-epoch"] = session.epoch
+        shared = self._shared
+        hello = read_hello(_pairs(request.rel_url.raw_query_string), shared.hub.limits)
+
+        async def first() -> Request:
             await socket.prepare(request)
+            return await connection.first()
+
+        caller = Caller(peer, read_token(request))
+        admission = await admit(shared.hub, hello, caller, first, shared.handshake_s)
+        line = CoroutineLine()
+        with closing(Stream(admission, shared.scheduler, connection.encoder, line)) as stream:
+            if not socket.prepared:
+                session = stream.session
+                socket.headers["bcast-session"] = session.id
+                socket.headers["bcast-room"] = quote(hello.room, safe="")
+                socket.headers["bcast-epoch"] = session.epoch
+                await socket.prepare(request)
             if request.transport is None:
                 raise ConnectionGone("it disconnected while it was admitted")
-            liveness = self._shared.keepalive.watch(request.transport, connection.ping)
+            liveness = shared.keepalive.watch(request.transport, connection.ping)
             try:
                 await line.serve(stream, connection.write, connection.read, partial(acked, request.transport))
             finally:
@@ -108,7 +124,7 @@ class WebSockets:
 class _Connection:
     """Reads requests from a WebSocket, and writes frames to it."""
 
-    __slots__ = ("_batch", "_http", "_in_a_row", "_reads_in_a_row", "_socket", "_turns", "encoder")
+    __slots__ = ("_batch", "_http", "_in_a_row", "_reads_in_a_row", "_received", "_socket", "_turns", "encoder")
 
     def __init__(self, http: HttpConnection, socket: web.WebSocketResponse, turns: Turns, *, batch: bool) -> None:
         self._http = http
@@ -118,8 +134,19 @@ class _Connection:
         self._socket = socket
         self._batch = batch
         self._in_a_row = 0
+        self._received: Iterator[Sequence[Request]] | None = None
+
+    async def first(self) -> Request:
+        """Wait for the first request. What came with it is read next."""
+        while True:
+            if first := find_first(await self.read()):
+                self._received = first.rest
+                return first.request
 
     async def read(self) -> Iterator[Sequence[Request]]:
+        if self._received:
+            received, self._received = self._received, None
+            return received
         while True:
             try:
                 with self._http.reading():
@@ -187,7 +214,27 @@ def _shortened(reason: str) -> bytes:
     return encoded[: _REASON_BYTES - 3].decode(errors="ignore").encode() + "…".encode()
 
 
+def read_token(request: web.Request) -> str:
+    """Return the token in the headers of a handshake; empty if there is none.
+
+    A browser cannot set ``Authorization``, so it may name its token among the subprotocols.
+
+    Raises:
+        CallError: ``UNAUTHENTICATED``: there is more than one.
+    """
+    headers = request.headers
+    offered = [one.strip() for line in headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ()) for one in line.split(",")]
+    named = [f"Bearer {one.removeprefix(_TOKEN_PROTOCOL)}" for one in offered if one.startswith(_TOKEN_PROTOCOL)]
+    return bearer_token([*headers.getall(hdrs.AUTHORIZATION, ()), *named])
+
+
 def _pairs(query: str) -> Iterator[tuple[str, str]]:
     for pair in filter(None, query.split("&")):
         key, _, value = pair.replace("+", " ").partition("=")
+        if key == "token":
+            raise CallError(
+                ErrorCode.METADATA_INVALID,
+                "token: must not be in the address, which logs keep; present it as a header (Authorization: Bearer"
+                f" TOKEN), as a subprotocol ({_TOKEN_PROTOCOL}TOKEN beside {SUBPROTOCOL}), or as the first object",
+            )
         yield percent_decode("a key", key), percent_decode(key, value)

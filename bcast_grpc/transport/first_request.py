@@ -1,0 +1,112 @@
+"""Clients that present their token as their first request: at doors without headers, and from browsers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
+from itertools import chain
+from typing import NamedTuple
+
+from bcast_grpc.core.admission import Admission
+from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.hub import Hub
+from bcast_grpc.core.identity import Caller
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import Request
+from bcast_grpc.wire.json_stream import RequestReader
+
+MAX_BYTES = 64 * 1024
+"""So much a client may send before its first request is whole."""
+
+
+class First(NamedTuple):
+    """The first request of a client, and what is to be carried out of what came with it."""
+
+    request: Request
+    rest: Iterator[Sequence[Request]]
+
+
+def find_first(slices: Iterator[Sequence[Request]]) -> First | None:
+    """Return the first request in slices; None if there is none."""
+    for requests in slices:
+        if requests:
+            # Where it wants an answer it gets that as any other request does.
+            rest = requests if requests[0].id else requests[1:]
+            return First(requests[0], chain([rest], slices))
+    return None
+
+
+class FirstRequest:
+    """Waits for the first request in a stream of bytes.
+
+    Args:
+        reader: of the stream.
+
+    Attributes:
+        arrived: has the request as its result, or why there is none.
+        rest: what came with it.
+    """
+
+    def __init__(self, reader: RequestReader) -> None:
+        self._reader = reader
+        self._bytes = 0
+        self.arrived: asyncio.Future[Request] = asyncio.get_running_loop().create_future()
+        self.rest: Iterator[Sequence[Request]] = iter(())
+
+    @property
+    def expected(self) -> bool:
+        """Whether it has not come."""
+        return not self.arrived.done()
+
+    def read(self, data: bytes) -> None:
+        """Read the next bytes."""
+        self._bytes += len(data)
+        if first := find_first(self._reader.read(data)):
+            self.rest = first.rest
+            self.arrived.set_result(first.request)
+        elif self._reader.fault:
+            self.fail(copy(self._reader.fault))
+        elif self._bytes > MAX_BYTES:
+            self.fail(_token_required(f"{MAX_BYTES} bytes of something else came first"))
+
+    def fail(self, error: Exception) -> None:
+        """Note that it will not come."""
+        if self.expected:
+            self.arrived.set_exception(error)
+
+
+async def admit(
+    hub: Hub, hello: Hello, caller: Caller, first: Callable[[], Awaitable[Request]], timeout_s: float
+) -> Admission:
+    """Admit a client, which may still present a token if that would help.
+
+    Args:
+        hub: admits it.
+        hello: what it wants.
+        caller: what is known of it already.
+        first: waits for its first request.
+        timeout_s: how long to wait for that.
+
+    Raises:
+        CallError: it is not admitted.
+    """
+    try:
+        return await hub.admit(hello, caller)
+    except CallError as error:
+        if caller.token or error.code is not ErrorCode.UNAUTHENTICATED:
+            raise
+    try:
+        async with asyncio.timeout(timeout_s):
+            request = await first()
+    except TimeoutError:
+        raise _token_required(f"none came within {timeout_s:g} s") from None
+    if request.operacion != "auth" or not request.msg:
+        raise _token_required("something else came first")
+    return await hub.admit(hello, replace(caller, token=request.msg))
+
+
+def _token_required(why: str) -> CallError:
+    example = '{"operacion":"auth","msg":"TOKEN"}'
+    return CallError(ErrorCode.UNAUTHENTICATED, f"a token is required before anything else, as in {example}; {why}")
