@@ -78,7 +78,7 @@ class Verifier(NamedTuple):
                 raise InvalidToken("its header has crit, and nothing critical is known")
             id_ = header.get("kid", "")
             unknown_id = id_ if all(key.id != id_ for key in keys) else ""
-            return _claims(self._payload(token, _candidates(id_, header["alg"], keys)))
+            return _claims(self._payload(token, _candidates(id_, header.get("alg"), keys)))
         except ExpiredSignatureError:
             raise InvalidToken("it has expired", expired=True) from None
         except (PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -102,7 +102,7 @@ class Verifier(NamedTuple):
         raise InvalidTokenError("no key of its algorithm has signed it")
 
 
-def _candidates(id_: str, algorithm: str, keys: Sequence[Key]) -> Sequence[Key]:
+def _candidates(id_: str, algorithm: object, keys: Sequence[Key]) -> Sequence[Key]:
     """Find the keys that may have signed a token: those with its ``kid``, else those without one.
 
     What a key may verify is up to the key alone: a token that names another algorithm finds none.
