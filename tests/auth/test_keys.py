@@ -1,0 +1,116 @@
+"""Files with keys: what is taken, and what is said about the rest."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcast_grpc.auth.faults import Unusable
+from bcast_grpc.auth.keys import parse_jwks, read_keys
+from tests import tokens
+
+
+def fault_of(folder: Path, content: bytes) -> str:
+    """What is said about a file, without its name."""
+    path = folder / "keys"
+    path.write_bytes(content)
+    with pytest.raises(Unusable) as raised:
+        read_keys(path)
+    said = str(raised.value)
+    assert said.startswith(f"{path}: ")
+    return said.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "algorithms"),
+    [
+        (tokens.pem_of(tokens.rsa_key()), ["RS256", "PS256"]),
+        (b"\n" + tokens.pem_of(tokens.ec_key()), ["ES256"]),
+        (tokens.pem_of(tokens.ec_key("secp384r1")), ["ES384"]),
+        (tokens.pem_of(tokens.ed_key()), ["EdDSA"]),
+        (b"x" * 32 + b"\n", ["HS256"]),
+        (b"x" * 48, ["HS256", "HS384"]),
+        (b"x" * 64, ["HS256", "HS384", "HS512"]),
+        (tokens.jwks(tokens.ec_key()), ["ES256"]),
+        (tokens.jwks(tokens.rsa_key(), alg="PS256"), ["PS256"]),
+        (json.dumps(json.loads(tokens.jwks(tokens.ed_key()))["keys"][0]).encode(), ["EdDSA"]),
+    ],
+)
+def test_what_a_key_may_sign_follows_from_its_kind(tmp_path: Path, content: bytes, algorithms: list[str]) -> None:
+    """Whatever the token says."""
+    path = tmp_path / "keys"
+    path.write_bytes(content)
+    (key,) = read_keys(path)
+    assert list(key.algorithms) == algorithms
+
+
+def private(key: Any) -> bytes:
+    """A private key as PEM."""
+    return bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def test_what_is_no_key_is_named(tmp_path: Path) -> None:
+    """With what would be right; a secret is never repeated."""
+    small = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    odd = ec.generate_private_key(ec.SECP521R1())
+    old = dsa.generate_private_key(1024)
+    assert "is a private key; the server needs the public one" in fault_of(tmp_path, private(tokens.rsa_key()))
+    assert "at least 2048 bits, not 1024" in fault_of(tmp_path, tokens.pem_of(small))
+    assert "must be P-256 or P-384" in fault_of(tmp_path, tokens.pem_of(odd))
+    assert "must be RSA, EC" in fault_of(tmp_path, tokens.pem_of(old))
+    assert "is not a public key in PEM" in fault_of(
+        tmp_path, b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"
+    )
+    short = fault_of(tmp_path, b"hunter2")
+    assert "at least 32 bytes, not 7" in short
+    assert "--new-secret" in short
+    assert "hunter2" not in short
+    assert "is not JSON" in fault_of(tmp_path, b"{")
+    assert "has no key that can be used" in fault_of(tmp_path, b'{"keys": []}')
+    assert 'it needs a list "keys"' in fault_of(tmp_path, b'{"keyes": []}')
+    assert "the limit is 100" in fault_of(tmp_path, json.dumps({"keys": [{}] * 101}).encode())
+    with pytest.raises(Unusable, match="cannot read this file: No such file"):
+        read_keys(tmp_path / "none")
+    with pytest.raises(Unusable, match="cannot read this file: Is a directory"):
+        read_keys(tmp_path)
+
+
+def test_keys_for_something_else_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Each with a line in the log; the others count."""
+    good = json.loads(tokens.jwks(tokens.rsa_key()))["keys"][0]
+    secret = {"kty": "oct", "k": urlsafe_b64encode(b"x" * 32).rstrip(b"=").decode()}
+    others = [
+        1,
+        {"kty": "what"},
+        good | {"use": "enc"},
+        good | {"alg": "HS256"},
+        good | {"kid": 7},
+        {"kty": "oct", "k": "c2hvcnQ"},
+        {"kty": "oct", "k": 1},
+        {name: value for name, value in good.items() if name != "n"},
+    ]
+    content = json.dumps({"keys": [*others, secret, good]}).encode()
+    assert [key.algorithms for key in parse_jwks("x", content)] == [["HS256"], ("RS256", "PS256")]
+    assert len(caplog.records) == len(others)
+    caplog.clear()
+    assert len(parse_jwks("x", content, with_secrets=False)) == 1
+    assert len(caplog.records) == len(others) + 1
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), lambda some: st.lists(some) | st.dictionaries(
+    st.sampled_from(["keys", "kty", "kid", "k", "n", "e", "crv", "x", "y", "alg", "use"]) , some)))  # fmt: skip
+def test_any_json_is_a_set_of_keys_or_refused(document: Any) -> None:
+    """Nothing else is raised."""
+    for content in (document, {"keys": [document]}, {"keys": [{"kty": "RSA", "n": document, "e": document}]}):
+        try:
+            parse_jwks("x", json.dumps(content).encode())
+        except Unusable:
+            continue
