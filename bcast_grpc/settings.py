@@ -242,7 +242,8 @@ class Settings(BaseModel):
         None, description="PEM file with authorities: clients must then show a certificate signed by one of them"
     )
     handshake_timeout_s: Interval = Field(
-        10, description="time for TLS, the HTTP/2 preface and the headers of an HTTP request"
+        10,
+        description="time for TLS, the HTTP/2 preface, the headers of an HTTP request, and a first object with a token",
     )
     token_keys: Sources = Field(
         (), description="what verifies tokens: a public key or a secret in a file, or a JWKS; may be repeated"

@@ -82,6 +82,7 @@ class Access:
         return Policy(
             keys=[key for file in self._key_files for key in _keys_in(file)],
             remote=self._remote,
+            certificates=settings.tls_client_ca is not None,
             verifier=Verifier(settings.token_issuer or "", settings.token_audience or ""),
             rights=_checked("rights", partial(read_rights, settings.rights.expanduser())) if settings.rights else None,
         )
@@ -95,21 +96,27 @@ def check_exposure(settings: Settings) -> None:
     """
     if is_loopback(settings.host) or settings.open:
         return
-    knows = bool(settings.token_keys or settings.rights)
-    missing = ["tokens or rights"] if not knows else []
-    if not settings.plaintext:
-        missing.insert(0, "TLS")
+    missing = [] if settings.tls_cert or settings.plaintext else ["TLS"]
+    if not (settings.token_keys or settings.tls_client_ca or settings.rights):
+        missing.append("nothing by which to know clients")
     if missing:
-        raise CannotStart(_closed(settings.host, missing))
+        raise CannotStart(_closed(settings, missing))
 
 
-def _closed(host: str, missing: Sequence[str]) -> str:
-    return f"""\
---host {host}: other machines reach this address, and there is no {" and no ".join(missing)}. Add one of these:
-  --plaintext --token-keys FILE   something in front of the server ends TLS; clients present tokens
-                                  (make a key: python -m bcast_grpc.token --new-secret FILE)
-  --plaintext --rights FILE       the same, where a file says what anybody may do
-  --open                          anyone who reaches the server may read and write, and nothing is encrypted"""
+def _closed(settings: Settings, missing: Sequence[str]) -> str:
+    without = " and ".join(one if one.startswith("no") else f"no {one}" for one in missing)
+    lines = [
+        f"--host {settings.host}: other machines reach this address, and there is {without}. Add one of these:",
+        "  --tls-cert FILE --tls-key FILE --token-keys FILE     clients present tokens",
+        "                                                       (a key: python -m bcast_grpc.token --new-secret FILE)",
+        "  --tls-cert FILE --tls-key FILE --tls-client-ca FILE  clients show certificates",
+        "  --plaintext --token-keys FILE                        something in front of the server ends TLS",
+    ]
+    if not settings.token_keys:
+        lines.append(
+            "  --open                                               anyone may read and write, unencrypted too"
+        )
+    return "\n".join(lines)
 
 
 def _is_url(source: str) -> bool:

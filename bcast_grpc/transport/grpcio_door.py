@@ -33,6 +33,7 @@ from bcast_grpc.transport.rpc import (
 from bcast_grpc.transport.socket_options import let_pings_pass
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.tls.certificates import Certificates, Loaded
+from bcast_grpc.transport.tls.peer import subject_of_pem
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import protobuf
 
@@ -146,7 +147,7 @@ class ChatService:
     async def _serve(self, context: Context, *, reader: bool) -> None:
         metadata = context.invocation_metadata() or ()
         hello = read_metadata(metadata, self._hub.limits)
-        admission = await self._hub.admit(hello, read_caller(metadata, context.peer()))
+        admission = await self._hub.admit(hello, read_caller(metadata, context.peer(), _certificate(context)))
         line = CoroutineLine()
         with closing(Stream(admission, self._scheduler, codec_for(hello), line, reader=reader)) as stream:
             # Not within the stream's time limit: gRPC does not survive an end in the middle of this.
@@ -156,7 +157,7 @@ class ChatService:
     async def _publish(self, frame: bytes, context: Context) -> bytes:
         metadata = context.invocation_metadata() or ()
         hello = read_metadata(metadata, self._hub.limits)
-        caller = read_caller(metadata, context.peer())
+        caller = read_caller(metadata, context.peer(), _certificate(context))
         request = protobuf.decode_publish(frame)
 
         async def begin(publisher: Publisher) -> None:
@@ -164,6 +165,12 @@ class ChatService:
 
         admission = await self._hub.admit(hello, caller, publishing=True)
         return protobuf.encode_publish_response(await self._publishing.publish(admission, request, begin))
+
+
+def _certificate(context: Context) -> str:
+    """Return whom the client's certificate names; empty if it has shown none."""
+    shown = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
+    return (subject_of_pem(shown) or "") if shown else ""
 
 
 def counted(

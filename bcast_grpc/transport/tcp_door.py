@@ -25,6 +25,7 @@ from bcast_grpc.transport.listeners import Listeners
 from bcast_grpc.transport.serving import Serving
 from bcast_grpc.transport.stream import Stream, resolve
 from bcast_grpc.transport.tcp_info import acked
+from bcast_grpc.transport.tls.peer import subject_of
 from bcast_grpc.wire import json_events, json_stream
 
 _LINES = Encoder(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_events.split_lines)
@@ -257,7 +258,8 @@ class _Connection(asyncio.Protocol):
 
     async def _talk(self) -> None:
         shared = self._shared
-        admission = await admit(shared.hub, Hello(), Caller(self._peer), self._wait_for_first, shared.handshake_s)
+        caller = Caller(self._peer, certificate=subject_of(self._transport) or "")
+        admission = await admit(shared.hub, Hello(), caller, self._wait_for_first, shared.handshake_s)
         if self._transport.is_closing():
             admission.release()
             raise ConnectionGone("it disconnected before it was admitted")

@@ -28,6 +28,7 @@ from bcast_grpc.transport.lingering import LINGER_S, Linger, limited, taken
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.tcp_info import acked
+from bcast_grpc.transport.tls.peer import subject_of
 from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json_events, json_requests
 
@@ -102,7 +103,7 @@ class WebSockets:
             await socket.prepare(request)
             return await connection.first()
 
-        caller = Caller(peer, read_token(request))
+        caller = Caller(peer, read_token(request), subject_of(request.transport) or "")
         admission = await admit(shared.hub, hello, caller, first, shared.handshake_s)
         line = CoroutineLine()
         with closing(Stream(admission, shared.scheduler, connection.encoder, line)) as stream:

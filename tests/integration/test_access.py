@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from bcast_grpc.auth import refusals
 from bcast_grpc.v1 import chat_pb2 as pb
 from tests import tokens
+from tests.authority import Authority
 
 from .conftest import LocalDoor, Serve
 from .peers import Ending, Peer, eventually, within
@@ -225,6 +226,29 @@ async def test_the_file_of_rights_decides_for_each_room(serve: Serve, tmp_path: 
     doors.server.access.read()()
     for peer in (listener, member):
         assert (await peer.end()).code is StatusCode.PERMISSION_DENIED
+
+
+async def test_a_certificate_is_somebody_at_every_door(serve: Serve, tmp_path: Path, authority: Authority) -> None:
+    """Its name is the subject that the file of rights knows; a token beats it."""
+    path = tmp_path / "rights.toml"
+    path.write_text('[subjects."ana.example"]\nlobby = ["join"]\n[subjects.bot]\n"*" = ["send"]\n')
+    doors = await serve(
+        rights=path,
+        token_keys=(str(tokens.key_file(tmp_path)),),
+        http_port=0,
+        tcp_port=0,
+        tls_client_ca=authority.file,
+        **authority.sign("server").settings,
+    )
+    doors.trust(authority, authority.sign("ana", "ana.example"))
+    expected = {by_publish: "PERMISSION_DENIED"}
+    for enter in (by_connect, by_subscribe, by_publish, by_header):
+        assert await enter(doors, "") == expected.get(enter, "in")
+    assert await by_publish(doors, tokens.token(subject="bot")) == "in"
+    assert await by_connect(doors, tokens.token(subject="bot")) == "PERMISSION_DENIED"
+    peer = await doors.plug()
+    await peer.send({"msg": "hola", "id": "1"})
+    assert (await peer.hear())["error"]["code"] == "ERROR_CODE_PERMISSION_DENIED"
 
 
 async def test_a_stream_ends_when_its_token_does(serve: Serve, tmp_path: Path) -> None:

@@ -29,6 +29,12 @@ class Carrier(Protocol):
     """
 
     peer: str
+
+    @property
+    def certificate(self) -> str:
+        """Whom the client's certificate names; empty if it has shown none."""
+        ...
+
     send_data: Callable[[Call, bytes | memoryview], int]
     send_now: Callable[[Call, bytes], bool]
 

@@ -21,6 +21,7 @@ from bcast_grpc.transport.grpc.messages import StatusError
 from bcast_grpc.transport.grpc.refusal import Refusal
 from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.tcp_info import acked
+from bcast_grpc.transport.tls.peer import subject_of
 from bcast_grpc.transport.turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,11 @@ class Calls(Carrier):
         self._carrying = False
         self._open: dict[int, Call] = {}
         self._dropping: list[Call] | None = None  # the last one first; None as long as the client is there
+
+    @property
+    def certificate(self) -> str:
+        """Whom the client's certificate names; empty if it has shown none."""
+        return subject_of(self._transport) or ""
 
     def __len__(self) -> int:
         """Return how many there are."""

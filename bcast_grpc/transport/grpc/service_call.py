@@ -231,6 +231,11 @@ class Context:
         """Return the other end's address."""
         return self._call.carrier.peer
 
+    @property
+    def certificate(self) -> str:
+        """Whom the client's certificate names; empty if it has shown none."""
+        return self._call.carrier.certificate
+
 
 def _decoder(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
     """Return what makes a request of a message, or ends the call."""

@@ -62,7 +62,7 @@ class Services:
     async def _publish(self, frame: bytes, context: Context) -> bytes:
         metadata = context.invocation_metadata()
         hello = read_metadata(metadata, self._hub.limits)
-        caller = read_caller(metadata, context.peer())
+        caller = read_caller(metadata, context.peer(), context.certificate)
         request = protobuf.decode_publish(frame)
         del frame  # it may be much larger, and a message may have to wait
 
