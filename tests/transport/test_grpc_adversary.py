@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcast_grpc.core.session import Publisher, Session
+from bcast_grpc.core.publisher import Publisher
+from bcast_grpc.core.session import Session
 from bcast_grpc.events import Kind as EventKind
 from bcast_grpc.events import Request
 from bcast_grpc.http2 import frames as wire
