@@ -34,10 +34,22 @@ ANA = Author("session-a", "ana", "key-a")
 
 
 def test_kinds_are_numbered_as_the_contract_says() -> None:
-    """1 to 10 in its order; 0 says nothing."""
-    kinds = ["MESSAGE", "WELCOME", "JOINED", "LEFT", "ACK", "ERROR", "GAP", "MEMBERS", "PROGRESS", "CLOSING"]
+    """1 to 11 in its order; 0 says nothing."""
+    kinds = [
+        "MESSAGE",
+        "WELCOME",
+        "JOINED",
+        "LEFT",
+        "ACK",
+        "ERROR",
+        "GAP",
+        "MEMBERS",
+        "PROGRESS",
+        "CLOSING",
+        "EXPIRING",
+    ]
     assert [(kind.value, kind.name) for kind in Kind if kind >= 0] == list(enumerate(["UNSPECIFIED", *kinds]))
-    reasons = ["UNSPECIFIED", "TRIMMED", "SLOW", "NEW_EPOCH"]
+    reasons = ["UNSPECIFIED", "TRIMMED", "SLOW", "NEW_EPOCH", "NOT_ALLOWED"]
     assert [(reason.value, reason.name) for reason in GapReason] == list(enumerate(reasons))
 
 
