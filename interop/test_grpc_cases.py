@@ -10,7 +10,7 @@ import json
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from os import environ
 from unittest.mock import ANY
 
@@ -45,7 +45,7 @@ class Case:
         ids: those of the events that the driver read.
         size: how many bytes of data were in these events.
         heard: the sizes of the messages that another client heard from it.
-        leaves: whether the other client also heard it leave; False where it may not have been in.
+        leaves: how often the other client also heard it leave; 0 where it may not have been in.
         history: how many large messages are there before.
     """
 
@@ -55,7 +55,7 @@ class Case:
     ids: Sequence[str] = ()
     size: int = 0
     heard: Sequence[int] = ()
-    leaves: bool = True
+    leaves: int = 1
     history: int = 0
 
     def __str__(self) -> str:
@@ -66,10 +66,17 @@ def _numbers(last: int) -> list[str]:
     return [f"{n}" for n in range(1, last + 1)]
 
 
+def _in_turns(streams: int) -> list[str]:
+    """Return what streams read that ask who is there, speak in turn, and end in turn."""
+    speaking = [[""] * number + [f"{number + 1}"] for number in range(streams)]
+    ending = [[""] * (streams - 1 - number) for number in range(streams)]
+    return ["0"] * streams + list(chain(*speaking, *ending))
+
+
 CASES = [
-    Case("empty_unary", StatusCode.INVALID_ARGUMENT, "msg", leaves=False),
-    Case("large_unary", heard=[LARGEST], leaves=False),
-    Case("client_compressed_unary", heard=[5000], leaves=False),
+    Case("empty_unary", StatusCode.INVALID_ARGUMENT, "msg", leaves=0),
+    Case("large_unary", heard=[LARGEST], leaves=0),
+    Case("client_compressed_unary", heard=[5000], leaves=0),
     Case("server_streaming", StatusCode.CANCELLED, ids=[""] * 20, size=20 * LARGEST, history=20),
     Case("empty_stream"),
     Case("half_duplex", ids=_numbers(10), heard=[1] * 10),
@@ -77,12 +84,13 @@ CASES = [
     Case("large_frame", ids=_numbers(60), heard=[LARGEST] * 60),
     Case("too_large_frame", StatusCode.RESOURCE_EXHAUSTED, f"{4 * 2**20}"),
     Case("ping_pong", ids=_numbers(10), heard=[LARGEST] * 10),
-    Case("cancel_after_begin", StatusCode.CANCELLED, leaves=False),
+    Case("many_streams", ids=_in_turns(100), size=100 * 99, heard=[1] * 100, leaves=100),
+    Case("cancel_after_begin", StatusCode.CANCELLED, leaves=0),
     Case("cancel_after_first_response", StatusCode.CANCELLED, ids=["1"]),
-    Case("timeout_on_sleeping_server", StatusCode.DEADLINE_EXCEEDED, leaves=False),
-    Case("special_status_message", StatusCode.INVALID_ARGUMENT, SHOWN, leaves=False),
-    Case("unimplemented_method", StatusCode.UNIMPLEMENTED, leaves=False),
-    Case("unimplemented_service", StatusCode.UNIMPLEMENTED, leaves=False),
+    Case("timeout_on_sleeping_server", StatusCode.DEADLINE_EXCEEDED, leaves=0),
+    Case("special_status_message", StatusCode.INVALID_ARGUMENT, SHOWN, leaves=0),
+    Case("unimplemented_method", StatusCode.UNIMPLEMENTED, leaves=0),
+    Case("unimplemented_service", StatusCode.UNIMPLEMENTED, leaves=0),
 ]
 
 

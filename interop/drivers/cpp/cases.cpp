@@ -30,6 +30,13 @@ Requests Messages(int count, size_t size) {
   return messages;
 }
 
+v1::ConnectRequest Who(const std::string& id) {
+  v1::ConnectRequest request;
+  request.set_operacion("who");
+  request.set_id(id);
+  return request;
+}
+
 Requests InOneFrame(const Requests& requests) {
   v1::ConnectRequest frame;
   for (const auto& request : requests) *frame.add_batch() = request;
@@ -43,9 +50,8 @@ class Caller {
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     channel_ = grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
     stub_ = v1::Chat::NewStub(channel_);
-    context_.AddMetadata("bcast-name", "caller");
-    context_.AddMetadata("bcast-room", room);
-    context_.AddMetadata("x-binary-bin", std::string("\0\xff", 2));
+    room_ = room;
+    Prepare(context_);
   }
 
   Status Publish(const std::string& text, const std::string& data) {
@@ -94,6 +100,31 @@ class Caller {
     return ReadAll(*stream);
   }
 
+  // A hundred on one connection: each speaks in turn, and hears the others.
+  Status ManyStreams() {
+    std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+    std::vector<std::unique_ptr<Stream>> streams;
+    const auto messages = Messages(100, 1);
+    for (size_t i = 0; i < messages.size(); ++i) {
+      contexts.push_back(std::make_unique<grpc::ClientContext>());
+      Prepare(*contexts[i]);
+      contexts[i]->AddMetadata("bcast-events", "none");
+      streams.push_back(stub_->Connect(contexts[i].get()));
+      streams[i]->Write(Who("0"));
+      Read(*streams[i], 1);
+    }
+    for (size_t i = 0; i < messages.size(); ++i) {
+      streams[i]->Write(messages[i]);
+      Read(*streams[i], static_cast<int>(i) + 1);
+    }
+    Status status;
+    for (const auto& stream : streams) {
+      stream->WritesDone();
+      if (status.ok()) status = ReadAll(*stream);
+    }
+    return status;
+  }
+
   Status CancelAfterBegin() {
     const auto stream = stub_->Connect(&context_);
     context_.TryCancel();
@@ -102,10 +133,7 @@ class Caller {
 
   Status CancelAfterFirstResponse() {
     const auto stream = stub_->Connect(&context_);
-    v1::ConnectRequest request;
-    request.set_operacion("who");
-    request.set_id("1");
-    stream->Write(request);
+    stream->Write(Who("1"));
     Read(*stream, 1);
     context_.TryCancel();
     return ReadAll(*stream);
@@ -151,6 +179,14 @@ class Caller {
   }
 
  private:
+  using Stream = grpc::ClientReaderWriter<v1::ConnectRequest, v1::ConnectResponse>;
+
+  void Prepare(grpc::ClientContext& context) const {
+    context.AddMetadata("bcast-name", "caller");
+    context.AddMetadata("bcast-room", room_);
+    context.AddMetadata("x-binary-bin", std::string("\0\xff", 2));
+  }
+
   template <class Stream>
   void Read(Stream& stream, int count) {
     v1::ConnectResponse event;
@@ -166,6 +202,7 @@ class Caller {
     return stream.Finish();
   }
 
+  std::string room_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Chat::Stub> stub_;
   grpc::ClientContext context_;
@@ -184,6 +221,7 @@ const std::map<std::string, std::function<Status(Caller&)>> kCases = {
     {"large_frame", [](Caller& caller) { return caller.Talk(InOneFrame(Messages(60, kLargest))); }},
     {"too_large_frame", [](Caller& caller) { return caller.Talk(InOneFrame(Messages(80, kLargest))); }},
     {"ping_pong", &Caller::PingPong},
+    {"many_streams", &Caller::ManyStreams},
     {"cancel_after_begin", &Caller::CancelAfterBegin},
     {"cancel_after_first_response", &Caller::CancelAfterFirstResponse},
     {"timeout_on_sleeping_server", &Caller::TimeOut},

@@ -53,6 +53,7 @@ var cases = map[string]func(*caller) error{
 	"large_frame":     func(c *caller) error { return c.talk(&pb.ConnectRequest{Batch: requests(60, largest)}) },
 	"too_large_frame": func(c *caller) error { return c.talk(&pb.ConnectRequest{Batch: requests(80, largest)}) },
 	"ping_pong":       pingPong,
+	"many_streams":    manyStreams,
 	"cancel_after_begin": func(c *caller) error {
 		stream, err := c.chat.Connect(c.ctx)
 		if err != nil {
@@ -142,6 +143,36 @@ func pingPong(c *caller) error {
 	}
 	stream.CloseSend()
 	return c.read(stream, -1)
+}
+
+// manyStreams has a hundred of them on its connection: each speaks in turn, and hears the others.
+func manyStreams(c *caller) error {
+	c.add("bcast-events", "none")
+	streams := make([]pb.Chat_ConnectClient, 100)
+	for i := range streams {
+		stream, err := c.chat.Connect(c.ctx)
+		if err != nil {
+			return err
+		}
+		stream.Send(&pb.ConnectRequest{Operacion: "who", Id: "0"})
+		if err := c.read(stream, 1); err != nil {
+			return err
+		}
+		streams[i] = stream
+	}
+	for i, request := range requests(len(streams), 1) {
+		streams[i].Send(request)
+		if err := c.read(streams[i], i+1); err != nil {
+			return err
+		}
+	}
+	for _, stream := range streams {
+		stream.CloseSend()
+		if err := c.read(stream, -1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type events interface {

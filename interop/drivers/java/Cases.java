@@ -75,6 +75,7 @@ final class Cases {
       case "large_frame" -> talk(stub(), inOneFrame(messages(60, LARGEST)));
       case "too_large_frame" -> talk(stub(), inOneFrame(messages(80, LARGEST)));
       case "ping_pong" -> pingPong();
+      case "many_streams" -> manyStreams();
       case "cancel_after_begin" -> cancelAfterBegin();
       case "cancel_after_first_response" -> cancelAfterFirstResponse();
       case "timeout_on_sleeping_server" -> timeOut();
@@ -131,6 +132,28 @@ final class Cases {
     }
     events.call.onCompleted();
     return readAll(events);
+  }
+
+  /** A hundred on one connection: each speaks in turn, and hears the others. */
+  private Status manyStreams() throws InterruptedException {
+    add("bcast-events", "none");
+    List<Answers<ConnectRequest, ConnectResponse>> streams = new ArrayList<>();
+    for (int i = 0; i < 100; i++) {
+      streams.add(new Answers<>());
+      stub().connect(streams.get(i));
+      streams.get(i).call.onNext(ConnectRequest.newBuilder().setOperacion("who").setId("0").build());
+      read(streams.get(i), 1);
+    }
+    for (int i = 0; i < 100; i++) {
+      streams.get(i).call.onNext(messages(100, 1).get(i));
+      read(streams.get(i), i + 1);
+    }
+    Status status = Status.OK;
+    for (Answers<ConnectRequest, ConnectResponse> events : streams) {
+      events.call.onCompleted();
+      status = status.isOk() ? readAll(events) : status;
+    }
+    return status;
   }
 
   private Status cancelAfterBegin() throws InterruptedException {

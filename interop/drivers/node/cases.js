@@ -31,25 +31,25 @@ const connect = (options) =>
 /** Messages of some bytes, numbered from 1. */
 const messages = (count, bytes) => Array.from({ length: count }, (_, i) => ({ id: `${i + 1}`, data: Buffer.alloc(bytes) }));
 
-/** Makes a call with one answer; resolves to its status. */
-const once = (start) => new Promise((resolve) => start(() => {}).on("status", resolve));
+/** Makes a call with one answer. */
+const once = (start) => new Promise((resolve, reject) => start((error) => (error ? reject(error) : resolve())));
 
 const publish = (request, options) => once((done) => connect(options).Publish(request, metadata, done));
 
 const callUnknown = (path) =>
   once((done) => connect().makeUnaryRequest(path, requestSerialize, responseDeserialize, {}, metadata, done));
 
-/** Reads to the end, and has a look at each event, with the number of those that came; resolves to the status. */
-function read(stream, look = () => {}) {
-  return new Promise((resolve) => {
-    stream.on("data", (event) => {
-      ids.push(event.id);
-      size += event.data.length;
-      look(ids.length);
-    });
-    stream.on("error", () => {}); // it comes as a status, too
-    stream.on("status", resolve);
-  });
+/** Returns the events of a stream, to be read one by one. */
+const eventsOf = (stream) => stream[Symbol.asyncIterator]();
+
+/** Reads so many events, or to the end. */
+async function read(events, count = Infinity) {
+  for (; count > 0; count -= 1) {
+    const { value, done } = await events.next();
+    if (done) return;
+    ids.push(value.id);
+    size += value.data.length;
+  }
 }
 
 /** Sends all, ends this side, and reads to the end. */
@@ -57,7 +57,14 @@ function talk(frames, options) {
   const stream = connect(options).Connect(metadata);
   for (const frame of frames) stream.write(frame);
   stream.end();
-  return read(stream);
+  return read(eventsOf(stream));
+}
+
+async function readAndCancel(stream, count) {
+  const events = eventsOf(stream);
+  await read(events, count);
+  stream.cancel();
+  await read(events);
 }
 
 const CASES = {
@@ -66,32 +73,50 @@ const CASES = {
   client_compressed_unary: () => publish({ msg: "hola ".repeat(1000) }, GZIP),
   server_streaming() {
     metadata.set("bcast-history", "20");
-    const stream = connect().Subscribe({}, metadata);
-    return read(stream, (count) => count === 20 && stream.cancel());
+    return readAndCancel(connect().Subscribe({}, metadata), 20);
   },
   empty_stream: () => talk([]),
   half_duplex: () => talk(messages(10, 1)),
   client_compressed_streaming: () => talk(messages(10, 10_000), GZIP),
   large_frame: () => talk([{ batch: messages(60, LARGEST) }]),
   too_large_frame: () => talk([{ batch: messages(80, LARGEST) }]),
-  ping_pong() {
+  async ping_pong() {
     const stream = connect().Connect(metadata);
-    const rest = messages(10, LARGEST);
-    const next = () => (rest.length ? stream.write(rest.shift()) : stream.end());
-    next();
-    return read(stream, next);
+    const events = eventsOf(stream);
+    for (const message of messages(10, LARGEST)) {
+      stream.write(message);
+      await read(events, 1);
+    }
+    stream.end();
+    await read(events);
   },
-  cancel_after_begin() {
-    const stream = connect().Connect(metadata);
-    stream.cancel();
-    return read(stream);
+  /** A hundred on one connection: each speaks in turn, and hears the others. */
+  async many_streams() {
+    metadata.set("bcast-events", "none");
+    const client = connect();
+    const streams = [];
+    for (let i = 0; i < 100; i += 1) {
+      const stream = client.Connect(metadata);
+      streams.push({ stream, events: eventsOf(stream) });
+      stream.write({ operacion: "who", id: "0" });
+      await read(streams[i].events, 1);
+    }
+    for (const [i, message] of messages(100, 1).entries()) {
+      streams[i].stream.write(message);
+      await read(streams[i].events, i + 1);
+    }
+    for (const { stream, events } of streams) {
+      stream.end();
+      await read(events);
+    }
   },
+  cancel_after_begin: () => readAndCancel(connect().Connect(metadata), 0),
   cancel_after_first_response() {
     const stream = connect().Connect(metadata);
     stream.write({ operacion: "who", id: "1" });
-    return read(stream, () => stream.cancel());
+    return readAndCancel(stream, 1);
   },
-  timeout_on_sleeping_server: () => read(connect().Connect(metadata, { deadline: Date.now() + 1000 })),
+  timeout_on_sleeping_server: () => read(eventsOf(connect().Connect(metadata, { deadline: Date.now() + 1000 }))),
   special_status_message() {
     metadata.set("bcast-after", `100% "\\~${"x".repeat(100)}`);
     return talk([]);
@@ -104,6 +129,12 @@ if (!room || !CASES[name]) {
   console.error("usage: cases.js CASE TARGET ROOM");
   process.exit(2);
 }
-const { code, details } = await CASES[name]();
-console.log(JSON.stringify({ code, message: details, ids, size }));
+let end = { code: grpc.status.OK, details: "" };
+try {
+  await CASES[name]();
+} catch (error) {
+  if (error.code === undefined) throw error;
+  end = error;
+}
+console.log(JSON.stringify({ code: end.code, message: end.details, ids, size }));
 process.exit();

@@ -63,6 +63,7 @@ impl Caller {
             "large_frame" => self.talk(in_one_frame(messages(60, LARGEST))).await,
             "too_large_frame" => self.talk(in_one_frame(messages(80, LARGEST))).await,
             "ping_pong" => self.ping_pong().await,
+            "many_streams" => self.many_streams().await,
             "cancel_after_begin" => {
                 let (_requests, outgoing) = mpsc::channel(1);
                 let request = self.request(ReceiverStream::new(outgoing));
@@ -127,6 +128,29 @@ impl Caller {
         }
         drop(requests);
         self.read(&mut events, ALL).await
+    }
+
+    /// A hundred on one connection: each speaks in turn, and hears the others.
+    async fn many_streams(&mut self) -> Result<(), Status> {
+        self.metadata.insert("bcast-events", AsciiMetadataValue::from_static("none"));
+        let mut streams = vec![];
+        for _ in 0..100 {
+            let (requests, mut events) = self.connect().await?;
+            let who = ConnectRequest { operacion: "who".into(), id: "0".into(), ..Default::default() };
+            let _ = requests.send(who).await;
+            self.read(&mut events, 1).await?;
+            streams.push((requests, events));
+        }
+        for (i, message) in messages(100, 1).into_iter().enumerate() {
+            let (requests, events) = &mut streams[i];
+            let _ = requests.send(message).await;
+            self.read(events, i + 1).await?;
+        }
+        for (requests, mut events) in streams {
+            drop(requests);
+            self.read(&mut events, ALL).await?;
+        }
+        Ok(())
     }
 
     async fn call_unknown(&mut self, path: &'static str) -> Result<(), Status> {
