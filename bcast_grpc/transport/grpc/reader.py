@@ -11,9 +11,19 @@ from bcast_grpc.http2.events import DataReceived, Event
 from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.turns import Turns
 
+MOST_KEPT_BYTES = 16 * 1024
+MOST_KEPT_SEGMENTS = 128
+"""So much is taken from the system while a connection waits for a turn; the segment with which that is over apart."""
+
+_NOTHING: tuple[bytes, ...] = ()
+
 
 class Reader:
     """Makes events of what comes.
+
+    What comes while the connection waits for a turn is taken in as well. Else the turn would be for the first segment,
+    maybe one message of the hundred that its client has under way, and the rest would wait for the next one.
+    If a turn is not enough for what has come, nothing more is taken in until it is read.
 
     Args:
         h2: makes them.
@@ -24,7 +34,19 @@ class Reader:
         other: takes all other events.
     """
 
-    __slots__ = ("_data", "_full", "_h2", "_other", "_stopped", "_transport", "_turns", "_waits", "_writer")
+    __slots__ = (
+        "_data",
+        "_full",
+        "_h2",
+        "_kept",
+        "_kept_bytes",
+        "_other",
+        "_stopped",
+        "_transport",
+        "_turns",
+        "_waits",
+        "_writer",
+    )
 
     def __init__(
         self,
@@ -44,17 +66,21 @@ class Reader:
         self._stopped = False
         self._waits = False  # for a turn
         self._full = False  # too much waits to be sent for more to be read
+        self._kept = _NOTHING  # what came while it waits
+        self._kept_bytes = 0
 
     def receive(self, data: bytes) -> None:
         """Read what came, or as much of it as there is time for."""
         if self._stopped:
             return
+        if self._waits:
+            self._keep(data)
+            return
         self._h2.receive(data)
-        if self._waits or self._full:
+        if self._full:
             return
         if self._turns.scarce:
             self._wait_for_turn()
-            self._transport.pause_reading()
         else:
             self._read()
 
@@ -68,14 +94,24 @@ class Reader:
     def stop(self) -> None:
         """Read nothing more."""
         self._stopped = True
+        self._kept = _NOTHING
         self._data = self._other = _ignore  # they keep the connection, which keeps this
 
     def _wait_for_turn(self) -> None:
         self._waits = True
         self._turns.call(self._take_turn)
 
+    def _keep(self, data: bytes) -> None:
+        self._kept = (*self._kept, data)
+        self._kept_bytes += len(data)
+        if self._kept_bytes >= MOST_KEPT_BYTES or len(self._kept) >= MOST_KEPT_SEGMENTS:
+            self._transport.pause_reading()
+
     def _take_turn(self) -> bool:
         self._waits = False
+        if self._kept:
+            self._h2.receive(b"".join(self._kept))
+            self._kept, self._kept_bytes = _NOTHING, 0
         return self._read()
 
     def _read(self) -> bool:
