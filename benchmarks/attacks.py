@@ -158,6 +158,7 @@ CUT_OFF: Mapping[str, Attack] = {
     "long CONTINUATION": Attack(again(wire.frame(Kind.CONTINUATION, 0, 1, bytes(16_384)), _UNFINISHED)),
     "frames of an unknown kind": Attack(again(wire.frame(99, 0, 0))),
     "windows by 1 byte": Attack(again(wire.window_update(0, 1))),
+    "windows of a stream by 1 byte": Attack(again(wire.window_update(1, 1), request(1))),
     "windows of many streams": Attack(windows_of_many_streams),
     "more streams than allowed": Attack(each(watch)),
     "HPACK bomb": Attack(

@@ -41,6 +41,11 @@ class Receiving(Control):
         self._taken = 0  # bytes of DATA that came, and were not given back
         self._gathered = 0  # those of them that the application is done with
 
+    @property
+    def in_header_block(self) -> bool:
+        """Whether a header block has begun whose end has not come."""
+        return self._block is not None
+
     def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> Event:
         self._check_place(kind, flags, stream_id)
         if kind in _OF_CONNECTION and stream_id:

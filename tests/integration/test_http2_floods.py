@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.attacker import Attacker, message, request
+from bcast_grpc.http2 import ErrorCode
+from bcast_grpc.http2 import frames as wire
+from bcast_grpc.http2.states import Kind
+from benchmarks.attacker import ACKNOWLEDGEMENT, CONNECT, GREETING, PING, Attacker, block, message, request
 from benchmarks.attacks import CUT_OFF, UNREAD, WORK, Attack
 
 from .conftest import ServerProcess, Spawn
@@ -24,6 +27,9 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 MAY_GROW_BYTES = 150 * MIB
 ATTACKERS = 2
 RESOURCE_EXHAUSTED = 8
+UNACKNOWLEDGED = wire.PREFACE + wire.settings_frame({})
+CONTINUATIONS = wire.frame(Kind.CONTINUATION, 0, 1, b"x") * 20
+WELCOMED = block(CONNECT, ("bcast-events", "welcome"))
 SERVER = ("--grpc-engine", "native", "--max-clients", "12000")
 
 
@@ -136,3 +142,92 @@ async def test_who_does_not_read_is_not_read_from(watched: Watched, attack: Atta
         attacker.close()
 
     await watched.under(asyncio.gather(*(ask_on() for _ in range(ATTACKERS))))
+
+
+@pytest.fixture
+async def hurried(spawn: Spawn) -> Watched:
+    """A server that gives its clients a second to begin."""
+    arguments = (*SERVER, "--handshake-timeout-s", "1")
+    watched = Watched(await spawn(*arguments, program=("tests.integration.watched_server",)))
+    await watched.begin()
+    return watched
+
+
+SLOW: Mapping[str, tuple[bytes, bytes, int | None]] = {
+    "nothing": (b"", b"", None),
+    "the preface": (wire.PREFACE[:3], wire.PREFACE[3:], ErrorCode.SETTINGS_TIMEOUT),
+    "the settings": (wire.PREFACE, wire.settings_frame({1: 0, 2: 0, 3: 1}), ErrorCode.SETTINGS_TIMEOUT),
+    "the acknowledgement": (wire.PREFACE + wire.settings_frame({}), ACKNOWLEDGEMENT[:8], ErrorCode.SETTINGS_TIMEOUT),
+    "calls, and no acknowledgement": (UNACKNOWLEDGED + request(1), PING * 9, ErrorCode.SETTINGS_TIMEOUT),
+    "a header block": (GREETING + wire.frame(Kind.HEADERS, 0, 1, b"\x82"), CONTINUATIONS, ErrorCode.ENHANCE_YOUR_CALM),
+    "a CONTINUATION": (GREETING + wire.frame(Kind.HEADERS, 0, 1), CONTINUATIONS[:9], ErrorCode.ENHANCE_YOUR_CALM),
+}
+"""What a client sends at once, what it goes on with byte by byte, and the code that it is cut off with."""
+
+
+@pytest.mark.parametrize("slow", SLOW.values(), ids=SLOW)
+async def test_a_crowd_that_is_slow_is_cut_off(hurried: Watched, slow: tuple[bytes, bytes, int | None]) -> None:
+    """Many connections at once, that each take longer to begin than they may; nobody else notices."""
+    first, rest, code = slow
+
+    async def dribble() -> int | None:
+        attacker = await Attacker.connect(hurried.server.address, first)
+        for byte in rest[:40]:
+            await asyncio.sleep(0.1)
+            await attacker.send(bytes([byte]))
+        return await attacker.end()
+
+    async def attacks() -> None:
+        assert set(await asyncio.gather(*(dribble() for _ in range(200)))) == {code}
+
+    await hurried.under(attacks())
+
+
+class Resetter(Attacker):
+    """It asks for something, and resets the stream as soon as it gets that, again and again."""
+
+    def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        super()._on_frame(kind, flags, stream_id, payload)
+        if kind == Kind.DATA and not self.gone:
+            self.transport.write(wire.rst_stream(stream_id, ErrorCode.CANCEL) + request(stream_id + 200, WELCOMED))
+            self.transport.write(wire.window_update(0, len(payload)))
+
+
+async def test_who_resets_what_it_gets_is_cut_off(watched: Watched) -> None:
+    """A stream that lives until its first DATA is one that was reset."""
+
+    async def reset_all() -> None:
+        attacker = await Resetter.connect(watched.server.address)
+        await attacker.send(b"".join(request(stream, WELCOMED) for stream in range(1, 201, 2)))
+        assert await attacker.end() == ErrorCode.ENHANCE_YOUR_CALM
+
+    await watched.under(asyncio.gather(*(reset_all() for _ in range(ATTACKERS))))
+
+
+class Nibbler(Attacker):
+    """It gives its stream room for one byte at a time."""
+
+    def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        super()._on_frame(kind, flags, stream_id, payload)
+        if kind == Kind.DATA and not self.gone:
+            self.transport.write(wire.window_update(stream_id, 1) + wire.window_update(0, 1))
+
+
+async def test_windows_of_1_byte(watched: Watched) -> None:
+    """Who reads so slowly is served so, and ends as a slow consumer: others in its room do not wait for it."""
+
+    async def nibble() -> None:
+        nothing_yet = wire.PREFACE + wire.settings_frame({4: 0}) + ACKNOWLEDGEMENT
+        nibblers = [await Nibbler.connect(watched.server.address, nothing_yet) for _ in range(20)]
+        for nibbler in nibblers:
+            await nibbler.send(request(1) + wire.window_update(1, 1))
+        await asyncio.gather(*(nibbler.until(lambda one=nibbler: bool(one.answered)) for nibbler in nibblers))  # type: ignore[misc]
+        sender = await Attacker.connect(watched.server.address)
+        await sender.send(request(1))
+        await sender.send_message(1, message(bytes([26, 224, 212, 3]) + bytes(60_000)) * 100)
+        await asyncio.gather(*(nibbler.until(lambda one=nibbler: 1 in one.ended) for nibbler in nibblers))  # type: ignore[misc]
+        assert all(nibbler.taken > 0 and nibbler.statuses == {1: RESOURCE_EXHAUSTED} for nibbler in nibblers)
+        for one in (*nibblers, sender):
+            one.close()
+
+    await watched.under(nibble())

@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_announced",
+        "_block_timer",
         "_calls",
         "_closing",
         "_draining",
@@ -83,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._h2 = Http2(limits, monotonic)
         self._announced = False
         self._handshake: asyncio.TimerHandle | None = None
+        self._block_timer: asyncio.TimerHandle | None = None  # while a header block is not whole
         self._heartbeat: Heartbeat | None = None
         self._liveness: Liveness | None = None
         self._closing = False  # nothing more is read
@@ -117,12 +119,21 @@ class Connection(asyncio.Protocol):
         if self._heartbeat:
             self._heartbeat.heard()
         self._reader.receive(data)
+        if (self._h2.in_header_block or self._block_timer) and not self._closing:
+            self._limit_header_block()
 
     def _greet(self, data: bytes) -> None:
         """Begin to speak HTTP/2, where the client does: any other is answered in its own way."""
         self._greeted = True
         if PREFACE.startswith(data[: len(PREFACE)]):
             self._h2.start()
+
+    def _limit_header_block(self) -> None:
+        if not self._block_timer:
+            self._block_timer = self._loop.call_later(self._shared.handshake_s, self._refuse_slow)
+        elif not self._h2.in_header_block:
+            self._block_timer.cancel()
+            self._block_timer = None
 
     def connection_lost(self, error: Exception | None) -> None:
         """Drop the calls."""
@@ -133,7 +144,7 @@ class Connection(asyncio.Protocol):
             self._liveness = None
         if self._heartbeat:
             self._heartbeat.stop()
-        self._stop_handshake()
+        self._stop_timers()
         self._drop_calls(partial(self._owner.closed, self))
 
     def pause_writing(self) -> None:
@@ -157,7 +168,7 @@ class Connection(asyncio.Protocol):
             self.go_away()
 
     def _on_settings_answer(self, _: events.SettingsAcknowledged) -> None:
-        self._stop_handshake()
+        self._stop_timers()
 
     def _on_failure(self, event: events.ConnectionFailed) -> None:
         logger.debug("%s broke the rules of HTTP/2: %s", self._calls.peer, event.reason)
@@ -231,7 +242,7 @@ class Connection(asyncio.Protocol):
             return
         self._closing = True
         self._reader.stop()
-        self._stop_handshake()
+        self._stop_timers()
         self._writer.paused = False
         self._writer.flush()
         if self._transport.is_closing():
@@ -246,17 +257,26 @@ class Connection(asyncio.Protocol):
         if not self._greeted:
             self.abort()
             return
-        self._h2.go_away(ErrorCode.SETTINGS_TIMEOUT)
+        self._refuse(ErrorCode.SETTINGS_TIMEOUT)
+
+    def _refuse_slow(self) -> None:
+        self._block_timer = None
+        logger.debug("%s did not finish the fields of a request in time", self._calls.peer)
+        self._refuse(ErrorCode.ENHANCE_YOUR_CALM)
+
+    def _refuse(self, code: ErrorCode) -> None:
+        self._h2.go_away(code)
         self._drop_calls()
         self._hang_up()
 
     def _drop_calls(self, none_left: Callable[[], None] | None = None) -> None:
         self._calls.drop_all(self._shared.scheduler.turns, none_left)
 
-    def _stop_handshake(self) -> None:
-        if self._handshake:
-            self._handshake.cancel()
-            self._handshake = None
+    def _stop_timers(self) -> None:
+        for timer in (self._handshake, self._block_timer):
+            if timer:
+                timer.cancel()
+        self._handshake = self._block_timer = None
 
     _HANDLERS: ClassVar[Mapping[type, Callable[[Connection, Any], None]]] = {
         events.HeadersReceived: lambda self, event: self._calls.headers(event),
