@@ -66,6 +66,10 @@ class RemoteKeys:
             self._fetching = asyncio.create_task(self._take())
         await asyncio.shield(self._fetching)
 
+    def expire(self) -> None:
+        """Have the keys fetched again before the next token is verified."""
+        self._stale_at = 0.0
+
     async def close(self) -> None:
         """Stop fetching."""
         if self._fetching:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bcast_grpc.core.acceptance import author_of, entry_of, rate_key
 from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.intake import Intake
+from bcast_grpc.core.permission import check_send
 from bcast_grpc.events import Event, Request
 
 
@@ -28,6 +29,7 @@ class Publisher:
         self._author = author_of(hello, admission.identity)
         known = hello.client or admission.identity.subject
         self._rated = admission.peer and (rate_key(self._author, admission.identity) if known else admission.peer)
+        self._identity = admission.identity
         self._retries = bool(hello.client)
         self._id = ""
         self._room = admission.room
@@ -66,6 +68,7 @@ class Publisher:
             BcastError: the message is not accepted; ``SHUTTING_DOWN`` after the hub was closed, as nobody may answer.
         """
         self._hub.check_open()
+        check_send(self._identity.grants(self._room.name))  # they may have changed since it was admitted
         entry = entry_of(self._hub, self._author, request, self._rated)
         self._id = entry.id
         # Without a stable id of the client's own nobody can send the same again, so there is nothing to remember.

@@ -13,6 +13,7 @@ from bcast_grpc.core.member import Member
 from bcast_grpc.core.names import check_name, shortened
 from bcast_grpc.core.outbox import Outbox, no_room
 from bcast_grpc.core.permission import check_name_of, check_send, check_who
+from bcast_grpc.core.review import regrant
 from bcast_grpc.core.standing import Standing
 from bcast_grpc.errors import BcastError, CallError, ErrorCode, RequestError
 from bcast_grpc.events import Entry, Event, Request
@@ -49,7 +50,6 @@ class Session:
         "_leaving",
         "_member",
         "_peer",
-        "_rated",
         "_room",
         "_slice",
         "_standing",
@@ -78,7 +78,6 @@ class Session:
         self._member = Member(author, self.outbox, hello.kinds, hello.echo, reader, limits.slow_policy)
         self._member.admit_as(identity, admission.rights, admission.wants)
         self._peer = admission.peer or ""
-        self._rated = rate_key(author, identity)
         self._hub = hub
         self._leaving = False
         self._asking = False
@@ -88,6 +87,7 @@ class Session:
         self._room = admission.room
         with admission:
             hub.join(self._room, self._member, hello.after, hello.history)
+        regrant(self._room, self._member, identity)  # its rights may have changed since it was admitted
         self._intake = Intake(hub, self._room)
         self._standing = None if identity.expires_at is None else Standing(hub, self._room, self._member, self._peer)
 
@@ -169,8 +169,9 @@ class Session:
             if request.fault:
                 raise RequestError(ErrorCode.MALFORMED, request.fault)
             if request.operacion in ("", "broadcast"):
-                check_send(self._member.rights)
-                entry = entry_of(self._hub, self._member.author, request, self._rated)
+                member = self._member
+                check_send(member.rights)
+                entry = entry_of(self._hub, member.author, request, rate_key(member.author, member.identity))
                 self._answer()
                 self._entries.append(entry)
                 return

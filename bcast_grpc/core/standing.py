@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from bcast_grpc.core import notices
@@ -14,6 +15,8 @@ from bcast_grpc.core.review import regrant
 from bcast_grpc.core.room import Room
 from bcast_grpc.errors import BcastError, CallError, ErrorCode, RequestError
 from bcast_grpc.events import Event, Kind, Request
+
+logger = logging.getLogger(__name__)
 
 
 class Standing:
@@ -77,6 +80,9 @@ class Standing:
             self._change(identity)
         except BcastError as error:
             return notices.error(error, request.id)
+        except Exception:
+            logger.exception("internal error while a token of session %s was verified", self._member.author.session)
+            return notices.error(CallError(ErrorCode.INTERNAL, "the token could not be verified"), request.id)
         if not request.id:
             return None
         return notices.done("your token is accepted", self._room.head.epoch, request.id)

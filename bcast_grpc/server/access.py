@@ -56,6 +56,8 @@ class Access:
 
         def use() -> str:
             self.gatekeeper.policy = policy
+            for source in self._remote:
+                source.expire()
             self.changed()
             return self.describe()
 
@@ -66,11 +68,15 @@ class Access:
         policy = self.gatekeeper.policy
         parts = []
         if policy.takes_tokens:
-            urls = "".join(f" and those of {source.url}" for source in policy.remote)
-            parts.append(f"tokens signed with {len(policy.keys)} keys{urls}")
+            sources = [f"{len(policy.keys)} of files"] if policy.keys else []
+            parts.append(f"keys of tokens: {', '.join([*sources, *(source.url for source in policy.remote)])}")
         if policy.rights:
-            parts.append(f"the rights of {len(policy.rights.subjects)} subjects in {self._settings.rights}")
-        return ", ".join(parts) or "no tokens and no rights"
+            parts.append(f"rights: {self._settings.rights}, with {len(policy.rights.subjects)} subjects")
+        return "; ".join(parts)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to read again."""
+        return bool(self.files or self._remote)
 
     async def close(self) -> None:
         """Fetch nothing more."""

@@ -82,7 +82,7 @@ class Server:
         self.access = Access(settings, self._scheduler, limits)
         self.hub = Hub(self._broker, self._scheduler, limits, budget, gatekeeper=self.access.gatekeeper)
         self.access.changed = lambda: self.hub.for_each_room(review)
-        self.reload = Reload([part for part in (certificates, self.access) if part and part.files])
+        self.reload = Reload([part for part in (certificates, self.access) if part])
         self._descriptors = Descriptors()
         self.hub.capacity.why_full = self._descriptors.why_full
         self._connections = Connections(lambda: self._descriptors.crowded)
@@ -200,7 +200,7 @@ class Server:
             asyncio.create_task(self._connections.keep_some_free(lambda: self._descriptors.short)),
             asyncio.create_task(_repeat(_RELIEVE_S, self.hub.relieve)),
         ]
-        if self.access.files or settings.token_keys:
+        if self.access:
             logger.info("%s", self.access.describe())
         if self.reload:
             self._chores.append(asyncio.create_task(self.reload.watch()))

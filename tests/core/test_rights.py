@@ -15,7 +15,8 @@ from bcast_grpc.core.identity import ALL_RIGHTS, NO_RIGHTS, Caller, Identity, Ri
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.core.review import review
-from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.core.session import Session
+from bcast_grpc.errors import CallError, ErrorCode, RequestError
 from bcast_grpc.events import Ack, Error, Event, Gap, GapReason, Kind, Request, ResumePoint
 
 from .world import ALL, World, admit
@@ -40,7 +41,7 @@ class Desk:
     async def identify(self, caller: Caller) -> Identity:
         """Return whose token it is."""
         if not caller.token:
-            return Identity(grants=lambda _: NO_RIGHTS, token_helps=True)
+            return Identity(grants=lambda _: self.rights.get("", NO_RIGHTS), token_helps=True)
         if caller.token not in self.identities:
             raise CallError(ErrorCode.UNAUTHENTICATED, "no such token")
         return self.identities[caller.token]
@@ -303,3 +304,50 @@ def test_a_client_that_leaves_while_its_token_is_verified_leaves_nothing(world: 
     ana.close()
     world.settle()
     assert (world.hub.clients, world.scheduler.scheduled) == (0, [])
+
+
+def test_rights_that_are_lost_on_the_way_in_are_not_had(world: World, desk: Desk) -> None:
+    """A reload may come between the admission and the arrival, of a stream as of a single message."""
+    desk.know("bob")
+    stream = admit(world.hub, Hello(), token="bob")
+    single = admit(world.hub, Hello(), token="bob", publishing=True)
+    desk.rights["bob"] = NO_RIGHTS
+    session = Session(stream, world.batches.encoder, wake=lambda: None)
+    assert session.outbox.error
+    assert session.outbox.error.code is ErrorCode.PERMISSION_DENIED
+    publisher = Publisher(single, answer=lambda _: None)
+    with pytest.raises(RequestError, match="send"):
+        publisher.publish(Request(msg="x"))
+    session.close()
+    publisher.close()
+    assert (world.hub.clients, world.hub.rooms) == (0, [])
+
+
+def test_a_gatekeeper_that_fails_ends_nobody(world: World, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """The client hears that it was the server's fault, and goes on."""
+    ana = world.join(token="all")
+    desk.identities["broken"] = None  # type: ignore[assignment]
+    ana.ask(Request("auth", "broken", id="1"))
+    let_pass(world)
+    ana.ask(Request(msg="x", id="2"))
+    world.settle()
+    answers = dict(ana.answers())
+    assert isinstance(answers["1"], Error)
+    assert answers["1"].code is ErrorCode.INTERNAL
+    assert isinstance(answers["2"], Ack)
+    assert "internal error" in caplog.text
+
+
+def test_an_anonymous_client_may_show_who_it_is(desk: Desk) -> None:
+    """From then on it has the rights and the rate of the subject."""
+    world = World(Limits(rate=1, burst=1), gatekeeper=desk)
+    desk.rights[""] = Rights(join=True)
+    desk.know("ana")
+    first, second = world.join(token="ana"), world.join()
+    first.say("x")
+    second.ask(Request(msg="x", id="1"), Request("auth", "ana", id="2"))
+    let_pass(world, 0.01)
+    second.ask(Request(msg="x", id="3"))
+    let_pass(world, 0.01)
+    codes_of = {id_: getattr(detail, "code", None) for id_, detail in second.answers()}
+    assert codes_of == {"1": ErrorCode.PERMISSION_DENIED, "2": None, "3": ErrorCode.RATE_LIMITED}
