@@ -92,3 +92,15 @@ def test_the_rules_have_teeth() -> None:
     """What is meant is found, and what is no end of a sentence is not."""
     assert len(ends_in('It ends. So it begins. gRPC goes on (or "not"?). 14 k more.')) == 3
     assert not ends_in("It takes `a. B`, i.e. Nothing, 1.5 MB … and 2. Then")
+
+
+def test_every_threat_names_tests_that_exist() -> None:
+    """A threat that nothing shows to be held says to whom it is left."""
+    model = ROOT / "docs" / "threat-model.md"
+    named = re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", model.read_text())
+    assert len(named) > 20
+    for name, path in named:
+        assert f"def {name}(" in (model.parent / path).read_text(), f"{path} has no {name}"
+    for line in model.read_text().splitlines():
+        if re.match(r"\| [STRIDE] \|", line):
+            assert "`test_" in line or "left to the operator" in line, line
