@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
-from hpack import Decoder
-
 from bcast_grpc.http2 import frames, sending
 from bcast_grpc.http2.budget import Budget
 from bcast_grpc.http2.errors import ConnectionFault, ErrorCode, StreamFault
@@ -19,7 +17,7 @@ from bcast_grpc.http2.events import (
     SettingsAcknowledged,
     WindowOpened,
 )
-from bcast_grpc.http2.header_blocks import SKIPPED_TIMES
+from bcast_grpc.http2.header_blocks import HeaderDecoder
 from bcast_grpc.http2.limits import LARGEST_WINDOW, Limits
 from bcast_grpc.http2.sending import Sending
 from bcast_grpc.http2.states import Kind
@@ -34,13 +32,13 @@ Handler: TypeAlias = Callable[[Any, int, int, bytes], Event]
 class Control(Sending):
     """What the peer asks of the connection as a whole, and how often it may."""
 
-    __slots__ = ("_acknowledged", "_control", "_decoder", "_resets", "_settings", "_time")
+    __slots__ = ("_acknowledged", "_control", "_headers", "_resets", "_settings", "_time")
 
     def __init__(self, limits: Limits, time: Callable[[], float]) -> None:
         super().__init__(limits)
         now = time()
         self._time = time
-        self._decoder: Decoder | None = Decoder(SKIPPED_TIMES * limits.max_header_bytes)
+        self._headers = HeaderDecoder(limits.max_header_bytes)
         self._acknowledged = False
         self._control = Budget(now)
         self._resets = Budget(now)
@@ -62,7 +60,7 @@ class Control(Sending):
             if self._acknowledged:
                 return FRAME_IGNORED
             self._acknowledged = True
-            self._decoder = None
+            self._headers.drop_table()
             return SettingsAcknowledged()
         if len(payload) % 6:
             raise wrong_size(Kind.SETTINGS)

@@ -15,7 +15,7 @@ MAX_CONTINUATIONS = 8
 
 
 CACHED_SIZE, CACHED_COUNT = 512, 128
-"""Bytes of a block whose fields are kept for the next that is the same, without a table; and how many are kept.
+"""Bytes of a block whose fields are kept for the next that is the same, and how many are kept.
 
 Most clients send the same block with each call, and decoding is most of what a call costs.
 """
@@ -77,32 +77,76 @@ class PartialBlock:
         return b"".join(self._parts) if self._parts else None
 
 
-def decode(block: bytes | None, decoder: Decoder | None, max_size: int) -> FieldSection | None:
-    """Decode a block of at most ``max_size`` bytes, None for a larger one.
+class HeaderDecoder:
+    """Decodes the header blocks of a connection.
 
-    Where a connection has a table, ``decoder`` keeps it, and a larger block is decoded too: it may change the table.
+    Until the peer has agreed to do without a table, a block may build on those before it. But few connections have a
+    second one by then. So the first is decoded as any other that is the same, and the table is made of it when the
+    second comes.
 
-    Returns:
-        None if it is too large, or its fields are.
+    Args:
+        max_size: Bytes that a block may have, and its fields.
 
-    Raises:
-        ConnectionFault: it is no HPACK; or far too large where there is a table. What follows could not be decoded.
+    Attributes:
+        has_table: Whether blocks may build on those before.
     """
-    if decoder is not None:
-        section = None if block is None else _decode(block, decoder)
-        if section is None:
-            raise too_large(max_size)
-        return section if section.size <= max_size else None
-    if block is None:
-        return None
-    if len(block) <= CACHED_SIZE:
-        return _decode_cached(block, max_size)
-    return _decode(block, _without_table(max_size))
+
+    __slots__ = ("_decoder", "_first", "_max_size", "has_table")
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._decoder: Decoder | None = None
+        self._first: bytes | None = None
+        self.has_table = True
+
+    def drop_table(self) -> None:
+        """From now on each block stands for itself."""
+        self.has_table = False
+        self._decoder = self._first = None
+
+    def decode(self, block: bytes | None) -> FieldSection | None:
+        """Decode a block of at most the size that is allowed, None for a larger one.
+
+        Where there is a table a larger block is decoded too: it may change the table.
+
+        Returns:
+            None if it is too large, or its fields are.
+
+        Raises:
+            ConnectionFault: it is no HPACK; or far too large where there is a table. What follows could not be decoded.
+        """
+        if self.has_table:
+            section = None if block is None else self._decode_with_table(block)
+            if section is None:
+                raise too_large(self._max_size)
+            return section if section.size <= self._max_size else None
+        if block is None:
+            return None
+        if len(block) <= CACHED_SIZE:
+            return _decode_cached(block, self._max_size)
+        return _decode(block, _without_table(self._max_size))
+
+    def _decode_with_table(self, block: bytes) -> FieldSection | None:
+        size = SKIPPED_TIMES * self._max_size
+        if self._decoder is None:
+            if self._first is None and len(block) <= CACHED_SIZE:
+                self._first = block
+                return _decode_first(block, size)
+            self._decoder = Decoder(size)
+            if self._first is not None:
+                _decode(self._first, self._decoder)
+                self._first = None
+        return _decode(block, self._decoder)
 
 
 @lru_cache(maxsize=CACHED_COUNT)
 def _decode_cached(block: bytes, max_size: int) -> FieldSection | None:
     return _decode(block, _without_table(max_size))
+
+
+@lru_cache(maxsize=CACHED_COUNT)
+def _decode_first(block: bytes, max_size: int) -> FieldSection | None:
+    return _decode(block, Decoder(max_size))
 
 
 def _without_table(max_size: int) -> Decoder:

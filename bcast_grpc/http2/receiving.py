@@ -18,7 +18,7 @@ from bcast_grpc.http2.events import (
     WindowOpened,
 )
 from bcast_grpc.http2.fields import FieldSection
-from bcast_grpc.http2.header_blocks import MAX_EARLY, PartialBlock, decode, too_large
+from bcast_grpc.http2.header_blocks import MAX_EARLY, PartialBlock, too_large
 from bcast_grpc.http2.limits import DEFAULT_WINDOW, LARGEST_WINDOW, Limits
 from bcast_grpc.http2.states import HALF_CLOSED_REMOTE, TABLE, Action, Kind, State, Stream
 
@@ -136,7 +136,7 @@ class Receiving(Control):
             self._limits.max_header_bytes,
             ended=ended,
             depends_on_itself=on_itself,
-            keeps=self._decoder is not None,
+            keeps=self._headers.has_table,
         )
         return self._add_to_block(flags, stream_id, payload)
 
@@ -151,8 +151,8 @@ class Receiving(Control):
         if not flags & frames.END_HEADERS:
             return FRAME_IGNORED
         self._block = None
-        section = decode(block.joined(), self._decoder, self._limits.max_header_bytes)
-        if section is None and self._decoder is not None:
+        section = self._headers.decode(block.joined())
+        if section is None and self._headers.has_table:
             self._count_early()
         if block.depends_on_itself:
             self._streams.highest = max(self._streams.highest, stream_id)
