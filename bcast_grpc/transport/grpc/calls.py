@@ -142,6 +142,7 @@ class Calls(Carrier):
             call = Refusal(self, event.stream_id, error.fields, error.text, has_body=error.has_body)
         if not call.over:
             self._open[event.stream_id] = call
+            self._writer.expect()
             if event.ended:
                 call.finish()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.events import Request
@@ -28,6 +29,7 @@ from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES
 from bcast_grpc.wire import protobuf
 
+_read_hello = lru_cache(maxsize=128)(read_metadata)  # most clients of a kind say the same
 _MESSAGES = Encoder(encode_events, protobuf.MAX_BATCH_BYTES, split_messages)
 
 
@@ -154,7 +156,7 @@ class ChatCall(Call):
 
     async def _admit(self) -> None:
         shared = self._resources.shared
-        hello = read_metadata(self.head.metadata, shared.hub.limits)
+        hello = _read_hello(self.head.metadata, shared.hub.limits)
         caller = read_caller(self.head.metadata, self.carrier.peer, self.carrier.certificate)
         admission = await shared.hub.admit(hello, caller)
         encoder = BATCHES if hello.batch else _MESSAGES

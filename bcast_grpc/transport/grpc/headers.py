@@ -6,12 +6,14 @@ import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from google.rpc import code_pb2, status_pb2
 
 from bcast_grpc.http2 import encode
+from bcast_grpc.http2.fields import Fields
 from bcast_grpc.transport.grpc.messages import ENCODINGS, StatusError
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
@@ -23,6 +25,7 @@ _OF_THE_TRANSPORT = frozenset({"te", "content-type", "grpc-timeout", "grpc-encod
 _BINARY = "-bin"
 _ALSO_TAKEN = ("grpc-accept-encoding", ",".join(ENCODINGS))
 _BEGIN = encode([(":status", "200"), ("content-type", "application/grpc"), _ALSO_TAKEN])
+_HEADS_KEPT = 128
 _UNQUOTED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
@@ -58,8 +61,9 @@ class NotGrpc(Exception):
         self.has_body = has_body
 
 
-def read_head(fields: Iterable[tuple[str, str]]) -> Head:
-    """Read what a call begins with.
+@lru_cache(maxsize=_HEADS_KEPT)
+def read_head(fields: Fields) -> Head:
+    """Read what a call begins with. Most clients of a kind begin their calls with the same.
 
     Raises:
         NotGrpc: it is not one.
@@ -92,11 +96,11 @@ def _timeout_s(text: str | None) -> float | None:
 
 
 def _metadata(fields: Iterable[tuple[str, str]]) -> Metadata:
-    return [
+    return tuple(
         (name, _decode_binary(name, value) if name.endswith(_BINARY) else value)
         for name, value in fields
         if not name.startswith(":") and name not in _OF_THE_TRANSPORT
-    ]
+    )
 
 
 def _decode_binary(name: str, value: str) -> bytes:

@@ -117,7 +117,8 @@ class Reader:
     def _read(self) -> bool:
         """Take what has come, as far as there is time and room; return whether that was anything."""
         took = self._take_events()
-        self._writer.pump()
+        if not self._writer.expects:
+            self._writer.pump()
         if not (self._stopped or self._transport.is_closing()):
             if self._waits or self._full:
                 self._transport.pause_reading()

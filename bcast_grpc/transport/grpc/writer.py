@@ -30,6 +30,7 @@ class Writer:
 
     Attributes:
         paused: whether the system has no room for more.
+        expects: whether a call has just begun, whose answer is written in the next pass of the loop, with all before.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Writer:
         "_transport",
         "_unsent",
         "_woken",
+        "expects",
         "paused",
     )
 
@@ -54,6 +56,7 @@ class Writer:
         self._woken = False
         self._unsent = 0
         self.paused = False
+        self.expects = False
 
     @property
     def full(self) -> bool:
@@ -71,6 +74,11 @@ class Writer:
         if not (self._woken or self._pumping):
             self._woken = True
             self._loop.call_soon(self._wake)
+
+    def expect(self) -> None:
+        """Note that a call has just begun: what there is to write is written with its answer, which is there soon."""
+        self.expects = True
+        self.soon()
 
     def pump(self) -> None:
         """Let the calls write in turn, as long as there is room."""
@@ -140,7 +148,7 @@ class Writer:
             self._recheck_timer.cancel()
 
     def _wake(self) -> None:
-        self._woken = False
+        self._woken = self.expects = False
         self.pump()
 
     def _recheck(self, calls: Iterable[Call]) -> None:
