@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import os
+import sys
 from collections.abc import Iterator
 from zlib import crc32
 
@@ -43,6 +44,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         order = [*GROUPS, ""]
         items.sort(key=lambda item: order.index(_kind_of(item.nodeid)))
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whatever a test does with tokens, none of them is in the log."""
+    yield
+    if "tests.tokens" in sys.modules:
+        logged = "\n".join(record.getMessage() + (record.exc_text or "") for record in caplog.get_records("call"))
+        assert not sys.modules["tests.tokens"].secrets_in(logged)
 
 
 @pytest.fixture(scope="session")

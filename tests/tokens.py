@@ -17,6 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 AUDIENCE = "chat"
 
+made: set[str] = set()
+"""Every token that was made in this process: none may be in a log, an error or what is printed."""
+
 
 @cache
 def rsa_key(number: int = 0) -> rsa.RSAPrivateKey:
@@ -49,14 +52,19 @@ def claims(subject: str = "ana", expires_s: float = 60, **more: Any) -> dict[str
 
 def token(key: Any = None, algorithm: str = "RS256", *, kid: str = "", **what: Any) -> str:
     """A token; ``what`` is as for ``claims``."""
-    return jwt.encode(claims(**what), key or rsa_key(), algorithm, headers={"kid": kid} if kid else None)
+    return _noted(jwt.encode(claims(**what), key or rsa_key(), algorithm, headers={"kid": kid} if kid else None))
+
+
+def secrets_in(text: str) -> list[str]:
+    """The tokens in a text, or the parts that sign them."""
+    return [one for one in made if one in text or one.rpartition(".")[2] in text]
 
 
 def forged(header: dict[str, Any], payload: dict[str, Any], secret: bytes = b"") -> str:
     """What no library would sign: put together by hand, with an HMAC if there is a secret."""
     signed = ".".join(_encoded(json.dumps(part).encode()) for part in (header, payload))
     signature = hmac.digest(secret, signed.encode(), hashlib.sha256) if secret else b""
-    return f"{signed}.{_encoded(signature)}"
+    return _noted(f"{signed}.{_encoded(signature)}") if secret else f"{signed}."
 
 
 def wrong_tokens() -> dict[str, str]:
@@ -118,6 +126,11 @@ def key_file(folder: Path) -> Path:
     path = folder / "public.pem"
     path.write_bytes(pem_of(rsa_key()))
     return path
+
+
+def _noted(token: str) -> str:
+    made.add(token)
+    return token
 
 
 def _encoded(part: bytes) -> str:

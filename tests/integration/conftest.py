@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect as connect_websocket
 
 from bcast_grpc.event_loop import new_event_loop
 from bcast_grpc.server import Server
-from tests import engine
+from tests import engine, tokens
 from tests.authority import Authority, Files, shared_ca
 from tests.forked import Forked
 
@@ -89,6 +89,7 @@ class ServerProcess(Door):
         stdout, stderr = await within(self.process.communicate())
         self.said += stdout.decode().splitlines()
         assert self.process.returncode is not None
+        assert not tokens.secrets_in(stderr.decode())
         return self.process.returncode, stderr.decode()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ from bcast_grpc.v1 import chat_pb2 as pb
 from tests import tokens
 from tests.authority import Authority
 
-from .conftest import LocalDoor, Serve
+from .conftest import LocalDoor, Serve, Spawn
 from .peers import Ending, Peer, eventually, within
 
 RIGHTS = """
@@ -272,3 +273,25 @@ async def test_a_stream_ends_when_its_token_does(serve: Serve, tmp_path: Path) -
     assert (await tcp.end())[-1]["error"]["code"] == "ERROR_CODE_TOKEN_EXPIRED"
     await renewed.ask("who", id="who")
     assert len((await renewed.answer("who")).members.members) == 1
+
+
+async def test_a_process_never_says_a_secret(spawn: Spawn, tmp_path: Path) -> None:
+    """Neither in its log at the level that says most, nor on stdout, nor in --print-config; keys and tokens alike."""
+    secret = tmp_path / "secret"
+    secret.write_text("a secret that nobody may ever see, of more than 32 bytes")
+    flags = ("--token-keys", str(secret), "--http-port", "0", "--tcp-port", "0", "--log-level", "debug")
+    server = await spawn(*flags)
+    good = tokens.token(secret.read_bytes(), "HS256")
+    for token in (good, tokens.token()):
+        outcome = "in" if token == good else "UNAUTHENTICATED"
+        assert await _outcome(server.open(pairs=bearer(token).items())) == outcome
+    ana = await server.open(pairs=bearer(good).items()).arrive()
+    await ana.ask("auth", tokens.token(), id="1")
+    assert (await ana.answer("1")).error.code == pb.ERROR_CODE_UNAUTHENTICATED
+    server.signal(signal.SIGTERM)
+    _, logged = await server.exit()
+    assert "a token was refused" in logged
+    printing = await spawn(*flags, "--print-config")
+    _, said = await printing.exit()
+    for text in (logged, said, *server.said, *printing.said):
+        assert secret.read_text() not in text
