@@ -107,6 +107,13 @@ class Spawn(Protocol):
         """Start one with these arguments; ``program`` is another module that runs it, and what comes first."""
 
 
+class Run(Protocol):
+    """Runs a program."""
+
+    async def __call__(self, *command: str, **options: Any) -> Process:
+        """Run a command, with the options of ``asyncio.create_subprocess_exec``; stdout and stderr are pipes."""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run on the event loop that the server runs on."""
@@ -165,6 +172,19 @@ async def spawn() -> AsyncIterator[Spawn]:
             server = ServerProcess(process, [line] if line else [])
             stack.push_async_callback(server.close)
             return server
+
+        yield start
+
+
+@pytest.fixture
+async def run() -> AsyncIterator[Run]:
+    """Run programs; at the end none is left, whatever the test came to."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*command: str, **options: Any) -> Process:
+            process = await asyncio.create_subprocess_exec(*command, **{"stdout": PIPE, "stderr": PIPE, **options})
+            stack.push_async_callback(end_process, process)
+            return process
 
         yield start
 

@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import sys
+from asyncio.subprocess import PIPE
 
 import grpc
 import pytest
 
 from tests.authority import Authority
 
-from .conftest import ServerProcess, Spawn
+from .conftest import Run, ServerProcess, Spawn
 from .peers import Peer, begun, within
 from .test_operations import check_closing, stop_reading
 
@@ -63,13 +64,10 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
 
-async def test_a_terminal_that_is_closed_though_there_are_files(authority: Authority) -> None:
+async def test_a_terminal_that_is_closed_though_there_are_files(run: Run, authority: Authority) -> None:
     """The server ends as any program does that was started there, and drains before it."""
     flags = authority.sign("server").flags
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", IN_A_TERMINAL, "--port", "0", *flags, stdin=pipe, stdout=pipe
-    )
+    process = await run(sys.executable, "-c", IN_A_TERMINAL, "--port", "0", *flags, stdin=PIPE, stderr=None)
     assert process.stdout
     server = ServerProcess(process, [(await begun(process.stdout.readline())).decode().strip()])
     server.credentials = grpc.ssl_channel_credentials(authority.pem)
@@ -81,11 +79,9 @@ async def test_a_terminal_that_is_closed_though_there_are_files(authority: Autho
     await server.close()
 
 
-async def test_nohup() -> None:
+async def test_nohup(run: Run) -> None:
     """A process that was started to ignore SIGHUP does."""
-    pipe = asyncio.subprocess.PIPE
-    command = 'trap "" HUP; exec "$0" -m bcast_grpc.server --port 0'
-    process = await asyncio.create_subprocess_exec("/bin/sh", "-c", command, sys.executable, stdout=pipe, stderr=pipe)
+    process = await run("/bin/sh", "-c", 'trap "" HUP; exec "$0" -m bcast_grpc.server --port 0', sys.executable)
     assert process.stdout
     server = ServerProcess(process, [(await begun(process.stdout.readline())).decode().strip()])
     ana, bob = await server.connect("ana"), await server.connect()
@@ -147,7 +143,7 @@ async def test_a_second_wish_is_in_earnest(spawn: Spawn) -> None:
     assert stderr.splitlines()[-1].endswith("SIGINT again: ending at once")
 
 
-async def test_a_second_wish_where_the_log_is_stuck() -> None:
+async def test_a_second_wish_where_the_log_is_stuck(run: Run) -> None:
     """Nobody reads the log, and it still ends at once."""
     read, write = os.pipe()
     os.set_blocking(write, False)
@@ -156,10 +152,8 @@ async def test_a_second_wish_where_the_log_is_stuck() -> None:
             os.write(write, b"." * 4096)
     except BlockingIOError:
         os.set_blocking(write, True)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--drain-s", "600", "--queue-bytes", "67108864",
-        stdout=asyncio.subprocess.PIPE, stderr=write,
-    )  # fmt: skip
+    settings = ("--port", "0", "--drain-s", "600", "--queue-bytes", "67108864")
+    process = await run(sys.executable, "-m", "bcast_grpc.server", *settings, stderr=write)
     assert process.stdout
     line = (await begun(process.stdout.readline())).decode().strip()
     server = ServerProcess(process, [line])
@@ -176,16 +170,14 @@ async def test_a_second_wish_where_the_log_is_stuck() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_before_it_is_ready(number: signal.Signals) -> None:
+async def test_a_signal_before_it_is_ready(run: Run, number: signal.Signals) -> None:
     """Once the program runs, a signal ends it well, though it has not opened its doors yet; before that, at once."""
     code = (
         "import os, signal, sys; from bcast_grpc.server.__main__ import main\n"
         f"from bcast_grpc.server import signals; signals.hold(); os.kill(os.getpid(), {int(number)})\n"
         "sys.argv[1:] = ['--port', '0']; sys.exit(main())"
     )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+    process = await run(sys.executable, "-c", code)
     _, stderr = await within(process.communicate())
     assert process.returncode == 0
     assert b"Traceback" not in stderr

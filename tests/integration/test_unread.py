@@ -9,14 +9,16 @@ import signal
 import sys
 import termios
 import tty
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from .conftest import Run
 from .peers import Door, begun, within
 
 
@@ -73,22 +75,9 @@ def stage() -> Iterator[Stage]:
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Callable[..., Awaitable[Process]]]:
-    """Start servers with whatever stdout and stderr; at the end none is left."""
-    started: list[Process] = []
-
-    async def start(*arguments: str, stdout: int, stderr: int) -> Process:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bcast_grpc.server", *arguments, stdout=stdout, stderr=stderr
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-            await within(process.wait())
+def start(run: Run) -> Callable[..., Awaitable[Process]]:
+    """Start servers with whatever stdout and stderr."""
+    return partial(run, sys.executable, "-m", "bcast_grpc.server")
 
 
 async def free_port() -> int:
@@ -113,17 +102,8 @@ async def test_a_log_that_nobody_reads(start: Callable[..., Awaitable[Process]],
     """Health, messages and the drain go on, whatever there is to log, and the exit code is 0."""
     stuck = getattr(stage, end)()
     # Off loopback there is a warning at the start; each client that is too slow is one more line.
-    server = await start(
-        "--port",
-        "0",
-        "--host",
-        "0.0.0.0",
-        "--open",
-        "--log-level",
-        "debug",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=stuck,
-    )
+    settings = ("--port", "0", "--host", "0.0.0.0", "--open", "--log-level", "debug")
+    server = await start(*settings, stdout=PIPE, stderr=stuck)
     assert server.stdout
     line = (await begun(server.stdout.readline())).decode()
     door = Door(f"127.0.0.1:{line.rstrip().rpartition(':')[2]}")
@@ -144,7 +124,7 @@ async def test_a_log_that_nobody_reads(start: Callable[..., Awaitable[Process]],
 async def test_a_stdout_that_nobody_reads(start: Callable[..., Awaitable[Process]], stage: Stage, end: str) -> None:
     """The server serves and drains, though nobody hears where it listens."""
     port = await free_port()
-    server = await start("--port", f"{port}", stdout=getattr(stage, end)(), stderr=asyncio.subprocess.DEVNULL)
+    server = await start("--port", f"{port}", stdout=getattr(stage, end)(), stderr=DEVNULL)
     door = Door(f"127.0.0.1:{port}")
     await within(door.channel().channel_ready())
     await door.connect("ana")
@@ -154,25 +134,20 @@ async def test_a_stdout_that_nobody_reads(start: Callable[..., Awaitable[Process
 
 
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "<&- 1>&- 2>&-"])
-async def test_no_stdout_or_stderr_at_all(closed: str) -> None:
+async def test_no_stdout_or_stderr_at_all(run: Run, closed: str) -> None:
     """What is not there is not written to, least of all a file or socket that has its number now."""
     port = await free_port()
     command = f'exec {closed} "$0" -m bcast_grpc.server --port {port} --host 0.0.0.0 --open'
-    server = await asyncio.create_subprocess_exec("/bin/sh", "-c", command, sys.executable)
+    server = await run("/bin/sh", "-c", command, sys.executable, stdout=None, stderr=None)
     door = Door(f"127.0.0.1:{port}")
-    try:
-        await within(door.channel().channel_ready())
-        await door.connect("ana")
-        server.send_signal(signal.SIGTERM)
-        assert await within(server.wait()) == 0
-    finally:
-        await door.close()
-        if server.returncode is None:
-            server.kill()
-            await server.wait()
+    await within(door.channel().channel_ready())
+    await door.connect("ana")
+    server.send_signal(signal.SIGTERM)
+    assert await within(server.wait()) == 0
+    await door.close()
 
 
-async def test_what_was_not_read_is_told_later() -> None:
+async def test_what_was_not_read_is_reported_later(run: Run) -> None:
     """In one line, in its place, once somebody reads again; the last lines are written before the end."""
     program = (
         "import logging, sys; from bcast_grpc.server.logs import set_up; handler = set_up('info', 'text')\n"
@@ -181,10 +156,7 @@ async def test_what_was_not_read_is_told_later() -> None:
         "while not handler.output.flush(1): pass\n"
         "logging.info('the end')"
     )
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, stdin=pipe, stdout=pipe, stderr=pipe, limit=1024
-    )
+    process = await run(sys.executable, "-c", program, stdin=PIPE, limit=1024)
     assert process.stdout
     assert await begun(process.stdout.readline()) == b"said\n"
     _, stderr = await within(process.communicate(b"\n"))
@@ -199,16 +171,13 @@ async def test_what_was_not_read_is_told_later() -> None:
 
 
 @pytest.mark.grpc_engine("grpcio", reason="native has no log of its own")
-async def test_grpc_says_nothing_by_itself() -> None:
+async def test_grpc_says_nothing_by_itself(run: Run) -> None:
     """Its core would write to stderr from its own threads, and wait for a reader; who wants its log can have it."""
     said = []
     for extra in ({}, {"GRPC_VERBOSITY": "DEBUG"}):
         environ = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"} | extra
-        pipe = asyncio.subprocess.PIPE
-        server = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bcast_grpc.server", "--port", "0",
-            stdout=pipe, stderr=pipe, env={**environ, "GRPC_TRACE": "http"},
-        )  # fmt: skip
+        command = (sys.executable, "-m", "bcast_grpc.server", "--port", "0")
+        server = await run(*command, env={**environ, "GRPC_TRACE": "http"})
         assert server.stdout
         door = Door((await begun(server.stdout.readline())).decode().strip().removeprefix("listening on grpc://"))
         await door.connect("ana")
@@ -220,11 +189,9 @@ async def test_grpc_says_nothing_by_itself() -> None:
     assert said[1]
 
 
-async def test_the_settings_in_a_pipe_that_is_closed() -> None:
+async def test_the_settings_in_a_pipe_that_is_closed(run: Run) -> None:
     """``--print-config | head -1`` ends well, without a word on stderr."""
     command = '"$0" -m bcast_grpc.server --print-config | true; exit ${PIPESTATUS[0]}'
-    process = await asyncio.create_subprocess_exec(
-        "/bin/bash", "-c", command, sys.executable, stderr=asyncio.subprocess.PIPE
-    )
+    process = await run("/bin/bash", "-c", command, sys.executable, stdout=None)
     _, stderr = await within(process.communicate())
     assert (process.returncode, stderr) == (0, b"")
