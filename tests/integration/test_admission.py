@@ -88,6 +88,14 @@ async def go(client: Any) -> None:
         client.cancel()
 
 
+async def round_trip(doors: LocalDoor) -> None:
+    """Ask the server something and wait for the answer: by then it has seen what happened to it before."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert (await within(reader.read())).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
 @pytest.mark.parametrize("come", [by_grpc, by_socket, by_websocket])
 async def test_who_goes_while_it_waits_leaves_nothing(doors: LocalDoor, entrance: Entrance, come: Come) -> None:
     """No client, no room, no task, and no notice."""
@@ -95,7 +103,7 @@ async def test_who_goes_while_it_waits_leaves_nothing(doors: LocalDoor, entrance
     await eventually(lambda: entrance.waiting == 1)
     assert doors.server.hub.clients == 0
     await go(client)
-    await asyncio.sleep(0.05)
+    await round_trip(doors)
     entrance.open()
     await eventually(lambda: not entrance.waiting and not doors.server.hub.clients and not doors.server.hub.rooms)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bcast_grpc.broker.sqlite.writer import Writer
 from bcast_grpc.transport import publishing
@@ -86,8 +87,9 @@ async def test_many_streams_do_not_each_add_a_frame(serve: Serve, tmp_path: Path
     for peer in peers:
         await peer.send(frame)
     await eventually(lambda: door.server.hub.capacity.budget.waiting >= 16 * MIB)
-    for _ in range(20):
-        await asyncio.sleep(0.01)
+    health: Any = health_pb2_grpc.HealthStub(door.channel())
+    for _ in range(20):  # each time the server had the time to read more
+        await within(health.Check(health_pb2.HealthCheckRequest()))
         assert door.server.hub.capacity.budget.waiting <= 20 * MIB
     disk.ready.set()
     await peers[0].ask("who", id="1")
