@@ -5,21 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
+
+
+class Connection(Protocol):
+    """A connection that is served without a task, at times."""
+
+    def finish(self) -> None:
+        """Disconnect the client, whatever it is doing."""
 
 
 class Serving:
-    """The tasks that serve a door's clients."""
+    """What serves a door's clients.
+
+    Attributes:
+        connections: those that may have no task.
+    """
 
     def __init__(self) -> None:
+        self.connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._last: asyncio.Future[None] | None = None
 
     def start(self, serve: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Serve a client in a task of its own."""
         task = asyncio.create_task(serve)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def forget(self, connection: Connection) -> None:
+        """Serve a connection no more."""
+        self.connections.discard(connection)
+        self._look()
 
     @contextmanager
     def here(self) -> Iterator[None]:
@@ -30,13 +48,29 @@ class Serving:
         try:
             yield
         finally:
-            self._tasks.discard(task)
+            self._done(task)
 
     async def end(self, grace_s: float) -> None:
         """Wait until all are done, and cancel those that are not after ``grace_s``."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=grace_s)
+        if not self.empty:
+            self._last = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._last], timeout=grace_s)
         late = set(self._tasks)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+        for connection in list(self.connections):
+            connection.finish()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is served."""
+        return not (self._tasks or self.connections)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        self._look()
+
+    def _look(self) -> None:
+        if self._last and self.empty and not self._last.done():
+            self._last.set_result(None)

@@ -20,7 +20,7 @@ from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.core.room import Room
 from bcast_grpc.core.session import Session
 from bcast_grpc.events import Entry, Request
-from bcast_grpc.transport import tcp_door, websocket
+from bcast_grpc.transport import tcp_connection, websocket
 from bcast_grpc.transport.grpc.calls import Calls
 from bcast_grpc.transport.grpc.chat_call import ChatCall
 from bcast_grpc.transport.grpc.connection import Connection
@@ -38,7 +38,7 @@ from .peers import Peer, eventually, within
 OURS = (
     *(Admission, Entry, FlushClock, Member, Outbox, Publisher, Request, RequestReader, Room, Run, Session, Stream),
     *(ChatCall, ServiceCall),
-    *(tcp_door._Connection, websocket._Connection, web.WebSocketResponse, web.Request),
+    *(tcp_connection.Connection, websocket._Connection, web.WebSocketResponse, web.Request),
 )
 """What there is of a client and of its frames."""
 

@@ -327,7 +327,7 @@ async def test_who_never_reads_its_last_words_is_let_go(serve: Serve, monkeypatc
         await bob.say(data=bytes(60_000), id=f"{said}")
         await bob.answer(f"{said}")
     (door,) = [door for door in doors.server.doors if isinstance(door, TcpDoor)]
-    await eventually(lambda: not door._serving._tasks)
+    await eventually(lambda: door._serving.empty)
 
 
 async def test_a_full_server_says_so(serve: Serve) -> None:

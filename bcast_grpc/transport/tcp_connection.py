@@ -1,0 +1,299 @@
+"""A connection of the TCP door: JSON objects over a plain socket."""
+
+from __future__ import annotations
+
+import asyncio
+from copy import copy
+from functools import partial
+from typing import cast
+
+from bcast_grpc.core import notices
+from bcast_grpc.core.batch import Encoder
+from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.identity import Caller
+from bcast_grpc.errors import CallError
+from bcast_grpc.events import Request
+from bcast_grpc.transport.connections import peer_of, port_of
+from bcast_grpc.transport.door import Shared
+from bcast_grpc.transport.ending import ConnectionGone, Ending, ended_by, ending
+from bcast_grpc.transport.first_request import FirstRequest, admit
+from bcast_grpc.transport.lingering import Linger, limited, taken
+from bcast_grpc.transport.liveness import Liveness
+from bcast_grpc.transport.serving import Serving
+from bcast_grpc.transport.stream import Stream
+from bcast_grpc.transport.tcp_info import acked
+from bcast_grpc.transport.tls.peer import subject_of
+from bcast_grpc.wire import json_events, json_stream
+
+_LINES = Encoder(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_events.split_lines)
+_SEGMENT_BYTES = 16 * 1024
+_DROP_S = 0.005  # between two portions of what a client sends after its stream's end
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection: the line of its stream. It has a task until the client is let in, and at its end.
+
+    Args:
+        shared: what all doors share.
+        serving: what its door serves.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_eof",
+        "_first",
+        "_liveness",
+        "_loop",
+        "_over",
+        "_paused",
+        "_peer",
+        "_ready",
+        "_requests",
+        "_serving",
+        "_shared",
+        "_stream",
+        "_transport",
+        "_unread",
+        "_woken",
+        "_writing",
+    )
+
+    _transport: asyncio.Transport
+    _peer: str
+    _liveness: Liveness
+
+    def __init__(self, shared: Shared, serving: Serving) -> None:
+        self._shared = shared
+        self._serving = serving
+        self._loop = asyncio.get_running_loop()
+        self._requests = json_stream.RequestReader()
+        self._stream: Stream | None = None
+        self._unread = b""
+        self._first: FirstRequest | None = None  # where it has to present a token
+        self._ready = True  # for the next segment
+        self._eof = False  # the client has closed its end
+        self._ended: asyncio.Future[None] | None = None  # is waiting for that
+        self._over = False  # the client is out of its room, or was not let in
+        self._woken = False
+        self._paused = False  # there is no room to write
+        self._writing = False  # something was taken, and there is no room for more yet
+
+    # --- what the loop says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve the client."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
+        self._peer = peer_of(transport)
+        self._liveness = self._shared.keepalive.watch(self._transport)
+        self._shared.connections.begin_call(port_of(self._peer))
+        self._serving.connections.add(self)
+        self._serving.start(self._arrive())
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless what came before is still being carried out."""
+        self._unread += data
+        self._read_on()
+
+    def eof_received(self) -> bool:
+        """Note that the client has closed its end; it may read for a while."""
+        self._note_eof()
+        self._read_on()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End the client's stream without a word."""
+        self._note_eof()
+        self._unread = b""
+        self._leave(ConnectionGone(str(error or "it disconnected")))
+
+    def _note_eof(self) -> None:
+        self._eof = True
+        if self._ended and not self._ended.done():
+            self._ended.set_result(None)
+
+    def pause_writing(self) -> None:
+        """Write nothing more for now."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        self._paused = False
+        self._write()
+
+    # --- what the stream says
+
+    def wake(self) -> None:
+        """Write, soon."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._write)
+
+    def write_now(self, piece: bytes) -> bool:
+        """Write a piece, if there is room."""
+        if self._paused or self._transport.is_closing():
+            return False
+        try:
+            self._transport.write(piece)
+        except Exception as raised:  # noqa: BLE001  # the stream ends with it, but not in the middle of a flush
+            self._loop.call_soon(self._leave, raised)
+        return True
+
+    def ready(self) -> None:
+        """Read on."""
+        self._ready = True
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Hand over what has come, a segment at a time, and have no more come than can be."""
+        stream = self._stream
+        dropped = self._over and bool(self._unread)
+        if dropped:
+            self._unread = b""
+        try:
+            while self._first and self._first.expected and self._unread:
+                self._first.read(self._next_segment())
+            if self._first and self._eof:
+                self._first.fail(ConnectionGone("it disconnected before it presented a token"))
+            while stream and self._ready and not self._over:
+                if self._requests.fault:
+                    self._ready = False
+                    stream.failed(copy(self._requests.fault))
+                elif self._first:
+                    first, self._first = self._first, None
+                    self._ready = stream.received(first.rest)
+                elif self._unread:
+                    self._ready = stream.received(self._requests.read(self._next_segment()))
+                elif self._eof:
+                    self._read_end(stream)
+                else:
+                    break
+        except Exception as raised:  # noqa: BLE001  # the stream ends with it
+            self._leave(raised)
+        if not (self._transport.is_closing() or self._eof):
+            if dropped:
+                self._transport.pause_reading()  # or uvloop would read megabytes in one go
+                self._loop.call_later(_DROP_S, self._read_on)
+            elif self._unread:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _next_segment(self) -> bytes:
+        segment, self._unread = self._unread[:_SEGMENT_BYTES], self._unread[_SEGMENT_BYTES:]
+        return segment
+
+    async def _wait_for_first(self) -> Request:
+        self._first = FirstRequest(self._requests)
+        self._read_on()
+        try:
+            return await self._first.arrived
+        except BaseException:
+            self._first = None  # what was raised knows its frames, which know this
+            raise
+
+    def _read_end(self, stream: Stream) -> None:
+        self._requests.close()
+        if not self._requests.fault:
+            self._ready = False
+            stream.finished()
+
+    def _write(self) -> None:
+        """Write until there is nothing more, or no room."""
+        self._woken = False
+        stream = self._stream
+        try:
+            while stream and not self._paused:
+                if self._writing:
+                    self._writing = False
+                    stream.wrote()
+                piece = stream.take()
+                if piece is None:
+                    if stream.over:
+                        self._leave(stream.error)
+                    break
+                self._put(piece)
+                self._writing = True
+        except Exception as raised:  # noqa: BLE001  # the stream ends with it
+            self._leave(raised)
+
+    def _put(self, frame: bytes) -> None:
+        if self._transport.is_closing():  # uvloop takes that for a fault of the program's
+            raise ConnectionGone("it was lost")
+        self._transport.write(frame)
+
+    # --- its life
+
+    async def _arrive(self) -> None:
+        """Let the client in, or say why not."""
+        ended: Ending[None] = Ending(gone=True)
+        try:
+            ended = await ending(self._let_in(), self._peer, OSError)
+        finally:
+            if ended.gone:
+                self.finish()
+        if ended.error:
+            self._be_over()
+            await self._end(ended.error)
+
+    async def _let_in(self) -> None:
+        shared = self._shared
+        caller = Caller(self._peer, certificate=subject_of(self._transport) or "")
+        admission = await admit(shared.hub, Hello(), caller, self._wait_for_first, shared.handshake_s)
+        if self._transport.is_closing():
+            admission.release()
+            raise ConnectionGone("it disconnected before it was admitted")
+        stream = self._stream = Stream(admission, shared.scheduler, _LINES, self)
+        stream.begin(lambda: self._leave(stream.overdue), partial(acked, self._transport))
+        self._read_on()
+
+    def _leave(self, raised: Exception | None) -> None:
+        """Take the client out of its room; then it learns why, unless it is gone."""
+        if not self._stream:
+            return
+        self._be_over()
+        ended: Ending[None] = ended_by(raised, self._peer, OSError) if raised else Ending()
+        if ended.gone or self._transport.is_closing():
+            self.finish()
+        else:
+            self._serving.start(self._end(ended.error))
+
+    def _be_over(self) -> None:
+        self._over = True
+        if self._stream:
+            self._stream.close()
+            self._stream = None
+        self._shared.connections.end_call(port_of(self._peer))
+
+    async def _end(self, error: CallError | None) -> None:
+        try:
+            await ending(self._say_goodbye(error), self._peer, OSError)
+        finally:
+            self.finish()
+
+    async def _say_goodbye(self, error: CallError | None) -> None:
+        """Send what the stream ends with; wait until the client has read everything and has closed its end too.
+
+        A socket that is closed with something unread in it is reset, and what was last written to it is lost.
+        """
+        if self._transport.is_closing():
+            return
+        if error:
+            for frame, *_ in _LINES.frames([notices.error(error, "")]):
+                self._put(frame)
+        linger = Linger()
+        async with limited(linger, partial(acked, self._transport)):
+            linger.begin()
+            self._transport.write_eof()  # once all before it is written
+            self._read_on()  # what still comes is dropped
+            if not self._eof:
+                self._ended = self._loop.create_future()
+                await self._ended
+            await taken(self._transport)  # a client that has half-closed still reads
+
+    def finish(self) -> None:
+        """Disconnect the client, whatever it is doing."""
+        if not self._over:
+            self._be_over()
+        self._liveness.stop()
+        self._transport.abort()  # what it did not read until now, it never will
+        self._serving.forget(self)
