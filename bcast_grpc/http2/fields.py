@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from bcast_grpc.http2.errors import Malformed
 
@@ -17,18 +18,18 @@ _DIGITS = re.compile("[0-9]{1,18}", re.ASCII).fullmatch
 
 
 class FieldSection:
-    """The fields of a header block, before it is known whether they open a request or end one."""
+    """The fields of a header block, before it is known whether they open a request or end one.
 
-    __slots__ = ("_raw", "_request")
+    Attributes:
+        size: How large they are, as HTTP/2 counts it.
+    """
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+    __slots__ = ("_raw", "_request", "size")
+
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
         self._request: tuple[Fields, int | None] | None = None
-
-    @property
-    def size(self) -> int:
-        """How large it is, as HTTP/2 counts it."""
-        return sum(len(name) + len(value) + 32 for name, value in self._raw)
+        self.size = sum(len(name) + len(value) + 32 for name, value in raw)
 
     def request(self) -> tuple[Fields, int | None]:
         """The fields, if they open a request, and their ``content-length``; as ``check_request()``, but only once."""
@@ -125,9 +126,13 @@ def encode(fields: Iterable[tuple[str, str]]) -> bytes:
 
 
 def _literal(name: str, value: str) -> bytes:
+    return _start(name) + _string(value)
+
+
+@lru_cache(maxsize=64)
+def _start(name: str) -> bytes:
     place = _STATIC_NAMES.get(name)
-    start = b"\x00" + _string(name) if place is None else _integer(place, 4)
-    return start + _string(value)
+    return b"\x00" + _string(name) if place is None else _integer(place, 4)
 
 
 def _string(text: str) -> bytes:

@@ -161,7 +161,7 @@ def _decode(block: bytes, decoder: Decoder) -> FieldSection | None:
     if _TOO_MANY_SIZE_UPDATES(block):  # each takes time, and thousands fit into a block
         raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a header block may hold {MAX_SIZE_UPDATES} size updates")
     try:
-        return FieldSection(decoder.decode(block, raw=True))
+        return FieldSection(list(decoder.decode(block, raw=True)))
     except OversizedHeaderListError:
         return None
     except (HPACKError, IndexError):  # their texts name addresses in memory, which are not the peer's to know

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from bcast_grpc.http2 import frames
 from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
 from bcast_grpc.http2.limits import DEFAULT_WINDOW, LARGEST_WINDOW, Limits
@@ -65,16 +67,7 @@ class Sending:
 
     def start(self) -> None:
         """Send this side's SETTINGS, and open the window of the connection."""
-        limits = self._limits
-        settings = {
-            HEADER_TABLE_SIZE: 0,
-            MAX_CONCURRENT_STREAMS: limits.max_concurrent_streams,
-            INITIAL_WINDOW_SIZE: limits.stream_window,
-            MAX_HEADER_LIST_SIZE: limits.max_header_bytes,
-        }
-        self._out.append(frames.settings_frame(settings))
-        if limits.connection_window > DEFAULT_WINDOW:
-            self._out.append(frames.window_update(0, limits.connection_window - DEFAULT_WINDOW))
+        self._out.append(_preface(self._limits))
 
     def data_to_send(self) -> list[bytes | memoryview]:
         """What is to be written now, in order; it is not given again."""
@@ -172,3 +165,18 @@ class Sending:
         if stream is None or stream.state not in _OPEN_FOR_US:
             raise LookupError(f"stream {stream_id} is not open for sending")
         return stream
+
+
+@lru_cache(maxsize=8)
+def _preface(limits: Limits) -> bytes:
+    """What each connection with these limits begins with."""
+    settings = {
+        HEADER_TABLE_SIZE: 0,
+        MAX_CONCURRENT_STREAMS: limits.max_concurrent_streams,
+        INITIAL_WINDOW_SIZE: limits.stream_window,
+        MAX_HEADER_LIST_SIZE: limits.max_header_bytes,
+    }
+    preface = frames.settings_frame(settings)
+    if limits.connection_window > DEFAULT_WINDOW:
+        preface += frames.window_update(0, limits.connection_window - DEFAULT_WINDOW)
+    return preface
