@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 
 LIGHT_BYTES = 64 * 1024
 """A frame up to this size is read without waiting for a turn."""
@@ -22,12 +23,13 @@ class Turns:
     After a slice that took longer than a millisecond, reading pauses for twice as long.
     """
 
-    __slots__ = ("_loop", "_rest_s", "_running", "_spent_s", "_waiting")
+    __slots__ = ("_loop", "_rest_s", "_running", "_small", "_spent_s", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._running = False
         self._rest_s = 0.0
+        self._small: deque[Callable[[], None]] = deque()
         self._spent_s = 0.0
         self._waiting: deque[Callable[[], bool]] = deque()
 
@@ -45,6 +47,24 @@ class Turns:
         """Call back when it is the caller's turn. ``turn`` returns False if it is no longer needed."""
         self._waiting.append(turn)
         self._run()
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Do a small piece of work, after those before it: of thousands at once, a millisecond in each pass."""
+        self._small.append(work)
+        if len(self._small) == 1:
+            self._loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        began = perf_counter()
+        try:
+            while self._small and not self.used_up:
+                self._small.popleft()()
+                now = perf_counter()
+                self.worked(now - began)
+                began = now
+        finally:
+            if self._small:
+                self._loop.call_soon(self._work)
 
     async def take(self) -> None:
         """Wait for a turn, if one has to be waited for."""

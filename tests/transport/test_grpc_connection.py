@@ -6,13 +6,15 @@ import asyncio
 
 import pytest
 
-from bcast_grpc.events import Kind
+from bcast_grpc.events import Kind, Request
 from bcast_grpc.http2.frames import PREFACE
 from bcast_grpc.server import Server
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport import turns
+from bcast_grpc.transport.grpc import writer
 from bcast_grpc.transport.grpc.door import GrpcDoor
-from benchmarks.attacker import CONNECT, OPEN_WINDOWS, block, request
+from bcast_grpc.wire import protobuf
+from benchmarks.attacker import CONNECT, GREETING, OPEN_WINDOWS, block, data, message, request
 
 from .cable import Cable
 from .virtual import in_virtual_time, pass_time
@@ -60,3 +62,26 @@ async def test_the_calls_of_a_lost_connection_are_dropped_in_turns() -> None:
         await pass_time()
         await door.stop(0)
         assert server.hub.clients == 0
+
+
+@in_virtual_time
+async def test_many_calls_of_a_connection_write_in_many_passes() -> None:
+    """All get what is said, in order, though each pass of the loop has time for one of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "PUMP_S", 0.0)
+        patch.setattr(writer, "FEW", 0)
+        (door,) = Server(Settings(port=0, grpc_engine="native")).doors
+        assert isinstance(door, GrpcDoor)
+        speaker, many = Cable(door), Cable(door)
+        speaker.send(GREETING + request(1))
+        many.send(OPEN_WINDOWS + b"".join(map(request, range(1, 100, 2))))
+        await pass_time()
+        texts = [f"{n}" for n in range(3)]
+        for text in texts:
+            speaker.send(data(1, message(protobuf.encode_request(Request(msg=text)))))
+        await pass_time()
+        for stream in range(1, 100, 2):
+            assert [event.message for event in many.events(stream)] == texts
+        for cable in (speaker, many):
+            cable.lose()
+        await pass_time()

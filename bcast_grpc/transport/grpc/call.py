@@ -15,6 +15,7 @@ from bcast_grpc.transport.ending import internal_error
 from bcast_grpc.transport.grpc.headers import Head, Metadata, details, first_fields, last_fields
 from bcast_grpc.transport.grpc.messages import ENCODINGS, Message, MessageReader, StatusError
 from bcast_grpc.transport.rpc import status
+from bcast_grpc.transport.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +25,13 @@ class Carrier(Protocol):
 
     Attributes:
         peer: the other end's address.
+        turns: which all connections take.
         send_data: sends as much as the call's window and the connection's allow, and returns how many bytes that is.
         send_now: sends something whole and at once if there is room, and nothing otherwise; returns whether it did.
     """
 
     peer: str
+    turns: Turns
 
     @property
     def certificate(self) -> str:
@@ -40,6 +43,11 @@ class Carrier(Protocol):
 
     def send_headers(self, call: Call, block: bytes, *, ended: bool) -> None:
         """Send fields: those that a call is answered with, or those that it ends with."""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the connection's window has room."""
         ...
 
     def wake(self, call: Call) -> None:
@@ -118,7 +126,7 @@ class Call(ABC):
         self._deadline: asyncio.TimerHandle | None = None
         if head.timeout_s is not None:
             loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(head.timeout_s, self._expire)
+            self._deadline = loop.call_later(head.timeout_s, carrier.turns.soon, self._expire)  # of many in turns
 
     # --- what the connection says
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter
 from typing import Protocol
 
@@ -58,6 +57,7 @@ class Calls(Carrier):
         peer: the other end's address.
         owner: the door, which makes the calls.
         connections: counts those that carry a call.
+        turns: which all connections take.
         none_left: called when the last call has ended.
     """
 
@@ -74,6 +74,7 @@ class Calls(Carrier):
         "peer",
         "send_data",
         "send_now",
+        "turns",
     )
 
     def __init__(
@@ -84,6 +85,7 @@ class Calls(Carrier):
         peer: str,
         owner: Owner,
         connections: Connections,
+        turns: Turns,
         none_left: Callable[[], None],
     ) -> None:
         self._h2 = h2
@@ -94,6 +96,7 @@ class Calls(Carrier):
         self.peer = peer
         self._owner = owner
         self._connections = connections
+        self.turns = turns
         self._none_left = none_left
         self._carrying = False
         self._open: dict[int, Call] = {}
@@ -182,6 +185,11 @@ class Calls(Carrier):
             self._h2.reset(call.stream_id, ErrorCode.NO_ERROR)
         self._writer.soon()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the connection's window has room."""
+        return self._h2.window > 0
+
     def wake(self, call: Call) -> None:
         """Have it write, soon."""
         self._writer.add(call)
@@ -208,20 +216,20 @@ class Calls(Carrier):
         if not self._open and self._dropping is None:
             self._none_left()
 
-    def drop_all(self, turns: Turns, none_left: Callable[[], None] | None = None) -> None:
+    def drop_all(self, none_left: Callable[[], None] | None = None) -> None:
         """Drop them: the client is gone. Where there are many, that is done in turns with all else.
 
         Args:
-            turns: those of all connections.
             none_left: called when the last one is dropped, at once where there is none.
         """
         self._none_left = none_left or _nobody  # the one before keeps the connection, which keeps this
         self._writer.stop(self._open.values())
         if not self._dropping:  # in turns, already
             self._dropping = list(reversed(self._open.values()))
-            self._drop_some(turns)
+            self._drop_some()
 
-    def _drop_some(self, turns: Turns) -> bool:
+    def _drop_some(self) -> bool:
+        turns = self.turns
         began = perf_counter()
         while self._dropping and not turns.used_up:
             try:
@@ -232,7 +240,7 @@ class Calls(Carrier):
             turns.worked(now - began)
             began = now
         if self._dropping:
-            turns.call(partial(self._drop_some, turns))
+            turns.call(self._drop_some)
         else:
             none_left, self._none_left = self._none_left, _nobody
             none_left()

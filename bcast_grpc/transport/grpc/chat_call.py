@@ -63,8 +63,8 @@ class ChatCall(Call):
     def wake(self) -> None:
         """Write, soon."""
         self.carrier.wake(self)
-        if self._stream and self._stream.over:  # where only its end is left, that needs no room
-            self._resources.shared.scheduler.call_soon(self._end_if_done)
+        if self._stream and self._stream.over and not self.carrier.has_room:  # its end needs none
+            self.carrier.turns.soon(self._end_if_done)
 
     def write_now(self, piece: bytes) -> bool:
         """Write a piece, if there is room for all of it."""

@@ -102,10 +102,10 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
         h2, shared, transport = self._h2, self._shared, self._transport
         writer = self._writer = Writer(h2, transport)
-        peer = _address(transport)
-        calls = Calls(h2, transport, writer, peer, self._owner, shared.connections, self._none_left)
+        peer, turns = _address(transport), shared.scheduler.turns
+        calls = Calls(h2, transport, writer, peer, self._owner, shared.connections, turns, self._none_left)
         self._calls = calls
-        self._reader = Reader(h2, transport, writer, shared.scheduler.turns, calls.data, self._on_event)
+        self._reader = Reader(h2, transport, writer, turns, calls.data, self._on_event)
         self._owner.opened(self)
         self._handshake = self._loop.call_later(shared.handshake_s, self._refuse_late)
         self._liveness = shared.keepalive.watch(transport, self._ping)
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         if self._heartbeat:
             self._heartbeat.stop()
         self._stop_timers()
-        self._drop_calls(partial(self._owner.closed, self))
+        self._calls.drop_all(partial(self._owner.closed, self))
 
     def pause_writing(self) -> None:
         """Write nothing more for now."""
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
 
     def _on_failure(self, event: events.ConnectionFailed) -> None:
         logger.debug("%s broke the rules of HTTP/2: %s", self._calls.peer, event.reason)
-        self._drop_calls()
+        self._calls.drop_all()
         self._hang_up()
 
     def _on_foreign(self, event: events.NotHttp2) -> None:
@@ -266,11 +266,8 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, code: ErrorCode) -> None:
         self._h2.go_away(code)
-        self._drop_calls()
+        self._calls.drop_all()
         self._hang_up()
-
-    def _drop_calls(self, none_left: Callable[[], None] | None = None) -> None:
-        self._calls.drop_all(self._shared.scheduler.turns, none_left)
 
     def _stop_timers(self) -> None:
         for timer in (self._handshake, self._block_timer):

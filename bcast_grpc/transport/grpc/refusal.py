@@ -69,4 +69,5 @@ class Refusal(Call):
 
     def _expire(self) -> None:
         self._deadline = None
-        self._reply()
+        if not self.over:
+            self._reply()

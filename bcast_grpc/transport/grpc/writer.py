@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from bcast_grpc.http2 import Connection as Http2
@@ -16,6 +17,9 @@ UNSENT_BYTES = 64 * 1024
 
 PIECE_BYTES = 64 * 1024
 """So much is collected before it is handed to the system."""
+
+PUMP_S, FEW = 0.002, 100
+"""So long calls write in one pass of the loop, where they are more than a few."""
 
 RECHECK_S = 0.01
 """After so long all calls are looked at that wait for room, where the client has changed what they all have."""
@@ -84,6 +88,8 @@ class Writer:
         """Let the calls write in turn, as long as there is room."""
         ready, h2 = self._ready, self._h2
         self._pumping = True
+        until = perf_counter() + PUMP_S if len(ready) > FEW else 0.0  # to look at the clock each time would cost
+        late = False
         while ready and not self.paused and h2.window > 0:
             call = ready.pop(0)
             call.queued = False
@@ -92,7 +98,11 @@ class Writer:
                     self.add(call)
             except Exception as raised:  # noqa: BLE001  # the call ends with it
                 call.fault(raised)
+            if late := bool(until) and perf_counter() >= until:
+                break
         self._pumping = False
+        if late:
+            self.soon()
         self.flush()
 
     def flush(self) -> None:
