@@ -35,7 +35,7 @@ class Order:
                     self._add(client, "was acknowledged", step.place, step.text)
 
     def unplaced(self, client: Client, way: Stretch) -> int:
-        """Return of how many of its own messages a client did not hear that they have a place in this epoch."""
+        """Return how many of its own messages a client sent in this epoch without learning their place."""
         sent = {step.text for step in client.steps if isinstance(step, Sent)} if self._restored else way.sent
         return sum((way.epoch, text) not in self.places for text in sent)
 
@@ -54,7 +54,7 @@ class Stretch:
     Attributes:
         start: the place after which everything is due to it.
         seen: the messages that it got.
-        told: the places that it was told it would miss.
+        told: the places that GAPs cover.
         sent: what it sent meanwhile.
         last: how far it came.
         open: whether it is the client's last one, so that it is due everything up to the end.
@@ -69,7 +69,7 @@ class Stretch:
     open: bool = False
 
     def missed(self, head: int) -> list[int]:
-        """Return the places up to the end of which it neither saw the message nor was told."""
+        """Return the places up to the end that it neither got nor has a GAP for."""
         seen = {seq for seq, _ in self.seen}
         until = head if self.open else self.last
         return [seq for seq in range(self.start + 1, until + 1) if seq not in seen and seq not in self.told]
@@ -105,9 +105,9 @@ def stretches(client: Client, kept: int) -> list[Stretch]:
 
 
 def excused(order: Order, client: Client, way: Stretch) -> Iterator[tuple[int, str | None]]:
-    """Yield what a client missed untold though it is not its own: each place, and the text if anyone knows it.
+    """Yield what a client missed without a GAP though it is not its own: each place, and the text if anyone knows it.
 
-    What nobody knows may be one of its own of which it did not hear again: but only as many as there are of those.
+    A place that nobody knows may hold one of its own messages that was never acknowledged, but no more than those.
     """
     unplaced = order.unplaced(client, way)
     for seq in way.missed(order.heads[way.epoch]):

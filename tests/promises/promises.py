@@ -1,4 +1,4 @@
-"""One checker for each promise of the contract: it reads a room's record and says what was not kept."""
+"""One checker for each promise of the contract: it reads a room's record and yields each violation in words."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ _AT_ARRIVAL = ("TRIMMED", "NEW_EPOCH")
 
 
 def reaches_all_others(room: Room) -> Iterator[str]:
-    """Check promise 1: what was accepted while a client was connected, or resumed over, reaches it."""
+    """Check promise 1: a client gets every message accepted while it was connected, or between two resumed streams."""
     order = Order(room)
     unknown: dict[Place, list[str]] = defaultdict(list)
     for client in room.clients:
         for way in stretches(client, room.kept):
             for seq, text in excused(order, client, way):
-                yield f"{client.key} never saw {text or 'what is'} in {way.epoch}:{seq}, and was not told so"
+                yield f"{client.key} never got {text or 'the message'} in {way.epoch}:{seq}, and no GAP covers it"
             for seq in way.missed(order.heads[way.epoch]):
                 if Place(way.epoch, seq) not in order.texts:
                     unknown[Place(way.epoch, seq)].append(client.key)
     for (epoch, seq), keys in unknown.items():
         if len(keys) > 1:
-            yield f"nobody saw what is in {epoch}:{seq}, and {', '.join(keys)} were not told"
+            yield f"nobody got the message in {epoch}:{seq}, and {', '.join(keys)} got no GAP"
 
 
 def has_one_order(room: Room) -> Iterator[str]:
-    """Check promise 2: all see the same in the same places, one after the other, each author's in the order sent."""
+    """Check promise 2: all clients get the same messages in the same places, each author's in the order sent."""
     order = Order(room)
     yield from order.conflicts
     for client in room.clients:
@@ -57,7 +57,7 @@ def has_one_order(room: Room) -> Iterator[str]:
                 if seq <= before:
                     yield f"{client.key} saw {text} in {way.epoch}:{seq} after {before}"
         if len({way.epoch for way in ways}) < len(ways):
-            yield f"{client.key} came back to an epoch that had ended"
+            yield f"{client.key} resumed in an epoch that had ended"
     if len(last := {ways[-1].epoch for client in room.clients if client.stayed and (ways := _ways(room, client))}) > 1:
         yield f"at the end there is more than one order: {', '.join(sorted(last))}"
     yield from _keeps_each_authors_order(room, order)
@@ -77,7 +77,7 @@ def _keeps_each_authors_order(room: Room, order: Order) -> Iterator[str]:
 
 
 def keeps_what_it_acknowledged(room: Room) -> Iterator[str]:
-    """Check promises 3 and 4: what was acknowledged is in that place, with a store also at the end of all."""
+    """Check promises 3 and 4: an acknowledged message is in its place; with a store, after all restarts too."""
     order = Order(room)
     last = {ways[-1].epoch for client in room.clients if client.stayed and (ways := _ways(room, client))}
     sent = Counter(step.text for client in room.clients for step in client.steps if isinstance(step, Sent))
@@ -86,13 +86,13 @@ def keeps_what_it_acknowledged(room: Room) -> Iterator[str]:
             match step:
                 case Acked(text, place, duplicate):
                     if order.texts.get(place) != text or order.places.get((place.epoch, text)) != place.seq:
-                        yield f"{client.key} was told that {text} is in {place.epoch}:{place.seq}, and it is not"
+                        yield f"{client.key} got an ack for {text} in {place.epoch}:{place.seq}, but it is not there"
                     if room.durable and last and place.epoch not in last:
-                        yield f"{client.key}'s {text} was acknowledged in {place.epoch}, which is lost"
+                        yield f"{client.key}'s {text} was acknowledged in the epoch {place.epoch}, which is lost"
                     if duplicate and sent[text] < 2:
-                        yield f"{client.key} sent {text} once, and it was taken for a retry"
+                        yield f"{client.key} sent {text} once, but the ack says it is a duplicate"
                     if author_of(text) != client.key:
-                        yield f"{client.key} was told of {text}, which it never sent"
+                        yield f"{client.key} got an ack for {text}, which it never sent"
                 case Saw(_, text):
                     if not sent[text]:
                         yield f"{client.key} saw {text}, which nobody sent"
@@ -103,11 +103,11 @@ def keeps_what_it_acknowledged(room: Room) -> Iterator[str]:
 def _answers_all(room: Room, client: Client) -> Iterator[str]:
     acked = {step.text for step in client.steps if isinstance(step, Acked)}
     for text in {step.text for step in client.steps if isinstance(step, Sent)} - acked:
-        yield f"{client.key} was never told what became of {text} in {room.name}"
+        yield f"{client.key} got neither an ack nor an error for {text} in {room.name}"
 
 
 def sends_nothing_twice(room: Room) -> Iterator[str]:
-    """Check promise 3: a message that is sent again is one message, and nobody gets any twice, over resumes too."""
+    """Check promise 3: a retried message is accepted once, and no client gets a message twice, resumes included."""
     places: dict[tuple[str, str], set[int]] = defaultdict(set)
     firsts: Counter[tuple[str, str]] = Counter()
     for client in room.clients:
@@ -123,38 +123,36 @@ def sends_nothing_twice(room: Room) -> Iterator[str]:
                 epoch = "" if room.durable else step.place.epoch
                 places[epoch, step.text].add(step.place.seq)
                 firsts[epoch, step.text] += not step.duplicate
-    yield from (
-        f"{text} is in the order {len(all_)} times: {all_}" for (_, text), all_ in places.items() if len(all_) > 1
-    )
-    yield from (f"{text} was taken {count} times" for (_, text), count in firsts.items() if count > 1)
+    yield from (f"{text} has {len(all_)} places: {all_}" for (_, text), all_ in places.items() if len(all_) > 1)
+    yield from (f"{text} was accepted {count} times" for (_, text), count in firsts.items() if count > 1)
 
 
 def sends_nobody_its_own(room: Room) -> Iterator[str]:
-    """Check promise 1: nobody gets what it sent itself, unless it wants to; nor is it told of itself."""
+    """Check promise 1: a client gets its own messages only with ``echo``, and never its own JOINED or LEFT."""
     for client in room.clients:
         for step in client.steps:
             match step:
                 case Saw(seq, text) if author_of(text) == client.key and not client.echo:
                     yield f"{client.key} got its own {text} in {seq}"
                 case Came(name) | Went(name) if name == client.key:
-                    yield f"{client.key} was told of its own coming or going"
+                    yield f"{client.key} got its own JOINED or LEFT"
 
 
 def tells_gaps(room: Room) -> Iterator[str]:
-    """Check promise 3: who comes back gets what it missed, or is told what it can not get; and that is true."""
+    """Check promise 3: a client that resumes gets what it missed, or a GAP for what is not kept; each GAP is true."""
     order = Order(room)
     for client in room.clients:
         seen: set[Place] = set()
         unplaced = {way.epoch: order.unplaced(client, way) for way in _ways(room, client)}
         for visit in client.visits:
             if visit.ending == "METADATA_INVALID":
-                yield f"{client.key} was not let in after {visit.after}, a place that it had been given"
+                yield f"{client.key} was refused after {visit.after}, a place that the server had given it"
             if (
                 client.door != "tcp"
                 and not visit.welcome
                 and (told := [step for step in visit.heard if not isinstance(step, Acked | Refused)])
             ):
-                yield f"{client.key} was told {told[0]} before it was welcomed"
+                yield f"{client.key} got {told[0]} before WELCOME"
             yield from _tells_truly(room, client, visit, seen)
             yield from _resumes(room, client, visit, order, unplaced)
 
@@ -169,15 +167,15 @@ def _tells_truly(room: Room, client: Client, visit: Visit, seen: set[Place]) -> 
                 seen.add(Place(epoch, seq))
             case Told(first, last, reason):
                 if reason in _AT_ARRIVAL and index != 1:
-                    yield f"{client.key} was told {step} in the middle of a visit"
+                    yield f"{client.key} got {step} in the middle of a stream"
                 if reason == "NEW_EPOCH":
                     continue
                 if not 1 <= first <= last:
-                    yield f"{client.key} was told {step}, which is no gap"
+                    yield f"{client.key} got {step}, which is no range of places"
                 if wrong := [seq for seq in range(first, last + 1) if Place(epoch, seq) in seen]:
-                    yield f"{client.key} was told {step} in {epoch}, and had got {wrong}"
+                    yield f"{client.key} got {step} in {epoch}, though it had got {wrong}"
                 if reason == "TRIMMED" and last > head - room.kept:
-                    yield f"{client.key} was told {step} at {head}, though {room.kept} are kept"
+                    yield f"{client.key} got {step} at {head}, though {room.kept} messages are kept"
 
 
 def _resumes(room: Room, client: Client, visit: Visit, order: Order, unplaced: Mapping[str, int]) -> Iterator[str]:
@@ -189,9 +187,9 @@ def _resumes(room: Room, client: Client, visit: Visit, order: Order, unplaced: M
     gap = first if isinstance(first, Told) and first.reason in _AT_ARRIVAL else None
     anew = visit.after.epoch != epoch
     if anew != bool(gap and gap.reason == "NEW_EPOCH") and heard:
-        yield f"{client.key} came from {visit.after} into {epoch}, and was told {gap}"
+        yield f"{client.key} resumed after {visit.after} in {epoch}, and got {gap}"
     if resumed and (anew or gap):
-        yield f"{client.key} was told that it resumed after {visit.after}, and did not"
+        yield f"{client.key} was told that it resumed after {visit.after}, but it did not"
     begin = max(0, head - room.kept) if anew else visit.after.seq
     for step in heard:
         if isinstance(step, Saw) or (isinstance(step, Told) and step.reason != "NEW_EPOCH"):
@@ -202,12 +200,12 @@ def _resumes(room: Room, client: Client, visit: Visit, order: Order, unplaced: M
                 foreign += bool(text) and (client.echo or author_of(text or "") != client.key)
                 unknown += not text
             if foreign or unknown > unplaced.get(epoch, 0):
-                yield f"{client.key} came back after {epoch}:{begin}, got {step} first, and was told of no gap"
+                yield f"{client.key} resumed after {epoch}:{begin}, got {step} first, and no GAP before it"
             return
 
 
 def tells_departures_once(room: Room) -> Iterator[str]:
-    """Check promise 6: who has a name and leaves is told to have left, once; and who is there is not."""
+    """Check promise 6: the others get one LEFT for each named client that left, and none for one that is there."""
     gone = {client.key: client.gone for client in room.clients if client.named}
     for client in room.clients:
         hears_comings = client.door != "tcp"
@@ -217,11 +215,11 @@ def tells_departures_once(room: Room) -> Iterator[str]:
                 comings = [step for step in steps if not isinstance(step, Present)]
                 for before, step in pairwise(comings):
                     if hears_comings and type(before) is type(step):
-                        yield f"{client.key} was told twice in a row: {step}"
+                        yield f"{client.key} got twice in a row: {step}"
                 if name not in gone:
-                    yield f"{client.key} was told of {name}, who never was there"
+                    yield f"{client.key} heard of {name}, who was never there"
                 elif to_the_end and gone[name] != isinstance(steps[-1], Went) and (hears_comings or gone[name]):
-                    yield f"{client.key} heard last {steps[-1]}, and {name} {'left' if gone[name] else 'is there'}"
+                    yield f"{client.key} got {steps[-1]} last, but {name} {'left' if gone[name] else 'is there'}"
 
 
 def _heard_of_others(visit: Visit) -> dict[str, list[Came | Went | Present]]:
@@ -246,11 +244,11 @@ PROMISES: Mapping[str, Checker] = {
     "an ack holds": keeps_what_it_acknowledged,
     "nothing twice": sends_nothing_twice,
     "never one's own": sends_nobody_its_own,
-    "gaps are told": tells_gaps,
-    "departures are told once": tells_departures_once,
+    "gaps are reported": tells_gaps,
+    "departures are reported once": tells_departures_once,
 }
 
 
 def violations(room: Room) -> list[str]:
-    """Return what was not kept, in words, of all promises."""
+    """Return the violations of all promises, in words."""
     return [f"{name}: {room.name}: {wrong}" for name, checker in PROMISES.items() for wrong in checker(room)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 Door: TypeAlias = Literal["grpc", "ws", "tcp"]
-"""Where a client comes in."""
+"""Which door a client connects to."""
 
 
 class Place(NamedTuple):
@@ -41,7 +41,7 @@ class Acked(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The server did not take a message."""
+    """The server refused a message."""
 
     text: str
     code: str
@@ -55,7 +55,7 @@ class Saw(NamedTuple):
 
 
 class Told(NamedTuple):
-    """The client was told of a gap."""
+    """The client got a GAP."""
 
     first: int
     last: int
@@ -63,19 +63,19 @@ class Told(NamedTuple):
 
 
 class Came(NamedTuple):
-    """The client was told that one joined."""
+    """The client got a JOINED."""
 
     name: str
 
 
 class Went(NamedTuple):
-    """The client was told that one left."""
+    """The client got a LEFT."""
 
     name: str
 
 
 class Present(NamedTuple):
-    """The client was told who is there."""
+    """The client got the list of who is there."""
 
     names: frozenset[str]
 
@@ -105,7 +105,7 @@ class Visit:
 
     @property
     def heard(self) -> list[Step]:
-        """What it was told."""
+        """What it got from the server."""
         return [step for step in self.steps if not isinstance(step, Sent)]
 
 
@@ -119,7 +119,7 @@ class Client:
         echo: whether it wants its own messages too.
         stayed: whether it was there, and reading, when the last message came.
         gone: whether it has left for good.
-        door: where it comes in. A ``tcp`` client has no way back: it has one visit, and is welcomed by its first ack.
+        door: the door it connects to. A ``tcp`` client cannot resume: it has one visit, welcomed by its first ack.
     """
 
     key: str

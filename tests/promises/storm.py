@@ -1,4 +1,4 @@
-"""Clients that talk while everything breaks, and what was promised to them."""
+"""Clients that talk while faults are injected, and the promises that must hold meanwhile."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from .tcp_client import TcpCaller
 from .websocket_client import WebSocketCaller
 
 _RECOVERY_S = 20 * SCALE
-"""How long everything may take, at the longest, to be well again after the last fault."""
+"""How long recovery may take after the last fault."""
 
 _TALK_PER_S = 20
-"""How often each of eight clients speaks, on average; of more, less often: all of them share this process."""
+"""How often each of eight clients sends, on average; more clients send less often, since they share this process."""
 
 _KEEPALIVE_S = 2
 _ROOMS = ("lobby", "dev", "ops")
@@ -46,7 +46,7 @@ _CALLERS: dict[Door, type[Caller]] = {"grpc": GrpcCaller, "ws": WebSocketCaller,
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """How a storm is to be.
+    """What a storm is like.
 
     Attributes:
         durable: whether the server stores in a file.
@@ -71,7 +71,7 @@ class Weather:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a storm.
+    """The result of a storm.
 
     Attributes:
         count: messages, acks, deliveries, reconnects, gaps, faults by kind, and so on.
@@ -106,7 +106,7 @@ class Storm:
     Attributes:
         chance: decides whatever is left to it.
         node: the server.
-        restarting: held by whoever wants the server not to be stopped or frozen by others meanwhile.
+        restarting: held by a fault during which no other one may stop or freeze the server.
         store: the server's file, where it has one.
     """
 
@@ -144,7 +144,7 @@ class Storm:
         return [f"--{name}={value}" for name, value in settings.items()]
 
     async def run(self) -> Outcome:
-        """Let it rage, let it end, and look what was kept of the promises."""
+        """Inject faults, wait for recovery, and check the promises."""
         outcome = self.outcome
         try:
             await self.node.start()
@@ -161,7 +161,7 @@ class Storm:
         return outcome
 
     def _judge(self) -> None:
-        """Look at what everybody sent and saw up to now."""
+        """Check what everybody sent and got up to now."""
         outcome = self.outcome
         outcome.outage_s = max((outage for caller in self._callers for outage in caller.outages_s), default=0.0)
         for room in outcome.rooms:
@@ -252,12 +252,12 @@ class Storm:
         return caller
 
     async def replace(self, caller: Caller) -> None:
-        """Let another one of its kind come for one that is gone."""
+        """Have a client of the same kind replace one that is gone."""
         room = next(room for room in self.outcome.rooms if room.name == caller.room)
         (await self._add(room, type(caller))).start()
 
     async def let_leave(self, caller: Caller) -> None:
-        """Let one say goodbye, and cut it off if that takes too long."""
+        """Have a client leave, and cut its connection if that takes too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
                 caller.thaw()
@@ -266,19 +266,19 @@ class Storm:
         await caller.stop()
 
     def record_passer(self, room: Room) -> Client:
-        """Begin the record of one that comes and goes, and of which others may be told."""
+        """Begin the record of a client that connects and leaves at once; others may hear of it."""
         passer = Client(f"p{next(self._numbers)}", stayed=False, gone=True)
         room.clients.append(passer)
         return passer
 
     async def let_pass(self, least_s: float, most_s: float) -> None:
-        """Let a fault last."""
+        """Wait while a fault lasts."""
         await asyncio.sleep(self.chance.uniform(least_s, most_s))
 
     # --- the end
 
     async def _calm(self) -> None:
-        """Let everybody come back, let somebody say the last word in each room, and let some leave."""
+        """Wait until everybody is back, have one client send the last message in each room, and have some leave."""
         for talk in self._talking:
             talk.cancel()
         await self._expect("to be here, with all acknowledged", lambda c: c.here and not c.unacknowledged)
@@ -308,7 +308,7 @@ class Storm:
             await self._audit(room, place)
 
     async def _audit(self, room: Room, last: Place) -> None:
-        """Have one read all that is kept of a room, who was never there before."""
+        """Have a new client read all that is kept of a room."""
         auditor = await self._add(room, Reader, named=False)
         auditor.place = Place(last.epoch, 0)
         auditor.start()
@@ -338,7 +338,7 @@ class Storm:
 
 
 def _believed(client: Client) -> set[str]:
-    """Return who is there as far as a client was told since its last arrival."""
+    """Return who is there according to what a client got since its last arrival."""
     here: set[str] = set()
     for step in client.visits[-1].steps:
         match step:

@@ -1,4 +1,4 @@
-"""The checkers let a record pass that is right, and each of them finds what is wrong with one that is not."""
+"""The checkers accept a right record, and each of them finds its violation in a wrong one."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def renumber(room: Room, data: st.DataObject) -> None:
 
 
 def split(room: Room, data: st.DataObject) -> None:
-    """One client ends up in an order of its own."""
+    """One client gets an order of its own."""
     spot, step = pick(room, data, Welcomed, lambda spot, _: spot.visit is spot.client.visits[-1] and spot.client.stayed)
     spot.put(step._replace(head=Place("other", step.head.seq)))
 
@@ -190,7 +190,7 @@ def next_visit(spot: Spot) -> Visit | None:
 
 
 def accept_twice(room: Room, data: st.DataObject) -> None:
-    """A retry is taken for a new message."""
+    """A retry is accepted as a new message."""
     order = Order(room)
     seen = {step.text for client in room.clients for step in client.steps if isinstance(step, Saw)}
     spot, ack = pick(room, data, Acked, lambda _, ack: ack.duplicate and ack.text in seen)
@@ -204,13 +204,13 @@ def echo(room: Room, data: st.DataObject) -> None:
 
 
 def tell_of_oneself(room: Room, data: st.DataObject) -> None:
-    """A client is told of its own arrival."""
+    """A client gets its own JOINED."""
     spot, step = pick(room, data, Present)
     spot.put(step, Came(spot.client.key))
 
 
 def hide_a_gap(room: Room, data: st.DataObject) -> None:
-    """A client that comes back is not told that something is gone."""
+    """A client that resumes gets no GAP for what is gone."""
     spot, _ = pick(room, data, Told, lambda spot, told: told.reason == "NEW_EPOCH" or missed_others(room, spot, told))
     spot.put()
 
@@ -226,25 +226,25 @@ def missed_others(room: Room, spot: Spot, told: Told) -> bool:
 
 
 def tell_too_much(room: Room, data: st.DataObject) -> None:
-    """A client is told that it missed what it gets."""
+    """A GAP covers a message that the client gets."""
     spot, told = pick(room, data, Told, lambda spot, told: told.reason == "TRIMMED")
     spot.put(told._replace(last=told.last + 1))
 
 
 def tell_what_was_seen(room: Room, data: st.DataObject) -> None:
-    """A client is told that it missed what it got before."""
+    """A GAP covers a message that the client got before."""
     spot, step = pick(room, data, Saw)
     spot.put(step, Told(step.seq, step.seq, "SLOW"))
 
 
 def begin_anew_for_nothing(room: Room, data: st.DataObject) -> None:
-    """A client is told of a new epoch that is none."""
+    """A client gets a GAP for a new epoch, but it is the same one."""
     spot, step = pick(room, data, Welcomed, lambda _, step: step.resumed)
     spot.put(step._replace(resumed=False), Told(0, 0, "NEW_EPOCH"))
 
 
 def pretend_to_resume(room: Room, data: st.DataObject) -> None:
-    """A client is told that it missed nothing, and it did."""
+    """WELCOME says that the client missed nothing, but it did."""
     spot, _ = pick(room, data, Told)
     welcome = spot.visit.steps[0]
     assert isinstance(welcome, Welcomed)
@@ -252,14 +252,14 @@ def pretend_to_resume(room: Room, data: st.DataObject) -> None:
 
 
 def refuse_a_place(room: Room, data: st.DataObject) -> None:
-    """A client is not let in with a place that it was given."""
+    """A client is refused with a place that the server gave it."""
     spot, _ = pick(room, data, Welcomed, lambda spot, _: bool(spot.visit.after))
     spot.visit.steps = []
     spot.visit.ending = "METADATA_INVALID"
 
 
 def forget_a_departure(room: Room, data: st.DataObject) -> None:
-    """One of those who are there at the end is not told that somebody left."""
+    """A client that is there at the end does not get somebody's LEFT."""
     spot, _ = pick(
         room, data, Went, lambda spot, went: is_at_the_end(spot) and went.name == "leo" and not retold(spot, went)
     )
@@ -277,13 +277,13 @@ def retold(spot: Spot, went: Went) -> bool:
 
 
 def tell_a_departure_twice(room: Room, data: st.DataObject) -> None:
-    """Somebody is told twice that somebody left."""
+    """A client gets a LEFT twice."""
     spot, step = pick(room, data, Went)
     spot.put(step, step)
 
 
 def bury_the_living(room: Room, data: st.DataObject) -> None:
-    """Somebody is told that somebody left who is there."""
+    """A client gets the LEFT of somebody who is there."""
     spot, _ = pick(room, data, Present, lambda spot, _: is_at_the_end(spot))
     name = next(client.key for client in room.clients if not client.gone and client is not spot.client)
     assume(not any(isinstance(step, Came) and step.name == name for step in spot.visit.steps))
@@ -296,7 +296,7 @@ BUGS: dict[str, list[Bug]] = {
     "an ack holds": [misplace_an_ack, acknowledge_what_is_lost, never_answer, take_for_a_retry, invent],
     "nothing twice": [double, double_over_a_resume, accept_twice],
     "never one's own": [echo, tell_of_oneself],
-    "gaps are told": [
+    "gaps are reported": [
         hide_a_gap,
         tell_too_much,
         tell_what_was_seen,
@@ -304,7 +304,7 @@ BUGS: dict[str, list[Bug]] = {
         pretend_to_resume,
         refuse_a_place,
     ],
-    "departures are told once": [forget_a_departure, tell_a_departure_twice, bury_the_living],
+    "departures are reported once": [forget_a_departure, tell_a_departure_twice, bury_the_living],
 }
 
 
@@ -312,7 +312,7 @@ CASES = [pytest.param(promise, bug, id=f"{promise}: {bug.__name__}") for promise
 
 
 def test_each_promise_can_be_broken() -> None:
-    """There is no checker that nothing was shown to."""
+    """Every checker has bugs to find."""
     assert BUGS.keys() == PROMISES.keys()
 
 

@@ -1,4 +1,4 @@
-"""A short storm with each store; ``make soak`` lets it rage for as long as wanted."""
+"""A short storm with each store; ``make soak`` runs longer ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEED = int(os.environ.get("PROMISES_SEED") or random.randrange(1_000_000))
 
 @pytest.mark.parametrize("store", ["memory", "sqlite", "restored"])
 async def test_every_promise_holds_in_a_storm(store: str, tmp_path: Path) -> None:
-    """Whatever breaks: the server, its disk, clock and log, clients, connections; and whatever copy is put back."""
+    """Faults of the server, its disk, clock and log, of clients and connections, and older copies of the store."""
     print(f"PROMISES_SEED={SEED}")
     weather = Weather(durable=store != "memory", restores=store == "restored", seed=SEED)
     outcome = await Storm(weather, tmp_path).run()
