@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from bcast_grpc.client.chat import Chat, connect
     from bcast_grpc.client.sync import SyncChat, connect_sync
     from bcast_grpc.client.tls import Tls
+    from bcast_grpc.client.token import TokenFile
     from bcast_grpc.errors import (
         BacklogFull,
         BcastError,
@@ -68,6 +69,7 @@ __all__ = [
     "SyncChat",
     "SyncServer",
     "Tls",
+    "TokenFile",
     "Welcome",
     "__version__",
     "connect",
@@ -78,6 +80,7 @@ _MODULES = {
     "bcast_grpc.client.chat": ("Chat", "connect"),
     "bcast_grpc.client.sync": ("SyncChat", "connect_sync"),
     "bcast_grpc.client.tls": ("Tls",),
+    "bcast_grpc.client.token": ("TokenFile",),
     "bcast_grpc.errors": (
         "BacklogFull",
         "BcastError",

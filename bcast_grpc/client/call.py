@@ -13,10 +13,11 @@ from bcast_grpc.client.dial import Dialer, start_call
 from bcast_grpc.client.dispatcher import Dispatcher, SessionInfo
 from bcast_grpc.client.endings import error_of, lost
 from bcast_grpc.client.handshake import wait_until_let_in
+from bcast_grpc.client.renewal import Renewal, failed
 from bcast_grpc.client.status import FinalStatus, GrpcCall, Status
 from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
-from bcast_grpc.events import ResumePoint
+from bcast_grpc.events import Kind, ResumePoint
 from bcast_grpc.wire.protobuf import MalformedFrame
 
 Read: TypeAlias = Callable[[], Awaitable[object]]
@@ -48,32 +49,40 @@ class Call:
             CallError: the server refused the connection.
             ConnectionLost: no server was reached, or it did not answer in time.
         """
+        token = await dialer.tokens.fetch()
         channel = _open(dialer)
         try:
-            call = start_call(channel, dialer.metadata(name, after))
+            call = start_call(channel, dialer.metadata(name, after, token))
             info = await wait_until_let_in(call, dialer.target, dialer.timeout_s, dialer.tls)
             return cls(dialer.target, channel, call, info)
         except BaseException:
             await _close(channel)
             raise
 
-    async def run(self, unanswered: Unanswered, dispatcher: Dispatcher) -> BcastError | None:
+    async def run(self, unanswered: Unanswered, dispatcher: Dispatcher, renewal: Renewal) -> BcastError | None:
         """Write the unanswered requests, and read, until the call has ended; cancelling this ends the call.
 
         Returns:
             Why the call ended; ``None`` if the server ended it without an error after we left.
         """
-        writing = asyncio.create_task(self._write(unanswered))
+        renewal.begin()
+        writing = asyncio.create_task(self._write(unanswered, renewal))
+        renewing = asyncio.create_task(
+            renewal.keep(unanswered.queued.set, lambda error: dispatcher.tell(Kind.ERROR, *failed(error)))
+        )
         try:
             return await self._read(dispatcher)
         finally:
             self._call.cancel()
+            renewing.cancel()
             self._finishing = True
             unanswered.queued.set()
             try:
-                await asyncio.wait({writing})  # a write that is under way when the call is cancelled is cancelled too
-                if not writing.cancelled():
-                    writing.result()  # raises what went wrong in this library
+                # A write that is under way when the call is cancelled is cancelled too.
+                await asyncio.wait({writing, renewing})
+                for task in (writing, renewing):
+                    if not task.cancelled():
+                        task.result()  # raises what went wrong in this library
             finally:
                 await _close(self._channel)
 
@@ -84,13 +93,13 @@ class Call:
 
     # --- the two tasks
 
-    async def _write(self, unanswered: Unanswered) -> None:
+    async def _write(self, unanswered: Unanswered, renewal: Renewal) -> None:
         try:
             while True:
                 unanswered.queued.clear()
                 if self._call.done():
                     return
-                if frame := unanswered.take():
+                if frame := renewal.take() or unanswered.take():
                     await self._call.write(frame)
                 elif self._finishing:
                     await self._call.done_writing()

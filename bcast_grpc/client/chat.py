@@ -20,7 +20,9 @@ from bcast_grpc.client.cursor import Cursor
 from bcast_grpc.client.dial import DEFAULT_TARGET, Dialer, check_target, wants_tls
 from bcast_grpc.client.dispatcher import Dispatcher
 from bcast_grpc.client.inbox import Inbox
+from bcast_grpc.client.renewal import Renewal
 from bcast_grpc.client.tls import Tls
+from bcast_grpc.client.token import Token, Tokens
 from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.errors import BcastError, ChatClosed, RequestError
 from bcast_grpc.events import Ack, Error, Event, Member, Members, Request
@@ -73,10 +75,13 @@ class Chat:
         room: ``lobby`` if empty.
         client: a stable id of your own: a second chat with the same id in the same room replaces the first. A random
             UUID if empty.
-        events: the notices to receive: any of ``welcome``, ``joined``, ``left`` and ``progress``, or ``all``, or
-            ``none``. The default is ``left``.
+        events: the notices to receive: any of ``welcome``, ``joined``, ``left``, ``progress`` and ``expiring``, or
+            ``all``, or ``none``. The default is ``left``.
         echo: receive your own messages too.
-        token: the token that gives permission to connect.
+        token: the token that gives permission to connect; or a function that returns one, ``async`` or not, such as
+            ``bcast_grpc.TokenFile(path)``. It is called for each attempt to connect, and before the token expires:
+            then the chat presents the new one, and its connection goes on. If it fails, an ``ERROR`` event says so,
+            and it is called again. A function that is not ``async`` is called in a thread of its own.
         tls: use TLS, also where the target does not say so: ``bcast_grpc.Tls(ca="ca.pem")``.
         credentials: gRPC's own, in place of ``tls``.
         history: how many of the room's last messages to receive first.
@@ -107,7 +112,7 @@ class Chat:
         client: str = "",
         events: str | Iterable[str] | None = None,
         echo: bool = False,
-        token: str = "",
+        token: Token = "",
         tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         history: int = 0,
@@ -128,7 +133,7 @@ class Chat:
             client=self.client,
             events="left" if events is None else events if isinstance(events, str) else ",".join(events),
             echo=echo,
-            token=token,
+            tokens=Tokens(token, connect_timeout_s),
             history=history,
             timeout_s=connect_timeout_s,
         )
@@ -136,10 +141,18 @@ class Chat:
         inbox = Inbox(max_buffered, _MAX_BUFFERED_BYTES)
         cursor = Cursor(history=history, echo=echo)
         self._unanswered = Unanswered(max_backlog, _MAX_UNANSWERED_BYTES)
-        self._dispatcher = Dispatcher(self._unanswered, inbox, cursor, wants_welcome=dialer.wants_welcome)
+        renewal = Renewal(dialer.tokens)
+        self._dispatcher = Dispatcher(
+            self._unanswered,
+            inbox,
+            cursor,
+            renewal,
+            wants_welcome=dialer.wants_welcome,
+            wants_expiring=dialer.wants_expiring,
+        )
         backoff = Backoff(first_retry_s, max_retry_s)
         self._connection = Connection(
-            dialer, name, self._unanswered, self._dispatcher, backoff, max_downtime_s, leave_timeout_s
+            dialer, name, self._unanswered, self._dispatcher, renewal, backoff, max_downtime_s, leave_timeout_s
         )
         self._events = inbox.events
         self._until_look = 0

@@ -12,6 +12,7 @@ from bcast_grpc.client.call import Call
 from bcast_grpc.client.dial import Dialer
 from bcast_grpc.client.dispatcher import Dispatcher
 from bcast_grpc.client.endings import lost
+from bcast_grpc.client.renewal import Renewal
 from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.errors import BcastError, CallError, ChatClosed, ConnectionLost, ErrorCode
 from bcast_grpc.events import Kind, Reconnecting
@@ -47,6 +48,7 @@ class Connection:
         name: str,
         unanswered: Unanswered,
         dispatcher: Dispatcher,
+        renewal: Renewal,
         backoff: Backoff,
         max_downtime_s: float | None,
         leave_timeout_s: float,
@@ -59,6 +61,7 @@ class Connection:
         self._name = name
         self._unanswered = unanswered
         self._dispatcher = dispatcher
+        self._renewal = renewal
         self._backoff = backoff
         self._max_downtime_s = max_downtime_s
         self._leave_timeout_s = leave_timeout_s
@@ -177,7 +180,7 @@ class Connection:
         while True:
             began = self._began = _now()
             error = await self._through(call)
-            if error is None or not error.retryable or self._max_downtime_s == 0 or self._done:
+            if error is None or not self._may_retry(error) or self._max_downtime_s == 0 or self._done:
                 return error
             self._backoff.connected(_now() - began)
             self._dispatcher.lost()
@@ -193,7 +196,7 @@ class Connection:
         if self._done:
             call.finish(self._unanswered)
         try:
-            return await call.run(self._unanswered, self._dispatcher)
+            return await call.run(self._unanswered, self._dispatcher, self._renewal)
         finally:
             self._call = None
 
@@ -214,9 +217,16 @@ class Connection:
             try:
                 return await self._dial()
             except BcastError as failed:
-                if not failed.retryable:
+                if not self._may_retry(failed):
                     raise
                 error, asked_s, attempt = failed, 0.0, attempt + 1
+
+    def _may_retry(self, error: BcastError) -> bool:
+        tokens = self._dialer.tokens
+        if error.code is not ErrorCode.TOKEN_EXPIRED:
+            return error.retryable
+        tokens.expired()
+        return tokens.renewable
 
     def _pause_s(self, outage: Outage, error: BcastError, asked_s: float) -> float:
         """How long to wait: at least as long as the server asked for, and no longer than the time that is left.

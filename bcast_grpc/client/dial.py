@@ -13,6 +13,7 @@ import grpc
 
 from bcast_grpc import __version__
 from bcast_grpc.client.tls import Tls
+from bcast_grpc.client.token import Tokens, check_token
 from bcast_grpc.events import ResumePoint
 from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 
@@ -25,7 +26,6 @@ _HOST_PORT = re.compile(r"(?P<scheme>grpcs?://)?(?P<host>\[[^\]\s]+\]|[^\s:/\[\]
 _GRPC_NAME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):.+")
 
 _READABLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
-_TOKEN = re.compile(r"[!-~]*")
 
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.primary_user_agent", f"bcast_grpc-python/{__version__}"),
@@ -73,17 +73,6 @@ def wants_tls(target: str) -> bool:
     return target.startswith("grpcs://")
 
 
-def check_token(token: str) -> str:
-    """Return the token, which may be empty.
-
-    Raises:
-        ValueError: it cannot be sent; the token itself is not in the text.
-    """
-    if not _TOKEN.fullmatch(token):
-        raise ValueError("token: must be printable ASCII characters without spaces")
-    return token
-
-
 def _dotted(host: str) -> str:
     """Write an address such as 127.1 in full: other programs accept it, gRPC does not."""
     try:
@@ -103,11 +92,11 @@ class Dialer:
     client: str
     events: str
     echo: bool
-    token: str
+    tokens: Tokens
     history: int
     timeout_s: float
 
-    def metadata(self, name: str, after: ResumePoint | None) -> tuple[tuple[str, str], ...]:
+    def metadata(self, name: str, after: ResumePoint | None, token: str = "") -> tuple[tuple[str, str], ...]:
         """The metadata of the next call: who we are, and where to resume. Only the first call asks for history.
 
         Raises:
@@ -117,9 +106,9 @@ class Dialer:
             name=name,
             room=self.room,
             client=self.client,
-            events=with_welcome(self.events),
+            events=with_words(self.events, "welcome", *(["expiring"] if self.tokens.renewable else [])),
             echo=self.echo,
-            token=self.token,
+            token=token,
             after=after,
             history=0 if after else self.history,
         )
@@ -146,15 +135,22 @@ class Dialer:
     @property
     def wants_welcome(self) -> bool:
         """Whether the application asked for ``WELCOME``; the library always does."""
-        return with_welcome(self.events) == self.events
+        return with_words(self.events, "welcome") == self.events
+
+    @property
+    def wants_expiring(self) -> bool:
+        """Whether the application asked for ``EXPIRING``; the library does if it can renew the token."""
+        return with_words(self.events, "expiring") == self.events
 
 
-def with_welcome(events: str) -> str:
-    """Ask for ``WELCOME`` too: it says where we are before the first message."""
+def with_words(events: str, *needed: str) -> str:
+    """Ask for more notices than the application: ``WELCOME`` says where we are before the first message."""
     words = [word.strip() for word in events.split(",")]
-    if words == ["all"] or "welcome" in words:
+    if words == ["all"]:
         return events
-    return "welcome" if words in (["none"], [""]) else f"{events},welcome"
+    missing = [word for word in needed if word not in words]
+    asked = [] if words in (["none"], [""]) else [events]
+    return ",".join([*asked, *missing]) if missing else events
 
 
 def call_metadata(

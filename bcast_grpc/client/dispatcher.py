@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from bcast_grpc.client.cursor import Cursor
 from bcast_grpc.client.inbox import Inbox
+from bcast_grpc.client.renewal import Renewal
 from bcast_grpc.client.unanswered import Unanswered
 from bcast_grpc.events import Ack, Closing, Detail, Event, Gap, GapReason, Kind, Resumed, ResumePoint, Welcome
 from bcast_grpc.wire.protobuf import decode_events
@@ -29,20 +30,33 @@ class Dispatcher:
     """Receives the events of one chat, over all of its calls.
 
     Args:
+        renewal: is told when the token expires.
         wants_welcome: whether the application is given ``WELCOME`` events.
+        wants_expiring: likewise for ``EXPIRING``.
 
     Attributes:
         info: the session of the last call.
         reconnect_after_s: when to reconnect, if the server of this call said so; else 0.
     """
 
-    def __init__(self, unanswered: Unanswered, inbox: Inbox, cursor: Cursor, *, wants_welcome: bool) -> None:
+    def __init__(
+        self,
+        unanswered: Unanswered,
+        inbox: Inbox,
+        cursor: Cursor,
+        renewal: Renewal,
+        *,
+        wants_welcome: bool,
+        wants_expiring: bool,
+    ) -> None:
         self.info = SessionInfo()
         self.reconnect_after_s = 0.0
         self._unanswered = unanswered
         self._inbox = inbox
         self._cursor = cursor
+        self._renewal = renewal
         self._wants_welcome = wants_welcome
+        self._wants_expiring = wants_expiring
         self._lost_at = 0.0
         self._leaving = False
         self._taken_from = False
@@ -142,7 +156,10 @@ class Dispatcher:
                 if self._lost_at:
                     self._resumed(complete=resumed)
                 return self._wants_welcome
-        return not (event.id and self._unanswered.resolve(event))
+            case None if event.kind is Kind.EXPIRING:
+                self._renewal.expiring()
+                return self._wants_expiring
+        return not (event.id and (self._unanswered.resolve(event) or self._renewal.resolve(event)))
 
     def _resumed(self, *, complete: bool) -> None:
         away_s, self._lost_at = time.monotonic() - self._lost_at, 0.0

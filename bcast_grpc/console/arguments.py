@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from bcast_grpc.client.dial import DEFAULT_TARGET, check_target, check_token, wants_tls
+from bcast_grpc.client.dial import DEFAULT_TARGET, check_target, wants_tls
 from bcast_grpc.client.tls import Tls
+from bcast_grpc.client.token import check_token
 from bcast_grpc.console.safe_text import shown
 
 

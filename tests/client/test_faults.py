@@ -200,7 +200,7 @@ async def test_a_port_where_something_else_speaks_is_said_to_be() -> None:
 
     async with await asyncio.start_server(reply, "127.0.0.1", 0) as other:
         host, port = other.sockets[0].getsockname()
-        with pytest.raises(ConnectionLost, match=rf"^cannot connect to {host}:{port}: .*http1"):
+        with pytest.raises(ConnectionLost, match=rf"^cannot connect to {host}:{port}: .*HTTP/1 400"):
             await bcast_grpc.connect(f"{host}:{port}").__aenter__()
 
 
