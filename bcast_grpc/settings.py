@@ -267,6 +267,12 @@ class Settings(BaseModel):
     )
     max_message_bytes: MessageBytes = Field(65536, description="largest message, text plus data")
     max_clients: Count = Field(20000, description="most clients connected at once")
+    max_clients_per_peer: Amount = Field(
+        1000,
+        description="most clients connected at once from one IPv4 address or IPv6 /64; 0: no bound;"
+        " addresses of this machine are bounded only if this is set",
+    )
+    max_streams_per_connection: Count = Field(1000, description="most HTTP/2 streams on one connection")
     queue_messages: Count = Field(20000, description="most messages in one client's queue")
     queue_bytes: Bytes = Field(4194304, description="most bytes in one client's queue")
     slow_policy: Literal["disconnect", "drop", "catch-up"] = Field(

@@ -184,7 +184,7 @@ WORK: Mapping[str, Attack] = {
     "calls that end at once": calls(lambda n: request(n, ended=True)),
     "publishes without a message": calls(lambda n: request(n, _PUBLISH, ended=True)),
     "clients by the thousand": Attack(
-        lambda: open_streams(MANY), None, done=lambda attacker: len(attacker.answered) >= MANY
+        lambda: open_streams(MANY), None, done=lambda attacker: len(attacker.answered | attacker.ended) >= MANY
     ),
     "half messages": Attack(half_messages, None),
     "gzip bombs": bombs(_TOO_LARGE),

@@ -49,10 +49,10 @@ def _python(name: str) -> list[str]:
 
 
 _HERE = "127.0.0.1"
-OURS = Peer(
-    "bcast_grpc", "bcast", [sys.executable, "-m", "bcast_grpc.server", "--port", "{port}", "--log-level", "error"]
-)
-_OTHER_DOOR = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--log-level", "error"]
+_SERVER = [sys.executable, "-m", "bcast_grpc.server", "--log-level", "error"]
+# The stock Go client has all its clients on one connection.
+OURS = Peer("bcast_grpc", "bcast", [*_SERVER, "--port", "{port}", "--max-streams-per-connection", "20000"])
+_OTHER_DOOR = [*_SERVER, "--port", "0"]
 OUR_WEBSOCKET = Peer("bcast_grpc WebSocket", "bcast-ws", [*_OTHER_DOOR, "--http-port", "{port}"])
 OUR_TCP = Peer("bcast_grpc TCP", "bcast-tcp", [*_OTHER_DOOR, "--tcp-port", "{port}"])
 NATS = Peer("NATS core", "nats", _binary("nats-server", "-a", _HERE, "-p", "{port}"))

@@ -53,13 +53,22 @@ def entry_of(hub: Hub, author: Author, request: Request, rated: str | None) -> E
         )
     if id_:
         check_id(hub, request)
+    check_rate(hub, rated)
+    return Entry(author, relayed(author.name, msg), data, id_)
+
+
+def check_rate(hub: Hub, rated: str | None) -> None:
+    """Count what makes work for a whole room against the rate of ``rated``; None: nobody's.
+
+    Raises:
+        RequestError: ``RATE_LIMITED``: it is too often.
+    """
     if hub.rates and rated and (wait_s := hub.rates.take(rated)):
         raise RequestError(
             ErrorCode.RATE_LIMITED,
             f"the limit is {hub.limits.rate:g} messages a second; try again in {wait_s:.3f} s",
             retry_after_s=wait_s,
         )
-    return Entry(author, relayed(author.name, msg), data, id_)
 
 
 def check_id(hub: Hub, request: Request) -> None:

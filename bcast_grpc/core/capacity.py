@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core.held import distinct_bytes
+from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.peers import PeerCounts
 from bcast_grpc.errors import CallError, ErrorCode
 
 if TYPE_CHECKING:
+    from bcast_grpc.core.member import Member
     from bcast_grpc.core.room import Room
 
 logger = logging.getLogger(__name__)
@@ -22,14 +25,16 @@ class Capacity:
     """The bounds that newcomers are refused by: of clients, of what the system gives, and of memory.
 
     Attributes:
+        peers: how many clients each address has.
         budget: what the process may hold, of the queues and of the broker's part.
         why_full: says why so many clients are enough, though they are fewer than ``max_clients``; nothing if not.
     """
 
-    def __init__(self, max_clients: int, budget: Budget) -> None:
+    def __init__(self, limits: Limits, budget: Budget) -> None:
+        self.peers = PeerCounts(limits.max_clients_per_peer, spares_loopback=limits.spares_loopback)
         self.budget = budget
         self.why_full: Callable[[int], str] = lambda _: ""
-        self._max_clients = max_clients
+        self._max_clients = limits.max_clients
         self._short_of_memory = False
 
     def check_clients(self, clients: int) -> None:
@@ -42,6 +47,30 @@ class Capacity:
             raise _server_full(f"{clients} clients are connected, as many as this server takes; try again later")
         if reason := self.why_full(clients):
             raise _server_full(reason)
+
+    def check_peer(self, member: Member, replaced: Member | None) -> None:
+        """Check that another client may come from its address, or that it takes the place of one from there.
+
+        Raises:
+            CallError: ``SERVER_FULL``.
+        """
+        if replaced and replaced.network == member.network:
+            return
+        if self.peers.full(member.network):
+            raise _server_full(
+                f"{self.peers.most} clients are connected from your address, as many as this server takes from one"
+                " (max-clients-per-peer); try again later"
+            )
+
+    def came(self, member: Member) -> None:
+        """Count a client that is in now."""
+        if member.network:
+            self.peers.add(member.network)
+
+    def left(self, member: Member) -> None:
+        """Count a client no more."""
+        if member.network:
+            self.peers.remove(member.network)
 
     def check_memory(self) -> None:
         """Check that there is memory for another client, or would be once all histories were dropped.

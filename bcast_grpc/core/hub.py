@@ -53,7 +53,7 @@ class Hub:
     ) -> None:
         self.limits = limits
         self.rates = RateLimits(limits.rate, limits.burst, scheduler.time) if limits.rate else None
-        self.capacity = Capacity(limits.max_clients, budget or Budget())
+        self.capacity = Capacity(limits, budget or Budget())
         self.scheduler = scheduler
         self.gatekeeper = gatekeeper or OpenGate()
         self.clients = 0
@@ -119,8 +119,11 @@ class Hub:
         """
         with self._lock:
             self.check_open()
-            if replaced := room.roster.with_client(member.author.key, reader=member.reader):
+            replaced = room.roster.with_client(member.author.key, reader=member.reader)
+            self.capacity.check_peer(member, replaced)
+            if replaced:
                 room.remove(replaced)
+                self.capacity.left(replaced)
                 replaced.outbox.close(
                     CallError(ErrorCode.REPLACED, "the same bcast-client connected to this room again"), discard=True
                 )
@@ -128,6 +131,7 @@ class Hub:
                 self.capacity.check_clients(self.clients)
                 self.capacity.check_memory()
                 self.clients += 1
+            self.capacity.came(member)
             room.add(member, after, history)
             room.announce(member.author, replaced.author.name if replaced else "")
 
@@ -137,6 +141,7 @@ class Hub:
             if not room.remove(member):
                 return
             self.clients -= 1
+            self.capacity.left(member)
             if member.author.name:
                 self._presence.announce(room.name, notices.left(member.author))
             self._free(room)

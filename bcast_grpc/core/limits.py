@@ -23,6 +23,8 @@ class Limits:
 
     Attributes:
         max_clients: connected at once.
+        max_clients_per_peer: connected at once from one address; 0: no bound.
+        spares_loopback: whether addresses of this machine have no such bound.
         max_message_bytes: text and data of one message.
         queue_messages: queued for one client.
         queue_bytes: queued for one client, in bytes on the wire; room for one message at least.
@@ -35,6 +37,8 @@ class Limits:
     """
 
     max_clients: int = 20_000
+    max_clients_per_peer: int = 1000
+    spares_loopback: bool = True
     max_message_bytes: int = 65_536
     queue_messages: int = 20_000
     queue_bytes: int = 4 * 1024 * 1024

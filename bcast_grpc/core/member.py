@@ -78,6 +78,7 @@ class Member:
         identity: who it is to the server.
         rights: what it may do in its room.
         wants: which kinds of events it asked for: ``kinds`` are those of them that it may have.
+        network: where it comes from, as far as limits are concerned; empty: nowhere that has any.
     """
 
     author: Author
@@ -95,6 +96,7 @@ class Member:
     identity: Identity = ANYONE
     rights: Rights = ALL_RIGHTS
     wants: frozenset[Kind] = frozenset()
+    network: str = ""
 
     def admit_as(self, identity: Identity, rights: Rights, wants: frozenset[Kind]) -> None:
         """Note who the client is, what it may do, and which kinds of events it wants if it may have them."""

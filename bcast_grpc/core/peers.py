@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from sys import intern
 from urllib.parse import unquote
 
 _PREFIX_BITS = 64
+_LOOPBACK = ("127.", "::/64")
+
+
+class PeerCounts:
+    """Counts what is bounded for each address.
+
+    Args:
+        most: the bound; 0 for none.
+        spares_loopback: whether addresses of this machine have none.
+    """
+
+    def __init__(self, most: int, *, spares_loopback: bool) -> None:
+        self.most = most
+        self._spares_loopback = spares_loopback
+        self._counts: Counter[str] = Counter()
+
+    def full(self, network: str) -> bool:
+        """Whether there may be no more of an address; an empty one has no bound."""
+        if not 0 < self.most <= self._counts[network] or not network:
+            return False
+        return not (self._spares_loopback and network.startswith(_LOOPBACK))
+
+    def add(self, network: str) -> None:
+        """Count one more."""
+        self._counts[network] += 1
+
+    def remove(self, network: str) -> None:
+        """Count one less."""
+        self._counts[network] -= 1
+        if not self._counts[network]:
+            del self._counts[network]
+
+    def __len__(self) -> int:
+        """How many addresses are counted."""
+        return len(self._counts)
 
 
 def network_of(peer: str) -> str:
@@ -22,6 +59,6 @@ def network_of(peer: str) -> str:
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     if isinstance(address, IPv4Address):
-        return str(address)
+        return intern(str(address))  # thousands may keep it
     shift = address.max_prefixlen - _PREFIX_BITS
-    return f"{IPv6Address(int(address) >> shift << shift)}/{_PREFIX_BITS}"
+    return intern(f"{IPv6Address(int(address) >> shift << shift)}/{_PREFIX_BITS}")

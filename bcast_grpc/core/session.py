@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bcast_grpc.core import notices
-from bcast_grpc.core.acceptance import author_of, check_id, entry_of, rate_key
+from bcast_grpc.core.acceptance import author_of, check_id, check_rate, entry_of, rate_key
 from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.core.intake import Intake
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.names import check_name, shortened
 from bcast_grpc.core.outbox import Outbox, no_room
+from bcast_grpc.core.peers import network_of
 from bcast_grpc.core.permission import check_name_of, check_send, check_who
 from bcast_grpc.core.review import regrant
 from bcast_grpc.core.standing import Standing
@@ -78,6 +79,7 @@ class Session:
         self._member = Member(author, self.outbox, hello.kinds, hello.echo, reader, limits.slow_policy)
         self._member.admit_as(identity, admission.rights, admission.wants)
         self._peer = admission.peer or ""
+        self._member.network = network_of(self._peer)
         self._hub = hub
         self._leaving = False
         self._asking = False
@@ -210,6 +212,7 @@ class Session:
     def _join(self, request: Request) -> None:
         name = check_name(request.msg, self._hub.limits)
         check_name_of(self._member.identity, name)
+        check_rate(self._hub, rate_key(self._member.author, self._member.identity))
         self._hub.rename(self._room, self._member, name)
         if request.id:
             self._answers.append(notices.done(f"your name is {name}", self.epoch, request.id))
@@ -223,6 +226,7 @@ class Session:
 
     def _who(self, request: Request) -> None:
         check_who(self._member.rights)
+        check_rate(self._hub, rate_key(self._member.author, self._member.identity))
         self._asking = True
         self._room.answer(
             self.id, lambda: notices.members_in_parts(self._room.presence.members(self._room.name), request.id)

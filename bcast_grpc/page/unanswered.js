@@ -132,7 +132,8 @@ export class Unanswered {
       item.reason = error.reason;
       this.#limited = true;
       const pause = milliseconds(error.retry_after) || DEFAULT_RETRY_MS;
-      this.#holdUntil = Math.max(this.#holdUntil, performance.now() + pause);
+      // Each refused one has a time of its own; they go one by one, so the first of these decides.
+      if (this.#holdUntil <= performance.now()) this.#holdUntil = performance.now() + pause;
     } else {
       item.state = "refused";
       item.reason = error?.reason || event.message || "refused";

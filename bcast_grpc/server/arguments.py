@@ -97,6 +97,8 @@ def format_config(loaded: Loaded) -> str:
     if settings.max_memory is None:
         settings = settings.model_copy(update={"max_memory": default_max_memory()})
         origins["max_memory"] += ", half of what the machine or the cgroup has"
+    if "max_clients_per_peer" not in settings.model_fields_set:
+        origins["max_clients_per_peer"] += ", from which addresses of this machine are spared"
     return "".join(f"{name} = {_as_toml(value)}  # {origins[name]}\n" for name, value in settings)
 
 

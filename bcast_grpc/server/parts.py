@@ -29,6 +29,8 @@ def limits(settings: Settings) -> Limits:
     """Return the bounds of the core."""
     return Limits(
         max_clients=settings.max_clients,
+        max_clients_per_peer=settings.max_clients_per_peer,
+        spares_loopback="max_clients_per_peer" not in settings.model_fields_set,
         max_message_bytes=settings.max_message_bytes,
         queue_messages=settings.queue_messages,
         queue_bytes=settings.queue_bytes,

@@ -260,9 +260,9 @@ def _doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator
     """Yield the doors that are asked for. This is all that the server knows of each."""
     grpc = Address(settings.host, settings.port, "port")
     if settings.grpc_engine == "native":
-        yield GrpcDoor(shared, grpc, max_clients=settings.max_clients)
+        yield GrpcDoor(shared, grpc, max_streams=settings.max_streams_per_connection)
     else:
-        yield GrpcioDoor(shared, grpc, max_clients=settings.max_clients, max_connections=max_connections)
+        yield GrpcioDoor(shared, grpc, max_streams=settings.max_streams_per_connection, max_connections=max_connections)
     if settings.http_port is not None:
         from bcast_grpc.transport.http_door import HttpDoor  # aiohttp takes a third of the server's start
 

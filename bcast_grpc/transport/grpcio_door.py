@@ -23,7 +23,6 @@ from bcast_grpc.transport.ending import ending
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.rpc import (
     SERVICE,
-    STREAMS_BESIDES,
     codec_for,
     initial_metadata,
     read_caller,
@@ -53,15 +52,15 @@ class GrpcioDoor(Door):
     Args:
         shared: what all doors share.
         address: where to listen.
-        max_clients: how many clients the server takes.
+        max_streams: how many calls a connection may have at once.
         max_connections: how many connections the engine may have open.
     """
 
-    def __init__(self, shared: Shared, address: Address, *, max_clients: int, max_connections: int) -> None:
+    def __init__(self, shared: Shared, address: Address, *, max_streams: int, max_connections: int) -> None:
         self._shared = shared
         self._address = address
         self._options = options(
-            shared.keepalive.interval_s, shared.handshake_s, max_clients=max_clients, max_connections=max_connections
+            shared.keepalive.interval_s, shared.handshake_s, max_streams=max_streams, max_connections=max_connections
         )
         self._health = _Health(shared.connections)
         self._engine: grpc.aio.Server | None = None
@@ -238,7 +237,7 @@ def _for_engine(loaded: Loaded) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca[0] if client_ca else None)
 
 
-def options(keepalive_s: float, handshake_s: float, *, max_clients: int, max_connections: int) -> list[tuple[str, int]]:
+def options(keepalive_s: float, handshake_s: float, *, max_streams: int, max_connections: int) -> list[tuple[str, int]]:
     """Return what the engine is set up with."""
     # A slow peer answers a ping when it has read what is before it, so it has most of the time that there is. Only the
     # ping timeout tells who is frozen: the core never sets the timer of its keepalive timeout (as of 1.85).
@@ -266,5 +265,5 @@ def options(keepalive_s: float, handshake_s: float, *, max_clients: int, max_con
         # Past its bound the core would not accept, and everyone, health checks too, would wait.
         ("grpc.max_allowed_incoming_connections", max_connections),
         # A connection that opens and resets calls faster than they are seen waits for itself alone.
-        ("grpc.max_concurrent_streams", max_clients + STREAMS_BESIDES),
+        ("grpc.max_concurrent_streams", max_streams),
     ]

@@ -21,9 +21,6 @@ from bcast_grpc.wire import protobuf
 
 SERVICE = "bcast_grpc.v1.Chat"
 
-STREAMS_BESIDES = 1000
-"""How many calls more than clients a connection may have: those that are refused, publish, or watch the health."""
-
 _PREFIX = "bcast-"
 _DOMAIN = "bcast_grpc"
 BATCHES = Encoder(protobuf.encode_batches, protobuf.MAX_BATCH_BYTES, protobuf.split_batches)

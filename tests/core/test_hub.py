@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -136,6 +137,52 @@ def test_a_full_server_lets_a_client_replace_itself() -> None:
     world.join(client="c")
     Publisher(admit(world.hub, Hello()), answer=lambda _: None).close()
     assert world.hub.clients == 1
+
+
+def test_an_address_has_so_many_clients() -> None:
+    """One more is refused, and the text says which limit that is; others come in, and so does who takes its place."""
+    world = World(Limits(max_clients_per_peer=2, spares_loopback=False))
+    ana = world.join(client="a", peer="1.2.3.4:1")
+    world.join(client="b", room="dev", peer="1.2.3.4:2")
+    error = refusal(lambda: world.join(room="other", peer="ipv4:1.2.3.4:3"))
+    assert (error.code, error.retryable, error.retry_after_s) == (ErrorCode.SERVER_FULL, True, 5)
+    assert "max-clients-per-peer" in error.reason
+    assert list(world.hub.rooms) == ["lobby", "dev"]
+    world.join(peer="1.2.3.5:1")
+    again = world.join(client="a", peer="1.2.3.4:4")
+    ana.close()
+    assert refusal(lambda: world.join(peer="1.2.3.4:5")).code is ErrorCode.SERVER_FULL
+    again.close()
+    world.join(peer="1.2.3.4:6")
+
+
+def test_who_moves_takes_its_place_along() -> None:
+    """A client that replaces itself from another address counts there, and is refused where that is full."""
+    world = World(Limits(max_clients_per_peer=1, spares_loopback=False))
+    first = world.join(client="c", peer="1.1.1.1:1")
+    other = world.join(peer="2.2.2.2:1")
+    assert refusal(lambda: world.join(client="c", peer="2.2.2.2:2")).code is ErrorCode.SERVER_FULL
+    assert not first.session.outbox.closed
+    other.close()
+    moved = world.join(client="c", peer="2.2.2.2:2")
+    world.join(peer="1.1.1.1:2").close()
+    for client in (first, moved, moved):
+        client.close()
+    assert (len(world.hub.capacity.peers), world.hub.clients) == (0, 0)
+
+
+def test_addresses_of_this_machine_are_spared_unless_the_limit_is_set() -> None:
+    """Out of the box everything works on loopback; zero bounds nobody."""
+    for peer in ("127.0.0.1:1", "ipv6:%5B::1%5D:1"):
+        world = World(Limits(max_clients_per_peer=1))
+        world.join(peer=peer)
+        world.join(peer=peer)
+        strict = World(Limits(max_clients_per_peer=1, spares_loopback=False))
+        strict.join(peer=peer)
+        assert refusal(partial(strict.join, peer=peer)).code is ErrorCode.SERVER_FULL
+    unbounded = World(Limits(max_clients_per_peer=0, spares_loopback=False))
+    for _ in range(3):
+        unbounded.join(peer="1.2.3.4:5")
 
 
 # --- arrivals, departures and names

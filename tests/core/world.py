@@ -96,7 +96,16 @@ class Client:
         closed: whether its call has ended.
     """
 
-    def __init__(self, hub: Hub, hello: Hello, wire: PlainWire, *, reader: bool = False, token: str = "") -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        hello: Hello,
+        wire: PlainWire,
+        *,
+        reader: bool = False,
+        token: str = "",
+        peer: str = "peer",
+    ) -> None:
         self.frames: list[bytes] = []
         self.received: list[Event] = []
         self.awake = True
@@ -105,7 +114,7 @@ class Client:
         self._wire = wire
         self._read = 0
         self.session = Session(
-            admit(hub, hello, token=token), wire.encoder, wake=self._wake, write_now=self._write_now, reader=reader
+            admit(hub, hello, peer, token), wire.encoder, wake=self._wake, write_now=self._write_now, reader=reader
         )
 
     @property
@@ -196,11 +205,18 @@ class World:
         self.clients: list[Client] = []
 
     def join(
-        self, name: str = "", *, batch: bool = True, reader: bool = False, token: str = "", **hello: Any
+        self,
+        name: str = "",
+        *,
+        batch: bool = True,
+        reader: bool = False,
+        token: str = "",
+        peer: str = "peer",
+        **hello: Any,
     ) -> Client:
         """Let a client in; ``hello`` is as for ``Hello``."""
         wire = self.batches if batch else self.singly
-        client = Client(self.hub, Hello(name=name, batch=batch, **hello), wire, reader=reader, token=token)
+        client = Client(self.hub, Hello(name=name, batch=batch, **hello), wire, reader=reader, token=token, peer=peer)
         self.clients.append(client)
         return client
 

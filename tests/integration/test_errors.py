@@ -221,16 +221,19 @@ async def test_rate_limited(serve: Serve) -> None:
 
 
 async def test_the_rate_is_each_clients_own(serve: Serve) -> None:
-    """Who sends too often is no burden on others, and no other request counts."""
+    """Who sends too often is no burden on others; ``join`` and ``who`` count as a message does, ``leave`` does not."""
     door = await serve(rate=0.001, burst=1)
     ana, bob = await door.connect(), await door.connect()
     await ana.say("hola", id="1")
     await ana.say("hola", id="2")
     assert {(await ana.hear()).kind for _ in range(2)} == {pb.EVENT_KIND_ACK, pb.EVENT_KIND_ERROR}
-    await ana.ask("who", id="3")
-    assert (await ana.hear()).kind == pb.EVENT_KIND_MEMBERS
+    for operation in ("who", "join"):
+        await ana.ask(operation, "Ana", id=operation)
+        assert (await ana.answer(operation)).error.code == pb.ERROR_CODE_RATE_LIMITED
     await bob.say("ciao", id="1")
     assert (await bob.answer("1")).kind == pb.EVENT_KIND_ACK
+    await ana.ask("leave", id="4")
+    assert (await ana.answer("4")).kind == pb.EVENT_KIND_ACK
 
 
 async def test_the_broker_fails_for_a_message(door: LocalDoor, broker: FailingBroker) -> None:

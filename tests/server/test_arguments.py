@@ -206,6 +206,8 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "keepalive_s": 20,
         "max_message_bytes": 65536,
         "max_clients": 20000,
+        "max_clients_per_peer": 1000,
+        "max_streams_per_connection": 1000,
         "queue_messages": 20000,
         "queue_bytes": 4194304,
         "slow_policy": "disconnect",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,16 @@ from bcast_grpc.settings import Settings
 
 def test_limits_are_the_settings() -> None:
     """Every bound that can be set reaches the core."""
-    settings = Settings(max_clients=1, max_message_bytes=2, queue_messages=3, queue_bytes=5000, rate=4.5, burst=6)
-    assert limits(settings) == Limits(
-        max_clients=1, max_message_bytes=2, queue_messages=3, queue_bytes=5000, rate=4.5, burst=6
-    )
+    own: dict[str, Any] = {
+        "max_clients": 1,
+        "max_message_bytes": 2,
+        "queue_messages": 3,
+        "queue_bytes": 5000,
+        "rate": 4.5,
+        "burst": 6,
+    }
+    settings = Settings.model_validate(own | {"max_clients_per_peer": 7})
+    assert limits(settings) == Limits(**own, max_clients_per_peer=7, spares_loopback=False)
 
 
 def test_default_limits_are_the_default_settings() -> None:

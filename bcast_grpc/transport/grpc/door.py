@@ -22,7 +22,7 @@ from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.services import Services
 from bcast_grpc.transport.grpc.unpacking import Unpacking
 from bcast_grpc.transport.listeners import Listeners
-from bcast_grpc.transport.rpc import SERVICE, STREAMS_BESIDES
+from bcast_grpc.transport.rpc import SERVICE
 from bcast_grpc.transport.serving import Serving
 
 _CONNECT, _SUBSCRIBE = (f"/{SERVICE}/{name}" for name in ("Connect", "Subscribe"))
@@ -34,13 +34,13 @@ class GrpcDoor(Door):
     Args:
         shared: what all doors share.
         address: where to listen.
-        max_clients: how many clients the server takes.
+        max_streams: how many calls a connection may have at once.
     """
 
-    def __init__(self, shared: Shared, address: Address, *, max_clients: int) -> None:
+    def __init__(self, shared: Shared, address: Address, *, max_streams: int) -> None:
         self._shared = shared
         self._listeners = Listeners(shared, address)
-        self._limits = Limits(max_concurrent_streams=max_clients + STREAMS_BESIDES)
+        self._limits = Limits(max_concurrent_streams=max_streams)
         self._connections: set[Connection] = set()
         self._closed = asyncio.Event()
         self._kept = Kept()
