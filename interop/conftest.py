@@ -88,6 +88,12 @@ def built() -> Sequence[Language]:
     return [language for language in LANGUAGES if not language.missing and not language.fault]
 
 
+@pytest.fixture(scope="session")
+def secure() -> Sequence[Language]:
+    """Those of them that speak TLS and present tokens."""
+    return [language for language in LANGUAGES if language.secure and not language.missing and not language.fault]
+
+
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """Start servers, which end with the test."""

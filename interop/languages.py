@@ -47,11 +47,13 @@ class Language(Source):
     Attributes:
         name: also that of its folder.
         needs: the tools that must be there.
+        secure: whether its client speaks TLS and presents tokens.
         driver: the program that makes single calls, built after the client; None if there is none.
     """
 
     name: str
     needs: list[str]
+    secure: bool
     driver: Source | None
 
     @classmethod
@@ -59,7 +61,8 @@ class Language(Source):
         """Return the language of an entry in the table."""
         made = entry.pop("driver", None)
         driver = made and Source(ROOT / "interop" / "drivers" / name, **made)
-        return cls(folder=ROOT / "examples" / name, name=name, driver=driver, **entry)
+        secure = entry.pop("secure", False)
+        return cls(folder=ROOT / "examples" / name, name=name, secure=secure, driver=driver, **entry)
 
     @property
     def missing(self) -> list[str]:

@@ -40,6 +40,7 @@ class Program:
         name: str,
         room: str = "",
         json: bool = True,
+        options: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> None:
@@ -47,8 +48,8 @@ class Program:
         self.name = name
         self.out: list[Any] = []
         self.err: list[str] = []
-        options = ["--name", name, *(["--room", room] if room else []), *(["--json"] if json else [])]
-        self._command = [*prefix, *language.run, *options, address]
+        flags = ["--name", name, *(["--room", room] if room else []), *(["--json"] if json else []), *options]
+        self._command = [*prefix, *language.run, *flags, address]
         self._json = json
         self._environ = environ or {}
         self._changed = asyncio.Event()

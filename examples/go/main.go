@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"io"
@@ -25,6 +27,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -46,18 +49,24 @@ const (
 	maxSent    = 64 << 10             // bytes, or one request: on a slow line all else waits behind them
 	together   = 5 * time.Millisecond // what is due at about the same time goes together, and so in order
 	brokenPipe = 128 + 13             // as a shell tells of programs that end by SIGPIPE
+	notTrusted = 69
+	notLetIn   = 77
 )
 
 var (
 	toJSON     = protojson.MarshalOptions{UseProtoNames: true}
 	control    = regexp.MustCompile(`\p{Cc}`)
 	httpStatus = regexp.MustCompile(`(?i)http.* status`) // so gRPC tells of one that a proxy answered with
+	untrusted  = regexp.MustCompile(`tls: failed to verify certificate: (.*?)"?$`)
 	never      = time.Now().Add(100 * 365 * 24 * time.Hour)
 )
 
 // client is what outlives a call.
 type client struct {
 	asJSON         bool
+	tokenFile      string
+	token          string           // as it was last read
+	renewal        <-chan time.Time // when to look for a new token, if at all
 	output         *bufio.Writer
 	input          <-chan *pb.ConnectRequest        // nil after its end
 	pending        []*pb.ConnectRequest             // what is not answered, in order
@@ -77,18 +86,32 @@ func main() {
 	set := func(key string) func(string) error {
 		return func(value string) error { who.Set(key, url.PathEscape(value)); return nil }
 	}
-	flag.Usage = func() { log.Print("usage: chat [--name NAME] [--room ROOM] [--json] [TARGET]") }
+	flag.Usage = func() {
+		log.Print("usage: chat [--name NAME] [--room ROOM] [--json] [--token-file FILE] " +
+			"[--tls-ca FILE] [--tls-cert FILE --tls-key FILE] [TARGET]")
+	}
 	flag.Func("name", "", set("bcast-name"))
 	flag.Func("room", "", set("bcast-room"))
 	asJSON := flag.Bool("json", false, "")
+	tokenFile := flag.String("token-file", "", "")
+	ca, cert, key := flag.String("tls-ca", "", ""), flag.String("tls-cert", "", ""), flag.String("tls-key", "", "")
 	flag.Parse()
 	if flag.NArg() > 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
-
+	target, secure := strings.CutPrefix(cmp.Or(flag.Arg(0), "127.0.0.1:50051"), "grpcs://")
+	creds, err := insecure.NewCredentials(), error(nil)
+	if secure || *ca+*cert+*key != "" {
+		creds, err = transport(*ca, *cert, *key)
+	}
 	input := make(chan *pb.ConnectRequest)
 	c := &client{asJSON: *asJSON, input: input, output: bufio.NewWriter(os.Stdout)}
+	c.tokenFile, c.token = *tokenFile, os.Getenv("BCAST_TOKEN")
+	if err = cmp.Or(err, c.readToken()); err != nil {
+		log.Print(err)
+		os.Exit(2)
+	}
 	go c.read(os.Stdin, input)
 	go watchOutput()
 	interrupt, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -101,8 +124,8 @@ func main() {
 	})
 	for {
 		// A connection for each call, since one that failed sits out a backoff of its own.
-		conn, err := grpc.NewClient(cmp.Or(flag.Arg(0), "127.0.0.1:50051"),
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
+		conn, err := grpc.NewClient(strings.TrimPrefix(target, "grpc://"),
+			grpc.WithTransportCredentials(creds),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 20 * time.Second}))
 		if err != nil {
 			log.Print(err)
@@ -114,11 +137,18 @@ func main() {
 			os.Exit(130)
 		}
 		end := status.Convert(err)
-		switch {
+		refused := end.Code() == codes.Unauthenticated || end.Code() == codes.PermissionDenied
+		switch why := untrusted.FindStringSubmatch(end.Message()); {
 		case err == nil && c.failed.Load():
 			os.Exit(1)
 		case err == nil:
 			os.Exit(0)
+		case why != nil:
+			log.Printf("the server is not trusted: %v", why[1])
+			os.Exit(notTrusted)
+		case c.final(end) && refused:
+			log.Print(end.Message())
+			os.Exit(notLetIn)
 		case c.final(end):
 			log.Fatal(end.Message())
 		}
@@ -145,6 +175,9 @@ func (c *client) final(end *status.Status) bool {
 		}
 	}
 	if info.GetDomain() == "bcast_grpc" {
+		if info.Reason == "TOKEN_EXPIRED" && c.tokenFile != "" {
+			return false // by then the file may have another one
+		}
 		return info.Metadata["retryable"] == "false"
 	}
 	switch end.Code() {
@@ -153,6 +186,41 @@ func (c *client) final(end *status.Status) bool {
 		return c.epoch == "" || !httpStatus.MatchString(end.Message())
 	}
 	return false
+}
+
+// transport returns credentials for TLS; without a CA the system's are trusted.
+func transport(ca, cert, key string) (credentials.TransportCredentials, error) {
+	config := &tls.Config{}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: no certificate in it", ca)
+		}
+	}
+	if cert+key != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return credentials.NewTLS(config), nil
+}
+
+// readToken takes the token that the file holds now, if there is a file.
+func (c *client) readToken() error {
+	if c.tokenFile == "" {
+		return nil
+	}
+	text, err := os.ReadFile(c.tokenFile)
+	if err == nil {
+		c.token = strings.TrimSpace(string(text))
+	}
+	return err
 }
 
 // read turns lines into requests.
@@ -213,10 +281,14 @@ func watchOutput() {
 
 // call goes on where the one before ended. It returns nil where there is no reason for another one.
 func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan struct{}) error {
-	c.again, c.reconnectAfter = map[*pb.ConnectRequest]time.Time{}, 0
+	c.again, c.reconnectAfter, c.renewal = map[*pb.ConnectRequest]time.Time{}, 0, nil
 	defer c.welcome.Store(false)
 	if c.epoch != "" {
 		who.Set("bcast-after", fmt.Sprintf("%s:%d", c.epoch, c.seq))
+	}
+	c.readToken() // or else the last one
+	if c.token != "" {
+		who.Set("authorization", "Bearer "+c.token)
 	}
 	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(context.Background(), who))
 	defer cancel()
@@ -259,7 +331,7 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 		}
 		batch, wait := c.due()
 		input, output := c.input, batches
-		if len(c.pending) == maxPending {
+		if len(c.pending) >= maxPending {
 			input = nil
 		}
 		if len(batch) == 0 || left {
@@ -279,10 +351,12 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 		case output <- batch:
 			for _, req := range batch {
 				c.again[req] = never
-				if req.Batch != nil {
+				if req.Batch != nil || req.Id == "" {
 					c.forget(req) // nothing will answer it
 				}
 			}
+		case <-c.renewal:
+			c.renew()
 		case <-time.After(wait):
 		case frame, ok := <-received:
 			if !ok && left {
@@ -303,6 +377,17 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 			}
 		}
 	}
+}
+
+// renew sends the token that is in the file; if it is still the old one, looks again later.
+func (c *client) renew() {
+	old := c.token
+	if c.readToken() != nil || c.token == old {
+		c.renewal = time.After(time.Second)
+		return
+	}
+	c.renewal = nil
+	c.pending = slices.Insert(c.pending, 0, &pb.ConnectRequest{Operacion: "auth", Msg: c.token})
 }
 
 // due returns what goes into the next frame, and how long it is until there may be more.
@@ -349,6 +434,10 @@ func (c *client) note(event *pb.ConnectResponse) {
 		}
 	case pb.EventKind_EVENT_KIND_CLOSING:
 		c.reconnectAfter = event.GetClosing().GetReconnectAfter().AsDuration()
+	case pb.EventKind_EVENT_KIND_EXPIRING:
+		if c.tokenFile != "" {
+			c.renewal = time.After(0)
+		}
 	case pb.EventKind_EVENT_KIND_ACK, pb.EventKind_EVENT_KIND_MEMBERS, pb.EventKind_EVENT_KIND_ERROR:
 		if ack := event.GetAck(); ack.GetEpoch() == c.epoch && ack.GetSeq() == c.seq+1 {
 			c.seq++ // one does not hear one's own
@@ -381,7 +470,8 @@ func (c *client) show(event *pb.ConnectResponse) {
 	}
 	text := control.ReplaceAllString(event.Message, "\uFFFD") // it comes from strangers
 	switch event.Kind {
-	case pb.EventKind_EVENT_KIND_WELCOME, pb.EventKind_EVENT_KIND_ACK, pb.EventKind_EVENT_KIND_PROGRESS:
+	case pb.EventKind_EVENT_KIND_WELCOME, pb.EventKind_EVENT_KIND_ACK, pb.EventKind_EVENT_KIND_PROGRESS,
+		pb.EventKind_EVENT_KIND_EXPIRING:
 	case pb.EventKind_EVENT_KIND_ERROR:
 		if !event.GetError().GetRetryable() {
 			log.Print(text)

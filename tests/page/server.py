@@ -51,7 +51,7 @@ class PageServer:
             line = (await begun(self._process.stdout.readline())).decode()
             assert line.startswith(_SAYS), f"the server said {line!r}"
             scheme, _, address = line.removeprefix(_SAYS).strip().partition("://")
-            addresses[scheme] = address
+            addresses[scheme.removesuffix("s")] = address
         self.grpc, self.http = addresses["grpc"], addresses["http"]
 
     def signal(self, number: Signals) -> None:
