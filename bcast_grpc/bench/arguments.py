@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bcast_grpc import __version__
 from bcast_grpc.bench.payload import MAX_SIZE, MIN_SIZE
 from bcast_grpc.client.tls import Tls
+from bcast_grpc.client.token import TokenFile
 from bcast_grpc.console.arguments import add_endpoint, number, read_endpoint, whole_number
 
 PROGRAM = "bcast_grpc.bench"
@@ -67,7 +68,7 @@ class Options:
     """
 
     target: str
-    token: str = ""
+    token: str | TokenFile = field(default="", repr=False)
     tls: Tls | None = None
     clients: int = 100
     senders: int = 10

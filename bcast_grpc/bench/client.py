@@ -21,6 +21,7 @@ from bcast_grpc.client.endings import error_of
 from bcast_grpc.client.handshake import wait_until_let_in
 from bcast_grpc.client.status import FinalStatus, GrpcCall
 from bcast_grpc.client.tls import Tls
+from bcast_grpc.client.token import Tokens
 from bcast_grpc.errors import BcastError, CallError, ConnectionLost, ErrorCode
 from bcast_grpc.wire.protobuf import MalformedFrame
 
@@ -83,7 +84,8 @@ class Client:
         """
         options = self._plan.options
         room = self._plan.room(self.number)
-        metadata = call_metadata(name="", room=room, client="", events="none", echo=False, token=options.token)
+        token = await Tokens(options.token, JOIN_TIMEOUT_S).fetch()
+        metadata = call_metadata(name="", room=room, client="", events="none", echo=False, token=token)
         self._channel = open_channel(options.target, _credentials(options.tls) if options.tls else None)
         self._call = start_call(self._channel, metadata)
         status = FinalStatus(self._call)

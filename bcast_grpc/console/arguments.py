@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from bcast_grpc.client.dial import DEFAULT_TARGET, check_target, wants_tls
 from bcast_grpc.client.tls import Tls
-from bcast_grpc.client.token import check_token
+from bcast_grpc.client.token import TokenFile, check_token
 from bcast_grpc.console.safe_text import shown
+from bcast_grpc.errors import CallError
 
 
-class Endpoint(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Endpoint:
     """Where to connect, and with what permission; ``tls`` is None for a connection without it."""
 
     target: str
-    token: str
+    token: str | TokenFile = field(repr=False)
     tls: Tls | None
 
 
@@ -29,7 +31,13 @@ def add_endpoint(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help=f"HOST:PORT of the server; grpcs://HOST:PORT for TLS (default: BCAST_TARGET, or {DEFAULT_TARGET})",
     )
-    parser.add_argument("--token", help="better given as BCAST_TOKEN: others on this machine can see your command line")
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument("--token", help="better given by a file or as BCAST_TOKEN: others on this machine can see this")
+    token.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="a file with the token (default: BCAST_TOKEN_FILE); read again for each connection, and before it expires",
+    )
     parser.add_argument(
         "--tls-ca", metavar="FILE", help="use TLS, and trust the authorities in this PEM file, not the system's"
     )
@@ -47,12 +55,11 @@ def read_endpoint(
     Raises:
         SystemExit: an argument is wrong; stderr says which.
     """
-    token = (environment.get("BCAST_TOKEN", "") if given.token is None else given.token).strip()
     target = given.target or environment.get("BCAST_TARGET") or DEFAULT_TARGET
     try:
         return Endpoint(
             check_target(target.removesuffix("/")),
-            check_token(token),
+            _read_token(given, environment),
             _read_tls(target, given),
         )
     except ValueError as error:
@@ -83,6 +90,20 @@ def number(least: float, most: float = 1e9) -> Callable[[str], float]:
         raise argparse.ArgumentTypeError(f"{shown(text)!r} is not a number from {least:g} to {most:.0f}")
 
     return read
+
+
+def _read_token(given: argparse.Namespace, environment: Mapping[str, str]) -> str | TokenFile:
+    token, path = given.token, given.token_file
+    if token is None and path is None:
+        token, path = environment.get("BCAST_TOKEN"), environment.get("BCAST_TOKEN_FILE")
+    if token or not path:
+        return check_token((token or "").strip())
+    file = TokenFile(path)
+    try:
+        file()
+    except CallError as error:
+        raise ValueError(error.reason) from None
+    return file
 
 
 def _read_tls(target: str, given: argparse.Namespace) -> Tls | None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bcast_grpc import __version__
 from bcast_grpc.client.tls import Tls
+from bcast_grpc.client.token import TokenFile
 from bcast_grpc.console.arguments import add_endpoint, number, read_endpoint, whole_number
 
 PROGRAM = "bcast-client"
@@ -43,7 +44,7 @@ exit codes:
     1  some lines were not sent (stderr says which), or input or output failed
     2  wrong usage, or the server refused the name or the room
    69  no server was reached, or the connection was lost for good
-   77  the server refused the token, or requires one
+   77  the server refused the token, or requires one; or the token has expired
   129  the terminal was closed
   130  interrupted by Ctrl-C
   141  the reader of the output has gone
@@ -73,7 +74,7 @@ class Options:
     target: str
     name: str
     room: str
-    token: str
+    token: str | TokenFile = field(repr=False)
     tls: Tls | None
     json: bool
     follow: bool

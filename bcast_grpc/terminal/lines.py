@@ -77,6 +77,7 @@ def _gap(first: int, last: int, reason: GapReason) -> str:
         GapReason.TRIMMED: "no longer kept",
         GapReason.SLOW: "this client was too slow",
         GapReason.NEW_EPOCH: "the room began a new epoch",
+        GapReason.NOT_ALLOWED: "you are not allowed to read earlier messages",
     }.get(reason, "the server gave no reason")
     if not last:
         return f"messages may be missing: {why}"

@@ -46,6 +46,7 @@ def test_the_connection_is_given_as_to_the_terminal_client(tmp_path: Path) -> No
         (["--batch", "0"], "--batch: '0' is not a whole number"),
         (["host:99999"], "99999"),
         (["--token", "se cret"], "token"),
+        (["--token-file", "/no/such/file"], "/no/such/file"),
         (["--tls-ca", "/no/such/file"], "/no/such/file"),
         (["--tls-ca", "/dev/null"], "certificate"),
         (["--nonsense"], "--nonsense"),

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from bcast_grpc.v1 import chat_pb2 as pb
+from tests import tokens
 
 from .fake import Fake, honest, serving
 
@@ -118,6 +119,17 @@ async def test_a_full_server_is_an_error() -> None:
         code, out, err = await load(target, *size_of(4, 2))
     assert (code, out) == (69, "")
     assert "SERVER_FULL" in err
+
+
+async def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
+    """One that is refused is exit code 77."""
+    path = tmp_path / "token"
+    with server("--token-keys", str(tokens.key_file(tmp_path))) as target:
+        for token, expected in ((tokens.token(), 0), (tokens.token(tokens.rsa_key(1)), 77)):
+            path.write_text(token)
+            code, _, err = await load(target, *size_of(4, 2, 2), "--duration=0.2", f"--token-file={path}")
+            assert code == expected
+            assert token[-20:] not in err
 
 
 async def test_refused_messages_are_no_losses() -> None:

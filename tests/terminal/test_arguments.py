@@ -12,6 +12,7 @@ import trustme
 
 import bcast_grpc
 from bcast_grpc.client.tls import Tls
+from bcast_grpc.client.token import TokenFile
 from bcast_grpc.terminal.arguments import Options, parse
 
 TERMINAL = {"TERM": "xterm-256color"}
@@ -73,6 +74,25 @@ def test_a_token_may_be_given_where_others_do_not_see_it() -> None:
     """In the environment, where the command line counts more; a line break at its end is not part of it."""
     assert options(environment={"BCAST_TOKEN": "secret\n"}).token == "secret"
     assert options("--token", "other", environment={"BCAST_TOKEN": "secret"}).token == "other"
+
+
+def test_a_token_may_be_in_a_file(tmp_path: Path) -> None:
+    """On the command line it counts more than anything in the environment; a token in that counts more than a file."""
+    path = tmp_path / "token"
+    path.write_text("secret\n")
+    for given in (
+        options("--token-file", str(path), environment={"BCAST_TOKEN": "other", "BCAST_TOKEN_FILE": "/no/such/file"}),
+        options(environment={"BCAST_TOKEN": "", "BCAST_TOKEN_FILE": str(path)}),
+    ):
+        assert isinstance(given.token, TokenFile)
+        assert given.token() == "secret"
+    assert options(environment={"BCAST_TOKEN": "t", "BCAST_TOKEN_FILE": "/no/such/file"}).token == "t"
+    assert options("--token", "t", environment={"BCAST_TOKEN_FILE": "/no/such/file"}).token == "t"
+
+
+def test_no_token_is_where_options_are_printed() -> None:
+    """As in a traceback."""
+    assert "secret" not in repr(options("--token", "secret"))
 
 
 @pytest.mark.parametrize(
@@ -146,6 +166,9 @@ def test_tls_is_asked_for_by_the_target_or_by_its_files(tmp_path: Path) -> None:
         (["--name", "x", "--room", "x\udcff"], "UTF-8"),
         (["--name", "x", "--token", "se cret"], "token"),
         (["--name", "x", "--token", "ñ"], "token"),
+        (["--name", "x", "--token-file", "/no/such/file"], "/no/such/file: cannot be read: No such file"),
+        (["--name", "x", "--token-file", "/dev/null"], "/dev/null: must contain one token"),
+        (["--name", "x", "--token", "secret", "--token-file", "file"], "not allowed with"),
         (["--name", "x", "--tls-ca", "/no/such/file"], "/no/such/file"),
         (["--name", "x", "--tls-ca", "/dev/null"], "certificate"),
         (["--name", "x", "--tls-cert", "client.pem"], "tls-key: must be given together with tls-cert"),

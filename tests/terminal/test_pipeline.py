@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc
@@ -22,6 +22,7 @@ from grpc_status import rpc_status
 
 import bcast_grpc
 from bcast_grpc import Event, Kind
+from tests import tokens
 from tests.client.fake import FakeServer
 from tests.client.relay import Relay, http, reset
 
@@ -437,6 +438,46 @@ async def test_who_is_not_let_in_ends_with_77() -> None:
     await server.stop(None)
     assert (code, err) == (77, ["bcast-client: a token␊is needed (UNAUTHENTICATED)"])
     assert tokens == ["Bearer secret"]
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[str]:
+    """The address of a server that takes tokens."""
+    server = Server("--token-keys", str(tokens.key_file(tmp_path)))
+    yield server.target
+    server.end(signal.SIGTERM)
+
+
+async def test_a_token_that_is_refused_ends_it_with_77(guarded: str, tmp_path: Path) -> None:
+    """In one line, which does not repeat it."""
+    path = tmp_path / "token"
+    path.write_text(wrong := tokens.token(tokens.rsa_key(1)))
+    for arguments in ([], ["--token", wrong], ["--token-file", str(path)]):
+        code, _, err = await finish(await start(guarded, *arguments))
+        assert (code, len(err)) == (77, 1)
+        assert wrong[-20:] not in err[0]
+
+
+async def test_a_token_file_is_read_again_before_the_token_expires(guarded: str, tmp_path: Path) -> None:
+    """The connection stays; when the file is not renewed any more, the program waits for it without a connection."""
+    path = tmp_path / "token"
+    path.write_text(tokens.token(expires_s=3))
+    process = await start(guarded, "--follow", "--token-file", str(path))
+    async with bcast_grpc.connect(guarded, token=tokens.token(), events="joined,left") as peer:
+        await until(peer, Kind.JOINED)
+        for n in range(8):
+            path.write_text(tokens.token(expires_s=3))
+            await peer.send(str(n))
+            assert await read_line(process) == f"{peer.session and '«' + peer.session[:6] + '»'}: {n}"
+            await asyncio.sleep(0.5)
+        await until(peer, Kind.LEFT)
+        assert process.stderr
+        async with asyncio.timeout(TIMEOUT_S):
+            assert "TOKEN_EXPIRED" in (await process.stderr.readline()).decode()
+        path.write_text(tokens.token())
+        await until(peer, Kind.JOINED)
+    process.send_signal(signal.SIGTERM)
+    await finish(process)
 
 
 async def test_an_input_that_cannot_be_read_ends_it_with_1(server: str, room: str, tmp_path: Path) -> None:
