@@ -2,6 +2,7 @@
 
 import { guarded } from "./frame.js";
 import { Pulse } from "./pulse.js";
+import { subprotocols } from "./token.js";
 
 /**
  * @typedef {Record<string, any> & {kind: string, message?: string, sender?: string, session?: string, id?: string}} Event
@@ -24,11 +25,16 @@ const OPEN_MS = 10_000;
 const MAX_OPEN_MS = 30_000;
 const WELCOME_MS = 10_000;
 
+const RENEW_MS = 1000;
+
 const CLOSE_TOO_BIG = 1009;
 const CLOSE_CODE = 4000;
 const TOO_LARGE = 2;
 const NAME_INVALID = 5;
 const METADATA_INVALID = 6;
+const UNAUTHENTICATED = 7;
+const PERMISSION_DENIED = 8;
+const TOKEN_EXPIRED = 9;
 const REPLACED = 12;
 
 /** @param {string | undefined} duration as in "1.5s" @returns {number} milliseconds; 0 where there is none */
@@ -39,6 +45,9 @@ export class Connection {
   /** @type {{epoch: string, seq: number} | null} */ #resumePoint = null;
   /** @type {Hello} */ #hello = { name: "", room: "", client: "" };
   /** @type {State} */ #state = "form";
+  #history = HISTORY; // how much of it to ask for; 0 where we may not read it
+  #attempt = 0;
+  #renewals = 0;
   #floor = 0; // the head when we joined: messages trimmed before it were never promised
   /** @type {Event | null} */ #lastWords = null; // why the server is about to end the connection, if that was its last event
   #bound = FIRST_PAUSE_MS;
@@ -53,12 +62,14 @@ export class Connection {
     dead: () => this.#connect(),
   });
 
-  /** @param {Hooks} hooks */
-  constructor(hooks) {
+  /** @param {Hooks} hooks @param {import("./token.js").Token} token */
+  constructor(hooks, token) {
     this.#hooks = hooks;
+    this.#token = token;
   }
 
   #hooks;
+  #token;
 
   get online() {
     return this.#state === "online";
@@ -73,6 +84,7 @@ export class Connection {
   enter(hello) {
     if (hello.room !== this.#hello.room) this.#resumePoint = null;
     this.#hello = hello;
+    this.#history = HISTORY;
     this.reconnect();
   }
 
@@ -111,7 +123,16 @@ export class Connection {
   #connect() {
     this.#drop();
     if (this.#state !== "connecting") this.#tell("offline", "No connection; reconnecting…");
-    const socket = (this.#socket = new WebSocket(this.#address()));
+    const attempt = this.#attempt;
+    this.#token.fetch(
+      (token) => attempt === this.#attempt && this.#open(token),
+      () => attempt === this.#attempt && this.#wait(0, "there is no token at the moment"),
+    );
+  }
+
+  /** @param {string} token empty for none */
+  #open(token) {
+    const socket = (this.#socket = new WebSocket(this.#address(), subprotocols(token)));
     const giveUpAfter = (/** @type {number} */ ms) => {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => {
@@ -120,13 +141,18 @@ export class Connection {
       }, ms);
     };
     this.#lastWords = null;
-    socket.onopen = () => socket === this.#socket && giveUpAfter(WELCOME_MS * this.#pulse.patience);
+    socket.onopen = () => {
+      if (socket !== this.#socket) return;
+      giveUpAfter(WELCOME_MS * this.#pulse.patience);
+      if (!token) socket.send('{"operacion":"auth","id":"no-token"}'); // where one is required, this is refused at once
+    };
     socket.onmessage = ({ data }) => socket === this.#socket && this.#read(data);
     socket.onclose = (close) => socket === this.#socket && this.#closed(close.code, close.reason);
     giveUpAfter(Math.min(OPEN_MS * this.#pulse.patience, MAX_OPEN_MS));
   }
 
   #drop() {
+    this.#attempt += 1; // a token that is being fetched comes too late
     clearTimeout(this.#timer);
     this.#pulse.end();
     const socket = this.#socket;
@@ -147,7 +173,7 @@ export class Connection {
         events: "all",
         batch: "1",
         echo: "1",
-        ...(point ? { after: `${point.epoch}:${point.seq}` } : { history: String(HISTORY) }),
+        ...(point ? { after: `${point.epoch}:${point.seq}` } : this.#history && { history: String(this.#history) }),
       }),
     );
     return url;
@@ -192,6 +218,11 @@ export class Connection {
     } else if (event.id === `probe-${this.#probes}`) {
       this.#pulse.answered();
       return;
+    } else if (kind === "EVENT_KIND_EXPIRING" && this.#token.renewable) {
+      this.#renew();
+      return;
+    } else if (event.id === "no-token" || event.id?.startsWith("renewal-")) {
+      return; // a refused renewal ends with the old token
     }
     this.#hooks.onEvent(event, seq);
   }
@@ -202,7 +233,7 @@ export class Connection {
     clearTimeout(this.#timer);
     this.#since = performance.now();
     if (!this.#resumePoint) {
-      this.#resumePoint = { epoch, seq: Math.max(0, head - HISTORY) };
+      this.#resumePoint = { epoch, seq: Math.max(0, head - this.#history) };
       this.#floor = head;
     } else if (this.#resumePoint.epoch !== epoch) {
       this.#resumePoint = { epoch, seq: 0 };
@@ -210,6 +241,18 @@ export class Connection {
     }
     this.#pulse.begin();
     this.#tell("online", "Connected");
+  }
+
+  /** Present a new token on this connection; after a pause, because some tokens are always about to expire. */
+  #renew() {
+    const attempt = this.#attempt;
+    setTimeout(() => {
+      if (attempt !== this.#attempt) return;
+      this.#token.fetch(
+        (token) => attempt === this.#attempt && this.send([{ operacion: "auth", msg: token, id: `renewal-${++this.#renewals}` }]),
+        () => attempt === this.#attempt && this.#renew(),
+      );
+    }, RENEW_MS);
   }
 
   /** The order began a new epoch: everything that is kept of it will be received. */
@@ -225,11 +268,16 @@ export class Connection {
    */
   #closed(code, reason) {
     const { error, closing } = this.#lastWords ?? {};
+    const wasIn = this.online;
     const final = error && !error.retryable ? code - CLOSE_CODE : 0;
     const why = error?.reason || closing?.reason || reason;
     this.#drop();
     if (final === NAME_INVALID || (final === METADATA_INVALID && why.startsWith("room:"))) {
       this.#tell("form", why);
+    } else if (final === UNAUTHENTICATED || final === TOKEN_EXPIRED) {
+      this.#unauthenticated(final);
+    } else if (final === PERMISSION_DENIED && !wasIn) {
+      this.#denied(why);
     } else if (final === TOO_LARGE || code === CLOSE_TOO_BIG) {
       this.#hooks.onTooLarge();
       this.#wait(0, "");
@@ -239,6 +287,30 @@ export class Connection {
       this.#tell("ended", `Ended: ${why}`);
     } else {
       this.#wait(milliseconds(closing?.reconnect_after ?? error?.retry_after), why);
+    }
+  }
+
+  /** @param {number} code why the server does not know who we are */
+  #unauthenticated(code) {
+    if (code === TOKEN_EXPIRED && this.#token.renewable) {
+      this.#wait(0, "the token has expired");
+      return;
+    }
+    const refused = this.#token.known ? "the server does not accept this token" : "this server requires a token";
+    const why = code === TOKEN_EXPIRED ? "your token has expired" : refused;
+    if (this.#token.renewable) this.#tell("ended", `Ended: ${why}`);
+    else this.#tell("form", `token: ${why}`);
+  }
+
+  /** @param {string} why we were not let in */
+  #denied(why) {
+    if (this.#history && why.includes("history")) {
+      this.#history = 0;
+      this.#connect();
+    } else if (why.includes(" name ")) {
+      this.#tell("form", `name: ${why}`);
+    } else {
+      this.#tell("form", "room: you are not allowed to join this room");
     }
   }
 

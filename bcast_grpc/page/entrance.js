@@ -1,7 +1,8 @@
-/** The form for name and room; both are remembered, and the room is part of the address. */
+/** The form for name and room, which are remembered, and for a token, which is not. The room is part of the address. */
 
 import { own, shared } from "./memory.js";
 import { faultOf, tidied } from "./names.js";
+import { isPlain } from "./token.js";
 
 const DEFAULT_ROOM = "lobby";
 
@@ -11,16 +12,20 @@ export class Entrance {
   #form = /** @type {HTMLFormElement} */ (document.getElementById("entrance"));
   #name = /** @type {HTMLInputElement} */ (document.getElementById("name"));
   #room = /** @type {HTMLInputElement} */ (document.getElementById("room"));
+  #token = /** @type {HTMLInputElement} */ (document.getElementById("token"));
   #fault = /** @type {HTMLElement} */ (document.getElementById("entrance-fault"));
   #hint = /** @type {HTMLElement} */ (document.getElementById("entrance-hint"));
   #enter;
   #refuse;
+  #present;
 
   /**
    * @param {(choice: Choice) => void} enter
    * @param {(fault: string) => void} refuse called with what is wrong with the choice
+   * @param {(token: string) => void} present called with a token that was typed
    */
-  constructor(enter, refuse) {
+  constructor(enter, refuse, present) {
+    this.#present = present;
     this.#enter = enter;
     this.#refuse = refuse;
     this.#form.addEventListener("submit", (event) => {
@@ -46,9 +51,11 @@ export class Entrance {
     this.#fault.hidden = !fault;
     this.#hint.textContent = hint;
     this.#hint.hidden = !hint;
+    const atToken = fault.startsWith("token:");
+    if (atToken) /** @type {HTMLElement} */ (this.#token.parentElement).hidden = false;
     const atRoom = fault.startsWith("room:") || (!fault && this.#name.value && !this.#room.value);
-    const field = atRoom ? this.#room : this.#name;
-    for (const input of [this.#name, this.#room]) input.setAttribute("aria-invalid", String(!!fault && input === field));
+    const field = atToken ? this.#token : atRoom ? this.#room : this.#name;
+    for (const input of [this.#name, this.#room, this.#token]) input.setAttribute("aria-invalid", String(!!fault && input === field));
     field.focus();
     field.select();
   }
@@ -62,6 +69,13 @@ export class Entrance {
       this.#refuse(nameFault ? `name: ${nameFault}` : `room: ${roomFault}`);
       return;
     }
+    const token = this.#token.value.trim();
+    if (!isPlain(token)) {
+      this.#refuse("token: contains characters that no token has");
+      return;
+    }
+    if (token) this.#present(token);
+    this.#token.value = "";
     this.#name.value = name;
     this.#room.value = room;
     for (const memory of [own, shared]) {

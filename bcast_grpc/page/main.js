@@ -10,10 +10,16 @@ import { claimClient, own } from "./memory.js";
 import { Unanswered } from "./unanswered.js";
 import { Pending } from "./pending.js";
 import { People } from "./people.js";
+import { Token } from "./token.js";
 
 /** @typedef {import("./connection.js").Event} Event @typedef {import("./unanswered.js").Item} Item */
 
 const MAX_SESSIONS = 100;
+/** @type {Record<string, string>} */ const MISSED = {
+  GAP_REASON_TRIMMED: "the server no longer keeps them",
+  GAP_REASON_SLOW: "this page was too slow to receive them",
+  GAP_REASON_NOT_ALLOWED: "you are not allowed to read earlier messages",
+};
 
 const find = (/** @type {string} */ id) => /** @type {HTMLButtonElement} */ (document.getElementById(id));
 const hidden = () => document.hidden || document.visibilityState === "hidden";
@@ -27,7 +33,8 @@ let titleTimer = 0;
 
 const log = new Log(find("log"), find("jump"));
 const announcer = new Announcer(find("announcer"));
-const connection = new Connection({ onEvent, onFrame, onState, onTooLarge, awaiting: () => unanswered.awaiting });
+const token = new Token();
+const connection = new Connection({ onEvent, onFrame, onState, onTooLarge, awaiting: () => unanswered.awaiting }, token);
 const people = new People(() => connection.ask());
 const pending = new Pending(find("pending"), () => unanswered);
 const composer = new Composer(
@@ -41,7 +48,11 @@ const unanswered = new Unanswered(connection, () => {
   pending.update();
   composer.update(unanswered);
 });
-const entrance = new Entrance(enter, (fault) => onState("form", fault));
+const entrance = new Entrance(
+  enter,
+  (fault) => onState("form", fault),
+  (typed) => token.type(typed),
+);
 
 /** @param {{name: string, room: string}} choice */
 function enter({ name, room }) {
@@ -93,8 +104,7 @@ const takers = {
     const { first_missed: first, last_missed: last = 0, reason } = event.gap;
     const anew = reason === "GAP_REASON_NEW_EPOCH";
     if (anew) delivered(unanswered.forgetPlaces(), event);
-    const why = reason === "GAP_REASON_TRIMMED" ? "the server no longer keeps them" : "this page was too slow to receive them";
-    const missed = `Missed ${counted(Number(last) - first + 1, "message")}: ${why}`;
+    const missed = `Missed ${counted(Number(last) - first + 1, "message")}: ${MISSED[reason] ?? MISSED.GAP_REASON_SLOW}`;
     const begun = "The room's history started over: messages in between may be missing";
     log.add({ kind: "gap", text: anew ? begun : missed, ms: time(event) });
     if (!anew) delivered(unanswered.passed(Number(last)), event);
@@ -109,7 +119,8 @@ const takers = {
   },
   MEMBERS: (event) => people.told(event),
   ACK: (event) => unanswered.answered(event),
-  ERROR: (event) => unanswered.answered(event),
+  ERROR: (event) => (event.id === "who" ? people.refused() : unanswered.answered(event)),
+  EXPIRING: (event) => log.add({ kind: "note", text: `${event.message}; then you are asked for a new one`, ms: time(event) }),
 };
 
 /** @param {Event} event @param {number} seq */

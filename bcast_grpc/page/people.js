@@ -68,6 +68,19 @@ export class People {
     }, kind === "EVENT_KIND_MEMBERS" ? 0 : PAINT_MS);
   }
 
+  /** We may not know. */
+  refused() {
+    this.#asking = false;
+    this.#listedAt = performance.now();
+    this.#names.clear();
+    this.#nameless = 0;
+    onFrame(() => {
+      this.#paint();
+      this.#more.textContent = "You are not allowed to see who is here.";
+      for (const target of document.querySelectorAll(".count")) target.textContent = "";
+    });
+  }
+
   /** Ask soon, and once for many doubts. */
   #doubt() {
     this.#doubtTimer ||= setTimeout(() => {

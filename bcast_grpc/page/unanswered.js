@@ -136,7 +136,8 @@ export class Unanswered {
       if (this.#holdUntil <= performance.now()) this.#holdUntil = performance.now() + pause;
     } else {
       item.state = "refused";
-      item.reason = error?.reason || event.message || "refused";
+      const denied = error?.code === "ERROR_CODE_PERMISSION_DENIED" && "you are not allowed to send in this room";
+      item.reason = denied || error?.reason || event.message || "refused";
     }
     this.#touch();
   }

@@ -38,6 +38,7 @@ class Person:
         status: how the connection is, in words.
         heard: the events that came over the tab's WebSockets, as JSON.
         sockets: how many WebSockets were opened.
+        addresses: theirs.
         client: the stable id by which the server knows the tab.
         listens: whether to keep what comes over the tab's next WebSockets.
     """
@@ -47,6 +48,7 @@ class Person:
         self.url = url
         self.name_box = page.get_by_role("textbox", name="Name", exact=True)
         self.room_box = page.get_by_role("textbox", name="Room", exact=True)
+        self.token_box = page.get_by_label("Token", exact=True).and_(page.locator(":visible"))
         self.join = page.get_by_role("button", name="Join", exact=True)
         self.log = page.get_by_role("log", name="Messages", exact=True)
         self.lines = self.log.locator("[data-kind]")
@@ -59,6 +61,7 @@ class Person:
         self.status = page.get_by_role("status")
         self.heard: list[dict[str, Any]] = []
         self.sockets = 0
+        self.addresses: list[str] = []
         self.client = ""
         self.listens = True
         page.on("websocket", self._listen)
@@ -131,6 +134,7 @@ class Person:
 
     def _listen(self, socket: WebSocket) -> None:
         self.sockets += 1
+        self.addresses.append(socket.url)
         self.client = parse_qs(urlsplit(socket.url).query)["client"][0]
         if self.listens:
             socket.on("framereceived", lambda frame: self.heard.extend(json.loads(frame)))
