@@ -28,7 +28,8 @@ def block(path: str = CONNECT, *more: tuple[str, str]) -> bytes:
 
 
 CONNECT_BLOCK = block()
-_STATUS = re.compile(rb"\x0bgrpc-status[\x01\x02]([0-9]+)").search  # the server encodes fields plainly
+STATUS = re.compile(rb"\x0bgrpc-status[\x01\x02]([0-9]+)").search
+"""Finds the status among the fields of a call's end, which the server encodes plainly."""
 
 
 def request(stream_id: int, fields: bytes = CONNECT_BLOCK, *, ended: bool = False) -> bytes:
@@ -205,7 +206,7 @@ class Attacker(asyncio.Protocol):
             self.taken += len(payload)
         elif kind == Kind.HEADERS:
             self.answered.add(stream_id)
-            if status := _STATUS(payload):
+            if status := STATUS(payload):
                 self.statuses[stream_id] = int(status[1])
         if kind == Kind.RST_STREAM or (kind == Kind.HEADERS and flags & wire.END_STREAM):
             self.ended.add(stream_id)

@@ -15,6 +15,7 @@ from bcast_grpc.http2.states import Kind
 from bcast_grpc.transport.grpc.connection import Connection
 from bcast_grpc.transport.grpc.door import GrpcDoor
 from bcast_grpc.wire import protobuf
+from benchmarks.attacker import STATUS
 
 _PORTS = count(1)
 _SOCKET = socket.socket()
@@ -145,6 +146,12 @@ class Cable:
             at = begin + (head >> 8)
             assert at <= len(written), "a frame is cut"
             yield head & 0xFF, flags, stream_id, written[begin:at]
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        """GRPC's statuses that streams have ended with."""
+        found = {stream: STATUS(payload) for kind, _, stream, payload in self.frames() if kind == Kind.HEADERS}
+        return {stream: int(status[1]) for stream, status in found.items() if status}
 
     def events(self, stream_id: int) -> list[Event]:
         """Return the events that came on a stream."""

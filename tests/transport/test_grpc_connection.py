@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from google.rpc import code_pb2
 
 from bcast_grpc.events import Kind, Request
 from bcast_grpc.http2.frames import PREFACE
 from bcast_grpc.server import Server
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport import turns
-from bcast_grpc.transport.grpc import writer
+from bcast_grpc.transport.grpc import services, writer
 from bcast_grpc.transport.grpc.door import GrpcDoor
 from bcast_grpc.wire import protobuf
-from benchmarks.attacker import CONNECT, GREETING, OPEN_WINDOWS, block, data, message, request
+from benchmarks.attacker import CONNECT, GREETING, OPEN_WINDOWS, PUBLISH, block, data, message, request
 
 from .cable import Cable
 from .virtual import in_virtual_time, pass_time
+
+SUBSCRIBE = "/bcast_grpc.v1.Chat/Subscribe"
+CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 
 
 async def test_a_connection_that_the_server_has_closed_is_not_pinged() -> None:
@@ -84,4 +88,56 @@ async def test_many_calls_of_a_connection_write_in_many_passes() -> None:
             assert [event.message for event in many.events(stream)] == texts
         for cable in (speaker, many):
             cable.lose()
+        await pass_time()
+
+
+def cable_to(server: Server) -> Cable:
+    """A connection to a server's native door."""
+    (door,) = server.doors
+    assert isinstance(door, GrpcDoor)
+    return Cable(door)
+
+
+@in_virtual_time
+async def test_a_call_that_brings_no_request_ends() -> None:
+    """Where it needs one: it is in no count of clients. One that comes slowly has begun to come."""
+    cable = cable_to(Server(Settings(port=0, grpc_engine="native", handshake_timeout_s=5)))
+    cable.send(OPEN_WINDOWS)
+    paths = (SUBSCRIBE, PUBLISH, CHECK, WATCH)
+    for number, path in enumerate(paths * 2):
+        cable.send(request(1 + 2 * number, block(path)))
+    for stream in (9, 11, 13, 15):
+        cable.send(data(stream, b"\0"))
+    await pass_time(4)
+    assert cable.statuses == {}
+    await pass_time(2)
+    assert cable.statuses == dict.fromkeys((1, 3, 5, 7), code_pb2.DEADLINE_EXCEEDED)
+    for stream in (9, 13, 15):
+        cable.send(data(stream, bytes(4)))
+    await pass_time(20)
+    assert cable.statuses == {**dict.fromkeys((1, 3, 5, 7), code_pb2.DEADLINE_EXCEEDED), 13: code_pb2.OK}
+    cable.lose()
+    await pass_time()
+
+
+@in_virtual_time
+async def test_streams_of_health_are_bounded_over_all_connections() -> None:
+    """As many as end may begin; single checks are not counted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "MAX_STREAMS", 3)
+        server = Server(Settings(port=0, grpc_engine="native"))
+        first, second = cable_to(server), cable_to(server)
+        for cable in (first, second):
+            cable.send(OPEN_WINDOWS)
+            for stream in (1, 3):
+                cable.send(request(stream, block(WATCH)) + data(stream, message(b"")))
+            await pass_time()
+        assert (first.statuses, second.statuses) == ({}, {3: code_pb2.RESOURCE_EXHAUSTED})
+        first.lose()
+        await pass_time()
+        second.send(request(5, block(WATCH)) + data(5, message(b"")))
+        second.send(request(7, block(CHECK)) + data(7, message(b"")))
+        await pass_time()
+        assert second.statuses == {3: code_pb2.RESOURCE_EXHAUSTED, 7: code_pb2.OK}
+        second.lose()
         await pass_time()

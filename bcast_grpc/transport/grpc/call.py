@@ -95,6 +95,7 @@ class Call(ABC):
         "_kept",
         "_reader",
         "_rest",
+        "_silence",
         "_unconsumed",
         "_waiting",
         "blocked",
@@ -124,6 +125,7 @@ class Call(ABC):
         self._kept = 0  # those and what is unfinished
         self._rest: bytes | memoryview = b""
         self._deadline: asyncio.TimerHandle | None = None
+        self._silence: asyncio.TimerHandle | None = None  # until its one request has begun to come
         if head.timeout_s is not None:
             loop = asyncio.get_running_loop()
             self._deadline = loop.call_later(head.timeout_s, carrier.turns.soon, self._expire)  # of many in turns
@@ -230,10 +232,28 @@ class Call(ABC):
         self._deadline = None
         self.end(code_pb2.DEADLINE_EXCEEDED, "the time that the client gave the call is over")
 
+    def _limit_silence(self, seconds: float) -> None:
+        """End the call where nothing has come of its one request after so long, unless ``_heard()`` is called before.
+
+        There is no bound of calls whose clients have not said yet who they are.
+        """
+        loop = asyncio.get_running_loop()
+        self._silence = loop.call_later(seconds, self.carrier.turns.soon, self._refuse_silent)
+
+    def _heard(self) -> None:
+        if self._silence:
+            self._silence.cancel()
+            self._silence = None
+
+    def _refuse_silent(self) -> None:
+        if self._silence and not (self._reader.begun or self._arrived):
+            self.end(code_pb2.DEADLINE_EXCEEDED, "no request came in time; send it with the call")
+
     def _close(self) -> None:
         if self._deadline:
             self._deadline.cancel()
             self._deadline = None
+        self._heard()
         self._arrived = []
         self._rest = b""
         self._consume()

@@ -55,7 +55,9 @@ class ChatCall(Call):
         self._writing = False  # something was taken, and there may be no room for more yet
         self._stream: Stream | None = None
         self._arriving: asyncio.Task[None] | None = None
-        if not is_reader:
+        if is_reader:
+            self._limit_silence(resources.shared.handshake_s)
+        else:
             self._arrive()
 
     # --- what the stream says
@@ -127,6 +129,7 @@ class ChatCall(Call):
             return
         elif self._arrived:
             self._asked = True
+            self._heard()
             self._subscribe(self._arrived.pop())
         elif self._reader.fault:
             self.fail(self._reader.fault)

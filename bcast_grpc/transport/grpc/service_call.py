@@ -38,7 +38,7 @@ class ServiceCall(Call):
         resources: what all calls of the door share.
     """
 
-    __slots__ = ("_asked", "_method", "_resources", "_room", "_something", "_task")
+    __slots__ = ("__weakref__", "_asked", "_method", "_resources", "_room", "_something", "_task")
 
     def __init__(self, carrier: Carrier, stream_id: int, head: Head, method: Method, resources: Resources) -> None:
         max_bytes = MAX_SMALL_BYTES if method.request_deserializer else protobuf.MAX_REQUEST_BYTES
@@ -163,7 +163,10 @@ class ServiceCall(Call):
                 await self.send(write(response))
 
     async def _request(self) -> bytes:
+        if not self._arrived:  # most send it with the call
+            self._limit_silence(self._resources.shared.handshake_s)
         request = await self.read()
+        self._heard()
         if request is None:
             raise no_message()
         self._asked = True

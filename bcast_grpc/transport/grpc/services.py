@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 import grpc
+from google.rpc import code_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.headers import Head
+from bcast_grpc.transport.grpc.messages import StatusError
 from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.service_call import Context, Method, ServiceCall
 from bcast_grpc.transport.publishing import Publishing
@@ -20,6 +23,12 @@ from bcast_grpc.wire import protobuf
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 """The stable name of the reflection service, whose messages are those of v1alpha."""
+
+MAX_STREAMS = 10_000
+"""How many streams of health and reflection there may be, on all connections. Each has a task, for as long as it likes.
+
+Single calls, such as health checks, are not counted: they are over soon.
+"""
 
 
 class Services:
@@ -34,6 +43,7 @@ class Services:
         self._hub = resources.shared.hub
         self._publishing = Publishing(resources.shared.scheduler)
         self._methods: dict[str, Method] = {}
+        self._streams: WeakSet[ServiceCall] = WeakSet()
         self._health = health.aio.HealthServicer()
         registry: Any = self
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
@@ -46,9 +56,20 @@ class Services:
         self.add_registered_method_handlers(SERVICE, {"Publish": publish})
 
     def call(self, carrier: Carrier, stream_id: int, head: Head) -> Call | None:
-        """Begin a call; return None where there is no such method."""
+        """Begin a call; return None where there is no such method.
+
+        Raises:
+            StatusError: there are too many that may last.
+        """
         method = self._methods.get(head.path)
-        return ServiceCall(carrier, stream_id, head, method, self._resources) if method else None
+        if not method:
+            return None
+        if method.response_streaming and len(self._streams) >= MAX_STREAMS:
+            raise StatusError(code_pb2.RESOURCE_EXHAUSTED, f"there are {MAX_STREAMS} streams of health and reflection")
+        call = ServiceCall(carrier, stream_id, head, method, self._resources)
+        if method.response_streaming:
+            self._streams.add(call)
+        return call
 
     async def begin(self) -> None:
         """Report as healthy."""
