@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from tests import tokens
 from tests.authority import Authority
@@ -39,7 +40,10 @@ async def guarded(serve: Serve, tmp_path: Path) -> Guarded:
     settings = [*authority.sign("server").flags, "--tls-client-ca", str(authority.file)]
     settings += ["--token-keys", str(tokens.key_file(tmp_path)), "--token-audience", tokens.AUDIENCE]
     server = await serve(*settings)
-    return Guarded(server.grpc, ["--tls-ca", str(authority.file), *authority.sign("client", "one.example").flags])
+    client = authority.sign("client", "one.example")
+    key = load_pem_private_key(client.key.read_bytes(), None)
+    client.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))  # Java takes no other
+    return Guarded(server.grpc, ["--tls-ca", str(authority.file), *client.flags])
 
 
 def token(who: str, rights: Sequence[str], lasts_s: float, name: str = "") -> str:

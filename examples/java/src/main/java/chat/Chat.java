@@ -15,30 +15,37 @@ import com.google.protobuf.util.Durations;
 import com.google.protobuf.util.JsonFormat;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
+import io.grpc.ChannelCredentials;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.StatusException;
+import io.grpc.TlsChannelCredentials;
 import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
 import io.grpc.protobuf.StatusProto;
 import io.grpc.stub.BlockingClientCall;
 import io.grpc.stub.MetadataUtils;
 import java.io.BufferedOutputStream;
 import java.io.ByteArrayOutputStream;
+import java.io.File;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.PrintStream;
 import java.net.URLEncoder;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.cert.CertificateException;
 import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.NoSuchElementException;
 import java.util.Objects;
-import java.util.Queue;
+import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.logging.LogManager;
@@ -54,11 +61,18 @@ public final class Chat {
   private static final long MIN_BACKOFF = 100;
   private static final long MAX_BACKOFF = 5000;
   private static final long MAX_LEAVING = 10_000;
+  private static final int NOT_TRUSTED = 69;
+  private static final int NOT_LET_IN = 77;
   private static final int BROKEN_PIPE = 128 + 13; // as a shell tells of programs ended by SIGPIPE
   private static final long NEVER = Long.MAX_VALUE;
   private static final Pattern CONTROL = Pattern.compile("\\p{Cc}");
   // So gRPC tells of an HTTP status that a proxy answered with.
   private static final Pattern HTTP_STATUS = Pattern.compile("(?i)http.* status");
+  private static final Set<String> FILES =
+      Set.of("--token-file", "--tls-ca", "--tls-cert", "--tls-key");
+  private static final String USAGE =
+      "usage: chat [--name NAME] [--room ROOM] [--json] [--token-file FILE]"
+          + " [--tls-ca FILE] [--tls-cert FILE --tls-key FILE] [TARGET]";
   private static final JsonFormat.Parser PARSER = JsonFormat.parser().ignoringUnknownFields();
   private static final JsonFormat.Printer PRINTER =
       JsonFormat.printer().preservingProtoFieldNames().omittingInsignificantWhitespace();
@@ -81,26 +95,32 @@ public final class Chat {
   private final ManagedChannel channel;
   private final Map<String, String> headers;
   private final boolean json;
+  private final String tokenFile; // null if there is none
   private String epoch;
   private long place;
   private long backoff = MIN_BACKOFF;
   private long since = NEVER; // the last welcome
   private long reconnectAfter;
 
+  private Thread renewal; // null as long as no token is going to expire
+
   // Of the thread that reads the input.
   private long count;
 
   // Of all threads, guarded by this.
-  private final Queue<Pending> pending = new ArrayDeque<>();
+  private final Deque<Pending> pending = new ArrayDeque<>();
   private boolean inputEnded;
   private boolean connected;
   private boolean leaving;
 
   private volatile boolean failed; // something was not sent
+  private volatile String token = System.getenv("BCAST_TOKEN");
 
-  private Chat(String target, Map<String, String> headers, boolean json) {
+  private Chat(
+      String target, Map<String, String> files, Map<String, String> headers, boolean json)
+      throws IOException {
     channel =
-        NettyChannelBuilder.forTarget(target, InsecureChannelCredentials.create())
+        NettyChannelBuilder.forTarget(target.replaceFirst("^grpcs?://", ""), transport(target, files))
             .keepAliveTime(10, SECONDS)
             .keepAliveTimeout(20, SECONDS)
             // On a slow line pings and their answers wait behind all that was sent before.
@@ -108,6 +128,53 @@ public final class Chat {
             .build();
     this.headers = headers;
     this.json = json;
+    tokenFile = files.get("--token-file");
+    readToken();
+  }
+
+  /** Returns how to reach a target: by TLS, which trusts what Java trusts where no CA is given. */
+  private static ChannelCredentials transport(String target, Map<String, String> files)
+      throws IOException {
+    String ca = files.get("--tls-ca");
+    String cert = files.get("--tls-cert");
+    String key = files.get("--tls-key");
+    if (!target.startsWith("grpcs://") && ca == null && cert == null && key == null) {
+      return InsecureChannelCredentials.create();
+    }
+    TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder();
+    if (ca != null) {
+      tls.trustManager(new File(ca));
+    }
+    if ((cert == null) != (key == null)) {
+      throw new IllegalArgumentException("--tls-cert and --tls-key go together");
+    }
+    if (cert != null) {
+      tls.keyManager(new File(cert), new File(key)); // PKCS #8: BEGIN PRIVATE KEY
+    }
+    return tls.build();
+  }
+
+  /** Takes the token that the file holds now, if there is a file. */
+  private void readToken() throws IOException {
+    if (tokenFile != null) {
+      token = Files.readString(Path.of(tokenFile)).strip();
+    }
+  }
+
+  /** Sends the token that is in the file, as soon as it is another one. */
+  private void renew() {
+    String old = token;
+    try {
+      while (token.equals(old)) {
+        Thread.sleep(1000);
+        readToken();
+      }
+      ConnectRequest request =
+          ConnectRequest.newBuilder().setOperacion("auth").setMsg(token).build();
+      update(() -> pending.addFirst(new Pending(request))); // without an id, nothing answers
+    } catch (IOException | InterruptedException e) {
+      // The call ends, now or when the token expires, and the next one reads the file again.
+    }
   }
 
   public static void main(String[] args) throws IOException, InterruptedException {
@@ -119,8 +186,8 @@ public final class Chat {
     Chat chat;
     try {
       chat = fromArguments(List.of(args).iterator());
-    } catch (IllegalArgumentException | NoSuchElementException e) {
-      System.err.println("usage: chat [--name NAME] [--room ROOM] [--json] [TARGET]");
+    } catch (IllegalArgumentException | NoSuchElementException | IOException e) {
+      System.err.println(e.getMessage() == null ? USAGE : clean(e.getMessage()) + "; " + USAGE);
       System.exit(2);
       return;
     }
@@ -129,7 +196,8 @@ public final class Chat {
     System.exit(chat.run());
   }
 
-  private static Chat fromArguments(Iterator<String> arguments) {
+  private static Chat fromArguments(Iterator<String> arguments) throws IOException {
+    Map<String, String> files = new HashMap<>();
     Map<String, String> headers = new HashMap<>();
     headers.put("bcast-client", UUID.randomUUID().toString());
     headers.put("bcast-events", "all");
@@ -143,13 +211,16 @@ public final class Chat {
       } else if (argument.equals("--name") || argument.equals("--room")) {
         String value = URLEncoder.encode(arguments.next(), UTF_8).replace("+", "%20");
         headers.put(argument.replace("--", "bcast-"), value);
+      } else if (FILES.contains(argument)) {
+        files.put(argument, arguments.next());
       } else if (argument.startsWith("-") || target != null) {
         throw new IllegalArgumentException(argument);
       } else {
         target = argument;
       }
     }
-    return new Chat(Objects.requireNonNullElse(target, "127.0.0.1:50051"), headers, json);
+    return new Chat(
+        Objects.requireNonNullElse(target, "127.0.0.1:50051"), files, headers, json);
   }
 
   /** Connects again and again, until there is nothing more to do; returns the exit code. */
@@ -159,9 +230,17 @@ public final class Chat {
       try {
         talk();
       } catch (StatusException e) {
+        String distrust = distrust(e);
+        if (distrust != null) {
+          System.err.println("the server is not trusted: " + clean(distrust));
+          return NOT_TRUSTED;
+        }
         if (isFinal(e)) {
           System.err.println(clean(e.getStatus().getDescription()));
-          return 1;
+          return switch (e.getStatus().getCode()) {
+            case UNAUTHENTICATED, PERMISSION_DENIED -> NOT_LET_IN;
+            default -> 1;
+          };
         }
         String cause = e.getCause() == null ? "" : " (" + e.getCause().getMessage() + ")";
         end = e.getMessage() + cause;
@@ -184,6 +263,16 @@ public final class Chat {
     }
   }
 
+  /** Why the server's certificate does not do; null if it is not that. */
+  private static String distrust(Throwable error) {
+    for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+      if (cause instanceof CertificateException) {
+        return cause.getMessage();
+      }
+    }
+    return null;
+  }
+
   /** Whether it would be the same again; keeps what the server says of when to come back. */
   private boolean isFinal(StatusException e) {
     ErrorInfo info = ErrorInfo.getDefaultInstance();
@@ -199,6 +288,9 @@ public final class Chat {
       // As if there were no details.
     }
     if (info.getDomain().equals("bcast_grpc")) {
+      if (info.getReason().equals("TOKEN_EXPIRED") && tokenFile != null) {
+        return false; // by the next call, the file may hold another one
+      }
       return "false".equals(info.getMetadataMap().get("retryable"));
     }
     return switch (e.getStatus().getCode()) {
@@ -214,6 +306,14 @@ public final class Chat {
     reconnectAfter = 0;
     if (epoch != null) {
       headers.put("bcast-after", epoch + ":" + place);
+    }
+    try {
+      readToken();
+    } catch (IOException e) {
+      // The last one may still do.
+    }
+    if (token != null) {
+      headers.put("authorization", "Bearer " + token);
     }
     Metadata metadata = new Metadata();
     headers.forEach(
@@ -237,6 +337,10 @@ public final class Chat {
     } finally {
       writer.interrupt();
       writer.join();
+      if (renewal != null) {
+        renewal.interrupt();
+        renewal.join();
+      }
       update(
           () -> {
             connected = false;
@@ -271,6 +375,11 @@ public final class Chat {
           place = event.getGap().getLastMissed();
         }
       }
+      case EVENT_KIND_EXPIRING -> {
+        if (tokenFile != null) {
+          renewal = start(this::renew);
+        }
+      }
       case EVENT_KIND_CLOSING ->
           reconnectAfter = Durations.toMillis(event.getClosing().getReconnectAfter());
       default -> {}
@@ -283,7 +392,7 @@ public final class Chat {
       return;
     }
     switch (event.getKind()) {
-      case EVENT_KIND_WELCOME, EVENT_KIND_ACK, EVENT_KIND_PROGRESS -> {}
+      case EVENT_KIND_WELCOME, EVENT_KIND_ACK, EVENT_KIND_PROGRESS, EVENT_KIND_EXPIRING -> {}
       case EVENT_KIND_ERROR -> {
         if (!event.getError().getRetryable()) {
           System.err.println(clean(event.getMessage()));
@@ -358,6 +467,7 @@ public final class Chat {
         }
       }
       if (frame.getBatchCount() > 0) {
+        pending.removeIf(it -> it.due == NEVER && it.request.getId().isEmpty());
         return frame.getBatchCount() == 1 ? frame.getBatch(0) : frame.build();
       }
       wait(next == NEVER ? 0 : next - now);
