@@ -43,7 +43,8 @@ async def guarded(serve: Serve, tmp_path: Path) -> Guarded:
     client = authority.sign("client", "one.example")
     key = load_pem_private_key(client.key.read_bytes(), None)
     client.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))  # Java takes no other
-    return Guarded(server.grpc, ["--tls-ca", str(authority.file), *client.flags])
+    address = server.grpc.replace("127.0.0.1", "localhost")  # to Node, an address is no name of a server
+    return Guarded(address, ["--tls-ca", str(authority.file), *client.flags])
 
 
 def token(who: str, rights: Sequence[str], lasts_s: float, name: str = "") -> str:

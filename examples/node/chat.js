@@ -2,6 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { EventEmitter, once } from "node:events";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -16,6 +17,8 @@ const MAX_UNDER_WAY = 65_536; // bytes, or one request: on a slow line all else 
 const MIN_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 5_000;
 const MAX_LEAVING_MS = 10_000;
+const NOT_TRUSTED = 69;
+const NOT_LET_IN = 77;
 const BROKEN_PIPE = 128 + 13; // as a shell tells of programs that end by SIGPIPE
 const CHANNEL_OPTIONS = {
   "grpc.keepalive_time_ms": 10_000,
@@ -28,7 +31,9 @@ const LOOPBACK = /^(dns:\/*|ipv[46]:)?(localhost\.?|127(\.\d+){1,3}|\[::1\])(:\d
 // Without an ErrorInfo of the server: it is no such server, or does not let us in.
 const REFUSALS = ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"];
 const HTTP_STATUS = /http.* status/i; // so gRPC tells of one that a proxy answered with
-const NOT_SHOWN = ["EVENT_KIND_WELCOME", "EVENT_KIND_ACK", "EVENT_KIND_PROGRESS", "EVENT_KIND_ERROR"];
+// So gRPC tells of a certificate that does not do; an alert is what the server thinks of ours.
+const UNTRUSTED = /Last error: (?:Error: )?((?!.*alert).*(?:certificate|altnames).*?)(?:\. Resolution note:.*)?$/i;
+const NOT_SHOWN = ["WELCOME", "ACK", "PROGRESS", "ERROR", "EXPIRING"].map((kind) => `EVENT_KIND_${kind}`);
 
 const includeDirs = [join(import.meta.dirname, "../../protos")];
 const jsonLike = { keepCase: true, longs: String, enums: String, bytes: String };
@@ -39,7 +44,7 @@ const rpc = protobuf.parse(
   `syntax = "proto3";
   message Status { repeated Any details = 3; }
   message Any { string type_url = 1; bytes value = 2; }
-  message ErrorInfo { string domain = 2; map<string, string> metadata = 3; }
+  message ErrorInfo { string reason = 1; string domain = 2; map<string, string> metadata = 3; }
   message RetryInfo { Duration retry_delay = 1; }
   message Duration { int64 seconds = 1; int32 nanos = 2; }`,
   { keepCase: true },
@@ -49,14 +54,46 @@ const pending = []; // { request, size, sent, timer } of what is not answered ye
 const answers = new EventEmitter();
 const place = { epoch: "", seq: 0n }; // where the next connection goes on
 let options, client;
+let token = process.env.BCAST_TOKEN;
+let renewal; // the timer of the next look at the token's file
 let call; // the stream, while there is one
 let connected = false;
 let leaving = false; // this side is done
 let failed = false; // something was not sent
+let refusal; // the exit code, where the server will not do or does not let us in
 let interrupted = false;
 let backoff = MIN_BACKOFF_MS;
 let since; // the last welcome
 let reconnectAfter;
+
+/** How to make sure of the server, and show who we are: by TLS, or by nothing. */
+function credentials(secure) {
+  const [ca, key, cert] = ["tls-ca", "tls-key", "tls-cert"].map((name) => options[name] && readFileSync(options[name]));
+  if (!secure && !ca && !key && !cert) return grpc.credentials.createInsecure();
+  return grpc.credentials.createSsl(ca, key, cert); // without a CA, those that Node trusts
+}
+
+/** Takes the token that the file holds now, if there is a file. */
+function readToken() {
+  if (options["token-file"]) token = readFileSync(options["token-file"], "utf8").trim();
+}
+
+/** Sends the token that is in the file; if it is still the old one, looks again later. */
+function renew() {
+  const old = token;
+  try {
+    readToken();
+  } catch {
+    // It may be there the next time.
+  }
+  if (token === old) {
+    renewal = setTimeout(renew, 1_000);
+    return;
+  }
+  const request = { operacion: "auth", msg: token }; // without an id, nothing answers
+  pending.unshift({ request, size: check(request), sent: false });
+  send();
+}
 
 async function* lines(input) {
   const decoder = new TextDecoder(); // which also drops a byte order mark
@@ -116,7 +153,7 @@ function send() {
   }
   if (!frame.length) return;
   for (const each of frame) each.sent = true;
-  if (frame[0].request.batch?.length) settle(frame[0]);
+  for (const each of frame) if (each.request.batch?.length || !each.request.id) settle(each);
   call.write(frame.length === 1 ? frame[0].request : { batch: frame.map(({ request }) => request) }, send);
 }
 
@@ -142,6 +179,8 @@ function hear(event) {
     place.seq = reason === "GAP_REASON_NEW_EPOCH" ? 0n : BigInt(last_missed ?? place.seq);
   } else if (kind === "EVENT_KIND_CLOSING") {
     reconnectAfter = event.closing.reconnect_after;
+  } else if (kind === "EVENT_KIND_EXPIRING" && options["token-file"]) {
+    renew();
   }
 
   const entry = pending.find(({ request, sent }) => sent && request.id === event.id);
@@ -164,6 +203,13 @@ function hear(event) {
 /** Makes one call; returns the status it ends with. */
 async function talk() {
   if (place.epoch) metadata.set("bcast-after", `${place.epoch}:${place.seq}`);
+  try {
+    readToken();
+  } catch {
+    // The last one may still do.
+  }
+  if (token) metadata.set("authorization", `Bearer ${token}`);
+  clearTimeout(renewal);
   reconnectAfter = undefined;
   for (const each of pending) {
     clearTimeout(each.timer);
@@ -189,12 +235,12 @@ async function talk() {
 
 /** Whether the next call would end in the same way; keeps what the server says of when to make it. */
 function isFinal({ code, details, metadata }) {
-  let domain, retryable;
+  let domain, reason, retryable;
   try {
     const [status] = metadata?.get("grpc-status-details-bin") ?? [];
     for (const { type_url, value } of status ? rpc.lookupType("Status").decode(status).details : []) {
       if (type_url.endsWith("/google.rpc.ErrorInfo")) {
-        ({ domain, metadata: { retryable } } = rpc.lookupType("ErrorInfo").decode(value));
+        ({ domain, reason, metadata: { retryable } } = rpc.lookupType("ErrorInfo").decode(value));
       } else if (type_url.endsWith("/google.rpc.RetryInfo")) {
         reconnectAfter = rpc.lookupType("RetryInfo").decode(value).retry_delay;
       }
@@ -202,6 +248,8 @@ function isFinal({ code, details, metadata }) {
   } catch {
     // Something between made it.
   }
+  // By the next call, the file may hold another token.
+  if (domain === "bcast_grpc" && reason === "TOKEN_EXPIRED" && options["token-file"]) return false;
   if (domain === "bcast_grpc") return retryable === "false";
   // What a proxy says while the server is away proves nothing.
   return REFUSALS.includes(grpc.status[code]) && !(place.epoch && HTTP_STATUS.test(details));
@@ -230,7 +278,7 @@ function clean(text) {
 }
 
 function exit() {
-  const code = interrupted ? 130 : Number(failed);
+  const code = interrupted ? 130 : (refusal ?? Number(failed));
   process.stdout.write("", () => process.exit(code)); // once all is written
 }
 
@@ -244,9 +292,16 @@ function leave() {
 async function main() {
   for (;;) {
     const end = await talk();
+    const [, untrusted] = (grpc.status[end.code] === "UNAVAILABLE" && UNTRUSTED.exec(end.details)) || [];
+    if (untrusted) {
+      console.error(clean(`the server is not trusted: ${untrusted}`));
+      refusal = NOT_TRUSTED;
+      return;
+    }
     if (isFinal(end)) {
       console.error(clean(end.details));
       failed = true;
+      if (["UNAUTHENTICATED", "PERMISSION_DENIED"].includes(grpc.status[end.code])) refusal = NOT_LET_IN;
       return;
     }
     if (leaving) return;
@@ -259,15 +314,19 @@ async function main() {
 }
 
 try {
-  const flags = { name: { type: "string" }, room: { type: "string" }, json: { type: "boolean" } };
+  const texts = ["name", "room", "token-file", "tls-ca", "tls-cert", "tls-key"];
+  const flags = { json: { type: "boolean" }, ...Object.fromEntries(texts.map((name) => [name, { type: "string" }])) };
   const { values, positionals } = parseArgs({ options: flags, allowPositionals: true });
   if (positionals.length > 1) throw new Error("more than one TARGET");
   options = values;
-  const target = positionals[0] ?? "127.0.0.1:50051";
+  const [, scheme, target] = /^(grpcs?:\/\/)?(.*)$/.exec(positionals[0] ?? "127.0.0.1:50051");
+  readToken();
   if (LOOPBACK.test(target)) CHANNEL_OPTIONS["grpc.enable_http_proxy"] = 0; // a proxy's loopback is another one
-  client = new Chat(target, grpc.credentials.createInsecure(), CHANNEL_OPTIONS);
+  client = new Chat(target, credentials(scheme === "grpcs://"), CHANNEL_OPTIONS);
 } catch (error) {
-  console.error(clean(`${error.message}; usage: chat [--name NAME] [--room ROOM] [--json] [TARGET]`));
+  const usage = "chat [--name NAME] [--room ROOM] [--json] [--token-file FILE]";
+  const tls = "[--tls-ca FILE] [--tls-cert FILE --tls-key FILE]";
+  console.error(clean(`${error.message}; usage: ${usage} ${tls} [TARGET]`));
   process.exit(2);
 }
 if (options.name !== undefined) metadata.set("bcast-name", encodeURIComponent(options.name));
