@@ -1,12 +1,15 @@
 //! A terminal client of bcast_grpc: a line in is a message, a message is a line out.
 
 use std::error::Error;
+use std::ffi::OsString;
+use std::fs;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::path::PathBuf;
 use std::process::{ExitCode, exit};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread;
 use std::time::Duration;
+use std::{env, iter, thread};
 
 use lexopt::prelude::{Long, Value, ValueExt};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
@@ -33,6 +36,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const MAX_LEAVING: Duration = Duration::from_secs(10);
 /// Bytes, or one request: on a slow line all else waits behind them, answers to pings too.
 const MAX_UNDER_WAY: usize = 65_536;
+const NOT_TRUSTED: u8 = 69;
+const NOT_LET_IN: u8 = 77;
 const BROKEN_PIPE: i32 = 128 + 13; // as a shell tells of programs that end by SIGPIPE
 
 /// Whether something was not sent.
@@ -50,10 +55,28 @@ impl Pending {
     }
 }
 
+/// What shows who we are: from a file, which may get another one, or from the environment.
+#[derive(Default)]
+struct Token {
+    file: Option<PathBuf>,
+    text: String,
+}
+
+impl Token {
+    /// Takes what the file holds now, if there is a file; says whether that is another one.
+    fn read(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let old = std::mem::replace(&mut self.text, fs::read_to_string(file)?.trim().into());
+        Ok(old != self.text)
+    }
+}
+
 #[derive(Default)]
 struct Chat {
     json: bool,
     metadata: MetadataMap,
+    token: Token,
+    renew_at: Option<Instant>, // when to look for a new token, if at all
     pending: Vec<Pending>,
     // The place in the room's order from which to go on after a reconnect.
     epoch: String,
@@ -79,6 +102,13 @@ impl Chat {
         {
             call.metadata_mut().insert("bcast-after", after);
         }
+        let _ = self.token.read(); // or else the last one
+        if !self.token.text.is_empty()
+            && let Ok(bearer) = format!("Bearer {}", self.token.text).parse()
+        {
+            call.metadata_mut().insert("authorization", bearer);
+        }
+        self.renew_at = None;
         let mut events = tokio::select! {
             response = client.connect(call) => response?.into_inner(),
             _ = interrupted.changed() => return Ok(()),
@@ -92,6 +122,11 @@ impl Chat {
                 sleep_until(due?).await;
                 requests.reserve().await.ok()
             };
+            let renew_at = self.renew_at;
+            let may_renew = async {
+                sleep_until(renew_at?).await;
+                Some(())
+            };
             tokio::select! {
                 biased; // input before sending, so that frames are large
                 _ = interrupted.changed() => break,
@@ -102,6 +137,7 @@ impl Chat {
                     }
                     None => input_ended = true,
                 },
+                Some(()) = may_renew => self.renew(),
                 Some(permit) = may_send, if !full => match self.next_frame() {
                     Some(frame) => permit.send(frame),
                     None => full = true,
@@ -125,6 +161,18 @@ impl Chat {
         Ok(())
     }
 
+    /// Sends the token that is in the file; if it is still the old one, looks again later.
+    fn renew(&mut self) {
+        if self.token.read().unwrap_or_default() {
+            let request =
+                ConnectRequest { operacion: "auth".into(), msg: self.token.text.clone(), ..Default::default() };
+            self.pending.insert(0, Pending { request, due: Some(Instant::now()) });
+            self.renew_at = None;
+        } else {
+            self.renew_at = Some(Instant::now() + Duration::from_secs(1));
+        }
+    }
+
     /// Whether the next call would end in the same way; keeps what the server says of when to make it.
     fn is_final(&mut self, status: &Status) -> bool {
         let details = status.get_error_details();
@@ -132,6 +180,9 @@ impl Chat {
             self.reconnect_after = retry.retry_delay;
         }
         if let Some(info) = details.error_info().filter(|it| it.domain == "bcast_grpc") {
+            if info.reason == "TOKEN_EXPIRED" && self.token.file.is_some() {
+                return false; // by the next call, the file may hold another one
+            }
             return info.metadata.get("retryable").is_some_and(|it| it == "false");
         }
         match status.code() {
@@ -153,7 +204,9 @@ impl Chat {
                 break;
             }
             under_way += self.pending[i].size();
-            if self.pending[i].request.batch.is_empty() {
+            if self.pending[i].request.operacion == "auth" && self.pending[i].request.id.is_empty() {
+                frame.batch.push(self.pending.remove(i).request); // without an id, nothing answers
+            } else if self.pending[i].request.batch.is_empty() {
                 self.pending[i].due = None;
                 frame.batch.push(self.pending[i].request.clone());
             } else if frame.batch.is_empty() {
@@ -173,7 +226,7 @@ impl Chat {
                     Ok(json) => out += &(json + "\n"),
                     Err(error) => complain(&format!("an event that is no JSON: {error}")),
                 },
-                EventKind::Welcome | EventKind::Ack | EventKind::Progress => {}
+                EventKind::Welcome | EventKind::Ack | EventKind::Progress | EventKind::Expiring => {}
                 EventKind::Error if matches!(&event.detail, Some(Detail::Error(error)) if error.retryable) => {}
                 EventKind::Error => complain(&event.message),
                 _ => out += &(printable(&event.message) + "\n"),
@@ -193,6 +246,9 @@ impl Chat {
     fn heed(&mut self, event: ConnectResponse) {
         if let EventKind::Message | EventKind::Progress = event.kind() {
             self.seq = event.seq;
+        }
+        if event.kind() == EventKind::Expiring && self.token.file.is_some() {
+            self.renew_at = Some(Instant::now());
         }
         let answered = self.pending.iter().position(|it| it.due.is_none() && it.request.id == event.id);
         match event.detail {
@@ -315,8 +371,35 @@ async fn watch_output() {
     }
 }
 
-fn parse_args() -> Result<(Endpoint, MetadataMap, bool), Box<dyn Error>> {
+/// Why the server's certificate does not do, if it is that.
+fn distrust(status: &Status) -> Option<String> {
+    let causes = iter::successors(status.source(), |&it| it.source());
+    causes.map(|it| it.to_string()).find_map(|it| it.strip_prefix("invalid peer certificate: ").map(Into::into))
+}
+
+/// How to make sure of the server, and show who we are; without a CA, by what the system trusts.
+fn tls(files: &Files) -> Result<ClientTlsConfig, Box<dyn Error>> {
+    let tls = match &files.ca {
+        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(fs::read(ca)?)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    Ok(match (&files.cert, &files.key) {
+        (Some(cert), Some(key)) => tls.identity(Identity::from_pem(fs::read(cert)?, fs::read(key)?)),
+        (None, None) => tls,
+        _ => return Err("--tls-cert and --tls-key go together".into()),
+    })
+}
+
+#[derive(Default)]
+struct Files {
+    ca: Option<OsString>,
+    cert: Option<OsString>,
+    key: Option<OsString>,
+}
+
+fn parse_args() -> Result<(Endpoint, Chat), Box<dyn Error>> {
     let (mut target, mut metadata, mut json) = (None, MetadataMap::new(), false);
+    let (mut files, mut token) = (Files::default(), Token::default());
     let percent_encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string().parse();
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
@@ -324,6 +407,10 @@ fn parse_args() -> Result<(Endpoint, MetadataMap, bool), Box<dyn Error>> {
             Long("name") => _ = metadata.insert("bcast-name", args.value()?.parse_with(percent_encoded)?),
             Long("room") => _ = metadata.insert("bcast-room", args.value()?.parse_with(percent_encoded)?),
             Long("json") => json = true,
+            Long("token-file") => token.file = Some(args.value()?.into()),
+            Long("tls-ca") => files.ca = Some(args.value()?),
+            Long("tls-cert") => files.cert = Some(args.value()?),
+            Long("tls-key") => files.key = Some(args.value()?),
             Value(value) if target.is_none() => target = Some(value.string()?),
             _ => return Err(arg.unexpected().into()),
         }
@@ -331,26 +418,38 @@ fn parse_args() -> Result<(Endpoint, MetadataMap, bool), Box<dyn Error>> {
     metadata.insert("bcast-client", uuid::Uuid::new_v4().to_string().parse()?);
     metadata.insert("bcast-events", "all".parse()?);
     metadata.insert("bcast-batch", "1".parse()?);
+    token.text = env::var("BCAST_TOKEN").unwrap_or_default();
+    token.read()?;
     let target = target.as_deref().unwrap_or("127.0.0.1:50051");
-    let endpoint = Endpoint::from_shared(format!("http://{target}"))?
+    let address = target.trim_start_matches("grpcs://").trim_start_matches("grpc://");
+    let secure = target.starts_with("grpcs://") || [&files.ca, &files.cert, &files.key].iter().any(|it| it.is_some());
+    let endpoint = if secure {
+        Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls(&files)?)?
+    } else {
+        Endpoint::from_shared(format!("http://{address}"))?
+    };
+    let endpoint = endpoint
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(20))
         // On a slow line pings and their answers wait behind all that was sent before, so that is little.
         .initial_stream_window_size(65_535)
         .initial_connection_window_size(65_535);
-    Ok((endpoint, metadata, json))
+    Ok((endpoint, Chat { json, metadata, token, ..Default::default() }))
 }
 
 #[tokio::main(worker_threads = 1)]
 async fn main() -> ExitCode {
-    let (endpoint, metadata, json) = match parse_args() {
+    let (endpoint, mut chat) = match parse_args() {
         Ok(args) => args,
         Err(error) => {
-            complain(&format!("{error}; usage: chat [--name NAME] [--room ROOM] [--json] [TARGET]"));
+            let usage = "chat [--name NAME] [--room ROOM] [--json] [--token-file FILE]";
+            let tls = "[--tls-ca FILE] [--tls-cert FILE --tls-key FILE]";
+            complain(&format!("{error}; usage: {usage} {tls} [TARGET]"));
             return ExitCode::from(2);
         }
     };
+    let json = chat.json;
     let (requests, mut input) = mpsc::channel(1);
     thread::spawn(move || read_requests(json, &requests).unwrap_or_else(|error| complain(&format!("stdin: {error}"))));
     let (interrupt, mut interrupted) = watch::channel(false);
@@ -363,11 +462,15 @@ async fn main() -> ExitCode {
     #[cfg(unix)]
     tokio::spawn(watch_output());
     let mut client = ChatClient::new(endpoint.connect_lazy());
-    let mut chat = Chat { json, metadata, ..Default::default() };
     while let Err(status) = chat.connect(&mut client, &mut input, &mut interrupted).await {
+        if let Some(why) = distrust(&status) {
+            complain(&format!("the server is not trusted: {why}"));
+            return ExitCode::from(NOT_TRUSTED);
+        }
         if chat.is_final(&status) {
             complain(status.message());
-            return ExitCode::FAILURE;
+            let refused = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
+            return ExitCode::from(if refused { NOT_LET_IN } else { 1 });
         }
         complain(&format!("{:?}: {}; trying again", status.code(), status.message()));
         if chat.since.take().is_some_and(|since| since.elapsed() > MAX_BACKOFF) {
