@@ -56,9 +56,12 @@ def token(who: str, rights: Sequence[str], lasts_s: float, name: str = "") -> st
 async def test_a_room(guarded: Guarded, secure: Sequence[Language], run: Run, tmp_path: Path, matrix: Matrix) -> None:
     """A token that has expired is read again, and so is one that is going to: renewed, all hear all."""
 
+    def put(name: str, content: str) -> Path:
+        (tmp_path / "new").write_text(content + "\n")
+        return (tmp_path / "new").replace(tmp_path / name)  # at once, as nobody is to read half of it
+
     async def enter(language: Language, name: str, first: str) -> Program:
-        (tmp_path / name).write_text(first + "\n")
-        options = [*guarded.trusting, "--token-file", str(tmp_path / name)]
+        options = [*guarded.trusting, "--token-file", str(put(name, first))]
         return await run(language, f"grpcs://{guarded.address}", name=name, room=ROOM, options=options)
 
     witness = await enter(secure[0], "witness", token("witness", ["join", "who"], 600))
@@ -66,10 +69,10 @@ async def test_a_room(guarded: Guarded, secure: Sequence[Language], run: Run, tm
     programs = [await enter(language, language.name, token(language.name, ["join"], -60)) for language in secure]
     for program in programs:
         await program.complains()
-        (tmp_path / program.name).write_text(token(program.name, ["join", "who"], 25))
+        put(program.name, token(program.name, ["join", "who"], 25))
     for program in programs:
         await program.until(lambda program=program: program.of_kind("EXPIRING"), "warning")  # type: ignore[misc]
-        (tmp_path / program.name).write_text(token(program.name, ["join", "send"], 600, f"{program.name} renewed"))
+        put(program.name, token(program.name, ["join", "send"], 600, f"{program.name} renewed"))
 
     async def speak(program: Program) -> None:
         await witness.hears(f"{program.name} is now {program.name} renewed")
