@@ -19,7 +19,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <list>
 #include <map>
 #include <memory>
@@ -27,6 +29,7 @@
 #include <optional>
 #include <random>
 #include <regex>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -45,6 +48,7 @@ constexpr size_t kMaxPending = 32;
 // Bytes, or one request: on a slow line all else waits behind them, answers to pings too.
 constexpr size_t kMaxUnderWay = 65'536;
 constexpr nanoseconds kFirstBackoff = 100ms, kMaxBackoff = 5s, kMaxLeaving = 10s;
+constexpr int kNotTrusted = 69, kNotLetIn = 77;
 constexpr int kBrokenPipe = 128 + SIGPIPE;
 
 // The UTF-8 character that `text` begins with; empty if it begins with none.
@@ -110,10 +114,65 @@ void WatchOutput() {
   if (output.revents & POLLERR) std::_Exit(kBrokenPipe);
 }
 
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!file) throw std::runtime_error(path + ": cannot be read");
+  return text;
+}
+
+// TLS where the target or a file asks for it; without a CA gRPC takes the system's.
+std::shared_ptr<grpc::ChannelCredentials> Credentials(bool secure, const std::string& ca, const std::string& cert,
+                                                      const std::string& key) {
+  if (!secure && ca.empty() && cert.empty() && key.empty()) return grpc::InsecureChannelCredentials();
+  if (cert.empty() != key.empty()) throw std::runtime_error("--tls-cert and --tls-key go together");
+  grpc::SslCredentialsOptions options;
+  if (!ca.empty()) options.pem_root_certs = ReadFile(ca);
+  if (!cert.empty()) options.pem_cert_chain = ReadFile(cert);
+  if (!key.empty()) options.pem_private_key = ReadFile(key);
+  return grpc::SslCredentials(options);
+}
+
+// What shows who we are: from a file, which may get another one, or from the environment.
+class Token {
+ public:
+  explicit Token(std::string file) : file_(std::move(file)) {
+    if (const char* token = std::getenv("BCAST_TOKEN")) text_ = token;
+    if (has_file()) text_ = Stripped(ReadFile(file_));
+  }
+
+  bool has_file() const { return !file_.empty(); }
+  const std::string& text() const { return text_; }
+
+  // Takes what the file holds now, if that can be read; returns whether that is another one.
+  bool Read() {
+    if (!has_file()) return false;
+    try {
+      return std::exchange(text_, Stripped(ReadFile(file_))) != text_;
+    } catch (const std::runtime_error&) {
+      return false;
+    }
+  }
+
+ private:
+  static std::string Stripped(const std::string& text) {
+    const auto end = text.find_last_not_of(" \t\r\n");
+    return text.substr(0, end == std::string::npos ? 0 : end + 1);
+  }
+
+  const std::string file_;
+  std::string text_;
+};
+
 class Chat {
  public:
-  Chat(std::string target, std::multimap<std::string, std::string> metadata, bool json)
-      : target_(std::move(target)), metadata_(std::move(metadata)), json_(json) {}
+  Chat(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials, Token token,
+       std::multimap<std::string, std::string> metadata, bool json)
+      : target_(std::move(target)),
+        credentials_(std::move(credentials)),
+        metadata_(std::move(metadata)),
+        json_(json),
+        token_(std::move(token)) {}
 
   // Stays connected; returns the exit code.
   int Run() {
@@ -124,8 +183,12 @@ class Chat {
       const bool final = IsFinal(status);
       std::unique_lock lock(mutex_);
       if (interrupted_) return 130;
+      const bool untrusted = IsUntrusted(status);
+      if (untrusted) Complain("the server is not trusted: " + status.error_message());
+      if (untrusted) return kNotTrusted;
       if (final) Complain(status.error_message());
-      if (final) return 1;
+      const bool refused = status.error_code() == grpc::UNAUTHENTICATED || status.error_code() == grpc::PERMISSION_DENIED;
+      if (final) return refused ? kNotLetIn : 1;
       if (Idle()) return failed_;
       lock.unlock();
       const auto code = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
@@ -180,7 +243,13 @@ class Chat {
     Clock::time_point due{};  // when to send it; kSent once it is on its way
   };
 
-  static constexpr auto kSent = Clock::time_point::max();
+  static constexpr auto kNever = Clock::time_point::max();
+  static constexpr auto kSent = kNever;
+
+  static bool IsUntrusted(const grpc::Status& status) {
+    static const std::regex pattern("certificate.verify.failed|peer certificate", std::regex::icase);
+    return status.error_code() == grpc::UNAVAILABLE && std::regex_search(status.error_message(), pattern);
+  }
 
   // Whether the next call would end in the same way; keeps what the server says of when to make it.
   bool IsFinal(const grpc::Status& status) {
@@ -194,6 +263,7 @@ class Chat {
       if (detail.UnpackTo(&retry)) reconnect_after_ = Nanoseconds(retry.retry_delay());
     }
     if (info.domain() == "bcast_grpc") {
+      if (info.reason() == "TOKEN_EXPIRED" && token_.has_file()) return false;  // the file may get another one
       const auto retryable = info.metadata().find("retryable");
       return retryable != info.metadata().end() && retryable->second == "false";
     }
@@ -223,11 +293,14 @@ class Chat {
     if (IsLoopback(target_)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy's loopback is another one
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a new connection, not the last one and its backoff
     const auto stub =
-        v1::Chat::NewStub(grpc::CreateCustomChannel(target_, grpc::InsecureChannelCredentials(), arguments));
+        v1::Chat::NewStub(grpc::CreateCustomChannel(target_, credentials_, arguments));
 
     grpc::ClientContext context;
     for (const auto& [key, value] : metadata_) context.AddMetadata(key, value);
     if (!epoch_.empty()) context.AddMetadata("bcast-after", epoch_ + ":" + std::to_string(seq_));
+    token_.Read();
+    if (!token_.text().empty()) context.AddMetadata("authorization", "Bearer " + token_.text());
+    renew_at_ = kNever;
     const auto stream = stub->Connect(&context);
 
     welcomed_ = false;
@@ -259,6 +332,8 @@ class Chat {
         return;
       }
       auto next = Clock::now() + 1h;
+      if (renew_at_ <= Clock::now()) Renew();
+      next = std::min(next, renew_at_);
       const auto frame = NextFrame(next);
       if (!frame) {
         changed_.wait_until(lock, next);
@@ -270,13 +345,25 @@ class Chat {
     }
   }
 
+  // Sends the token that is in the file; if it is still the old one, looks again later.
+  void Renew() {
+    const bool renewed = token_.Read();
+    renew_at_ = renewed ? kNever : Clock::now() + 1s;
+    if (!renewed) return;
+    Request renewal;
+    renewal.request.set_operacion("auth");
+    renewal.request.set_msg(token_.text());
+    pending_.push_front(std::move(renewal));  // without an id, nothing answers
+  }
+
   // What is due and has room, in one frame; else nothing, and when more is due. A batch of the user's own goes alone, and
   // is done with.
   std::optional<v1::ConnectRequest> NextFrame(Clock::time_point& next) {
     v1::ConnectRequest frame;
     size_t under_way = 0;
     for (const auto& pending : pending_) under_way += pending.due == kSent ? pending.request.ByteSizeLong() : 0;
-    for (auto it = pending_.begin(); it != pending_.end(); ++it) {
+    for (auto it = pending_.begin(), after = it; it != pending_.end(); it = after) {
+      after = std::next(it);
       if (it->due > Clock::now()) {
         next = std::min(next, it->due);
         continue;
@@ -293,6 +380,7 @@ class Chat {
       }
       *frame.add_batch() = it->request;
       it->due = kSent;
+      if (it->request.id().empty()) pending_.erase(it);
     }
     if (frame.batch().empty()) return std::nullopt;
     return frame.batch_size() == 1 ? v1::ConnectRequest(frame.batch(0)) : frame;
@@ -347,6 +435,9 @@ class Chat {
         if (event.gap().last_missed() != 0) seq_ = event.gap().last_missed();
         if (event.gap().reason() == v1::GAP_REASON_NEW_EPOCH) seq_ = 0;
         break;
+      case v1::EVENT_KIND_EXPIRING:
+        if (token_.has_file()) Change([this] { renew_at_ = Clock::now(); });
+        break;
       case v1::EVENT_KIND_CLOSING:
         reconnect_after_ = Nanoseconds(event.closing().reconnect_after());
         break;
@@ -382,7 +473,8 @@ class Chat {
       if (util::MessageToJsonString(event, &line, options).ok()) std::cout << line << '\n';
     } else if (kind == v1::EVENT_KIND_ERROR) {
       if (!event.error().retryable()) Complain(event.message());
-    } else if (kind != v1::EVENT_KIND_WELCOME && kind != v1::EVENT_KIND_ACK && kind != v1::EVENT_KIND_PROGRESS) {
+    } else if (kind != v1::EVENT_KIND_WELCOME && kind != v1::EVENT_KIND_ACK && kind != v1::EVENT_KIND_PROGRESS &&
+               kind != v1::EVENT_KIND_EXPIRING) {
       std::cout << Clean(event.message()) << '\n';
     }
   }
@@ -401,6 +493,7 @@ class Chat {
   bool Idle() const { return input_ended_ && pending_.empty(); }
 
   const std::string target_;
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const std::multimap<std::string, std::string> metadata_;
   const bool json_;
 
@@ -418,27 +511,37 @@ class Chat {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::list<Request> pending_;
+  Token token_;                            // read between the calls, and by WriteRequests()
+  Clock::time_point renew_at_ = kNever;  // when to look for a new token
   bool input_ended_ = false, connected_ = false, interrupted_ = false;
   std::atomic<bool> failed_ = false;  // something was not sent
 };
 
 int main(int argc, char* argv[]) {
+  setenv("GRPC_VERBOSITY", "NONE", 0);  // what gRPC would log comes as a status, too
   std::multimap<std::string, std::string> metadata{
       {"bcast-client", RandomUuid()}, {"bcast-events", "all"}, {"bcast-batch", "1"}};
   int json = 0;
   const option options[] = {{"name", required_argument, nullptr, 'n'},
                             {"room", required_argument, nullptr, 'r'},
                             {"json", no_argument, &json, 1},
+                            {"token-file", required_argument, nullptr, 't'},
+                            {"tls-ca", required_argument, nullptr, 'a'},
+                            {"tls-cert", required_argument, nullptr, 'c'},
+                            {"tls-key", required_argument, nullptr, 'k'},
                             {}};
   opterr = 0;
   bool usage = false;
+  std::map<int, std::string> files;
   for (int option; (option = getopt_long(argc, argv, "", options, nullptr)) != -1;) {
     if (option == '?') usage = true;
+    if (option != 0) files[option] = optarg ? optarg : "";
     if (option == 'n') metadata.emplace("bcast-name", PercentEncode(optarg));
     if (option == 'r') metadata.emplace("bcast-room", PercentEncode(optarg));
   }
   if (usage || argc - optind > 1) {
-    std::cerr << "usage: chat [--name NAME] [--room ROOM] [--json] [TARGET]\n";
+    std::cerr << "usage: chat [--name NAME] [--room ROOM] [--json] [--token-file FILE]"
+                 " [--tls-ca FILE] [--tls-cert FILE --tls-key FILE] [TARGET]\n";
     return 2;
   }
 
@@ -448,7 +551,18 @@ int main(int argc, char* argv[]) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
-  Chat chat(optind < argc ? argv[optind] : "127.0.0.1:50051", std::move(metadata), json != 0);
+  std::string target = optind < argc ? argv[optind] : "127.0.0.1:50051";
+  const bool secure = target.rfind("grpcs://", 0) == 0;
+  if (secure || target.rfind("grpc://", 0) == 0) target.erase(0, target.find("//") + 2);
+  std::optional<Chat> made;
+  try {
+    made.emplace(target, Credentials(secure, files['a'], files['c'], files['k']), Token(files['t']), std::move(metadata),
+                 json != 0);
+  } catch (const std::runtime_error& error) {
+    Complain(error.what());
+    return 2;
+  }
+  Chat& chat = *made;
   std::thread([&] { chat.ReadInput(); }).detach();
   std::thread([&] { chat.AwaitInterrupt(signals); }).detach();
   std::thread(WatchOutput).detach();
