@@ -187,7 +187,8 @@ class Chat {
       if (untrusted) Complain("the server is not trusted: " + status.error_message());
       if (untrusted) return kNotTrusted;
       if (final) Complain(status.error_message());
-      const bool refused = status.error_code() == grpc::UNAUTHENTICATED || status.error_code() == grpc::PERMISSION_DENIED;
+      const auto ended = status.error_code();
+      const bool refused = ended == grpc::UNAUTHENTICATED || ended == grpc::PERMISSION_DENIED;
       if (final) return refused ? kNotLetIn : 1;
       if (Idle()) return failed_;
       lock.unlock();
@@ -511,7 +512,7 @@ class Chat {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::list<Request> pending_;
-  Token token_;                            // read between the calls, and by WriteRequests()
+  Token token_;                          // read between the calls, and by WriteRequests()
   Clock::time_point renew_at_ = kNever;  // when to look for a new token
   bool input_ended_ = false, connected_ = false, interrupted_ = false;
   std::atomic<bool> failed_ = false;  // something was not sent
@@ -556,8 +557,8 @@ int main(int argc, char* argv[]) {
   if (secure || target.rfind("grpc://", 0) == 0) target.erase(0, target.find("//") + 2);
   std::optional<Chat> made;
   try {
-    made.emplace(target, Credentials(secure, files['a'], files['c'], files['k']), Token(files['t']), std::move(metadata),
-                 json != 0);
+    made.emplace(target, Credentials(secure, files['a'], files['c'], files['k']), Token(files['t']),
+                 std::move(metadata), json != 0);
   } catch (const std::runtime_error& error) {
     Complain(error.what());
     return 2;
