@@ -60,9 +60,10 @@ class Keepalive:
             transport: of the connection.
             ping: sends a ping, if the protocol has one; otherwise the system probes.
         """
-        if not INHERITED:
-            self.prepare(transport.get_extra_info("socket"))
-        transport.set_write_buffer_limits(high=UNSENT_BYTES)
+        if not transport.is_closing():  # it may be lost again already, and uvloop then raises
+            if not INHERITED:
+                self.prepare(transport.get_extra_info("socket"))
+            transport.set_write_buffer_limits(high=UNSENT_BYTES)
         liveness = Liveness(self, transport, ping, asyncio.get_running_loop().time())
         self.look_later(liveness, self.interval_s)
         return liveness

@@ -36,6 +36,7 @@ def _options() -> argparse.Namespace:
         help="default: all in turn; restored: sqlite, whose file is replaced by older copies",
     )
     parser.add_argument("--doors", default="grpc,ws,tcp", help="where clients come in (default: grpc,ws,tcp)")
+    parser.add_argument("--guarded", action="store_true", help="with TLS, and tokens that soon expire")
     parser.add_argument("--clients", type=int, default=8, help="at any time (default: 8)")
     parser.add_argument("--storm-s", type=float, default=15.0, help="how long one storm lasts (default: 15)")
     parser.add_argument("--every-s", type=float, default=0.5, help="time between faults (default: 0.5)")
@@ -54,6 +55,7 @@ def _weather(options: argparse.Namespace, store: str) -> Weather:
     return Weather(
         durable=store != "memory",
         restores=store == "restored",
+        guarded=options.guarded,
         seed=options.seed,
         seconds=options.storm_s,
         clients=options.clients,

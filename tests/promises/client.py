@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import socket
 import time
@@ -13,9 +14,12 @@ from contextlib import suppress
 from typing import ClassVar
 from zlib import crc32
 
+import grpc
+
 from tests.integration.peers import SCALE
 
 from .cable import Cable
+from .guard import Guard
 from .records import Acked, Client, Door, Place, Refused, Saw, Sent, Step, Told, Visit, Welcomed
 
 SILENCE_S = 2.5 * SCALE
@@ -64,6 +68,8 @@ class Caller(ABC):
         places: of what was acknowledged.
         here: whether it is connected and welcome.
         outages_s: how long it took each time until it was welcome again.
+        guard: what it needs to get in; None where anyone may come.
+        lasting: whether its last token holds for long.
     """
 
     door: ClassVar[Door]
@@ -80,6 +86,9 @@ class Caller(ABC):
         self.places: dict[str, Place] = {}
         self.here = False
         self.outages_s: list[float] = []
+        self.guard: Guard | None = None
+        self.lasting = False
+        self._renews_at = 0.0
         self._batch = batch
         self._bell = bell
         self._count = count
@@ -169,6 +178,18 @@ class Caller(ABC):
         That is the code of the contract, ``OK`` where the client has left, or in lower case how it was lost.
         """
 
+    def _token(self) -> str:
+        """Return a new token; nothing where none is needed."""
+        self._renews_at = time.monotonic() + random.choice([random.uniform(0.3, 1.0), math.inf])
+        if not self.guard:
+            return ""
+        self.lasting = self.guard.calm
+        return self.guard.token(self.record.key)
+
+    def _due_token(self) -> str:
+        """Return a new token where it is time to renew the last one: some streams do that, others end."""
+        return self._token() if self.guard and time.monotonic() > self._renews_at else ""
+
     def _depart(self) -> None:  # noqa: B027  # most have nothing to look after
         """Look after the record when a stream has ended."""
 
@@ -211,6 +232,18 @@ class Caller(ABC):
             self._count["reconnects"] += 1
         self._came_before = True
         self.place = self.place or head
+
+
+def channel_to(address: str, guard: Guard | None, options: Sequence[tuple[str, int]]) -> grpc.aio.Channel:
+    """Return a channel of gRPC."""
+    if guard:
+        return grpc.aio.secure_channel(address, guard.credentials, options)
+    return grpc.aio.insecure_channel(address, options)
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that presents a token."""
+    return (("authorization", f"Bearer {token}"),) if token else ()
 
 
 async def dial(address: str) -> socket.socket:

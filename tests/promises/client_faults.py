@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import grpc
-
 from bcast_grpc.v1 import chat_pb2_grpc
 from tests.integration.peers import PATIENCE_S
 
+from .client import bearer, channel_to
 from .fault import Fault
 from .records import Client
 
@@ -38,7 +37,8 @@ def client_faults(weather: Weather) -> Iterator[Fault]:
     yield Fault("half open at the client", 2, _hang_client)
     if "grpc" in weather.doors:
         yield Fault("flood of joins", 1, _flood)
-        yield Fault("client forked", 1, _fork)
+        if not weather.guarded:
+            yield Fault("client forked", 1, _fork)
 
 
 async def _kill(storm: Storm) -> None:
@@ -108,10 +108,11 @@ async def _flood(storm: Storm) -> None:
 async def _pass_by(storm: Storm, room: str, passer: Client) -> str:
     """Come in, and go at once; return why that was not possible."""
     options = [("grpc.use_local_subchannel_pool", 1)]
-    metadata = (("bcast-room", room), ("bcast-client", passer.key), ("bcast-name", passer.key))
+    token = bearer(storm.guard.token(passer.key, lasting=True)) if storm.guard else ()
+    metadata = (("bcast-room", room), ("bcast-client", passer.key), ("bcast-name", passer.key), *token)
     with suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE_S):
-            async with grpc.aio.insecure_channel(storm.node.addresses["grpc"], options) as channel:
+            async with channel_to(storm.node.addresses["grpc"], storm.guard, options) as channel:
                 call = chat_pb2_grpc.ChatStub(channel).Connect(metadata=metadata)  # type: ignore[no-untyped-call]
                 if await call.initial_metadata():
                     return ""

@@ -13,7 +13,7 @@ from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.v1 import chat_pb2_grpc
 from tests.integration.peers import Ending
 
-from .client import SILENCE_S, Caller, data_of, id_of, text_of
+from .client import SILENCE_S, Caller, bearer, channel_to, data_of, id_of, text_of
 from .records import Acked, Came, Place, Present, Refused, Saw, Step, Told, Visit, Welcomed, Went
 
 _CHANNEL = [
@@ -29,7 +29,7 @@ class GrpcCaller(Caller):
     door = "grpc"
 
     async def _visit(self, visit: Visit) -> str:
-        async with grpc.aio.insecure_channel(self.cable.address, _CHANNEL) as channel:
+        async with channel_to(self.cable.address, self.guard, _CHANNEL) as channel:
             call = self._call(chat_pb2_grpc.ChatStub(channel))  # type: ignore[no-untyped-call]
             writing: asyncio.Task[None] | None = None
             try:
@@ -67,10 +67,12 @@ class GrpcCaller(Caller):
             pairs["batch"] = "1"
         if self.place:
             pairs["after"] = f"{self.place.epoch}:{self.place.seq}"
-        return tuple((f"bcast-{key}", value) for key, value in pairs.items())
+        return (*((f"bcast-{key}", value) for key, value in pairs.items()), *bearer(self._token()))
 
     async def _write(self, call: Any, visit: Visit) -> None:
         async def send(texts: Sequence[str]) -> None:
+            if token := self._due_token():
+                await call.write(pb.ConnectRequest(operacion="auth", msg=token))
             requests = [pb.ConnectRequest(msg=text, data=data_of(text), id=id_of(text)) for text in texts]
             await call.write(pb.ConnectRequest(batch=requests) if self._batch else requests[0])
 

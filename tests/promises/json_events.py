@@ -10,8 +10,10 @@ from .records import Acked, Came, Place, Present, Refused, Saw, Step, Told, Welc
 
 Object: TypeAlias = dict[str, Any]
 
-RETRYABLE = frozenset({"RATE_LIMITED", "SERVER_FULL", "SLOW_CONSUMER", "SHUTTING_DOWN", "BROKER_UNAVAILABLE"})
-"""The codes of the contract after which a client may come back."""
+RETRYABLE = frozenset(
+    {"RATE_LIMITED", "SERVER_FULL", "SLOW_CONSUMER", "SHUTTING_DOWN", "BROKER_UNAVAILABLE", "TOKEN_EXPIRED"}
+)
+"""The codes of the contract after which a client may come back, with a new token where the last one has expired."""
 
 
 def request_of(text: str) -> Object:

@@ -77,7 +77,8 @@ class Node:
         self._process = process
         for door, scheme in _SCHEMES.items():
             line = (await begun(process.stdout.readline())).decode().strip()
-            assert line.startswith(f"listening on {scheme}://"), f"the server does not start: {self.log[-5:]}"
+            begins = (f"listening on {scheme}://", f"listening on {scheme}s://")
+            assert line.startswith(begins), f"the server does not start: {self.log[-5:]}"
             self.addresses[door] = line.rpartition("/")[2]
         self.turns += 1
 

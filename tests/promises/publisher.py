@@ -11,7 +11,7 @@ from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.v1 import chat_pb2_grpc
 from tests.integration.peers import SCALE, Ending
 
-from .client import Caller, data_of, id_of
+from .client import Caller, bearer, channel_to, data_of, id_of
 from .records import Acked, Place, Refused, Sent, Visit
 
 _PATIENCE_S = 2.0 * SCALE
@@ -36,7 +36,7 @@ class Publisher(Caller):
         visit = Visit()
         self.record.visits.append(visit)
         while not self._leaving:
-            async with grpc.aio.insecure_channel(self.cable.address, _CHANNEL) as channel:
+            async with channel_to(self.cable.address, self.guard, _CHANNEL) as channel:
                 with suppress(TimeoutError):  # the connection may be half open: try another one
                     await self._publish_all(chat_pb2_grpc.ChatStub(channel), visit)  # type: ignore[no-untyped-call]
 
@@ -55,7 +55,7 @@ class Publisher(Caller):
         await self._thawed.wait()
         visit.steps.append(Sent(text))
         request = pb.PublishRequest(msg=text, data=data_of(text), id=id_of(text))
-        metadata = (("bcast-room", self.room), ("bcast-client", self.record.key))
+        metadata = (("bcast-room", self.room), ("bcast-client", self.record.key), *bearer(self._token()))
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 response: pb.PublishResponse = await stub.Publish(request, metadata=metadata)

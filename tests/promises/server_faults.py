@@ -10,12 +10,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.peers import PATIENCE_S
 
+from .client import channel_to
 from .fault import Fault
+from .guard import Guard
 
 if TYPE_CHECKING:
     from .storm import Storm, Weather
@@ -73,7 +74,7 @@ async def _leave_log_unread(storm: Storm) -> None:
     async with storm.restarting:
         storm.node.leave_log_unread()
         await storm.let_pass(0.2, 1.0)
-        if not await _answers(storm.node.addresses["grpc"]):
+        if not await _answers(storm.node.addresses["grpc"], storm.guard):
             storm.outcome.violations.append("the server gave no answer while nobody read its log")
         if storm.chance.random() < 0.3:
             await _drain_well(storm, "on SIGTERM while nobody read its log")
@@ -81,10 +82,10 @@ async def _leave_log_unread(storm: Storm) -> None:
         storm.node.read_log()
 
 
-async def _answers(address: str) -> bool:
+async def _answers(address: str, guard: Guard | None) -> bool:
     """Whether the server says in time that it is well."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE_S), grpc.aio.insecure_channel(address) as channel:
+        async with asyncio.timeout(PATIENCE_S), channel_to(address, guard, ()) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             return bool(await stub.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True))
     return False

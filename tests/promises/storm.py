@@ -19,6 +19,7 @@ from .client import Bell, Caller
 from .client_faults import client_faults
 from .fault import Fault
 from .grpc_client import GrpcCaller, Reader
+from .guard import Guard
 from .node import Node
 from .promises import violations
 from .publisher import Publisher
@@ -37,7 +38,7 @@ _KEEPALIVE_S = 2
 _ROOMS = ("lobby", "dev", "ops")
 _EXPECTED_LOG = ("the store cannot be used", "the store can be written", "the store cannot be trimmed")
 
-_EXPECTED_ENDINGS = ("OK", "SHUTTING_DOWN", "SLOW_CONSUMER", "REPLACED", "BROKER_UNAVAILABLE")
+_EXPECTED_ENDINGS = ("OK", "SHUTTING_DOWN", "SLOW_CONSUMER", "REPLACED", "BROKER_UNAVAILABLE", "TOKEN_EXPIRED")
 
 _NEVER_MISSING = ("server killed", "backup restored")
 
@@ -57,6 +58,7 @@ class Weather:
         every_s: the time between faults, on average.
         faults: which kinds; all if empty.
         doors: where clients come in, in turn.
+        guarded: whether there is TLS, and clients present tokens that soon expire.
     """
 
     durable: bool
@@ -67,6 +69,7 @@ class Weather:
     faults: tuple[str, ...] = ()
     doors: tuple[Door, ...] = ("grpc", "ws", "tcp")
     restores: bool = False
+    guarded: bool = False
 
 
 @dataclass(slots=True)
@@ -93,6 +96,8 @@ class Outcome:
 def faults_of(weather: Weather) -> list[Fault]:
     """Return what may happen in this weather."""
     faults = [*server_faults(weather), *client_faults(weather)]
+    # A server whose clock is wrong takes good tokens for bad ones.
+    faults = [fault for fault in faults if not (weather.guarded and "clock" in fault.name)]
     return [fault for fault in faults if not weather.faults or fault.name in weather.faults]
 
 
@@ -121,7 +126,8 @@ class Storm:
         self._numbers = iter(range(1, 1_000_000))
         kept = self.chance.choice([0, 5, 40, 300, 1000])
         settings = self._settings(kept)
-        self.node = Node(folder, *settings)
+        self.guard = Guard(folder) if weather.guarded else None
+        self.node = Node(folder, *settings, *(self.guard.settings if self.guard else ()))
         self._talking: list[asyncio.Task[None]] = []
         self.outcome = Outcome(settings=" ".join(settings))
         rooms = _ROOMS[: self.chance.randint(1, max(1, min(3, weather.clients // 3)))]
@@ -197,6 +203,7 @@ class Storm:
             options |= {"again": lambda: self._record(room, kind), "turns": lambda: self.node.turns}
         client = self._record(room, kind, named=named)
         caller = kind(client, room.name, cable, self._bell, self.outcome.count, **options)
+        caller.guard = self.guard
         self._callers.append(caller)
         if caller.speaks:
             self._talking.append(asyncio.create_task(self._talk(caller)))
@@ -281,6 +288,9 @@ class Storm:
         """Wait until everybody is back, have one client send the last message in each room, and have some leave."""
         for talk in self._talking:
             talk.cancel()
+        if self.guard:
+            self.guard.calm = True
+            await self._expect("to have a token that lasts", lambda c: c.lasting or isinstance(c, Publisher))
         await self._expect("to be here, with all acknowledged", lambda c: c.here and not c.unacknowledged)
         for room in self.outcome.rooms:
             await self._say_last_words(room)
@@ -340,7 +350,7 @@ class Storm:
 def _believed(client: Client) -> set[str]:
     """Return who is there according to what a client got since its last arrival."""
     here: set[str] = set()
-    for step in client.visits[-1].steps:
+    for step in client.visits[-1].steps if client.visits else ():
         match step:
             case Present(names):
                 here |= names

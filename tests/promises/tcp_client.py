@@ -19,6 +19,7 @@ from .records import Acked, Client, Place, Saw, Step, Visit, Welcomed
 
 _ASKS_PER_SILENCE = 4
 _LINE_BYTES = 64 * 1024
+_HOST = "127.0.0.1"
 _BETWEEN = ("", "\n", " ", "\r\n")
 
 _WHO = {"operacion": "who", "id": "who"}
@@ -42,7 +43,10 @@ class TcpCaller(Caller):
     async def _visit(self, visit: Visit) -> str:
         turns = self._turns()
         try:
-            reader, writer = await asyncio.open_connection(sock=await dial(self.cable.address), limit=_LINE_BYTES)
+            tls: dict[str, Any] = {"ssl": self.guard.context, "server_hostname": _HOST} if self.guard else {}
+            connection = await dial(self.cable.address)
+            async with asyncio.timeout(SILENCE_S):
+                reader, writer = await asyncio.open_connection(sock=connection, limit=_LINE_BYTES, **tls)
         except (OSError, TimeoutError):
             return "nobody there"
         if not self.unacknowledged:
@@ -97,14 +101,18 @@ class TcpCaller(Caller):
             await writer.drain()
 
         async def send(texts: Sequence[str]) -> None:
+            if token := self._due_token():
+                await send_all([{"operacion": "auth", "msg": token}])
             await send_all(list(map(request_of, texts)))
 
         with suppress(OSError):
+            if token := self._token():
+                await send_all([{"operacion": "auth", "msg": token}])
             if self.record.named:
                 await send_all([{"operacion": "join", "msg": self.record.key}])
             await send_all([_WHO])
             await self._speak(visit, send)
-            if random.random() < 0.5:
+            if self.guard or random.random() < 0.5:  # asyncio cannot half-close with TLS
                 await send_all([{"operacion": "leave"}])
             else:
                 writer.write_eof()

@@ -13,11 +13,12 @@ from .storm import Storm, Weather
 SEED = int(os.environ.get("PROMISES_SEED") or random.randrange(1_000_000))
 
 
-@pytest.mark.parametrize("store", ["memory", "sqlite", "restored"])
+@pytest.mark.parametrize("store", ["memory", "sqlite", "restored", "guarded"])
 async def test_every_promise_holds_in_a_storm(store: str, tmp_path: Path) -> None:
-    """Faults of the server, its disk, clock and log, of clients and connections, and older copies of the store."""
+    """Faults of the server, its disk, clock and log, of clients, connections and tokens, and older copies of the store."""
     print(f"PROMISES_SEED={SEED}")
-    weather = Weather(durable=store != "memory", restores=store == "restored", seed=SEED)
+    durable, restores, guarded = store in ("sqlite", "restored"), store == "restored", store == "guarded"
+    weather = Weather(durable=durable, restores=restores, guarded=guarded, seed=SEED)
     outcome = await Storm(weather, tmp_path).run()
     assert not outcome.violations, f"PROMISES_SEED={SEED}\n{outcome.settings}\n" + "\n".join(outcome.violations)
     assert outcome.count["acks"] > 0

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 
 from bcast_grpc.v1 import chat_pb2 as pb
 
-from .client import SILENCE_S, Caller, dial
+from .client import SILENCE_S, Caller, bearer, dial
 from .json_events import RETRYABLE, read, request_of, why
 from .records import Visit
 
@@ -65,8 +65,12 @@ class WebSocketCaller(Caller):
         query |= {"name": self.record.key} if self.record.named else {}
         query |= {"batch": "1"} if self._batch else {}
         query |= {"after": f"{self.place.epoch}:{self.place.seq}"} if self.place else {}
+        scheme = "wss" if self.guard else "ws"
+        tls: dict[str, Any] = {"ssl": self.guard.context} if self.guard else {}
         return await connect(
-            f"ws://{self.cable.address}/ws?{urlencode(query)}",
+            f"{scheme}://{self.cable.address}/ws?{urlencode(query)}",
+            additional_headers=bearer(self._token()),
+            **tls,
             sock=await dial(self.cable.address),
             compression=None,
             ping_interval=None,
@@ -75,6 +79,8 @@ class WebSocketCaller(Caller):
 
     async def _write(self, socket: ClientConnection, visit: Visit) -> None:
         async def send(texts: Sequence[str]) -> None:
+            if token := self._due_token():
+                await socket.send(json.dumps({"operacion": "auth", "msg": token}))
             requests = list(map(request_of, texts))
             frame: Any = random.choice([requests, {"batch": requests}]) if self._batch else requests[0]
             await socket.send(json.dumps(frame))
