@@ -68,6 +68,10 @@ class Gatekeeper:
         self._scheduler = scheduler
         self._limits = limits
         self._refusals = Refusals(scheduler.time)
+        grants = partial(self._rights_of, "")
+        self._anonymous = {
+            helps: Identity(grants=grants, token_helps=helps) for helps in (False, True)
+        }  # most are that
 
     async def identify(self, caller: Caller) -> Identity:
         """Return who calls. A token beats a certificate.
@@ -77,10 +81,9 @@ class Gatekeeper:
         """
         if caller.token and self.policy.takes_tokens:
             return await self._by_token(caller)
-        grants = partial(self._rights_of, caller.certificate)
-        return Identity(
-            caller.certificate, grants=grants, token_helps=self.policy.takes_tokens and not caller.certificate
-        )
+        if caller.certificate:
+            return Identity(caller.certificate, grants=partial(self._rights_of, caller.certificate))
+        return self._anonymous[self.policy.takes_tokens]
 
     async def _by_token(self, caller: Caller) -> Identity:
         network = network_of(caller.peer)

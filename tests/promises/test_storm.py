@@ -15,7 +15,7 @@ SEED = int(os.environ.get("PROMISES_SEED") or random.randrange(1_000_000))
 
 @pytest.mark.parametrize("store", ["memory", "sqlite", "restored", "guarded"])
 async def test_every_promise_holds_in_a_storm(store: str, tmp_path: Path) -> None:
-    """Faults of the server, its disk, clock and log, of clients, connections and tokens, and older copies of the store."""
+    """Faults of the server, its disk, clock and log, of clients, connections, tokens, and old copies of the store."""
     print(f"PROMISES_SEED={SEED}")
     durable, restores, guarded = store in ("sqlite", "restored"), store == "restored", store == "guarded"
     weather = Weather(durable=durable, restores=restores, guarded=guarded, seed=SEED)
