@@ -3,19 +3,24 @@
 import argparse
 import asyncio
 import codecs
+import contextlib
 import itertools
 import os
 import random
 import re
 import select
 import signal
+import ssl
 import sys
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import quote
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # stderr is for our lines; gRPC reads this when it is imported
 
 import grpc
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
@@ -31,6 +36,9 @@ MAX_PENDING = 32  # of such lines; together they fit into the 4 MiB that a frame
 MAX_UNDER_WAY = 65_536  # bytes, or one request: on a slow line all else waits behind them, answers to pings too
 MAX_BACKOFF_S = 5.0
 MAX_LEAVING_S = 10.0
+NOT_TRUSTED = 69
+NOT_LET_IN = 77
+RENEW_S = 1.0  # between looks into the file for a new token
 BROKEN_PIPE = 128 + 13  # as a shell tells of programs that end by SIGPIPE
 CHANNEL_OPTIONS = [
     # A ping where nothing has come for 10 s, and the end where nothing answers it for 20 s. On a slow line pings and
@@ -47,7 +55,8 @@ LOOPBACK = re.compile(r"(dns:/*|ipv[46]:)?(localhost\.?|127(\.\d+){1,3}|\[::1\])
 # Without an ErrorInfo of the server: it is no such server, or does not let us in.
 REFUSALS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED")
 HTTP_STATUS = re.compile("http.* status", re.IGNORECASE)  # so gRPC tells of one that a proxy answered with
-NOT_SHOWN = {pb.EVENT_KIND_WELCOME, pb.EVENT_KIND_ACK, pb.EVENT_KIND_PROGRESS}
+UNTRUSTED = re.compile(r"(CERTIFICATE_VERIFY_FAILED|Peer name \S+ is not in peer certificate)(?:: ([^:;\]]+))?")
+NOT_SHOWN = {pb.EVENT_KIND_WELCOME, pb.EVENT_KIND_ACK, pb.EVENT_KIND_PROGRESS, pb.EVENT_KIND_EXPIRING}
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -57,6 +66,9 @@ class Chat:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.client = str(uuid.uuid4())
+        self.credentials = credentials_of(options)
+        self.token = os.environ.get("BCAST_TOKEN", "").strip()
+        self.read_token()
         self.epoch, self.seq = "", 0  # the place to go on from
         self.ids = (f"#{n}" for n in itertools.count(1))
         self.pending: dict[str, pb.ConnectRequest] = {}  # not answered yet
@@ -75,17 +87,24 @@ class Chat:
     async def run(self) -> int:
         """Go from connection to connection; return the exit code."""
         options = list(CHANNEL_OPTIONS)
-        if LOOPBACK.fullmatch(self.options.target):
+        target = self.options.target.removeprefix("grpc://").removeprefix("grpcs://")
+        if LOOPBACK.fullmatch(target):
             options.append(("grpc.enable_http_proxy", 0))  # a proxy's loopback is another one
         while True:
             try:
-                async with grpc.aio.insecure_channel(self.options.target, options=options) as channel:
+                async with self.open_channel(target, options) as channel:
                     await self.talk(chat_pb2_grpc.ChatStub(channel))
                 end, final = "the stream was ended by something between", False
             except TimeoutError:
                 end, final = f"the server did not end the call within {MAX_LEAVING_S:g} s", False
             except grpc.aio.AioRpcError as error:
                 end, final = f"{error.code().name}: {error.details()}", self.is_final(error)
+                if why := UNTRUSTED.search(error.details() or ""):
+                    complain(f"the server is not trusted: {why[2] or why[1]}")
+                    return NOT_TRUSTED
+                if final and error.code().name in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+                    complain(end)
+                    return NOT_LET_IN
             if final:
                 complain(end)
                 return 1
@@ -97,6 +116,29 @@ class Chat:
             self.connected = False
             self.backoff_s = min(2 * self.backoff_s or 0.1, MAX_BACKOFF_S)
             await asyncio.sleep(self.reconnect_after_s or random.uniform(0.8, 1.2) * self.backoff_s)
+
+    def open_channel(self, target: str, options: list[tuple[str, int]]) -> grpc.aio.Channel:
+        if self.credentials:
+            return grpc.aio.secure_channel(target, self.credentials, options=options)
+        return grpc.aio.insecure_channel(target, options=options)
+
+    def read_token(self) -> None:
+        """Take the token that the file holds now, if there is a file."""
+        if self.options.token_file:
+            self.token = Path(self.options.token_file).read_text(encoding="ascii").strip()
+
+    def renew(self, call: object) -> None:
+        """Send the token that is in the file; if it is still the old one, look again later."""
+        old = self.token
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            self.read_token()
+        if self.unsent is not call:
+            return  # that call has ended, and the next one presented what was in the file
+        if self.token == old:
+            asyncio.get_running_loop().call_later(RENEW_S, self.renew, call)
+            return
+        self.unsent.appendleft(pb.ConnectRequest(operacion="auth", msg=self.token))  # nothing answers it but a refusal
+        self.changed.set()
 
     def is_final(self, error: grpc.aio.AioRpcError) -> bool:
         """Whether the next call would end in the same way."""
@@ -110,6 +152,8 @@ class Chat:
                 self.reconnect_after_s = retry.retry_delay.ToTimedelta().total_seconds()
             detail.Unpack(info)
         if info.domain == "bcast_grpc":
+            if info.reason == "TOKEN_EXPIRED" and self.options.token_file:
+                return False  # by then the file may have another one
             return info.metadata["retryable"] == "false"
         # What a proxy says when the server is away proves nothing.
         return error.code().name in REFUSALS and not (self.epoch and HTTP_STATUS.search(error.details() or ""))
@@ -122,6 +166,10 @@ class Chat:
             metadata.append(("bcast-room", quote(self.options.room, safe="")))
         if self.epoch:
             metadata.append(("bcast-after", f"{self.epoch}:{self.seq}"))
+        with contextlib.suppress(OSError, UnicodeDecodeError):  # then with the last one
+            self.read_token()
+        if self.token:
+            metadata.append(("authorization", f"Bearer {self.token}"))
         self.unsent = deque([*self.pending.values(), *self.batches])
         self.under_way = {}
         self.reconnect_after_s = 0.0
@@ -141,7 +189,8 @@ class Chat:
             frame = []
             while unsent and not unsent[0].batch and self.has_room_for(unsent[0]):
                 frame.append(unsent.popleft())
-                self.under_way[frame[-1].id] = frame[-1].ByteSize()
+                if frame[-1].id:
+                    self.under_way[frame[-1].id] = frame[-1].ByteSize()
             if frame:
                 yield pb.ConnectRequest(batch=frame) if len(frame) > 1 else frame[0]
             elif unsent and unsent[0].batch:
@@ -167,6 +216,8 @@ class Chat:
             self.seq += 1
         elif event.kind == pb.EVENT_KIND_GAP:
             self.seq = 0 if event.gap.reason == pb.GAP_REASON_NEW_EPOCH else event.gap.last_missed or self.seq
+        elif event.kind == pb.EVENT_KIND_EXPIRING and self.options.token_file:
+            self.renew(self.unsent)
         elif event.kind == pb.EVENT_KIND_CLOSING:
             self.reconnect_after_s = event.closing.reconnect_after.ToTimedelta().total_seconds()
         if self.under_way.pop(event.id, None):
@@ -230,6 +281,15 @@ class Chat:
         self.changed.set()
 
 
+def credentials_of(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
+    """Return what TLS needs, if it is wanted; without a CA the system's are trusted."""
+    files = options.tls_ca, options.tls_key, options.tls_cert
+    if not any(files) and not options.target.startswith("grpcs://"):
+        return None
+    files = files[0] or ssl.get_default_verify_paths().cafile, *files[1:]
+    return grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))
+
+
 def read_lines(loop: asyncio.AbstractEventLoop, chat: Chat) -> None:
     """Read the input, as fast as it is answered."""
     limit = len(codecs.BOM_UTF8) + MAX_LINE_BYTES + len("\r\n")
@@ -267,8 +327,16 @@ async def main() -> int:
     parser.add_argument("--name", help="who you are to the others")
     parser.add_argument("--room", help="the room to be in; lobby by default")
     parser.add_argument("--json", action="store_true", help="lines in are requests and lines out events, as JSON")
-    parser.add_argument("target", nargs="?", default="127.0.0.1:50051", help="HOST:PORT; %(default)s by default")
-    chat = Chat(parser.parse_args())
+    parser.add_argument("--token-file", help="a file with the token, read again when it expires; else BCAST_TOKEN")
+    parser.add_argument("--tls-ca", help="use TLS, and trust the authorities in this PEM file, not the system's")
+    parser.add_argument("--tls-cert", help="PEM file with our certificate")
+    parser.add_argument("--tls-key", help="PEM file with its key")
+    where = "HOST:PORT, or grpcs://HOST:PORT for TLS; %(default)s by default"
+    parser.add_argument("target", nargs="?", default="127.0.0.1:50051", help=where)
+    try:
+        chat = Chat(parser.parse_args())
+    except (OSError, UnicodeDecodeError) as error:
+        parser.error(str(error))
     loop = asyncio.get_running_loop()
 
     def interrupt(*_: object) -> None:  # comes also where the loop is held up, as nobody reads what it prints
