@@ -43,6 +43,7 @@ def fault_of(folder: Path, content: bytes) -> str:
         (tokens.jwks(tokens.rsa_key(), alg="PS256"), ["PS256"]),
         (json.dumps(json.loads(tokens.jwks(tokens.ed_key()))["keys"][0]).encode(), ["EdDSA"]),
     ],
+    ids=["RSA", "P-256", "P-384", "Ed25519", "32 bytes", "48 bytes", "64 bytes", "JWKS", "JWKS with alg", "JWK"],
 )
 def test_what_a_key_may_sign_follows_from_its_kind(tmp_path: Path, content: bytes, algorithms: list[str]) -> None:
     """Whatever the token says."""

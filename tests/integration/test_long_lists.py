@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from bcast_grpc.core.acceptance import author_of
 from bcast_grpc.core.hello import Hello
-from bcast_grpc.core.identity import Caller
+from bcast_grpc.core.identity import ANYONE, Caller
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
-from bcast_grpc.events import Author
 from bcast_grpc.transport.rpc import _SINGLY
 from bcast_grpc.v1 import chat_pb2 as pb
 
@@ -25,7 +25,7 @@ async def crowd(door: LocalDoor) -> None:
     with await hub.admit(Hello(), Caller("peer")) as admission:
         for name in NAMES:
             outbox = Outbox(_SINGLY, max_messages=10, max_bytes=1000, wake=lambda: None)
-            hub.join(admission.room, Member(Author("", name, ""), outbox))
+            hub.join(admission.room, Member(author_of(Hello(name=name), ANYONE), outbox))
 
 
 def clear(door: LocalDoor, own: int) -> None:
