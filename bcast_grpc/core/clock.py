@@ -9,7 +9,7 @@ from typing import Any, Protocol
 MAX_ROUND_S = 0.05
 """A round of writes that takes longer is over for the clock: somebody in it has stopped reading."""
 
-LATE_S = 0.005
+LATE_S = MAX_ROUND_S / 10
 """A loop that comes later than this to the end of a round was busy itself, and cannot tell who has stopped reading."""
 
 MAX_EXTENSIONS = 4
@@ -35,17 +35,9 @@ MAX_PAUSES_S = 0.05
 """The longest time of all pauses between two flushes, where reading is the bottleneck."""
 
 SLICE_S = 0.002
-"""So much is written in one go, by what the writes of the last round took; then others have their turn."""
+"""So much is written in one go, by what the last writes took; then others have their turn."""
 
-PATIENCE_EACH_S = 100e-6
-"""How long notices alone wait for others to join them, for each client that they go to: that leaves most of the
-time for whoever comes and goes, whose number would otherwise be multiplied by that of the writes."""
-
-PATIENT_FROM = 100
-"""In smaller rooms notices are flushed at once."""
-
-MAX_PATIENCE_S = 1.0
-"""The longest such wait."""
+_LEAST_S = 1e-6
 
 SMALL_BYTES = 65_536
 """A writer counts once more towards that for each of these in its frames."""
@@ -113,7 +105,7 @@ class FlushClock:
         patience_s: how long what is pending may wait for more.
 
     Attributes:
-        at_once: how many writers may be set off in one go, or write in the flush itself.
+        at_once: how many writers may be set off in one go, or write in the flush itself: as many as take ``SLICE_S``.
         passed_on: how many writers a flush did not have to set off, as they have written already; it says so here.
     """
 
@@ -213,6 +205,8 @@ class FlushClock:
         try:
             busy = self._push()
         finally:  # a fault in one flush must not be the end of the room
+            if self.passed_on:  # nothing else is in the time of these writes
+                self.at_once = _as_many_as_fit(self.passed_on, self._scheduler.precise_time() - self._began)
             writers = len(self._writers) + self.passed_on
             self._round_writers = max(writers, FEW_WRITERS)
             self._tolerated = writers // 8
@@ -252,8 +246,8 @@ class FlushClock:
         self._stop_timer()
         now = self._scheduler.precise_time()
         self._round_s = now - self._began
-        if self._round_s:
-            self.at_once = max(FEW_WRITERS, int(SLICE_S * self._round_writers / self._round_s))
+        if not self.passed_on:
+            self.at_once = _as_many_as_fit(self._round_writers, self._round_s)
         if self._full:
             self._scheduler.call_soon(self._flush)
             return
@@ -293,6 +287,11 @@ class FlushClock:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+
+
+def _as_many_as_fit(writers: int, took_s: float) -> int:
+    """Return how many writers fit into a slice, by the time that so many took."""
+    return max(FEW_WRITERS, int(SLICE_S * writers / max(took_s, _LEAST_S)))
 
 
 def _nothing() -> Iterable[Writer]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bcast_grpc.core.answers import Answers
 from bcast_grpc.core.batch import Batch, Run
-from bcast_grpc.core.clock import MAX_PATIENCE_S, PATIENCE_EACH_S, PATIENT_FROM, FlushClock, Scheduler
+from bcast_grpc.core.clock import SLICE_S, FlushClock, Scheduler
 from bcast_grpc.core.feed import Feed
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.core.member import Arrival, Member
@@ -19,6 +19,16 @@ from bcast_grpc.core.roster import Roster
 from bcast_grpc.core.states import GONE, Move
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Entry, Event
+
+NOTICES_SHARE = 1 / 8
+"""Notices alone wait for others to join them, so that writing them takes this share of the time: most of it is left for
+whoever comes and goes, whose number would otherwise be multiplied by that of the writes."""
+
+PATIENT_FROM = 100
+"""In smaller rooms notices are flushed at once."""
+
+MAX_PATIENCE_S = 1.0
+"""The longest such wait."""
 
 
 class _Leaving(NamedTuple):
@@ -131,7 +141,8 @@ class FanOut:
             return 0
         if self._leaving or self._waiting:
             return 0
-        return min(members * PATIENCE_EACH_S, MAX_PATIENCE_S)
+        writing_s = members / self.clock.at_once * SLICE_S
+        return min(writing_s / NOTICES_SHARE, MAX_PATIENCE_S)
 
     def _flush(self) -> Iterator[Outbox]:
         self.answers.hold()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bcast_grpc.core.batch import Frame
-from bcast_grpc.core.clock import MAX_PATIENCE_S, PATIENT_FROM
+from bcast_grpc.core.fanout import MAX_PATIENCE_S, NOTICES_SHARE, PATIENT_FROM
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.events import Kind, Request
@@ -160,6 +160,30 @@ def test_a_notice_waits_for_others_in_a_large_room_only(world: World) -> None:
     world.scheduler.advance(MAX_PATIENCE_S)
     small.write_all()
     assert small.texts() == [f"n{PATIENT_FROM + 2} left"]
+
+
+@pytest.mark.parametrize("write_s", [1e-6, 10e-6])
+def test_notices_wait_as_long_as_writing_them_is_a_small_share_of_the_time(world: World, write_s: float) -> None:
+    """What a write costs is seen from the last round, whatever machine and door that was."""
+
+    def write(_: bytes) -> bool:
+        world.scheduler.work(write_s)
+        return True
+
+    ana, *others = crowd(world)
+    world.settle()
+    for client in others:
+        client.session.outbox.write_now = write
+    for _ in range(2):  # the first round shows how many fit into a slice
+        ana.say("hola")
+        world.scheduler.run_soon()
+        for client in others:
+            client.write_all()
+        world.scheduler.advance(1)
+    others[-1].close()
+    world.scheduler.run_soon()
+    waits_s = world.scheduler.next_due(0) - world.scheduler.now
+    assert waits_s == pytest.approx(CROWD * write_s / NOTICES_SHARE, rel=0.05)
 
 
 def test_a_message_does_not_wait_with_them(world: World) -> None:
