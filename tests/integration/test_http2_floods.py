@@ -30,8 +30,10 @@ RESOURCE_EXHAUSTED = 8
 UNACKNOWLEDGED = wire.PREFACE + wire.settings_frame({})
 CONTINUATIONS = wire.frame(Kind.CONTINUATION, 0, 1, b"x") * 20
 WELCOMED = block(CONNECT, ("bcast-events", "welcome"))
-SERVER = ("--grpc-engine", "native", "--max-clients", "12000")
-SERVER += ("--max-streams-per-connection", "13000", "--max-clients-per-peer", "0")  # or they would be cut off early
+SERVER = (
+    *("--grpc-engine", "native", "--max-clients", "12000"),
+    *("--max-streams-per-connection", "13000", "--max-clients-per-peer", "0"),  # or they would be cut off early
+)
 
 
 class Watched:
