@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from bcast_grpc.core.batch import Due
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.pending import Pending
 from bcast_grpc.events import Author, Event
@@ -27,7 +26,7 @@ class Answers:
         self._pending = pending
         self._attached: dict[str, Take] = {}
         self._flushing = False
-        self._late: list[Due] = []  # came while a flush was going on
+        self._late: list[tuple[str, Sequence[Event]]] = []  # came while a flush was going on
 
     def __bool__(self) -> bool:
         return bool(self._attached)
@@ -40,14 +39,14 @@ class Answers:
         """Forget an author that was attached."""
         self._attached.pop(author.session, None)
 
-    def put(self, session: str, make: Callable[[], Sequence[Event]]) -> None:
-        """Answer with what ``make`` returns, when it is the answers' turn."""
-        if self._pending.attach(session, make):
+    def put(self, session: str, answers: Sequence[Event]) -> None:
+        """Answer when it is the answers' turn."""
+        if self._pending.attach(session, answers):
             return
         if self._flushing:
-            self._late.append(Due(session, make))
+            self._late.append((session, answers))
         else:
-            self.give(session, make())
+            self.give(session, answers)
 
     def give(self, session: str, answers: Sequence[Event]) -> None:
         """Answer now. Who is gone gets nothing."""
@@ -64,5 +63,5 @@ class Answers:
         """Answer what came during the flush."""
         self._flushing = False
         late, self._late = self._late, []
-        for session, make in late:
-            self.give(session, make())
+        for session, answers in late:
+            self.give(session, answers)

@@ -101,13 +101,6 @@ class Answer(NamedTuple):
     event: Event
 
 
-class Due(NamedTuple):
-    """Answers that are made when it is their turn: what a list says is then as new as the notices before it."""
-
-    session: str
-    make: Callable[[], Sequence[Event]]
-
-
 class Run:
     """Consecutive events of one kind and author, so with one audience.
 
@@ -123,7 +116,7 @@ class Run:
         self.kind = kind
         self.author = author
         self.events: list[Event] = []
-        self.asked: list[tuple[int, str] | Due] = []
+        self.asked: list[tuple[int, str] | Answer] = []
         self.bytes = 0
 
     def add(self, event: Event, size: int, entry: Entry | None) -> None:
@@ -161,8 +154,8 @@ class Run:
         """
         session = self.author.session
         for asked in self.asked:
-            if isinstance(asked, Due):
-                yield from (Answer(asked.session, event) for event in asked.make())
+            if isinstance(asked, Answer):
+                yield asked
             else:
                 event = self.events[asked[0]]
                 ack = Ack(event.seq, epoch, False, queued, refused)

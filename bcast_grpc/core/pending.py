@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from bcast_grpc.core.batch import Due, Run
+from bcast_grpc.core.batch import Answer, Run
 from bcast_grpc.events import Entry, Event, Kind, Members, wire_bytes
 
 
@@ -86,13 +86,13 @@ class Pending:
         self._growing = self._growing or bool(entries)
         self._messages += len(entries)
 
-    def attach(self, session: str, make: Callable[[], Sequence[Event]]) -> bool:
+    def attach(self, session: str, answers: Sequence[Event]) -> bool:
         """Have a session answered behind all acks that are pending; return False if none is."""
         if self._asked is None or self._asked < self.first:
             return False
         run = self._runs[self._asked - self.first]
-        size = sum(_answer_bytes(answer) for answer in make())
-        run.asked.append(Due(session, make))
+        size = sum(_answer_bytes(answer) for answer in answers)
+        run.asked += [Answer(session, answer) for answer in answers]
         run.bytes += size
         self._bytes += size
         return True

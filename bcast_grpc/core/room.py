@@ -156,7 +156,7 @@ class Room:
             if isinstance(outcome, Accepted):
                 self._fanout.add_messages(*outcome)
             else:
-                self.answers.put(outcome.entries[0].author.session, partial(self._answers_to, outcome))
+                self.answers.put(outcome.entries[0].author.session, self._answers_to(outcome))
 
     def _answers_to(self, outcome: Repeated | Refused) -> Sequence[Event]:
         epoch = self._order.epoch
@@ -169,4 +169,4 @@ class Room:
 
     def answer(self, session: str, make: Callable[[], Sequence[Event]]) -> None:
         """Give a client the answers that ``make`` returns, behind those to all that it asked for before."""
-        self._order.after_answers(partial(self.answers.put, session, make))
+        self._order.after_answers(lambda: self.answers.put(session, make()))

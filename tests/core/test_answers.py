@@ -18,9 +18,9 @@ from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import Ack, Error, Event, Kind, Members, Request
+from bcast_grpc.events import Ack, Error, Event, Kind, Request
 
-from .world import ALL, Client, LaterBroker, World
+from .world import Client, LaterBroker, World
 
 LIMITS = Limits(max_message_bytes=100, queue_messages=4000, queue_bytes=1 << 20)
 KEEPING = Retention(messages=10, bytes=1 << 20, age_s=60, dedup_s=60)
@@ -182,34 +182,3 @@ def test_errors_alone_wait_for_nothing() -> None:
     ana.write_all()
     assert [event.id for event in answered(ana)] == ["1", "2"]
     assert isinstance(answered(ana)[0].detail, Error)
-
-
-@given(st.lists(st.sampled_from(["new", "who", "joined", "left", "step"]), max_size=25))
-@settings(deadline=None)
-def test_a_list_is_never_older_than_the_notices_before_it(steps: list[str]) -> None:
-    """Whoever is in the list and has no LEFT after it is there, though others' acks are pending while it is asked."""
-    world = World()
-    ana, bob = world.join("ana"), world.join("bob", kinds=ALL)
-    passers: list[Client] = []
-    for number, step in enumerate(steps):
-        if step == "new":
-            ana.ask(Request(msg="hola", id=f"{number}"))
-        elif step == "who":
-            bob.ask(Request("who"))
-        elif step == "joined":
-            passers.append(world.join(f"passer {number}"))
-        elif step == "left" and passers:
-            passers.pop(0).close()
-        else:
-            world.scheduler.step()
-    world.settle()
-    believed = {"bob"}
-    for event in bob.received:
-        if isinstance(event.detail, Members):
-            believed = {member.name for member in event.detail.members}
-        elif event.kind is Kind.JOINED:
-            believed.add(event.author.name)
-        elif event.kind is Kind.LEFT:
-            believed.discard(event.author.name)
-    there = {member.name for member in world.hub.members("lobby")}
-    assert believed | {"ana"} == there
