@@ -274,7 +274,7 @@ async def test_who_vanishes_in_the_handshake(doors: LocalDoor) -> None:
 )
 async def test_our_own_page_behind_a_proxy(serve: Serve, host: str, origin: str) -> None:
     """Whether the proxy names the default port or not, as long as it passes on which host was meant."""
-    doors = await serve(host="0.0.0.0", http_port=0)
+    doors = await serve(host="0.0.0.0", http_port=0, open=True)
     headers = HANDSHAKE + f"Origin: {origin}\r\n".encode()
     answer = await answer_to(doors, request(b"GET /ws HTTP/1.1", headers, host=f"Host: {host}\r\n".encode()))
     assert answer.status == 101
