@@ -160,7 +160,7 @@ CUT_OFF: Mapping[str, Attack] = {
     "windows by 1 byte": Attack(again(wire.window_update(0, 1))),
     "windows of a stream by 1 byte": Attack(again(wire.window_update(1, 1), request(1))),
     "windows of many streams": Attack(windows_of_many_streams),
-    "more streams than allowed": Attack(each(watch)),
+    "more streams than allowed": Attack(each(request)),
     "HPACK bomb": Attack(
         once(request(1, CONNECT_BLOCK + _BOMB), *repeat(request(3, CONNECT_BLOCK + b"\xbe" * 16_000), 3)),
         greeting=wire.PREFACE + wire.settings_frame({}),  # as long as it acknowledges nothing it has a table

@@ -32,7 +32,7 @@ CONTINUATIONS = wire.frame(Kind.CONTINUATION, 0, 1, b"x") * 20
 WELCOMED = block(CONNECT, ("bcast-events", "welcome"))
 SERVER = (
     *("--grpc-engine", "native", "--max-clients", "12000"),
-    *("--max-streams-per-connection", "6000", "--max-clients-per-peer", "0"),  # or they would be cut off early
+    *("--max-streams-per-connection", "5500", "--max-clients-per-peer", "0"),  # or they would be cut off early
 )
 
 
