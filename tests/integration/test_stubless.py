@@ -53,7 +53,9 @@ class Call:
         Returns:
             The exit code, and what was said on stderr.
         """
-        _, err = await within(self._process.communicate(b""))
+        assert self._process.stdin
+        self._process.stdin.close()  # to write nothing to a program that has ended already is an error with uvloop
+        _, err = await within(self._process.communicate())
         assert self._process.returncode is not None
         return self._process.returncode, err.decode()
 
