@@ -15,7 +15,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TEST_TOOLS = ("buf-bin", "hypothesis", "pytest", "pytest-asyncio", "pytest-timeout", "websockets")
+TEST_TOOLS = ("buf-bin", "hypothesis", "pytest", "pytest-asyncio", "pytest-timeout", "trustme", "websockets")
 """Those of the development tools that tests/integration imports or calls."""
 
 
