@@ -11,6 +11,8 @@ OVER_GRPC = $(filter-out $(OTHER_DOORS:%=tests/integration/test_%.py),$(wildcard
 	tests/client/test_chat.py tests/client/test_fork.py tests/client/test_slow_line.py tests/client/test_sync.py \
 	tests/promises/test_storm.py tests/terminal/test_pipeline.py tests/bench/test_bench.py
 
+# These are about the clients as programs, or play the server themselves; slow lines take minutes.
+OF_CLIENTS = endings plain program slow_lines
 INTEROP_ON_BOTH = $(filter-out $(OF_CLIENTS:%=interop/test_%.py),$(wildcard interop/test_*.py))
 
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
