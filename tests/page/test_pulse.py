@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -161,6 +162,5 @@ async def hold(person: Person) -> None:
     """Say more than the server takes at once."""
     for text in ("one", "two", "three"):
         await person.say(text)
-    await person.page.wait_for_function(
-        "[...document.querySelectorAll('#pending .reason')].some(({textContent}) => textContent.startsWith('Waiting'))"
-    )
+    waiting = person.page.locator("#pending .reason").filter(has_text=re.compile("^Waiting"))
+    await waiting.first.wait_for(state="attached")
