@@ -33,7 +33,8 @@ def check_entry(hello: Hello, identity: Identity, rights: Rights, *, publishing:
         raise _denied(CallError, "history", "ask for earlier messages; leave bcast-history out")
     if identity.name and hello.name not in ("", identity.name):
         raise CallError(ErrorCode.PERMISSION_DENIED, _other_name(identity))
-    return replace(hello, name=identity.name or hello.name, kinds=granted(hello.kinds, rights))
+    name, kinds = identity.name or hello.name, granted(hello.kinds, rights)
+    return hello if (name, kinds) == (hello.name, hello.kinds) else replace(hello, name=name, kinds=kinds)
 
 
 def granted(kinds: frozenset[Kind], rights: Rights) -> frozenset[Kind]:

@@ -104,7 +104,10 @@ class Connection(asyncio.Protocol):
         """End the client's stream without a word."""
         self._note_eof()
         self._unread = b""
-        self._leave(ConnectionGone(str(error or "it disconnected")))
+        gone = ConnectionGone(str(error or "it disconnected"))
+        if self._first:
+            self._first.fail(gone)
+        self._leave(gone)
 
     def _note_eof(self) -> None:
         self._eof = True

@@ -14,6 +14,7 @@ from grpc.aio import AioRpcError
 from websockets.exceptions import ConnectionClosed
 
 from bcast_grpc.auth import refusals
+from bcast_grpc.transport.tcp_door import TcpDoor
 from bcast_grpc.v1 import chat_pb2 as pb
 from tests import tokens
 from tests.authority import Authority
@@ -185,6 +186,18 @@ async def test_a_client_that_presents_nothing_is_ended(serve: Serve, tmp_path: P
     assert error["error"]["code"] == "ERROR_CODE_UNAUTHENTICATED"
     assert '{"operacion":"auth","msg":"TOKEN"}' in error["message"]
     assert (doors.server.hub.clients, doors.server.hub.rooms) == (0, [])
+
+
+async def test_a_client_that_is_lost_before_its_token_is_not_waited_for(serve: Serve, tmp_path: Path) -> None:
+    """Nothing of it is kept until the time is over in which it might have presented one."""
+    keys = (str(tokens.key_file(tmp_path)),)
+    doors = await serve(token_keys=keys, tcp_port=0, handshake_timeout_s=600)
+    (door,) = (door for door in doors.server.doors if isinstance(door, TcpDoor))
+    peers = [await doors.plug() for _ in range(20)]
+    await eventually(lambda: len(door._serving.connections) == len(peers))
+    for peer in peers:
+        peer.reset()
+    await eventually(lambda: not door._serving.connections)
 
 
 async def test_something_else_than_a_token_ends_a_plain_socket(guarded: LocalDoor) -> None:
