@@ -104,10 +104,7 @@ class Connection(asyncio.Protocol):
         """End the client's stream without a word."""
         self._note_eof()
         self._unread = b""
-        gone = ConnectionGone(str(error or "it disconnected"))
-        if self._first:
-            self._first.fail(gone)
-        self._leave(gone)
+        self._leave(ConnectionGone(str(error or "it disconnected")))
 
     def _note_eof(self) -> None:
         self._eof = True
@@ -155,8 +152,8 @@ class Connection(asyncio.Protocol):
         try:
             while self._first and self._first.expected and self._unread:
                 self._first.read(self._next_segment())
-            if self._first and self._eof:
-                self._first.fail(ConnectionGone("it disconnected before it presented a token"))
+            if self._eof and not stream:
+                self._leave(ConnectionGone("it disconnected before it presented a token"))
             while stream and self._ready and not self._over:
                 if self._requests.fault:
                     self._ready = False
@@ -167,7 +164,10 @@ class Connection(asyncio.Protocol):
                 elif self._unread:
                     self._ready = stream.received(self._requests.read(self._next_segment()))
                 elif self._eof:
-                    self._read_end(stream)
+                    self._requests.close()  # a fault, where that is in the middle of an object
+                    if not self._requests.fault:
+                        self._ready = False
+                        stream.finished()
                 else:
                     break
         except Exception as raised:  # noqa: BLE001  # the stream ends with it
@@ -193,12 +193,6 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self._first = None  # what was raised knows its frames, which know this
             raise
-
-    def _read_end(self, stream: Stream) -> None:
-        self._requests.close()
-        if not self._requests.fault:
-            self._ready = False
-            stream.finished()
 
     def _write(self) -> None:
         """Write until there is nothing more, or no room."""
@@ -252,6 +246,8 @@ class Connection(asyncio.Protocol):
     def _leave(self, raised: Exception | None) -> None:
         """Take the client out of its room; then it learns why, unless it is gone."""
         if not self._stream:
+            if self._first and raised:
+                self._first.fail(raised)
             return
         self._be_over()
         ended: Ending[None] = ended_by(raised, self._peer, OSError) if raised else Ending()
