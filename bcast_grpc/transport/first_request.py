@@ -69,7 +69,7 @@ class FirstRequest:
         elif self._reader.fault:
             self.fail(copy(self._reader.fault))
         elif self._bytes > MAX_BYTES:
-            self.fail(_token_required(f"{MAX_BYTES} bytes of something else came first"))
+            self.fail(too_much())
 
     def fail(self, error: Exception) -> None:
         """Note that it will not come."""
@@ -105,6 +105,11 @@ async def admit(
     if request.operacion != "auth" or not request.msg:
         raise _token_required("something else came first")
     return await hub.admit(hello, replace(caller, token=request.msg))
+
+
+def too_much() -> CallError:
+    """Return what ends a client that sends more than its first request may have."""
+    return _token_required(f"{MAX_BYTES} bytes of something else came first")
 
 
 def _token_required(why: str) -> CallError:

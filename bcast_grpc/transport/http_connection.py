@@ -3,54 +3,39 @@
 from __future__ import annotations
 
 import logging
-from asyncio import TimerHandle
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from asyncio import BaseTransport, TimerHandle, timeout
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError, HttpVersion11
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from bcast_grpc.transport.first_request import MAX_BYTES
 from bcast_grpc.transport.handshake import shown
+from bcast_grpc.transport.http_answers import (
+    HEADERS,
+    MAX_FIELD_BYTES,
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    MAX_LINE_BYTES,
+    NO_HTTP2,
+    TOO_LARGE,
+    raw,
+    say_what_is_wrong,
+)
 from bcast_grpc.transport.portions import Portions
 
 logger = logging.getLogger(__name__)
 
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-        " base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
-        " require-trusted-types-for 'script'; trusted-types 'none'"
-    ),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "Server": "bcast_grpc",
-    "X-Content-Type-Options": "nosniff",
-}
-"""What every answer carries."""
-
-MAX_LINE_BYTES = 8190
-MAX_FIELD_BYTES = 64 * 2**10
-"""Generous: whatever other programs on localhost keep in cookies comes along."""
-
-MAX_HEAD_BYTES = 128 * 2**10
-_MAX_FIELDS = 128
 _IDLE_S = 60.0
 _LINGER_S = 2.0
 _PORTION_BYTES = 4096
 _PORTION_S = 0.0005
 _MAX_UNREAD_BYTES = 64 * 2**10
-
-_NO_HTTP2 = "this port speaks HTTP/1.1, not HTTP/2; gRPC has another port"
-_TOO_LARGE = (
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"a request may have at most {_MAX_FIELDS} headers of {MAX_FIELD_BYTES} bytes each, {MAX_HEAD_BYTES} bytes in all",
-)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,10 +49,13 @@ class HttpConnection(web.RequestHandler):
     Args:
         server: what answers its requests.
         portions: who is fed when.
-        head_s: how long the headers of a request may take.
+        head_s: how long the headers of a request may take, those of the first from the beginning of the connection.
     """
 
-    __slots__ = ("_body", "_head_bytes", "_head_s", "_head_timer", "_is_read", "_portions", "_unread")
+    __slots__ = (
+        *("_allowed", "_body", "_exceeded", "_head_bytes", "_head_s", "_head_timer"),
+        *("_is_read", "_portions", "_unread"),
+    )
 
     def __init__(self, server: web.Server, portions: Portions, head_s: float, **options: Any) -> None:
         super().__init__(
@@ -77,7 +65,7 @@ class HttpConnection(web.RequestHandler):
             keepalive_timeout=_IDLE_S,
             logger=logger,
             max_field_size=MAX_FIELD_BYTES,
-            max_headers=_MAX_FIELDS,
+            max_headers=MAX_FIELDS,
             max_line_size=MAX_LINE_BYTES,
             **options,
         )
@@ -88,6 +76,13 @@ class HttpConnection(web.RequestHandler):
         self._head_s = head_s
         self._portions = portions
         self._unread = bytearray()
+        self._allowed: int | None = MAX_BYTES  # how much more a WebSocket gets before its client is let in
+        self._exceeded: Callable[[], None] | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._head_timer = self._loop.call_later(self._head_s, self._expire)
 
     async def start(self) -> None:
         """Answer requests until there are no more. aiohttp raises on some, such as one without an address."""
@@ -122,12 +117,28 @@ class HttpConnection(web.RequestHandler):
             self._is_read = False
             self._portions.withdraw(self)
 
+    @asynccontextmanager
+    async def before_admission(self) -> AsyncIterator[None]:
+        """Raise ``TimeoutError`` inside when the WebSocket has sent more than a client may that is not let in."""
+        async with timeout(None) as limit:
+            self._exceeded = lambda: limit.reschedule(self._loop.time())
+            try:
+                yield
+            finally:
+                self._exceeded = None
+
+    def admitted(self) -> None:
+        """Have the WebSocket get all that comes: its client is let in."""
+        self._allowed = None
+
     def feed(self) -> None:
         """Give aiohttp some of what is unread; unless somebody gets something out of that, there will be more."""
         held = len(self._unread) > _MAX_UNREAD_BYTES
         over_at = perf_counter() + _PORTION_S
         while self._unread and perf_counter() < over_at:
             self._feed_portion()
+            if self._allowed is not None:
+                break  # one message may be all that it takes
         if self._unread:
             self._portions.ask(self)
         if held and len(self._unread) <= _MAX_UNREAD_BYTES and self.transport:
@@ -147,7 +158,17 @@ class HttpConnection(web.RequestHandler):
     def _feed_portion(self) -> None:
         portion = bytes(self._unread[:_PORTION_BYTES])
         del self._unread[:_PORTION_BYTES]
-        self._take_in(portion)
+        if not self._upgraded or self._allows(portion):
+            self._take_in(portion)
+
+    def _allows(self, portion: bytes) -> bool:
+        if self._allowed is None:
+            return True
+        self._allowed -= len(portion)
+        if self._allowed < 0 and self._exceeded:
+            self._exceeded()
+            self._exceeded = None
+        return self._allowed >= 0
 
     def _take_in(self, data: bytes) -> None:
         """Give aiohttp what came, and hold it against what the head of a request may be."""
@@ -162,11 +183,15 @@ class HttpConnection(web.RequestHandler):
         elif self._body.is_eof() and not (self._force_close or self._upgraded):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(*_TOO_LARGE, "its headers are too large")
+                self._refuse(*TOO_LARGE, "its headers are too large")
             elif self._head_timer is None:
                 self._head_timer = self._loop.call_later(self._head_s, self._expire)
 
     def _expire(self) -> None:
+        if not self._head_bytes:
+            self._head_timer = None
+            self.force_close()  # browsers connect in advance, and expect no answer
+            return
         text = f"the headers of the request were not complete after {self._head_s:g} s"
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, text, "an incomplete request")
 
@@ -190,7 +215,7 @@ class HttpConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is no request, or where something went wrong."""
         if isinstance(exc, HttpProcessingError):
-            self._refuse(*_say_what_is_wrong(exc), shown(str(exc)))
+            self._refuse(*say_what_is_wrong(exc), shown(str(exc)))
             raise ConnectionError("it is answered, and no more is read")
         if isinstance(exc, UnicodeEncodeError):  # aiohttp repeats what it refuses, and can't where that is no text
             self._refuse(HTTPStatus.BAD_REQUEST, "a header is not UTF-8", shown(str(exc)))
@@ -228,7 +253,7 @@ class HttpConnection(web.RequestHandler):
         self._end_head()
         if self.transport and not self.transport.is_closing():
             logger.debug("answered %d to %s: %s", status, self.peername, why)
-            self.transport.write(_raw(status, text))
+            self.transport.write(raw(status, text))
             self.transport.write_eof()
             self._force_close = True
             self._head_timer = self._loop.call_later(_LINGER_S, self.force_close)
@@ -240,7 +265,7 @@ async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
     if isinstance(request.protocol, HttpConnection):
         request.protocol.answering(request)
     if request.version > HttpVersion11:
-        raise web.HTTPVersionNotSupported(text=f"{_NO_HTTP2}\n")
+        raise web.HTTPVersionNotSupported(text=f"{NO_HTTP2}\n")
     return await handler(request)
 
 
@@ -250,26 +275,3 @@ async def finish(request: web.Request, response: web.StreamResponse) -> None:
     if response.status >= HTTPStatus.BAD_REQUEST:
         what, why = shown(request.rel_url.raw_path), shown(getattr(response, "text", None) or "")
         logger.debug("answered %d to %s: %s %s: %s", response.status, request.remote, request.method, what, why)
-
-
-def _say_what_is_wrong(error: HttpProcessingError) -> tuple[HTTPStatus, str]:
-    reason = shown(str(error.message).partition("\n")[0].rstrip(":. "))
-    if reason.startswith("'Pause on PRI"):
-        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, _NO_HTTP2
-    if isinstance(error, LineTooLong) and error.args[1] == MAX_LINE_BYTES:
-        return HTTPStatus.REQUEST_URI_TOO_LONG, f"the first line of a request may have at most {MAX_LINE_BYTES} bytes"
-    if isinstance(error, LineTooLong) or reason.startswith("'Too many headers"):
-        return _TOO_LARGE
-    return HTTPStatus.BAD_REQUEST, f"this is not a valid HTTP/1.1 request: {reason[1:-1]}"
-
-
-def _raw(status: HTTPStatus, text: str) -> bytes:
-    body = f"{text}\n".encode()
-    headers = {
-        **HEADERS,
-        "Connection": "close",
-        "Content-Length": str(len(body)),
-        "Content-Type": "text/plain; charset=utf-8",
-    }
-    lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body

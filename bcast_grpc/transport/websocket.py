@@ -22,7 +22,7 @@ from bcast_grpc.transport.bearer import bearer_token
 from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
-from bcast_grpc.transport.first_request import admit, find_first
+from bcast_grpc.transport.first_request import admit, find_first, too_much
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.lingering import LINGER_S, Linger, limited, taken
 from bcast_grpc.transport.percent import percent_decode
@@ -105,6 +105,7 @@ class WebSockets:
 
         caller = Caller(peer, read_token(request), subject_of(request.transport) or "")
         admission = await admit(shared.hub, hello, caller, first, shared.handshake_s)
+        connection.admitted()
         line = CoroutineLine()
         with closing(Stream(admission, shared.scheduler, connection.encoder, line)) as stream:
             if not socket.prepared:
@@ -138,11 +139,23 @@ class _Connection:
         self._received: Iterator[Sequence[Request]] | None = None
 
     async def first(self) -> Request:
-        """Wait for the first request. What came with it is read next."""
-        while True:
-            if first := find_first(await self.read()):
-                self._received = first.rest
-                return first.request
+        """Wait for the first request. What came with it is read next.
+
+        Raises:
+            CallError: too much came before it.
+        """
+        try:
+            async with self._http.before_admission():
+                while not (first := find_first(await self.read())):
+                    pass
+        except TimeoutError:
+            raise too_much() from None
+        self._received = first.rest
+        return first.request
+
+    def admitted(self) -> None:
+        """Take all that comes from now on."""
+        self._http.admitted()
 
     async def read(self) -> Iterator[Sequence[Request]]:
         if self._received:

@@ -212,6 +212,21 @@ async def test_something_else_than_a_token_ends_a_plain_socket(guarded: LocalDoo
     await eventually(lambda: not guarded.server.hub.rooms)
 
 
+async def test_a_first_message_is_small(guarded: LocalDoor) -> None:
+    """What is larger than a plain socket's first object ends a WebSocket, however it is cut, and is not kept."""
+    whole, pieces = await guarded.browse(), await guarded.browse()
+    await whole.socket.send(b"[" + b" " * 100_000)
+    await pieces.socket.send([b"[", *([b" " * 1000] * 100)])
+    for peer in (whole, pieces):
+        assert (await peer.end())[0]["error"]["code"] == "ERROR_CODE_UNAUTHENTICATED"
+        assert peer.closed[0] == 4007
+    ana = await guarded.browse("?name=ana")
+    await ana.send({"operacion": "auth", "msg": tokens.token(), "id": "in"})
+    assert (await ana.hear())["kind"] == "EVENT_KIND_ACK"
+    await ana.say("x" * 4_000_000, id="1")
+    assert (await ana.hear())["error"]["code"] == "ERROR_CODE_MESSAGE_TOO_LARGE"
+
+
 async def test_what_follows_the_token_at_once_is_carried_out(guarded: LocalDoor) -> None:
     """In the same segment, in order, without an answer that was not asked for."""
     bob = await guarded.open("bob", pairs=bearer(tokens.token(subject="bob")).items()).arrive()

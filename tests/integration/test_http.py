@@ -9,7 +9,9 @@ from typing import NamedTuple
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from bcast_grpc.transport.http_connection import HEADERS
+from bcast_grpc.transport import http_connection
+from bcast_grpc.transport.http_answers import HEADERS
+from tests.authority import Authority
 
 from .conftest import LocalDoor, Serve
 from .peers import eventually, within
@@ -208,6 +210,27 @@ async def test_half_a_request(serve: Serve) -> None:
         _, leaver = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
         leaver.write(data)
         leaver.close()
+
+
+async def test_who_connects_and_says_nothing_is_disconnected(serve: Serve, authority: Authority) -> None:
+    """Without a word: a browser connects in advance. With TLS too, and after the handshake."""
+    doors = await serve(http_port=0, handshake_timeout_s=0.1)
+    secure = (await serve(http_port=0, handshake_timeout_s=0.1, **authority.sign("server").settings)).trust(authority)
+    for door in (doors, secure):
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.server.http_port, ssl=door.tls)
+        assert await within(reader.read()) == b""
+        writer.close()
+
+
+async def test_who_asks_no_more_is_disconnected(doors: LocalDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A while after the last answer."""
+    monkeypatch.setattr(http_connection, "_IDLE_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
+    for _ in range(2):
+        writer.write(request(b"GET /healthz HTTP/1.1"))
+        await within(reader.readuntil(b"alive\n"))
+    assert await within(reader.read()) == b""
+    writer.close()
 
 
 async def test_requests_in_pieces(doors: LocalDoor) -> None:
