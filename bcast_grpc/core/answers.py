@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from bcast_grpc.core.batch import Due
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.pending import Pending
 from bcast_grpc.events import Author, Event
@@ -26,7 +27,7 @@ class Answers:
         self._pending = pending
         self._attached: dict[str, Take] = {}
         self._flushing = False
-        self._late: list[tuple[str, Sequence[Event]]] = []  # came while a flush was going on
+        self._late: list[Due] = []  # came while a flush was going on
 
     def __bool__(self) -> bool:
         return bool(self._attached)
@@ -39,14 +40,14 @@ class Answers:
         """Forget an author that was attached."""
         self._attached.pop(author.session, None)
 
-    def put(self, session: str, answers: Sequence[Event]) -> None:
-        """Answer when it is the answers' turn."""
-        if self._pending.attach(session, answers):
+    def put(self, due: Due) -> None:
+        """Make and give answers when it is their turn."""
+        if self._pending.attach(due):
             return
         if self._flushing:
-            self._late.append((session, answers))
+            self._late.append(due)
         else:
-            self.give(session, answers)
+            self.give(due.session, due.make())
 
     def give(self, session: str, answers: Sequence[Event]) -> None:
         """Answer now. Who is gone gets nothing."""
@@ -63,5 +64,5 @@ class Answers:
         """Answer what came during the flush."""
         self._flushing = False
         late, self._late = self._late, []
-        for session, answers in late:
-            self.give(session, answers)
+        for due in late:
+            self.give(due.session, due.make())

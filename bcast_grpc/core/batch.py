@@ -101,12 +101,31 @@ class Answer(NamedTuple):
     event: Event
 
 
+class Due(NamedTuple):
+    """Answers that are made when they are sent: a list of members is then no older than the notices before it.
+
+    Attributes:
+        session: whose they are.
+        make: makes them, in order.
+        bytes: about how large they are on the wire.
+    """
+
+    session: str
+    make: Callable[[], Sequence[Event]]
+    bytes: int
+
+    @classmethod
+    def of(cls, session: str, answers: Sequence[Event]) -> Due:
+        """Return answers that stay as they are."""
+        return cls(session, lambda: answers, sum(map(wire_bytes, answers)))
+
+
 class Run:
     """Consecutive events of one kind and author, so with one audience.
 
     Attributes:
         asked: what is answered when the run has been flushed, in order: for each event whose author wants an ack, its
-            place in the run and its request's ``id``; in between, other answers that are ready.
+            place in the run and its request's ``id``; in between, other answers.
         bytes: about how large the events and those answers are on the wire, and not less than that.
     """
 
@@ -116,7 +135,7 @@ class Run:
         self.kind = kind
         self.author = author
         self.events: list[Event] = []
-        self.asked: list[tuple[int, str] | Answer] = []
+        self.asked: list[tuple[int, str] | Due] = []
         self.bytes = 0
 
     def add(self, event: Event, size: int, entry: Entry | None) -> None:
@@ -154,8 +173,8 @@ class Run:
         """
         session = self.author.session
         for asked in self.asked:
-            if isinstance(asked, Answer):
-                yield asked
+            if isinstance(asked, Due):
+                yield from (Answer(asked.session, event) for event in asked.make())
             else:
                 event = self.events[asked[0]]
                 ack = Ack(event.seq, epoch, False, queued, refused)

@@ -90,6 +90,11 @@ def members_in_parts(present: Sequence[Member], request_id: str) -> list[Event]:
     return [whole._replace(detail=detail) for detail in details]
 
 
+def members_bytes(present: Sequence[Member]) -> int:
+    """Return about how large a list of members is on the wire; a name may be in its text, too."""
+    return sum(64 + 8 * len(member.name) for member in present)
+
+
 def members(present: Sequence[Member], request_id: str) -> Event:
     """Who is here, as the answer to a request."""
     return Event(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bcast_grpc.core.batch import Answer, Run
-from bcast_grpc.events import Entry, Event, Kind, Members, wire_bytes
+from bcast_grpc.core.batch import Due, Run
+from bcast_grpc.events import Entry, Event, Kind, wire_bytes
 
 
 class Pending:
@@ -86,15 +86,14 @@ class Pending:
         self._growing = self._growing or bool(entries)
         self._messages += len(entries)
 
-    def attach(self, session: str, answers: Sequence[Event]) -> bool:
+    def attach(self, due: Due) -> bool:
         """Have a session answered behind all acks that are pending; return False if none is."""
         if self._asked is None or self._asked < self.first:
             return False
         run = self._runs[self._asked - self.first]
-        size = sum(_answer_bytes(answer) for answer in answers)
-        run.asked += [Answer(session, answer) for answer in answers]
-        run.bytes += size
-        self._bytes += size
+        run.asked.append(due)
+        run.bytes += due.bytes
+        self._bytes += due.bytes
         return True
 
     def take(self) -> list[Run]:
@@ -112,10 +111,3 @@ class Pending:
         self._notices -= sum(len(run.events) for run in taken if run.kind is not Kind.MESSAGE)
         self._bytes -= size
         return taken
-
-
-def _answer_bytes(answer: Event) -> int:
-    size = wire_bytes(answer)
-    if isinstance(answer.detail, Members):
-        size += sum(64 + 4 * len(member.name) for member in answer.detail.members)
-    return size

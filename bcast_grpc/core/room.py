@@ -7,6 +7,7 @@ from functools import partial
 
 from bcast_grpc.broker.base import Accepted, Order, Outcome, Refused, Repeated
 from bcast_grpc.core import notices
+from bcast_grpc.core.batch import Due
 from bcast_grpc.core.clock import Scheduler
 from bcast_grpc.core.fanout import FanOut
 from bcast_grpc.core.feed import Feed
@@ -156,7 +157,7 @@ class Room:
             if isinstance(outcome, Accepted):
                 self._fanout.add_messages(*outcome)
             else:
-                self.answers.put(outcome.entries[0].author.session, self._answers_to(outcome))
+                self.answers.put(Due.of(outcome.entries[0].author.session, self._answers_to(outcome)))
 
     def _answers_to(self, outcome: Repeated | Refused) -> Sequence[Event]:
         epoch = self._order.epoch
@@ -167,6 +168,6 @@ class Room:
             for entry, place in zip(*outcome, strict=True)
         ]
 
-    def answer(self, session: str, make: Callable[[], Sequence[Event]]) -> None:
-        """Give a client the answers that ``make`` returns, behind those to all that it asked for before."""
-        self._order.after_answers(lambda: self.answers.put(session, make()))
+    def answer(self, due: Due) -> None:
+        """Give a client answers, behind those to all that it asked for before."""
+        self._order.after_answers(partial(self.answers.put, due))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.acceptance import author_of, check_id, check_rate, entry_of, rate_key
 from bcast_grpc.core.admission import Admission
-from bcast_grpc.core.batch import Encoder
+from bcast_grpc.core.batch import Due, Encoder
 from bcast_grpc.core.intake import Intake
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.names import check_name, shortened
@@ -207,7 +208,7 @@ class Session:
         if self._answers:
             self._asking = True
             answers, self._answers = self._answers, []
-            self._room.answer(self.id, lambda: answers)
+            self._room.answer(Due.of(self.id, answers))
 
     def _join(self, request: Request) -> None:
         name = check_name(request.msg, self._hub.limits)
@@ -228,8 +229,9 @@ class Session:
         check_who(self._member.rights)
         check_rate(self._hub, rate_key(self._member.author, self._member.identity))
         self._asking = True
+        present = partial(self._room.presence.members, self._room.name)
         self._room.answer(
-            self.id, lambda: notices.members_in_parts(self._room.presence.members(self._room.name), request.id)
+            Due(self.id, lambda: notices.members_in_parts(present(), request.id), notices.members_bytes(present()))
         )
 
 

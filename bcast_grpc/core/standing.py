@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from bcast_grpc.core import notices
+from bcast_grpc.core.batch import Due
 from bcast_grpc.core.clock import Timer
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.identity import Caller, Identity
@@ -114,4 +115,4 @@ class Standing:
         self._room.leave(self._member, [], CallError(ErrorCode.TOKEN_EXPIRED, "your token has expired"))
 
     def _tell(self, event: Event) -> None:
-        self._room.answer(self._member.author.session, lambda: [event])
+        self._room.answer(Due.of(self._member.author.session, [event]))

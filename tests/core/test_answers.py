@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bcast_grpc.broker.base import Broker
@@ -18,9 +18,9 @@ from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import Ack, Error, Event, Kind, Request
+from bcast_grpc.events import Ack, Error, Event, Kind, Members, Request
 
-from .world import Client, LaterBroker, World
+from .world import ALL, Client, LaterBroker, World
 
 LIMITS = Limits(max_message_bytes=100, queue_messages=4000, queue_bytes=1 << 20)
 KEEPING = Retention(messages=10, bytes=1 << 20, age_s=60, dedup_s=60)
@@ -182,3 +182,43 @@ def test_errors_alone_wait_for_nothing() -> None:
     ana.write_all()
     assert [event.id for event in answered(ana)] == ["1", "2"]
     assert isinstance(answered(ana)[0].detail, Error)
+
+
+@pytest.mark.parametrize("later", [False, True])
+@given(st.lists(st.sampled_from(["new", "who", "joined", "renamed", "left", "step", "accept"]), max_size=25))
+@example(["new", "who", "joined"])
+@example(["new", "who", "joined", "renamed", "step", "left"])
+@settings(deadline=None)
+def test_a_list_is_never_older_than_the_notices_before_it(later: bool, steps: list[str]) -> None:
+    """A list with all JOINED and LEFT after it says who is there, though acks are pending while it is asked for."""
+    broker = LaterBroker()
+    world = World(broker=broker if later else None)
+    ana, bob = world.join("ana"), world.join("bob", kinds=ALL)
+    passers: list[Client] = []
+    for number, step in enumerate(steps):
+        if step == "new":
+            ana.ask(Request(msg="hola", id=f"{number}"))
+        elif step == "who":
+            bob.ask(Request("who"))
+        elif step == "joined":
+            passers.append(world.join(f"passer {number}"))
+        elif step == "renamed" and passers:
+            passers[0].ask(Request("join", f"passer {number}"))
+        elif step == "left" and passers:
+            passers.pop(0).close()
+        elif step == "accept":
+            broker.accept()
+        else:
+            world.scheduler.step()
+    broker.accept()
+    world.settle()
+    there = {member.session: member.name for member in world.hub.members("lobby")}
+    believed = {client.session.id: there[client.session.id] for client in (ana, bob)}
+    for event in bob.received:
+        if isinstance(event.detail, Members):
+            believed = {member.session: member.name for member in event.detail.members}
+        elif event.kind is Kind.JOINED:
+            believed[event.author.session] = event.author.name
+        elif event.kind is Kind.LEFT:
+            believed.pop(event.author.session, None)
+    assert believed == there

@@ -95,7 +95,7 @@ def test_a_run_holds_the_messages_as_they_were_accepted() -> None:
     """Each message keeps its author, text, payload, place and time; its id is for the author alone."""
     run = run_of(ANA, "id", first_seq=7)
     assert run.events == [Event(Kind.MESSAGE, "message 7", ANA, 7, 1007, b"data", "", None)]
-    assert (run.kind, run.author, [id_ for _, id_ in run.asked], run.bytes) == (Kind.MESSAGE, ANA, ["id"], 100)
+    assert (run.kind, run.author, run.asked, run.bytes) == (Kind.MESSAGE, ANA, [(0, "id")], 100)
 
 
 def test_a_notice_is_a_run_of_its_own() -> None:

@@ -34,6 +34,7 @@ MANY = 10_000
 """More steps than anything here can need."""
 
 TO_ALL = (Kind.MESSAGE, Kind.JOINED, Kind.LEFT, Kind.PROGRESS)
+COMINGS = {Kind.JOINED, Kind.LEFT}
 NOTICES = [Kind.WELCOME, Kind.JOINED, Kind.LEFT, Kind.PROGRESS]
 NAMES = ["", "ana", "bob"]
 ARRIVALS = st.tuples(
@@ -112,7 +113,7 @@ class Player:
         left_at: where in the log it asked to leave.
         acks: the place of the message by the request's id.
         answers: the kind of the other answers by the request's id, in order.
-        lists: who was there when it asked, by the request's id.
+        lists: who was there when the answer was queued, by the request's id.
         present: whether it is in its room.
     """
 
@@ -129,7 +130,7 @@ class Player:
     present: bool = True
     acks: dict[str, int] = field(default_factory=dict)
     answers: dict[str, Kind] = field(default_factory=dict)
-    lists: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    lists: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     queued: Counter[int] = field(default_factory=Counter)
     refused: Counter[int] = field(default_factory=Counter)
 
@@ -259,10 +260,12 @@ class Promises(RuleBasedStateMachine):
         return watched
 
     def note(self, outbox: Outbox, frames: Sequence[Frame], *, taken: bool) -> None:
-        """Note what became of the messages in frames that were offered to a player."""
+        """Note what became of the messages in frames that were offered to a player, and who is there in its lists."""
         if player := self.watched.get(outbox):
             events = [event for data, *_ in frames for event in self.wires[player.hello.batch].decode(data)]
             (player.queued if taken else player.refused).update(e.seq for e in events if e.kind is Kind.MESSAGE)
+            there = tuple((other.client.session.id, other.name) for other in player.room.players)
+            player.lists |= {event.id: there for event in events if event.kind is Kind.MEMBERS}
 
     # --- asking
 
@@ -311,7 +314,6 @@ class Promises(RuleBasedStateMachine):
         if player.left_at is not None:
             return
         player.answers[id_] = Kind.MEMBERS
-        player.lists[id_] = [(other.client.session.id, other.name) for other in player.room.players]
 
     def leave(self, player: Player, with_id: bool) -> None:
         """A client says that it leaves, or ends its side of the stream."""
@@ -498,6 +500,8 @@ class Promises(RuleBasedStateMachine):
         else:
             assert not welcomes
         self.check_answers(player)
+        if player.present and player.left_at is None and not player.dropped and player.hello.kinds >= COMINGS:
+            self.check_lists(player)
 
     def check_answers(self, player: Player) -> None:
         """Each id is answered once, by the right event, in order; acks say the place and what became of the message."""
@@ -519,8 +523,22 @@ class Promises(RuleBasedStateMachine):
             elif event.kind is Kind.ACK:
                 assert event.detail == Ack(epoch=player.room.epoch)
             elif isinstance(event.detail, Members):
-                listed = [(member.session, member.name) for member in event.detail.members]
-                assert listed == player.lists[event.id]
+                assert _listed(event.detail) == player.lists[event.id]
+
+    def check_lists(self, player: Player) -> None:
+        """Each list, with the JOINED and LEFT that came after it, says which others with a name are there now."""
+        events = player.client.received
+        there = {_place(other): other.name for other in player.room.players if other.name and other.key != player.key}
+        for number, event in enumerate(events):
+            if isinstance(event.detail, Members):
+                assert self.believed(player, event.detail, events[number + 1 :]) == there
+
+    def believed(self, player: Player, members: Members, after: Sequence[Event]) -> dict[tuple[str, bool], str]:
+        """Return who a player thinks is there, of those with a name: nobody is told of itself."""
+        by_session = {other.client.session.id: other for other in self.players}
+        said = [*_listed(members), *((e.author.session, _name_after(e)) for e in after if e.kind in COMINGS)]
+        last = {_place(by_session[session]): name for session, name in said}
+        return {place: name for place, name in last.items() if name and place[0] != player.key}
 
     def check_producer(self, producer: Producer) -> None:
         """A producer is answered at most once, by the ack of its message."""
@@ -564,6 +582,21 @@ class Promises(RuleBasedStateMachine):
             for producer in list(room.producers):
                 self.end_producer(producer)
         assert set(self.world.hub.rooms) == set()
+
+
+def _listed(members: Members) -> tuple[tuple[str, str], ...]:
+    """Return the session and the name of each."""
+    return tuple((member.session, member.name) for member in members.members)
+
+
+def _name_after(notice: Event) -> str:
+    """Return which name the author of a JOINED or LEFT has from then on."""
+    return notice.author.name if notice.kind is Kind.JOINED else ""
+
+
+def _place(player: Player) -> tuple[str, bool]:
+    """Return what says whose place a client takes: another that has the same replaces it."""
+    return player.key, player.reader
 
 
 def _number(id_: str) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.core.batch import Due
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.core.room import Room
 from bcast_grpc.core.states import ARRIVING, FED, GONE, LEAVING, LIVE, ImpossibleMove, Move, State
@@ -120,7 +121,7 @@ def test_answers_come_in_every_state_but_the_last(state: State) -> None:
     """An answer to something that was asked before goes out in time, also where the client wants to leave."""
     world = world_of()
     client, _ = put(world, state)
-    client.session._room.answer(client.session.id, lambda: [Event(Kind.ACK, "done", id="x")])
+    client.session._room.answer(Due.of(client.session.id, [Event(Kind.ACK, "done", id="x")]))
     world.settle()
     assert ([event.id for event in client.new() if event.kind is Kind.ACK] == ["x"]) is state.answered
 
