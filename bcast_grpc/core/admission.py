@@ -28,9 +28,10 @@ class Admission:
         wants: which kinds of events it wants, also those that it may not have.
         peer: the address of the client's end of the connection; None for the application that runs the server, whose
             messages are not limited in rate.
+        asked: its place in the order in which clients asked to come in.
     """
 
-    __slots__ = ("_held", "hello", "hub", "identity", "peer", "rights", "room", "wants")
+    __slots__ = ("_held", "asked", "hello", "hub", "identity", "peer", "rights", "room", "wants")
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Admission:
         identity: Identity,
         rights: Rights,
         wants: frozenset[Kind],
+        asked: int,
     ) -> None:
         self.hub = hub
         self.room = room
@@ -49,6 +51,7 @@ class Admission:
         self.rights = rights
         self.wants = wants
         self.peer = peer
+        self.asked = asked
         self._held = True
 
     def __enter__(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import count
 
 from bcast_grpc import events
 from bcast_grpc.broker.base import Broker
@@ -63,6 +64,7 @@ class Hub:
         self._lock = threading.RLock()
         self._rooms: dict[str, Room] = {}
         self._when_empty: Callable[[], None] | None = None
+        self._asked = count(1)
 
     @property
     def rooms(self) -> Sequence[str]:
@@ -90,6 +92,7 @@ class Hub:
                 ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
         """
         self.check_open()
+        asked = next(self._asked)
         identity = await self.gatekeeper.identify(caller) if caller else ANYONE
         rights = identity.grants(hello.room)
         given = check_entry(hello, identity, rights, publishing=publishing)
@@ -97,7 +100,7 @@ class Hub:
         with self._lock:
             room.holds += 1
         peer = caller.peer if caller else None
-        return Admission(self, room, given, peer, identity, rights, hello.kinds)
+        return Admission(self, room, given, peer, identity, rights, hello.kinds, asked)
 
     def release(self, room: Room) -> None:
         """Stop keeping a room open for a client that was admitted: it is in, or will not come."""
@@ -108,6 +111,9 @@ class Hub:
     def join(self, room: Room, member: Member, after: ResumePoint | None = None, history: int = 0) -> None:
         """Let a client into a room. One with the same ``bcast-client`` makes room for it and ends with ``REPLACED``.
 
+        The later one stays, by the order in which they asked: the connection of a client that has reconnected may be
+        admitted after the one that replaces it.
+
         Args:
             room: the one of its admission.
             member: the client.
@@ -115,18 +121,18 @@ class Hub:
             history: how many earlier messages it wants.
 
         Raises:
-            CallError: ``SERVER_FULL`` or ``SHUTTING_DOWN``.
+            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``REPLACED``.
         """
         with self._lock:
             self.check_open()
             replaced = room.roster.with_client(member.author.key, reader=member.reader)
+            if replaced and replaced.asked > member.asked:
+                raise _replaced()
             self.capacity.check_peer(member, replaced)
             if replaced:
                 room.remove(replaced)
                 self.capacity.left(replaced)
-                replaced.outbox.close(
-                    CallError(ErrorCode.REPLACED, "the same bcast-client connected to this room again"), discard=True
-                )
+                replaced.outbox.close(_replaced(), discard=True)
             else:
                 self.capacity.check_clients(self.clients)
                 self.capacity.check_memory()
@@ -242,3 +248,7 @@ class Hub:
         if room.empty and self._rooms.get(room.name) is room:
             del self._rooms[room.name]
             room.end()
+
+
+def _replaced() -> CallError:
+    return CallError(ErrorCode.REPLACED, "the same bcast-client connected to this room again")

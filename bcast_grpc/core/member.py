@@ -79,6 +79,7 @@ class Member:
         rights: what it may do in its room.
         wants: which kinds of events it asked for: ``kinds`` are those of them that it may have.
         network: where it comes from, as far as limits are concerned; empty: nowhere that has any.
+        asked: its place in the order in which clients asked to come in.
     """
 
     author: Author
@@ -97,6 +98,7 @@ class Member:
     rights: Rights = ALL_RIGHTS
     wants: frozenset[Kind] = frozenset()
     network: str = ""
+    asked: int = 0
 
     def admit_as(self, identity: Identity, rights: Rights, wants: frozenset[Kind]) -> None:
         """Note who the client is, what it may do, and which kinds of events it wants if it may have them."""

@@ -81,6 +81,7 @@ class Session:
         self._member.admit_as(identity, admission.rights, admission.wants)
         self._peer = admission.peer or ""
         self._member.network = network_of(self._peer)
+        self._member.asked = admission.asked
         self._hub = hub
         self._leaving = False
         self._asking = False

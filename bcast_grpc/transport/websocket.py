@@ -105,6 +105,9 @@ class WebSockets:
 
         caller = Caller(peer, read_token(request), subject_of(request.transport) or "")
         admission = await admit(shared.hub, hello, caller, first, shared.handshake_s)
+        if request.transport is None:
+            admission.release()
+            raise ConnectionGone("it disconnected before it was admitted")
         connection.admitted()
         line = CoroutineLine()
         with closing(Stream(admission, shared.scheduler, connection.encoder, line)) as stream:

@@ -73,12 +73,21 @@ def test_a_server_that_fills_up_meanwhile_refuses() -> None:
     assert (world.hub.clients, list(world.hub.rooms)) == (1, ["lobby"])
 
 
-def test_of_two_with_the_same_client_id_the_later_one_stays() -> None:
-    """Both were admitted before either came in; the order in which they come in decides."""
+@pytest.mark.parametrize("early_first", [False, True])
+def test_of_two_with_the_same_client_id_the_later_one_stays(early_first: bool) -> None:
+    """Also where the earlier one is let in after it, as a connection may be whose client has reconnected since."""
     world = World()
     early, late = admit(world.hub, Hello(client="c")), admit(world.hub, Hello(client="c"))
-    stays = Session(late, WIRE.encoder, wake=lambda: None)
-    replaces = Session(early, WIRE.encoder, wake=lambda: None)
-    assert stays.outbox.error
-    assert stays.outbox.error.code is ErrorCode.REPLACED
-    assert (replaces.outbox.closed, world.hub.clients) == (False, 1)
+    if early_first:
+        replaced = Session(early, WIRE.encoder, wake=lambda: None)
+        stays = Session(late, WIRE.encoder, wake=lambda: None)
+        assert replaced.outbox.error
+        assert replaced.outbox.error.code is ErrorCode.REPLACED
+    else:
+        stays = Session(late, WIRE.encoder, wake=lambda: None)
+        with pytest.raises(CallError) as refused:
+            Session(early, WIRE.encoder, wake=lambda: None)
+        assert refused.value.code is ErrorCode.REPLACED
+    assert (stays.outbox.closed, world.hub.clients) == (False, 1)
+    stays.close()
+    assert list(world.hub.rooms) == []

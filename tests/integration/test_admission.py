@@ -23,12 +23,14 @@ class Entrance:
 
     Attributes:
         waiting: how many wait.
+        entered: how many came in.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waiting = 0
+        self.entered = 0
         self._open = asyncio.Event()
-        admit = Hub.admit
+        admit, join = Hub.admit, Hub.join
 
         async def wait(hub: Hub, hello: Hello, caller: Caller | None, *, publishing: bool = False) -> Admission:
             self.waiting += 1
@@ -38,7 +40,12 @@ class Entrance:
                 self.waiting -= 1
             return await admit(hub, hello, caller, publishing=publishing)
 
+        def enter(*args: Any) -> None:
+            self.entered += 1
+            join(*args)
+
         monkeypatch.setattr(Hub, "admit", wait)
+        monkeypatch.setattr(Hub, "join", enter)
 
     def open(self) -> None:
         """Let them in."""
@@ -98,7 +105,7 @@ async def round_trip(doors: LocalDoor) -> None:
 
 @pytest.mark.parametrize("come", [by_grpc, by_socket, by_websocket])
 async def test_who_goes_while_it_waits_leaves_nothing(doors: LocalDoor, entrance: Entrance, come: Come) -> None:
-    """No client, no room, no task, and no notice."""
+    """No client, no room, no task, and no notice. It does not even come in: it could replace its own next stream."""
     client = await come(doors)
     await eventually(lambda: entrance.waiting == 1)
     assert doors.server.hub.clients == 0
@@ -106,6 +113,8 @@ async def test_who_goes_while_it_waits_leaves_nothing(doors: LocalDoor, entrance
     await round_trip(doors)
     entrance.open()
     await eventually(lambda: not entrance.waiting and not doors.server.hub.clients and not doors.server.hub.rooms)
+    if come is not by_socket:  # where one that sends no more may still read
+        assert entrance.entered == 0
 
 
 async def test_what_is_said_while_it_waits_is_carried_out(doors: LocalDoor, entrance: Entrance) -> None:
