@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
@@ -25,6 +29,18 @@ MAX_KEYS = 100
 
 _OF_SECRETS = {"HS256": 32, "HS384": 48, "HS512": 64}
 """How long a secret must be for each, in bytes (RFC 7518, 3.2)."""
+
+_PEM = b"-----BEGIN"
+
+_PUBLIC_TEXTS = {
+    "-----BEGIN".encode("utf-16-le"): "PEM in UTF-16; store it in UTF-8",
+    "-----BEGIN".encode("utf-16-be"): "PEM in UTF-16; store it in UTF-8",
+    b'"kty"': 'a JWK; store it as {"keys": [...]}, and nothing before it',
+    b"</": "HTML or XML",
+    b"ssh-": "a public key of SSH; convert it to PEM: ssh-keygen -e -m PKCS8 -f FILE",
+    b"ecdsa-sha2-": "a public key of SSH; convert it to PEM: ssh-keygen -e -m PKCS8 -f FILE",
+}
+"""What has one of these in it is no secret, by what it is instead."""
 
 _OF_CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",)}
 
@@ -53,16 +69,22 @@ def read_keys(path: Path) -> Sequence[Key]:
         content = path.read_bytes()
     except OSError as error:
         raise Unusable(path, f"cannot read this file: {error.strerror or error}") from None
-    stripped = content.strip()
-    if stripped.startswith(b"-----BEGIN"):
-        return [_from_pem(path, stripped)]
+    if pem := find_pem(content):
+        return [_from_pem(path, pem)]
+    stripped = content.removeprefix(codecs.BOM_UTF8).strip()
     if stripped.startswith(b"{"):
         return parse_jwks(str(path), stripped)
     try:
         return [Key("", algorithms_of_secret(stripped), stripped)]
     except ValueError as error:
         hint = f"make one with: python -m bcast_grpc.token --new-secret {path}"
-        raise Unusable(path, f"is neither PEM nor JSON, and too short for a secret: {error}; {hint}") from None
+        raise Unusable(path, f"is neither PEM nor a JWKS, and cannot be a secret: {error}; {hint}") from None
+
+
+def find_pem(content: bytes) -> bytes:
+    """Return a file's content from its PEM on; empty where it has none. Comments may come before it (RFC 7468, 2)."""
+    _, begin, rest = content.partition(_PEM)
+    return begin + rest.rstrip()
 
 
 def parse_jwks(source: str, content: bytes, *, with_secrets: bool = True) -> Sequence[Key]:
@@ -139,11 +161,30 @@ def algorithms_of_secret(secret: bytes) -> Sequence[str]:
     """Return what may be signed with a shared secret.
 
     Raises:
-        ValueError: nothing.
+        ValueError: nothing, since it is too short or is known to all.
     """
     if len(secret) < LEAST_SECRET_BYTES:
         raise ValueError(f"it must be at least {LEAST_SECRET_BYTES} bytes, not {len(secret)}")
+    if public := next(_public(secret), ""):
+        raise ValueError(f"it is {public}")
     return [algorithm for algorithm, least in _OF_SECRETS.items() if len(secret) >= least]
+
+
+def _public(secret: bytes) -> Iterator[str]:
+    """Yield what a supposed secret is instead that many people have: each of them could sign tokens with it."""
+    yield from (what for part, what in _PUBLIC_TEXTS.items() if part in secret)
+    with suppress(ValueError):
+        yield from _public_der(b64decode(b"".join(secret.split()), validate=True))
+    yield from _public_der(secret)
+
+
+def _public_der(content: bytes) -> Iterator[str]:
+    with suppress(ValueError, UnsupportedAlgorithm):
+        load_der_public_key(content)
+        yield "a public key without its armor; store it as PEM, which begins with -----BEGIN PUBLIC KEY-----"
+    with suppress(ValueError):
+        x509.load_der_x509_certificate(content)
+        yield "a certificate; store its public key as PEM: openssl x509 -in FILE -noout -pubkey"
 
 
 def algorithms_of(key: object) -> Sequence[str]:

@@ -18,7 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from bcast_grpc.auth.faults import Unusable
-from bcast_grpc.auth.keys import algorithms_of, algorithms_of_secret
+from bcast_grpc.auth.keys import algorithms_of, algorithms_of_secret, find_pem
 from bcast_grpc.token.arguments import parse
 
 _SECRET_BYTES = 32
@@ -79,9 +79,9 @@ def _read_signer(path: Path) -> tuple[Any, str]:
     except OSError as error:
         raise Unusable(path, f"cannot read this file: {error.strerror or error}") from None
     try:
-        if not content.startswith(b"-----BEGIN"):
+        if not (pem := find_pem(content)):
             return content, algorithms_of_secret(content)[0]
-        key = load_pem_private_key(content, None)
+        key = load_pem_private_key(pem, None)
         return key, algorithms_of(key.public_key())[0]
     except TypeError:
         raise Unusable(path, "is encrypted; decrypt it first: openssl pkey -in FILE") from None

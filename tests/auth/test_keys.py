@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509 import load_pem_x509_certificate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +84,61 @@ def test_what_is_no_key_is_named(tmp_path: Path) -> None:
         read_keys(tmp_path / "none")
     with pytest.raises(Unusable, match="cannot read this file: Is a directory"):
         read_keys(tmp_path)
+
+
+def in_base64(content: bytes) -> bytes:
+    """As consoles of identity providers show keys: without the lines around them."""
+    return b64encode(content)
+
+
+PUBLIC = tokens.rsa_key().public_key()
+DER = PUBLIC.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+CERTIFICATE = load_pem_x509_certificate(trustme.CA().cert_pem.bytes()).public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (DER, "a public key without its armor"),
+        (in_base64(DER), "a public key without its armor"),
+        (b"\n".join(in_base64(DER)[at : at + 64] for at in range(0, 400, 64)), "a public key without its armor"),
+        (CERTIFICATE, "a certificate"),
+        (in_base64(CERTIFICATE), "a certificate"),
+        (PUBLIC.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH), "a public key of SSH"),
+        (tokens.pem_of(tokens.rsa_key()).decode().encode("utf-16"), "PEM in UTF-16"),
+        (json.dumps(json.loads(tokens.jwks(tokens.rsa_key()))["keys"]).encode(), "a JWK"),
+        (b"# of the issuer\n" + tokens.jwks(tokens.rsa_key()), "a JWK"),
+        (b"<html><body>502 Bad Gateway</body></html>", "HTML or XML"),
+    ],
+    ids=[
+        "DER",
+        "base64",
+        "lines of base64",
+        "certificate",
+        "base64 of one",
+        "SSH",
+        "UTF-16",
+        "list of JWKs",
+        "comment",
+        "HTML",
+    ],
+)  # fmt: skip
+def test_what_many_people_have_is_no_secret(tmp_path: Path, content: bytes, says: str) -> None:
+    """Each of them could sign tokens with it."""
+    assert says in fault_of(tmp_path, content)
+    jwk = {"kty": "oct", "k": urlsafe_b64encode(content).rstrip(b"=").decode()}
+    with pytest.raises(Unusable):
+        parse_jwks("x", json.dumps({"keys": [jwk]}).encode())
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"# of the issuer\n", b"Bag Attributes\n    localKeyID: 01\n"])
+def test_what_comes_before_a_public_key_makes_no_secret_of_it(tmp_path: Path, before: bytes) -> None:
+    """Editors put a mark there, and tools put comments before PEM."""
+    path = tmp_path / "keys"
+    path.write_bytes(before + tokens.pem_of(tokens.rsa_key()))
+    assert [tuple(key.algorithms) for key in read_keys(path)] == [("RS256", "PS256")]
+    path.write_bytes(b"\xef\xbb\xbf" + tokens.jwks(tokens.rsa_key()))
+    assert [tuple(key.algorithms) for key in read_keys(path)] == [("RS256", "PS256")]
 
 
 def test_keys_for_something_else_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
