@@ -1,4 +1,4 @@
-"""What a hub asks of a broker, what a room asks of its order, and what an order answers."""
+"""The interfaces of a broker and of a room's order, and the outcomes that an order delivers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from bcast_grpc.events import Entry, Event, Stamp
 
 
 class Accepted(NamedTuple):
-    """Messages that now have their places, and are in the order's history.
+    """Messages that have got their ``seq``, and are in the order's history.
 
     Attributes:
-        entries: what became these events; None for a message whose author is a client of another server.
-        events: one for each.
+        entries: the entries that became these events; None for a message whose author is a client of another server.
+        events: one event for each entry.
     """
 
     entries: Sequence[Entry | None]
@@ -22,11 +22,11 @@ class Accepted(NamedTuple):
 
 
 class Repeated(NamedTuple):
-    """Messages that their author sent before.
+    """Retries of messages that were accepted before.
 
     Attributes:
-        entries: as they were sent again, at least one.
-        places: one for each, which it has had since it was first accepted.
+        entries: the retries, at least one.
+        places: for each entry, when and where it was first accepted.
     """
 
     entries: Sequence[Entry]
@@ -34,7 +34,7 @@ class Repeated(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Messages of one author, at least one, that got no place, all for the same reason."""
+    """Messages of one author, at least one, that were refused for the same reason."""
 
     entries: Sequence[Entry]
     error: BcastError
@@ -44,10 +44,10 @@ Outcome: TypeAlias = Accepted | Repeated | Refused
 """What became of messages that were submitted one after the other."""
 
 Deliver: TypeAlias = Callable[[Sequence[Outcome]], None]
-"""Takes outcomes: from the loop, in the room's order."""
+"""Called from the loop with outcomes, in the room's order."""
 
 DeliverEvents: TypeAlias = Callable[[Sequence[Event] | CallError], None]
-"""Takes what was read, or the reason why it cannot be read."""
+"""Called with the messages that were read, or with the reason why they cannot be read."""
 
 
 class Order(Protocol):
@@ -55,22 +55,22 @@ class Order(Protocol):
 
     @property
     def epoch(self) -> str:
-        """The name of this order. Places of different epochs cannot be compared."""
+        """The name of this order. The ``seq`` of different epochs cannot be compared."""
 
     @property
     def head(self) -> int:
-        """The place of the last message that was accepted; 0 if none was."""
+        """The ``seq`` of the last message that was accepted; 0 if none was."""
 
     @property
     def oldest(self) -> int:
-        """The place of the oldest message that can still be read; ``head + 1`` if none can."""
+        """The ``seq`` of the oldest message that can still be read; ``head + 1`` if none can."""
 
     @property
     def full(self) -> bool:
         """Whether so many entries are unanswered that no more should be submitted for now."""
 
     def begin(self, deliver: Deliver) -> None:
-        """Give outcomes to ``deliver`` from now on, until ``release``. To be called directly after ``Broker.open``."""
+        """Call ``deliver`` with outcomes from now on, until ``release``. Call this directly after ``Broker.open``."""
 
     def submit(self, entries: Sequence[Entry]) -> None:
         """Put ``entries`` in order. The outcomes are delivered at once, or later.
@@ -79,31 +79,31 @@ class Order(Protocol):
             entries: messages of one author.
 
         Raises:
-            BcastError: ``BROKER_UNAVAILABLE``, for all of them.
+            BcastError: ``BROKER_UNAVAILABLE``: none of them is accepted.
         """
 
     def after_answers(self, callback: Callable[[], None]) -> None:
         """Call back when everything submitted so far has been answered: at once, or later from the loop."""
 
     def read(self, after: int, count: int, max_bytes: int, deliver: DeliverEvents) -> None:
-        """Read the messages that follow a place, and deliver them: at once if they are in memory, else from the loop.
+        """Read the messages after a seq, and deliver them: at once if they are in memory, else from the loop.
 
         Args:
-            after: a place before ``head``, and not before ``oldest - 1``.
-            count: how many messages at the most.
-            max_bytes: how many bytes at the most; a single larger message is delivered alone.
-            deliver: called once, with the messages; with none if they have been dropped meanwhile, that is, if
-                ``oldest`` is past them now; or with the reason why they cannot be read.
+            after: a seq less than ``head``, and at least ``oldest - 1``.
+            count: most messages to deliver.
+            max_bytes: most bytes to deliver; a single larger message is delivered alone.
+            deliver: called once: with the messages, with none if they have been dropped since (``oldest`` is then
+                greater), or with the reason why they cannot be read.
         """
 
     def release(self) -> None:
-        """Take note that the room is empty. The broker keeps the order for those who come back."""
+        """Note that the room is empty. The broker keeps the order for clients that come back."""
 
 
 class Broker(Protocol):
-    """Puts the messages of each room in one order, and keeps them for as long as its retention says.
+    """Puts the messages of each room in one order, and keeps them as long as its retention says.
 
-    Every call is made from the loop.
+    All methods are called from the loop.
     """
 
     async def open(self, room: str) -> Order:
@@ -116,10 +116,10 @@ class Broker(Protocol):
         """
 
     def expire(self) -> None:
-        """Drop what is too old. To be called now and then."""
+        """Drop what has expired. Called now and then."""
 
     def relieve(self) -> None:
-        """Drop histories from memory while the process holds too much. To be called often."""
+        """Drop histories from memory if the process holds too much. Called every few seconds."""
 
     def close(self) -> None:
-        """Store what was submitted, where there is a store, and close it."""
+        """Write what was submitted, if there is a store, and close it."""

@@ -1,4 +1,4 @@
-"""What the whole process may hold in memory: histories, ids, queues, and what waits for a store."""
+"""The memory budget of the process: histories, ids, queues, and what waits for a store."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _SOON_NS = 1_000_000_000
 
 
 class Budget:
-    """Counts the bytes that are held for all rooms together. It changes in the loop only.
+    """Counts the bytes that are held for all rooms together. Used from the loop only.
 
     Attributes:
         max_bytes: the bound (``max-memory``).
-        histories: what messages take that are kept.
-        ids: what remembered ids take.
-        rooms: what the orders of rooms take beside their messages and ids.
-        waiting: what waits for a store.
-        queues: what is queued for clients.
+        histories: bytes of the messages in histories.
+        ids: bytes of remembered ids.
+        rooms: bytes of orders, beside their messages and ids.
+        waiting: bytes that wait for a store.
+        queues: bytes that are queued for clients.
         max_ids: the bound of ``ids``.
-        next_slot_ns: when another note is to be made of the time, for ids that are remembered then.
+        next_slot_ns: when the next time slot of remembered ids begins. The slots tell when the oldest ids expire.
     """
 
     def __init__(self, max_bytes: int = UNBOUNDED) -> None:
@@ -40,17 +40,17 @@ class Budget:
 
     @property
     def used(self) -> int:
-        """All of it."""
+        """The sum of all parts."""
         return self.histories + self.ids + self.rooms + self.waiting + self.queues
 
     @property
     def excess(self) -> int:
-        """How much more than nine tenths is used; histories are dropped then."""
+        """How many bytes more than nine tenths of the bound are used; if any, histories are dropped."""
         return self.used - int(self.max_bytes * _NEAR)
 
     @property
     def full(self) -> bool:
-        """Whether nobody more should be let in, as dropping histories would not be enough."""
+        """Whether new clients should be refused, because dropping all histories would not be enough."""
         return self.excess >= self.histories
 
     def __str__(self) -> str:
@@ -64,29 +64,29 @@ class Budget:
         words = ", ".join(f"{size / 2**20:.1f} MiB for {what}" for what, size in parts.items() if size)
         return f"{words or 'nothing'} of max-memory, which is {self.max_bytes / 2**20:.1f} MiB"
 
-    # --- ids: a quarter of it
+    # --- ids: a quarter of the budget
 
     @property
     def ids_full(self) -> bool:
-        """Whether no more ids can be remembered."""
+        """Whether no more ids may be remembered."""
         return self.ids >= self.max_ids
 
     @property
     def ids_near_full(self) -> bool:
-        """Whether those who send ids should be held up."""
+        """Whether clients that send ids should be delayed."""
         return self.ids >= self.max_ids * _IDS_NEAR
 
     def begin_slot(self, now_ns: int) -> None:
-        """Take note that ids are remembered from ``now_ns`` on, a steady time."""
+        """Begin a slot at ``now_ns``, on the steady clock, because an id is remembered then."""
         self._slots.append(now_ns)
         self.next_slot_ns = now_ns + _SLOT_NS
 
     def end_slots(self, oldest_ns: int) -> None:
-        """Take note that ids from before that are forgotten."""
+        """End the slots that began at ``oldest_ns`` or before, because their ids have expired."""
         while self._slots and self._slots[0] <= oldest_ns:
             self._slots.popleft()
 
     def ids_expire_in_ns(self, now_ns: int, window_ns: int) -> int:
-        """Return how long it takes until the oldest ids are forgotten."""
+        """Return how long it takes until the oldest ids expire."""
         oldest_ns = self._slots[0] if self._slots else now_ns
         return max(_SOON_NS, oldest_ns + window_ns - now_ns)

@@ -10,12 +10,12 @@ from bcast_grpc.broker.budget import Budget
 from bcast_grpc.events import Event, Kind, wire_bytes
 
 MESSAGE_BYTES = 416
-"""What a kept message takes beside what it is on the wire, where each has another author."""
+"""Memory of a message beyond its size on the wire, if every message has another author."""
 
 ROOM_BYTES = 1024
-"""What a room's order takes with nothing in it."""
+"""Memory of an empty order."""
 
-_PLACE_BYTES = 16  # size and age of a message, in memory or not
+_PLACE_BYTES = 16  # memory of a message's size and age, which are kept even if the message is not in memory
 
 _NS = 1_000_000_000
 _UNLOADED = Event(Kind.MESSAGE, "")
@@ -24,14 +24,14 @@ _COMPACT = 256
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much is kept of each room's order, and of all together.
+    """How much is kept of each room's order, and of all orders together.
 
     Attributes:
-        messages: at the most.
-        bytes: text, data and what comes along with them.
-        age_s: of the oldest message.
+        messages: most messages of a room.
+        bytes: most bytes of a room, as ``wire_bytes`` counts them.
+        age_s: largest age of a message.
         dedup_s: how long an ``id`` is remembered.
-        budget: what all rooms share.
+        budget: the memory that all rooms share.
     """
 
     messages: int = 1000
@@ -44,12 +44,11 @@ class Retention:
 class History:
     """The last messages of an order, without a hole, within the bounds of a ``Retention``.
 
-    The newest of them are in memory. Where a store has all of them, the older ones may be read from there: of those
-    only size and age are known here. How old a message is says the steady clock at its arrival; ``Event.time_ns`` is
-    only shown.
+    The newest of them are in memory. Older ones may be in a store alone; then only their sizes and ages are known here.
+    The age of a message is measured by the steady clock; ``Event.time_ns`` is only shown.
 
     Attributes:
-        head: the place of the last message that was added, kept or not.
+        head: the ``seq`` of the last message that was added, whether it is still kept or not.
         held: about how many bytes of memory the messages take.
     """
 
@@ -78,12 +77,12 @@ class History:
         self._events: list[Event] = []
         self._sizes = array("q")
         self._arrivals = array("q")
-        self._gone = 0  # how many of the first in the arrays are kept no longer
-        self._away = 0  # how many of them are not in memory; not less than that
-        self._base = 0  # the index of the first event
+        self._gone = 0  # how many messages at the beginning of the arrays are no longer kept
+        self._away = 0  # how many messages at the beginning of the arrays are not in memory; at least _gone
+        self._base = 0  # the index in the arrays of the first event in the list
         self._bytes = 0
 
-    def __del__(self) -> None:  # code that drops a history need not know that it was counted
+    def __del__(self) -> None:  # so that code that drops a history need not update the budget
         self._budget.rooms -= self._fixed
         self._budget.histories -= self.held
 
@@ -92,12 +91,12 @@ class History:
 
     @property
     def first(self) -> int:
-        """The place of the oldest message that is kept; ``head + 1`` if none is."""
+        """The ``seq`` of the oldest message that is kept; ``head + 1`` if none is."""
         return self.head - len(self) + 1
 
     @property
     def first_in_memory(self) -> int:
-        """The place of the oldest message that is in memory; ``head + 1`` if none is."""
+        """The ``seq`` of the oldest message that is in memory; ``head + 1`` if none is."""
         return self.head - len(self._sizes) + 1 + self._away
 
     def count_in(self, budget: Budget) -> None:
@@ -108,13 +107,13 @@ class History:
         self._budget = budget
 
     def extend(self, events: Sequence[Event], now_ns: int) -> None:
-        """Add the next messages of the order, and drop as many of the oldest as are too many.
+        """Add the next messages of the order, and drop the oldest ones beyond the bounds.
 
         Cost: O(len(events)).
 
         Args:
-            events: with the places that follow ``head``.
-            now_ns: when they arrived, by the steady clock; not before the ones before them.
+            events: the messages that follow ``head``.
+            now_ns: when they arrived, by the steady clock; not earlier than the messages before them.
         """
         sizes = [wire_bytes(event) for event in events]
         self._events += events
@@ -127,10 +126,10 @@ class History:
         self._drop_excess()
 
     def extend_stored(self, sizes: Sequence[int], arrivals: Sequence[int]) -> None:
-        """Add the next messages of the order, which stay in the store. None that is in memory may come before them.
+        """Add the next messages of the order, which stay in the store. No message in memory may precede them.
 
         Args:
-            sizes: as ``wire_bytes`` has them.
+            sizes: the size of each, by ``wire_bytes``.
             arrivals: when each arrived, by the steady clock.
         """
         self._sizes.extend(sizes)
@@ -141,12 +140,12 @@ class History:
         self._drop_excess()
 
     def after(self, seq: int, count: int, max_bytes: int) -> Sequence[Event]:
-        """Return what comes after the place ``seq`` or, if that is not in memory, the first that is.
+        """Return the messages after ``seq``; if that is not in memory, those from ``first_in_memory`` on.
 
         Args:
-            seq: a place, ``head`` at the most.
-            count: how many messages at the most.
-            max_bytes: how much at the most, a single larger message apart.
+            seq: at most ``head``.
+            count: most messages to return.
+            max_bytes: most bytes to return; a single larger message is returned alone.
         """
         begin = self._away + max(0, seq + 1 - self.first_in_memory)
         end = begin
@@ -160,7 +159,7 @@ class History:
         return self._events[begin - self._base : end - self._base]
 
     def expire(self, now_ns: int) -> None:
-        """Drop what is too old by the steady clock."""
+        """Drop the messages that have expired by the steady clock."""
         oldest_ns = now_ns - round(self._retention.age_s * _NS)
         while len(self) and self._arrivals[self._gone] < oldest_ns:
             self._drop()
@@ -173,7 +172,7 @@ class History:
         self._compact()
 
     def unload(self, held: int) -> None:
-        """Drop the oldest messages from memory, which a store has, until the others take at most ``held`` bytes."""
+        """Drop the oldest messages from memory alone, until the others take at most ``held`` bytes."""
         while self.held > held and self.first_in_memory <= self.head:
             self._unload()
         self._compact()
@@ -193,7 +192,7 @@ class History:
     def _unload(self) -> None:
         place = self._away - self._base
         size, text = self._sizes[self._away], self._events[place].message
-        self._events[place] = _UNLOADED  # the list itself becomes shorter later
+        self._events[place] = _UNLOADED  # `_compact` shortens the list later
         self._hold(-size - MESSAGE_BYTES - (0 if text.isascii() else _more_bytes(text)))
         self._away += 1
 
@@ -217,10 +216,10 @@ class History:
 
 
 def _worthwhile(gone: int, count: int) -> bool:
-    """Whether so many are gone, of all in a list, that it is time to move the others."""
+    """Whether so many of the items of a list are gone that moving the others is worth its cost."""
     return gone == count > 0 or (gone >= _COMPACT and 4 * gone >= count)
 
 
 def _more_bytes(text: str) -> int:
-    """Return how much more than on the wire a text may take in memory that is not ASCII alone."""
+    """Return how much more memory a text that is not ASCII may take than it has bytes on the wire."""
     return 3 * len(text)

@@ -1,4 +1,4 @@
-"""The ids that authors gave their messages: a retry is found by them."""
+"""The ids that authors give their messages, by which retries are recognised."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from bcast_grpc.errors import ErrorCode, RequestError
 from bcast_grpc.events import Stamp
 
 ID_BYTES = 160
-"""What one takes: a digest, its place in an integer, and their share of a dictionary that has just grown."""
+"""Memory of one id: a digest, an integer, and their share of a dictionary that has just grown."""
 
-_DIGEST_BYTES = 15  # no two ids share one by chance, and Python rounds up what is longer
+_DIGEST_BYTES = 15  # enough that no two ids share a digest by chance; Python rounds up the memory of a longer one
 _SHARDS = 256
-_SPLIT = 4096  # a dictionary of so many grows in less than a millisecond
+_SPLIT = 4096  # a dictionary of this size grows in less than a millisecond
 _NS = 1_000_000_000
 _64_BITS = (1 << 64) - 1
 
 
 class Ids:
-    """The ids of a room's messages and the places of those, for as long as the retention says.
+    """The ids of a room's messages, with their places, for as long as the retention says.
 
-    Of an id only a digest is kept. Its place, and both times of that, are packed into one integer: no more objects than
-    that, and none that a garbage collection has to look at. Where there are many, they are in many dictionaries, as a
-    large one takes long to grow.
+    Only a digest of an id is kept. The message's place and the two times are packed into one integer, to have few
+    objects, and none that the garbage collector visits. Many ids are spread over many dictionaries, because a large
+    dictionary takes long to grow.
     """
 
     __slots__ = ("_budget", "_retention", "_shards", "_window_ns")
@@ -39,16 +39,19 @@ class Ids:
         return sum(map(len, self._shards))
 
     def recall(self, key: str, id_: str, place: Stamp, now_ns: int) -> Stamp | None:
-        """Return the place of an author's message with this id; or remember that it is ``place``, and return None.
+        """Return the place of an author's earlier message with this id. If there is none, remember ``place``.
 
         Args:
-            key: the author's.
-            id_: given by the author.
-            place: what the message is to get, if it is new.
-            now_ns: the steady time.
+            key: the author's key.
+            id_: the id that the author gave.
+            place: where the message goes if it is new.
+            now_ns: the time on the steady clock.
+
+        Returns:
+            The place of the earlier message, or None.
 
         Raises:
-            RequestError: ``RATE_LIMITED``: it is new, and no more can be remembered.
+            RequestError: ``RATE_LIMITED``: the id is new, and no more can be remembered.
         """
         budget = self._budget
         digest = _digest(key, id_)
@@ -66,21 +69,21 @@ class Ids:
         return None
 
     def add(self, key: str, id_: str, place: Stamp, now_ns: int) -> None:
-        """Remember an id from ``now_ns`` on, a steady time, whether there is room or not."""
+        """Remember an id from ``now_ns`` on, on the steady clock, whether there is room or not."""
         digest = _digest(key, id_)
         shard = self._shard(digest)
         self._drop(shard, [digest] if digest in shard else [])
         self._put(shard, digest, place, now_ns)
 
     def forget(self, key: str, id_: str) -> None:
-        """Forget an id whose message got no place after all."""
+        """Forget an id whose message was not accepted after all."""
         digest = _digest(key, id_)
         shard = self._shard(digest)
         if digest in shard:
             self._drop(shard, [digest])
 
     def expire(self, now_ns: int) -> None:
-        """Forget what is too old by the steady clock."""
+        """Forget the ids that have expired by the steady clock."""
         self._budget.end_slots(now_ns - self._window_ns)
         for shard in self._shards:
             if shard:
@@ -89,11 +92,11 @@ class Ids:
             self._shards = [{}]
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all ids."""
         self._budget.ids -= ID_BYTES * len(self)
         self._shards = [{}]
 
-    def __del__(self) -> None:  # code that drops these need not know that they were counted
+    def __del__(self) -> None:  # so that code that drops these need not update the budget
         self._budget.ids -= ID_BYTES * len(self)
 
     def _shard(self, digest: bytes) -> dict[bytes, int]:
@@ -142,7 +145,7 @@ def _arrival_ns(packed: int) -> int:
 
 
 def _expired(shard: dict[bytes, int], oldest_ns: int) -> Iterator[bytes]:
-    """Yield what arrived at ``oldest_ns`` or before: the first ones, as a dictionary keeps the order of arrival."""
+    """Yield what arrived at ``oldest_ns`` or before. Those come first: a dictionary keeps the order of arrival."""
     for digest, packed in shard.items():
         if _arrival_ns(packed) > oldest_ns:
             return

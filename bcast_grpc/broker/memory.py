@@ -1,4 +1,4 @@
-"""The order of each room in this process's memory, gone when it is too old or the process ends."""
+"""A broker that keeps the order of each room in memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bcast_grpc.events import Entry, Stamp
 
 
 class MemoryBroker:
-    """A ``Broker`` that answers at once.
+    """A ``Broker`` that answers at once, and keeps nothing beyond the end of the process.
 
-    The order of an empty room is kept for as long as its history, or until the retention's budget is short.
+    The order of an empty room is kept as long as its history, or until the retention's budget is short.
     """
 
     def __init__(self, retention: Retention | None = None, clock: Clock | None = None) -> None:
@@ -30,7 +30,7 @@ class MemoryBroker:
         self._relief = Relief(self.retention.budget)
 
     async def open(self, room: str) -> MemoryOrder:
-        """Return the order that is in use or still kept, or a new one. It does not wait."""
+        """Return the order that is in use or still kept, or a new one. Never waits."""
         if order := self._used.get(room):
             return order
         order = self._idle.get(room)
@@ -41,12 +41,12 @@ class MemoryBroker:
         return order
 
     def in_use(self, order: MemoryOrder) -> None:
-        """Take note that a room uses an order."""
+        """Note that a room uses an order."""
         self._idle.pop(order.room, None)
         self._used[order.room] = order
 
     def released(self, order: MemoryOrder) -> None:
-        """Take note that an order's room is empty."""
+        """Note that an order's room is empty."""
         if self._used.pop(order.room, None) is None:  # the broker is closed
             return
         order.expire()
@@ -54,18 +54,18 @@ class MemoryBroker:
             self._idle[order.room] = order
 
     def expire(self) -> None:
-        """Drop what is too old, and the orders of which nothing is left."""
+        """Drop what has expired, and the orders of which nothing is left."""
         for order in [*self._used.values(), *self._idle.values()]:
             order.expire()
         self._drop_empty()
 
     def relieve_soon(self) -> None:
-        """Drop histories now if it should not wait for the next ``relieve``."""
+        """Drop histories now if the next ``relieve`` would be too late."""
         if self._relief.urgent:
             self.relieve()
 
     def relieve(self) -> None:
-        """Drop histories where the budget is short, those of empty rooms first."""
+        """Drop histories if the budget is short, those of empty rooms first."""
         if self._relief.needed:
             idle = {room: order.history for room, order in self._idle.items()}
             self._relief.relieve(idle, lambda room: idle[room].shrink(0), [o.history for o in self._used.values()])
@@ -83,14 +83,14 @@ class MemoryBroker:
 
 
 class MemoryOrder:
-    """An ``Order`` that gives each entry its place before ``submit`` returns.
+    """An ``Order`` that gives each entry its ``seq`` before ``submit`` returns.
 
     Attributes:
         room: the room's name.
         epoch: the name of this order.
         history: the messages that are kept.
         ids: the ids of messages that were accepted.
-        full: never.
+        full: always False, because nothing waits.
     """
 
     full = False
@@ -105,26 +105,26 @@ class MemoryOrder:
 
     @property
     def head(self) -> int:
-        """The place of the last message that was accepted; 0 if none was."""
+        """The ``seq`` of the last message that was accepted; 0 if none was."""
         return self.history.head
 
     @property
     def oldest(self) -> int:
-        """The place of the oldest message that is kept; ``head + 1`` if none is."""
+        """The ``seq`` of the oldest message that is kept; ``head + 1`` if none is."""
         return self.history.first
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing that anyone could come back for."""
+        """Whether there is nothing left to resume from: no messages and no ids."""
         return not len(self.history) and not len(self.ids)
 
     def begin(self, deliver: Deliver) -> None:
-        """Give outcomes to ``deliver`` from now on."""
+        """Call ``deliver`` with outcomes from now on."""
         self._deliver = deliver
         self._broker.in_use(self)
 
     def submit(self, entries: Sequence[Entry]) -> None:
-        """Give the entries their places, and deliver the outcomes before returning. Cost: O(len(entries))."""
+        """Put the entries in order, and deliver the outcomes before returning. Cost: O(len(entries))."""
         clock = self._broker.clock
         now_ns = clock.now_ns()
         outcomes = place(entries, self.head, clock.wall_ns(), partial(self._recall, now_ns))
@@ -144,16 +144,16 @@ class MemoryOrder:
         callback()
 
     def read(self, after: int, count: int, max_bytes: int, deliver: DeliverEvents) -> None:
-        """Deliver the messages that follow a place before returning."""
+        """Deliver the messages after a seq, before returning."""
         deliver(self.history.after(after, count, max_bytes))
 
     def release(self) -> None:
-        """Keep the order for those who come back."""
+        """Keep the order for clients that come back."""
         self._deliver = None
         self._broker.released(self)
 
     def expire(self) -> None:
-        """Drop what is too old."""
+        """Drop what has expired."""
         now_ns = self._broker.clock.now_ns()
         self.history.expire(now_ns)
         self.ids.expire(now_ns)

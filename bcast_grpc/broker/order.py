@@ -1,4 +1,4 @@
-"""How an order decides what becomes of the messages that are submitted to it."""
+"""Gives the messages that are submitted to an order their places."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from bcast_grpc.errors import RequestError
 from bcast_grpc.events import Entry, Event, Kind, Stamp
 
 Recall: TypeAlias = Callable[[str, str, Stamp], Stamp | RequestError | None]
-"""Returns the place of an author's (``key``) message with this ``id``. Where there is none, it remembers the place that
-is given, and returns None; or the reason why it cannot."""
+"""Called with an author's key, an id and a place: returns the place of the author's earlier message with this id. If
+there is none, it remembers the given place and returns None, or returns the reason why it cannot."""
 
 
 def place(entries: Sequence[Entry], head: int, time_ns: int, recall: Recall) -> Sequence[Outcome]:
-    """Give each message that is new the next place. Cost: O(len(entries)).
+    """Give each new message the next ``seq``. Cost: O(len(entries)).
 
     Args:
-        entries: what was submitted.
-        head: the last place that was given before.
+        entries: the submitted messages.
+        head: the last ``seq`` that was given.
         time_ns: when they are accepted, in nanoseconds since 1970.
         recall: knows the ids of earlier messages.
     """
@@ -52,5 +52,5 @@ def place(entries: Sequence[Entry], head: int, time_ns: int, recall: Recall) -> 
 
 
 def accepted(outcomes: Sequence[Outcome]) -> Sequence[Event]:
-    """Return all messages that got a place."""
+    """Return all messages that were accepted."""
     return [event for outcome in outcomes if isinstance(outcome, Accepted) for event in outcome.events]

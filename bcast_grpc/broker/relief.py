@@ -1,4 +1,4 @@
-"""What is given up when the memory that the process may use runs short: histories, the largest first."""
+"""Drops histories, the largest first, when the memory budget runs short."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _OVER = 0.8
 
 
 class Holder(Protocol):
-    """What holds messages in memory: a history."""
+    """Holds messages in memory, as a history does."""
 
     @property
     def held(self) -> int:
-        """About how many bytes of memory they take."""
+        """About how many bytes of memory the messages take."""
 
     def shrink(self, held: int) -> None:
-        """Drop the oldest, until the others take at most ``held`` bytes."""
+        """Drop the oldest messages, until the others take at most ``held`` bytes."""
 
 
 class Relief:
-    """Drops histories while more than nine tenths of the budget are used, with one warning for each such time."""
+    """Drops histories while more than nine tenths of the budget are used. Logs one warning for each shortage."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -34,24 +34,24 @@ class Relief:
 
     @property
     def needed(self) -> bool:
-        """Whether something must be dropped. It is logged once each time this begins."""
+        """Whether something must be dropped."""
         budget = self._budget
         self._warned = self._warned and budget.used > budget.max_bytes * _OVER
         return budget.excess > 0
 
     @property
     def urgent(self) -> bool:
-        """Whether it should not wait for the next time that it is asked anyway."""
+        """Whether histories should be dropped at once, rather than at the next regular ``relieve``."""
         budget = self._budget
         return budget.excess > 0 and budget.histories > budget.max_bytes * _SLACK
 
     def relieve(self, idle: Mapping[str, Holder], drop: Callable[[str], object], busy: Collection[Holder]) -> None:
-        """Drop what is too much.
+        """Drop histories until the budget has room again.
 
         Args:
-            idle: the histories of empty rooms. They are dropped first and whole, the largest before the others.
-            drop: drops one of those.
-            busy: the histories of the other rooms. The largest are cut to one size.
+            idle: the histories of empty rooms, by room. They are dropped first and as a whole, the largest first.
+            drop: drops the history of one of these rooms.
+            busy: the histories of the other rooms. The largest ones are cut to the same size.
         """
         budget = self._budget
         if not self._warned and budget.histories:
@@ -69,7 +69,7 @@ class Relief:
 
 
 def _level(sizes: Sequence[int], excess: int) -> int:
-    """Return the size that nothing may have more than, so that all together are less by ``excess``."""
+    """Return the size to which all larger ones are to be cut, so that the sum falls by ``excess``."""
     above = 0
     falling = sorted(sizes, reverse=True)
     for count, size in enumerate(falling, 1):

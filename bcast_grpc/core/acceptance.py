@@ -12,10 +12,10 @@ from bcast_grpc.events import Author, Entry, Request, relayed, utf8_bytes
 
 
 def author_of(hello: Hello, identity: Identity) -> Author:
-    """Return a new author.
+    """Return the author that a client's messages will have.
 
-    Its key keeps apart the session ids, which everyone can see, the ids that clients choose, and those of other
-    subjects: only a chosen id begins with a colon, only a subject's with ``@``.
+    A key cannot be forged: session ids are public, so a key that contains a chosen id begins with a colon, and one that
+    belongs to a subject begins with ``@``. No session id begins with either.
     """
     session = secrets.token_urlsafe(9)
     if not hello.client:
@@ -26,7 +26,7 @@ def author_of(hello: Hello, identity: Identity) -> Author:
 
 
 def rate_key(author: Author, identity: Identity) -> str:
-    """Return whose rate an author's messages count against: all streams of a subject have one."""
+    """Return the key of the rate limit that an author's messages count against: all streams of a subject share one."""
     return f"@{identity.subject}" if identity.subject else author.key
 
 
@@ -35,12 +35,12 @@ def entry_of(hub: Hub, author: Author, request: Request, rated: str | None) -> E
 
     Args:
         hub: has the limits.
-        author: of the message.
+        author: who sends the message.
         request: the broadcast.
-        rated: whose rate it counts against; None: nobody's.
+        rated: the key of the rate limit that it counts against; None if it counts against none.
 
     Raises:
-        RequestError: what is wrong with it.
+        RequestError: ``EMPTY_MESSAGE``, ``MESSAGE_TOO_LARGE``, ``MALFORMED`` or ``RATE_LIMITED``.
     """
     _, msg, data, id_, _ = request
     size = utf8_bytes(msg) + len(data)
@@ -58,10 +58,10 @@ def entry_of(hub: Hub, author: Author, request: Request, rated: str | None) -> E
 
 
 def check_rate(hub: Hub, rated: str | None) -> None:
-    """Count what makes work for a whole room against the rate of ``rated``; None: nobody's.
+    """Count one request that makes work for a whole room against the rate limit of ``rated``; None counts nothing.
 
     Raises:
-        RequestError: ``RATE_LIMITED``: it is too often.
+        RequestError: ``RATE_LIMITED``.
     """
     if hub.rates and rated and (wait_s := hub.rates.take(rated)):
         raise RequestError(
@@ -72,10 +72,10 @@ def check_rate(hub: Hub, rated: str | None) -> None:
 
 
 def check_id(hub: Hub, request: Request) -> None:
-    """Check the id of a request.
+    """Check the length of a request's id.
 
     Raises:
-        RequestError: ``MALFORMED``: it is too long.
+        RequestError: ``MALFORMED``.
     """
     if len(request.id) > hub.limits.max_id_bytes or utf8_bytes(request.id) > hub.limits.max_id_bytes:
         raise RequestError(

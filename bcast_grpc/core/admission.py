@@ -1,4 +1,4 @@
-"""What a client is given before it is in a room: the decision that it may come in."""
+"""The decision to let a client in, made before the client is in its room."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """One client may come in, once: ``Hub.admit`` makes it, and a ``Session`` or a ``Publisher`` is made from it.
+    """Lets one client in, once: ``Hub.admit`` returns it, and one ``Session`` or ``Publisher`` is made from it.
 
-    Until then it keeps the room open, so an admission that is not used must be released. Between the two, the server
-    may have been closed or filled, so making the session or publisher may still fail.
+    It keeps the room open until it is used, so an admission that is not used must be released. The server may close or
+    fill up in between, so making the session or publisher can still fail.
 
     Attributes:
-        hub: which admitted the client.
+        hub: the hub that admitted the client.
         room: the client's room, open.
-        hello: who the client is, and what it is given of what it wants.
-        identity: who it has shown to be.
+        hello: who the client is and what it wants, without what it has no right to.
+        identity: who the client has proven to be.
         rights: what it may do in the room.
-        wants: which kinds of events it wants, also those that it may not have.
+        wants: which kinds of events it asked for, including those that it has no right to.
         peer: the address of the client's end of the connection; None for the application that runs the server, whose
             messages are not limited in rate.
         asked: its place in the order in which clients asked to come in.
@@ -64,7 +64,7 @@ class Admission:
         self.release()
 
     def release(self) -> None:
-        """Stop keeping the room open. To be called where the client is not let in after all; harmless otherwise."""
+        """Stop keeping the room open. Call this if the client is not let in after all; otherwise it does nothing."""
         if self._held:
             self._held = False
             self.hub.release(self.room)

@@ -1,4 +1,4 @@
-"""Who asked for what is answered in the order of asking."""
+"""Each author's requests are answered in the order in which they came."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Take: TypeAlias = Callable[[Sequence[Event]], None]
 
 
 class Answers:
-    """Puts each answer behind the acks of what its room has pending, or is flushing.
+    """Queues each answer behind the acks of the messages that are pending or being flushed.
 
     Args:
-        members: who is here, by public session id.
-        pending: what no flush has pushed yet.
+        members: the clients in the room, by public session id.
+        pending: the messages that no flush has pushed yet.
     """
 
     def __init__(self, members: Mapping[str, Member], pending: Pending) -> None:
@@ -33,7 +33,7 @@ class Answers:
         return bool(self._attached)
 
     def attach(self, author: Author, take: Take) -> None:
-        """Give the answers for an author that holds no stream to ``take``, until ``detach``."""
+        """Pass the answers for an author that holds no stream to ``take``, until ``detach``."""
         self._attached[author.session] = take
 
     def detach(self, author: Author) -> None:
@@ -41,7 +41,7 @@ class Answers:
         self._attached.pop(author.session, None)
 
     def put(self, due: Due) -> None:
-        """Make and give answers when it is their turn."""
+        """Make the answers, and give them, once everything before them has been answered."""
         if self._pending.attach(due):
             return
         if self._flushing:
@@ -50,18 +50,18 @@ class Answers:
             self.give(due.session, due.make())
 
     def give(self, session: str, answers: Sequence[Event]) -> None:
-        """Answer now. Who is gone gets nothing."""
+        """Answer now. Answers for a client that has left are dropped."""
         if member := self._members.get(session):
             member.answer(answers)
         elif take := self._attached.get(session):
             take(answers)
 
     def hold(self) -> None:
-        """Have what comes from now on wait until ``release``: a flush begins."""
+        """Hold back the answers that come from now on until ``release``: a flush begins."""
         self._flushing = True
 
     def release(self) -> None:
-        """Answer what came during the flush."""
+        """Give the answers that were held back during the flush."""
         self._flushing = False
         late, self._late = self._late, []
         for due in late:

@@ -12,18 +12,18 @@ from bcast_grpc.core import notices
 from bcast_grpc.events import Ack, Author, Entry, Event, Kind, wire_bytes
 
 Piece: TypeAlias = tuple[bytes, int]
-"""Bytes that a client takes as one message of its wire, and the number of events in them."""
+"""Bytes that a client reads as one message of its wire format, and the number of events in them."""
 
 
 class Frame(NamedTuple):
-    """Bytes that a client takes as one message of its wire.
+    """Bytes that a client reads as one message of its wire format.
 
     Attributes:
         data: the bytes.
-        events: how many events they hold.
-        last_seq: the place of the last message among those; None where there is none.
-        in_order: whether it must not go before messages that were queued before it: there are messages in it, or a
-            ``PROGRESS``.
+        events: how many events they contain.
+        last_seq: the ``seq`` of the last message among those; None if there is no message.
+        in_order: whether the frame must stay behind messages that were queued before it, because it contains messages
+            or a ``PROGRESS``.
     """
 
     data: bytes
@@ -33,7 +33,7 @@ class Frame(NamedTuple):
 
     @classmethod
     def joined(cls, frames: Sequence[Frame]) -> Frame:
-        """Return one frame of several."""
+        """Join several frames into one."""
         data = b"".join([frame[0] for frame in frames])
         count = sum([frame[1] for frame in frames])
         last_seq = frames[-1].last_seq
@@ -52,8 +52,8 @@ class Encoder:
 
     Attributes:
         encode: turns events into frames, in order.
-        frame_bytes: frames joined end to end are again a frame, and are joined up to this size; 0: they are not.
-        split: cuts a frame into frames of about so many bytes, for a client that takes no more at once.
+        frame_bytes: frames are joined end to end up to this size; 0 if frames of this format cannot be joined.
+        split: cuts a frame into frames of about the given size in bytes, for a client on a slow line.
     """
 
     encode: Callable[[Sequence[Event]], Sequence[Piece]]
@@ -61,18 +61,18 @@ class Encoder:
     split: Callable[[bytes, int], Iterable[bytes]] = lambda frame, _: (frame,)
 
     def cut(self, frame: bytes, max_bytes: int) -> Sequence[bytes]:
-        """Cut a frame as ``split`` does; but once for all clients that take as much, as to look for events takes time.
+        """Cut a frame as ``split`` does, but only once for all clients of about the same speed.
 
-        What was cut last is kept: at most ``_CUTS`` frames of a few wire formats.
+        Cutting has to find the events in the frame, so the last ``_CUTS`` results are kept.
         """
         return _cut(self.split, frame, 1 << max_bytes.bit_length() - 1)
 
     def frames(self, events: Sequence[Event]) -> Sequence[Frame]:
-        """Encode ``events``, which are no messages of the room, as few frames."""
+        """Encode ``events`` other than messages of the room, in as few frames as possible."""
         return self.join([Frame(data, count) for data, count in self.encode(events)])
 
     def join(self, frames: Sequence[Frame]) -> Sequence[Frame]:
-        """Join neighbours as far as the format allows."""
+        """Join neighbouring frames as far as the format allows."""
         if len(frames) < 2 or not self.frame_bytes:
             return frames
         sizes = [len(frame[0]) for frame in frames]
@@ -95,18 +95,18 @@ def _cut(split: Callable[[bytes, int], Iterable[bytes]], frame: bytes, max_bytes
 
 
 class Answer(NamedTuple):
-    """An answer, and whose it is."""
+    """An answer, and the session that it is for."""
 
     session: str
     event: Event
 
 
 class Due(NamedTuple):
-    """Answers that are made when they are sent: a list of members is then no older than the notices before it.
+    """Answers that are made when they are sent, so that a list of members is no older than the notices before it.
 
     Attributes:
-        session: whose they are.
-        make: makes them, in order.
+        session: the session that they are for.
+        make: returns them, in order.
         bytes: about how large they are on the wire.
     """
 
@@ -116,17 +116,17 @@ class Due(NamedTuple):
 
     @classmethod
     def of(cls, session: str, answers: Sequence[Event]) -> Due:
-        """Return answers that stay as they are."""
+        """Return answers that have been made already."""
         return cls(session, lambda: answers, sum(map(wire_bytes, answers)))
 
 
 class Run:
-    """Consecutive events of one kind and author, so with one audience.
+    """Consecutive events of one kind and author: all of them go to the same clients.
 
     Attributes:
-        asked: what is answered when the run has been flushed, in order: for each event whose author wants an ack, its
-            place in the run and its request's ``id``; in between, other answers.
-        bytes: about how large the events and those answers are on the wire, and not less than that.
+        asked: the answers that are due when the run has been flushed, in order: for an event whose author wants an ack,
+            its index in the run and its request's ``id``; between those, other answers.
+        bytes: an upper estimate of the size of the events and those answers on the wire.
     """
 
     __slots__ = ("asked", "author", "bytes", "events", "kind")
@@ -139,7 +139,7 @@ class Run:
         self.bytes = 0
 
     def add(self, event: Event, size: int, entry: Entry | None) -> None:
-        """Add what became of ``entry``, a message of about ``size`` bytes; None where another server answers it."""
+        """Add the event made of ``entry``, of about ``size`` bytes; ``entry`` is None if another server answers it."""
         if entry and (entry.id or entry.asks):
             self.asked.append((len(self.events), entry.id))
         self.events.append(event)
@@ -147,7 +147,7 @@ class Run:
 
     @classmethod
     def of_notice(cls, notice: Event) -> Run:
-        """Return a run of one notice, which nobody wants an ack for."""
+        """Return a run of one notice, which needs no ack."""
         run = cls(notice.kind, notice.author)
         run.events.append(notice)
         run.bytes = wire_bytes(notice)
@@ -155,7 +155,7 @@ class Run:
 
     @classmethod
     def of_messages(cls, events: Iterable[Event]) -> list[Run]:
-        """Return messages as runs, which nobody wants acks for."""
+        """Return messages from the history as runs, which need no acks."""
         runs: list[Run] = []
         for event in events:
             if not runs or runs[-1].author != event.author:
@@ -168,8 +168,8 @@ class Run:
 
         Args:
             epoch: the name of the room's order.
-            queued: how many others had the run put into their queue.
-            refused: how many others' queues refused it.
+            queued: how many other clients' queues took the run.
+            refused: how many other clients' queues refused it.
         """
         session = self.author.session
         for asked in self.asked:
@@ -182,14 +182,14 @@ class Run:
 
 
 class View(NamedTuple):
-    """What a member is to see of a batch.
+    """What a member sees of a batch.
 
     Attributes:
-        skip: how many runs came before the member did.
-        own_key: its own key, if it is one of the authors.
-        own_messages: whether it is to see its own messages.
-        kinds: which kinds it is to see; None where it makes no difference.
-        skip_notices: how many runs came before it is to be given notices, where those are more than ``skip``.
+        skip: how many runs were published before the member came.
+        own_key: the member's own key, if it is one of the authors.
+        own_messages: whether it sees its own messages.
+        kinds: which kinds it sees; None if it sees all kinds in the batch.
+        skip_notices: the notices of so many runs are skipped, if that is more than ``skip``.
     """
 
     skip: int = 0
@@ -200,11 +200,11 @@ class View(NamedTuple):
 
     @property
     def shows_messages(self) -> bool:
-        """Whether messages are to be seen."""
+        """Whether the view includes messages."""
         return self.kinds is None or Kind.MESSAGE in self.kinds
 
     def shows(self, place: int, run: Run) -> bool:
-        """Say whether the run in the ``place`` is to be seen."""
+        """Return whether the view includes ``run``, the run with the index ``place``."""
         if place < self.skip or (self.kinds is not None and run.kind not in self.kinds):
             return False
         if place < self.skip_notices and run.kind is not Kind.MESSAGE:
@@ -216,14 +216,14 @@ EVERYTHING = View()
 
 
 class Batch:
-    """The runs of a flush, made into frames once for each wire format and view.
+    """The runs of a flush, each encoded once for each wire format.
 
     Attributes:
-        keys: those of the runs' authors.
-        kinds: those of the runs.
-        only_messages: whether there are no notices among them.
-        first_seq: the place of the first message; None if there is none.
-        last_seq: that of the last one.
+        keys: the authors' keys, one for each run.
+        kinds: the kinds of the runs.
+        only_messages: whether there are no notices in the batch.
+        first_seq: the ``seq`` of the first message; None if there is no message.
+        last_seq: the ``seq`` of the last message; None if there is no message.
     """
 
     __slots__ = ("_parts", "first_seq", "keys", "kinds", "last_seq", "only_messages", "runs")
@@ -239,12 +239,12 @@ class Batch:
         self._parts: dict[Encoder, list[Sequence[Frame]]] = {}
 
     def frames(self, encoder: Encoder, view: View = EVERYTHING, *, apart: bool = False) -> Sequence[Frame]:
-        """Return what is to be seen, as few frames. A run is encoded when a format first needs it.
+        """Return what ``view`` includes, in as few frames as possible. A run is encoded when a format first needs it.
 
         Args:
             encoder: the wire format.
-            view: what is to be seen.
-            apart: make no frame of both messages and notices.
+            view: what a member sees of the batch.
+            apart: do not mix messages and notices in one frame.
         """
         parts = self._parts.get(encoder)
         if parts is None:

@@ -1,4 +1,4 @@
-"""Whether there is room for one more client."""
+"""Whether the server has room for one more client."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _RETRY_AFTER_S = 5.0
 
 
 class Capacity:
-    """The bounds that newcomers are refused by: of clients, of what the system gives, and of memory.
+    """The bounds beyond which new clients are refused: clients, open files, and memory.
 
     Attributes:
         peers: how many clients each address has.
-        budget: what the process may hold, of the queues and of the broker's part.
-        why_full: says why so many clients are enough, though they are fewer than ``max_clients``; nothing if not.
+        budget: how much memory the queues and the broker may take.
+        why_full: called with the number of clients; returns why the system can serve no more of them, or nothing.
     """
 
     def __init__(self, limits: Limits, budget: Budget) -> None:
@@ -38,18 +38,18 @@ class Capacity:
         self._short_of_memory = False
 
     def check_clients(self, clients: int) -> None:
-        """Check that another client may come to those that are connected.
+        """Check that another client may come in.
 
         Raises:
             CallError: ``SERVER_FULL``.
         """
         if clients >= self._max_clients:
-            raise _server_full(f"{clients} clients are connected, as many as this server takes; try again later")
+            raise _server_full(f"{clients} clients are connected, which is the limit (max-clients); try again later")
         if reason := self.why_full(clients):
             raise _server_full(reason)
 
     def check_peer(self, member: Member, replaced: Member | None) -> None:
-        """Check that another client may come from its address, or that it takes the place of one from there.
+        """Check that another client may come in from its address, unless it replaces one from the same address.
 
         Raises:
             CallError: ``SERVER_FULL``.
@@ -58,22 +58,22 @@ class Capacity:
             return
         if self.peers.full(member.network):
             raise _server_full(
-                f"{self.peers.most} clients are connected from your address, as many as this server takes from one"
+                f"{self.peers.most} clients are connected from your address, which is the limit for one address"
                 " (max-clients-per-peer); try again later"
             )
 
     def came(self, member: Member) -> None:
-        """Count a client that is in now."""
+        """Count a client that has come in."""
         if member.network:
             self.peers.add(member.network)
 
     def left(self, member: Member) -> None:
-        """Count a client no more."""
+        """Stop counting a client, which has left."""
         if member.network:
             self.peers.remove(member.network)
 
     def check_memory(self) -> None:
-        """Check that there is memory for another client, or would be once all histories were dropped.
+        """Check that there is memory for another client, or would be if all histories were dropped.
 
         Raises:
             CallError: ``SERVER_FULL``.
@@ -82,19 +82,19 @@ class Capacity:
             return
         if not self._short_of_memory:
             self._short_of_memory = True
-            logger.warning("memory is full, so no client is let in: %s", self.budget)
+            logger.warning("memory is full, so new clients are refused: %s", self.budget)
         raise _server_full(f"the server's memory is full ({self.budget}); try again later")
 
     def count_queues(self, rooms: Collection[Room]) -> None:
-        """Count what is queued for clients. Cost: O(clients), and O(frames) where memory is short."""
+        """Count the bytes that are queued for clients. Cost: O(clients), and O(frames) if memory is short."""
         outboxes = [member.outbox for room in rooms for member in room.members.values()]
         replays = sum(room.feed.held_bytes for room in rooms)
         self.budget.queues = replays + sum(outbox.queued_bytes + outbox.writing_bytes for outbox in outboxes)
-        if self.budget.excess > 0:  # that was the most it can be
+        if self.budget.excess > 0:  # that was an upper bound, which counts shared frames for each client
             self.budget.queues = replays + distinct_bytes(outboxes)
 
     def relieved(self) -> None:
-        """Note that histories have been dropped where memory was short."""
+        """Note that histories have been dropped if memory was short."""
         if not self.budget.full:
             self._short_of_memory = False
 

@@ -7,47 +7,47 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 MAX_ROUND_S = 0.05
-"""A round of writes that takes longer is over for the clock: somebody in it has stopped reading."""
+"""The clock waits no longer than this for a round of writes: a client in it has stopped reading."""
 
 LATE_S = MAX_ROUND_S / 10
-"""A loop that comes later than this to the end of a round was busy itself, and cannot tell who has stopped reading."""
+"""If the time-out of a round is noticed later than this, the loop itself was busy, and no client is to blame."""
 
 MAX_EXTENSIONS = 4
-"""How many times ``MAX_ROUND_S`` a round may go on because of that."""
+"""How many times a round is extended by ``MAX_ROUND_S`` because the loop was busy."""
 
 WRITING_SHARE = 3 / 4
 """Writing takes at most this share of the time: after each round there is a pause for reading."""
 
 SCARCE_SHARE = 1 / 8
-"""Where reading is the bottleneck, pauses follow each other until writing takes only this share of the time."""
+"""If reading is the bottleneck, pauses follow each other until writing takes only this share of the time."""
 
 SCARCE_READS = 1 / 4
-"""Reading is the bottleneck where a pause brought more messages than this share of the writes that it had time for."""
+"""Reading is the bottleneck if a pause brought more messages than this share of the writes that it had time for."""
 
 FEW_WRITERS = 16
-"""A round with fewer writers counts as one with so many: its time says more about the other rooms than about writes.
-So many write in one go, whatever they take."""
+"""A round with fewer writers counts as one with this many: its time says more about other rooms than about its writes.
+At least this many write in one go, however long that takes."""
 
 MAX_PAUSE_S = 0.01
-"""The longest single pause: so much later, at the most, is a message because of those that might follow it."""
+"""The longest single pause, and so the longest that one pause can delay a message."""
 
 MAX_PAUSES_S = 0.05
-"""The longest time of all pauses between two flushes, where reading is the bottleneck."""
+"""The longest time of all pauses between two flushes, if reading is the bottleneck."""
 
 SLICE_S = 0.002
-"""So much is written in one go, by what the last writes took; then others have their turn."""
+"""How long writers write in one go, estimated from the last writes; then others have their turn."""
 
 _LEAST_S = 1e-6
 
 SMALL_BYTES = 65_536
-"""A writer counts once more towards that for each of these in its frames."""
+"""A writer with a large frame counts as one more writer for every so many bytes."""
 
 
 class Timer(Protocol):
-    """A call that is due later."""
+    """A call that was scheduled."""
 
     def cancel(self) -> object:
-        """Do not make it."""
+        """Cancel the call."""
 
 
 class Scheduler(Protocol):
@@ -60,21 +60,21 @@ class Scheduler(Protocol):
         """Return seconds on a clock that never goes back and shows microseconds, unrelated to ``time``."""
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Call back from the loop, as soon as it comes to it. Any thread may ask."""
+        """Call back from the loop in its next pass. May be called from any thread."""
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Call back from the loop after ``delay_s``."""
 
     def start(self, work: Coroutine[Any, Any, None]) -> Timer:
-        """Do some work in the loop, which waits for something that is not in the core."""
+        """Run a coroutine in the loop, for work that waits for something outside the core."""
 
 
 class Writer(Protocol):
-    """Writes to one client what its outbox holds."""
+    """Writes what one client's outbox holds."""
 
     @property
     def wake(self) -> Callable[[], None]:
-        """Tells it that there is something to write."""
+        """Called when there is something to write."""
 
 
 class FlushClock:
@@ -82,31 +82,31 @@ class FlushClock:
 
     Idle, the first message is flushed at once. While the writes of a flush are out, messages are collected. When they
     are done there is a pause for reading, in proportion to the time that the round of writes took; then what was
-    collected is flushed, or the clock is idle again. If messages came densely in the pause, beside what writes cost,
-    reading is what is scarce: another pause follows, as long as the round, and so on, until writing takes a small share
-    of the time. A flush that has all that it can take waits for no pause. So batches grow with the load by themselves.
+    collected is flushed, or the clock is idle again. If many messages came in the pause, compared with what writes
+    cost, reading is the bottleneck: another pause follows, as long as the round, and so on, until writing takes a small
+    share of the time. A flush that is already full waits for no pause. So batches grow with the load by themselves.
 
-    All of this follows from what the last round was measured to cost: it is the same on a slow machine as on a fast
-    one, and at a door whose writes cost much as at one whose writes cost little. What is fixed in seconds bounds how
-    long a message waits.
+    All of this follows from the measured cost of the last round, so it works alike on slow and fast machines, and for
+    doors with expensive and with cheap writes. The constants in seconds only bound how long a message waits.
 
-    A round ends when seven in eight of its writers are done, at the latest after ``MAX_ROUND_S``; writers that were
-    still busy when the flush came are not part of it. So clients that stop reading do not hold the others up. Where all
-    were still busy, it ends when the first of them is done, or flush would follow flush until every queue is full. A
-    loop that was too busy to see the writers' answers blames nobody: the round goes on for a while.
+    A round ends when seven in eight of its writers are done, at the latest after ``MAX_ROUND_S``. Writers that were
+    still busy when the flush came are not part of it, so clients that stop reading do not delay the others. If all
+    writers were still busy, the round ends when the first of them is done; otherwise flush would follow flush until
+    every queue is full. If the loop was too busy to notice the writers, the round is extended.
 
-    What may wait in an idle room, such as the notices of a flood of joins, is flushed a while later, or with whatever
-    may not wait.
+    What may wait in an idle room, such as the notices of a flood of joins, is flushed a while later, or together with
+    the next message.
 
     Args:
-        flush: pushes what is pending, and sets writers off. Returns those that were offered something, but had not
-            written what they had before; it is looked into only where none was set off.
-        pending: how many messages there are to flush; 0 if there is nothing to do.
-        patience_s: how long what is pending may wait for more.
+        flush: pushes what is pending, and sets writers off. Returns the writers that were offered something but had not
+            finished their last write; the clock reads these only if no writer was set off.
+        pending: returns the number of messages to flush; 0 if there is nothing to do.
+        patience_s: returns how long what is pending may wait for more.
 
     Attributes:
-        at_once: how many writers may be set off in one go, or write in the flush itself: as many as take ``SLICE_S``.
-        passed_on: how many writers a flush did not have to set off, as they have written already; it says so here.
+        at_once: how many writers may be set off in one go, or may write in the flush itself: as many as take
+            ``SLICE_S``.
+        passed_on: set by the flush: how many writers have written in the flush itself and need not be set off.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class FlushClock:
         self.passed_on = 0
 
     def poke(self, *, full: bool = False) -> None:
-        """Say that something is pending; ``full``: as much as a flush can take."""
+        """Report that something is pending; ``full`` if it is as much as one flush can take."""
         if not self._busy:
             wait_s = self._patience_s()
             if not wait_s:
@@ -155,32 +155,32 @@ class FlushClock:
                 self._scheduler.call_soon(self._flush)
 
     def end(self) -> None:
-        """Flush nothing more, and drop the references to the room, which keeps this clock."""
+        """Stop flushing, and drop the references to the room, which refers to this clock."""
         self._push = _nothing
         self._pending = self._patience_s = lambda: 0
 
     def set_off(self, writer: Writer, size: int, *, awaited: bool = True) -> None:
-        """Wake a writer with ``size`` bytes as soon as it is its turn; the round waits for it if it is ``awaited``.
+        """Wake a writer with ``size`` bytes when it is its turn; the round waits for it if it is ``awaited``.
 
-        To be called during a flush, as is ``join``.
+        Call this, and ``join``, only during a flush.
         """
         if awaited:
             self._writers.add(writer)
         self._sleeping.append((writer, size))
 
     def join(self, writer: Writer) -> None:
-        """Have the round wait for a writer that was woken already."""
+        """Make the round wait for a writer that was woken already."""
         self._writers.add(writer)
 
     def written(self, writer: Writer) -> None:
-        """Say that a writer has written everything."""
+        """Report that a writer has written everything."""
         if writer in self._writers:
             self._writers.remove(writer)
             if len(self._writers) <= self._tolerated and not self._sleeping:
                 self._end_round()
 
     def forget(self, writer: Writer) -> None:
-        """Wait for a writer no more. May be said during a flush."""
+        """Stop waiting for a writer. May be called during a flush."""
         if writer in self._writers:
             self._scheduler.call_soon(lambda: self.written(writer))
 
@@ -204,8 +204,8 @@ class FlushClock:
         busy: Iterable[Writer] = ()
         try:
             busy = self._push()
-        finally:  # a fault in one flush must not be the end of the room
-            if self.passed_on:  # nothing else is in the time of these writes
+        finally:  # an error in one flush must not stop the room's clock
+            if self.passed_on:  # the time since the flush began is the time of these writes alone
                 self.at_once = _as_many_as_fit(self.passed_on, self._scheduler.precise_time() - self._began)
             writers = len(self._writers) + self.passed_on
             self._round_writers = max(writers, FEW_WRITERS)
@@ -263,7 +263,7 @@ class FlushClock:
     def _end_pause(self) -> None:
         if not self._reading:
             return  # a flush is due already
-        self._stop_timer()  # else it and this clock would keep each other
+        self._stop_timer()  # breaks the reference cycle between the timer and this clock
         now, pending = self._scheduler.precise_time(), self._pending()
         wait_s = self._patience_s() if pending else 0
         if pending and not wait_s:
@@ -290,7 +290,7 @@ class FlushClock:
 
 
 def _as_many_as_fit(writers: int, took_s: float) -> int:
-    """Return how many writers fit into a slice, by the time that so many took."""
+    """Return how many writers fit into a slice, if ``writers`` of them took ``took_s``."""
     return max(FEW_WRITERS, int(SLICE_S * writers / max(took_s, _LEAST_S)))
 
 

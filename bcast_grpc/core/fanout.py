@@ -1,4 +1,4 @@
-"""What a room has pending, and the flush that puts it into everyone's outbox."""
+"""What a room has pending, and the flush that puts it into the members' outboxes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from bcast_grpc.errors import CallError
 from bcast_grpc.events import Entry, Event
 
 NOTICES_SHARE = 1 / 8
-"""Notices alone wait for others to join them, so that writing them takes this share of the time: most of it is left for
-whoever comes and goes, whose number would otherwise be multiplied by that of the writes."""
+"""Notices alone wait for more notices, so that writing them takes this share of the time. Otherwise a flood of joins
+would cost a write to each member for each join."""
 
 PATIENT_FROM = 100
-"""In smaller rooms notices are flushed at once."""
+"""Notices wait only in rooms with at least so many members."""
 
 MAX_PATIENCE_S = 1.0
-"""The longest such wait."""
+"""The longest time that notices wait."""
 
 
 class _Leaving(NamedTuple):
-    """Whose call ends, with which last words, once the runs before ``mark`` have been flushed."""
+    """A member whose call ends, with ``answers`` as its last events, once the runs before ``mark`` are flushed."""
 
     member: Member
     answers: Sequence[Event]
@@ -41,16 +41,16 @@ class _Leaving(NamedTuple):
 
 
 class FanOut:
-    """Collects what the broker put in order, and pushes it when the clock says so.
+    """Collects the messages that the broker has put in order, and pushes them when the clock says so.
 
-    Flushes come from the scheduler's loop alone, one after the other: that keeps the order in every outbox.
+    Flushes run in the scheduler's loop, one after the other, which keeps the order in every outbox.
 
     Args:
         epoch: the name of the room's order.
 
     Attributes:
-        clock: is told by each writer when it has written everything.
-        answers: what else than messages and notices is queued for whoever asked.
+        clock: decides when to flush; writers report to it when they have written everything.
+        answers: queues the answers to requests, in order.
     """
 
     def __init__(self, epoch: str, roster: Roster, feed: Feed, scheduler: Scheduler, limits: Limits) -> None:
@@ -66,16 +66,16 @@ class FanOut:
         self.clock = FlushClock(scheduler, self._flush, self._count_pending, self._patience_s)
 
     def end(self) -> None:
-        """Flush nothing more."""
+        """Stop flushing."""
         self.clock.end()
 
     @property
     def full(self) -> bool:
-        """Whether the next flush has enough to take."""
+        """Whether as much is pending as one flush can take."""
         return self._pending.full
 
     def arrive(self, member: Member, seq: int) -> None:
-        """Push to a client what is accepted from now on, after the place ``seq``; no notices yet."""
+        """Push to a client the messages that are accepted from now on, after ``seq``; no notices yet."""
         member.arrival = Arrival(seq, self._pending.mark())
         self._share()
 
@@ -86,17 +86,17 @@ class FanOut:
             self._arriving.add(member)
             self._end_arrival(member)
             if member.state.fed and member.outbox.idle:
-                member.outbox.wake()  # it may have waited for nothing else
+                member.outbox.wake()  # its writer may have waited for this alone
 
     def _end_arrival(self, member: Member) -> None:
-        """Give a client every flush if it was to skip something, and that has been flushed now."""
+        """Give a client every flush from now on, if the runs that it skips have been flushed."""
         if member.arrival and member.arrival.is_over(self._pending.first):
             member.arrival = None
             member.move(Move.ARRIVED)
             self._arriving.remove(member)
 
     def depart(self, member: Member) -> None:
-        """Wait for a client's writer no more."""
+        """Stop waiting for a client's writer."""
         self._arriving.discard(member)
         self._share()
         self.clock.forget(member.outbox)
@@ -106,12 +106,12 @@ class FanOut:
         self._pending.batch_bytes = self._limits.batch_bytes(max(1, len(self._roster.by_session)))
 
     def add_messages(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
-        """Push messages to all but their authors, with the next flush that has room for them."""
+        """Push messages to everyone but their authors, with the next flush that has room for them."""
         self._pending.extend(entries, events)
         self.clock.poke(full=self._pending.full)
 
     def add_notice(self, notice: Event) -> None:
-        """Push a notice to all but its author who want its kind."""
+        """Push a notice to everyone but its author who wants its kind."""
         self._pending.append(Run.of_notice(notice))
         self.clock.poke()
 
@@ -121,7 +121,7 @@ class FanOut:
         self.clock.poke()
 
     def leave(self, member: Member, answers: Sequence[Event], error: CallError | None) -> None:
-        """End a client's call once it has what is pending and what it is fed with; at once, if that is an error's."""
+        """End a client's call once it has got what is pending and, without an ``error``, what it is fed."""
         if member.state is GONE:
             return
         member.move(Move.LEAVE)
@@ -157,7 +157,7 @@ class FanOut:
         self._leaving = [one for one in self._leaving if one.mark > self._pending.first]
         try:
             for outbox in idle:
-                self.clock.set_off(outbox, 0, awaited=False)  # what was flushed, it may read
+                self.clock.set_off(outbox, 0, awaited=False)  # it may read up to what this flush pushes
             push = Push(batch, first, self.clock, self._feed, apart=self._limits.slow_policy is SlowPolicy.DROP)
             push.to(members)
             self._acknowledge(batch.runs, push)
@@ -171,7 +171,7 @@ class FanOut:
         return (member.outbox for member in members if not member.outbox.idle and not member.outbox.closed)
 
     def _acknowledge(self, runs: Sequence[Run], push: Push) -> None:
-        """Answer what was asked before the end of this flush."""
+        """Send the acks and other answers that belong to the flushed runs."""
         answers: dict[str, list[Event]] = defaultdict(list)
         for place, run in enumerate(runs):
             if run.asked:
@@ -185,7 +185,7 @@ class FanOut:
 
     def _end_calls(self, leaving: Sequence[_Leaving]) -> None:
         for member, answers, error, _ in leaving:
-            if member.state.fed and not error:  # it has fallen behind meanwhile
+            if member.state.fed and not error:  # it has fallen behind in this flush
                 self.leave(member, answers, error)
                 continue
             member.answer(answers)

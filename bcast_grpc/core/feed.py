@@ -1,4 +1,4 @@
-"""Who is fed from the room's history: who came back, who asks for what was said before, who fell behind."""
+"""The members that are fed from the room's history: they came back, asked for earlier messages, or fell behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bcast_grpc.events import Event, GapReason, ResumePoint
 
 
 class Feed:
-    """Gives each such member the next frame when it has written the last one, until it is level with the others."""
+    """Gives each of these members the next frame when it has written the last one, until it is level."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
@@ -25,11 +25,11 @@ class Feed:
 
     @property
     def held_bytes(self) -> int:
-        """About how much is held for all of them, in one wire format."""
+        """About how many bytes are held for all of them, in one wire format."""
         return self._replays.bytes + sum(member.replay.frames_bytes for member in self._members if member.replay)
 
     def begin(self, member: Member, after: ResumePoint | None, history: int) -> Event | None:
-        """Feed a client that arrives, if it wants to be; return the ``GAP`` that comes before what it is fed."""
+        """Feed a client that arrives, if it asks for that; return the ``GAP`` that comes first, if any."""
         kept, head = self._order.oldest, self._order.head
         member.outbox.seq = head
         gap = None
@@ -37,7 +37,7 @@ class Feed:
             cursor, gap = head, self._not_allowed(after)
         elif after is None:
             cursor = max(head - history, kept - 1) if history else head
-        elif after.epoch != self._order.epoch or after.seq > head:  # a place that is not there yet: the order went back
+        elif after.epoch != self._order.epoch or after.seq > head:  # a seq beyond the head: the order was set back
             cursor, gap = kept - 1, notices.gap(0, 0, GapReason.NEW_EPOCH)
         elif after.seq + 1 < kept:
             cursor, gap = kept - 1, notices.gap(after.seq + 1, kept - 1, GapReason.TRIMMED)
@@ -48,7 +48,7 @@ class Feed:
         return gap
 
     def _not_allowed(self, after: ResumePoint) -> Event | None:
-        """Return the ``GAP`` for a client that comes back and may not read what it missed; None if that is nothing."""
+        """Return the ``GAP`` for a client that comes back and may not read the history; None if it missed nothing."""
         head = self._order.head
         is_known = after.epoch == self._order.epoch and after.seq <= head
         if is_known and after.seq == head:
@@ -58,17 +58,18 @@ class Feed:
         return notices.gap(after.seq + 1 if is_known else 1, head, GapReason.NOT_ALLOWED)
 
     def cut(self, member: Member) -> None:
-        """Feed a client nothing more of what it asked for: it may not read the history any more."""
+        """Stop feeding a client with the history that it asked for, because it may no longer read it."""
         replay = member.replay
         if replay is None or not replay.asked:
             return
         first, last = replay.cursor + 1, max(self._flushed, member.arrival.seq if member.arrival else 0)
         if first <= last:
             gap = notices.gap(first, last, GapReason.NOT_ALLOWED)
-            member.replay = Replay(last, deque(member.outbox.encoder.frames([gap])))  # what is being read, nobody takes
+            # A new Replay: a piece that is being read for the old one is dropped.
+            member.replay = Replay(last, deque(member.outbox.encoder.frames([gap])))
 
     def fall_behind(self, member: Member, last_seq: int) -> None:
-        """Feed a client that reads too slowly for the flushes, after the message in the place ``last_seq``."""
+        """Feed a client that reads too slowly for the flushes with the messages after ``last_seq``."""
         self._add(member, Replay(max(last_seq, member.arrival.seq) if member.arrival else last_seq))
 
     def _add(self, member: Member, replay: Replay) -> None:
@@ -77,7 +78,7 @@ class Feed:
         self._members.add(member)
 
     def flushed(self, last_seq: int) -> None:
-        """Take note of the last message that was pushed: the history may be read up to there."""
+        """Note the ``seq`` of the last message that was pushed: the history may be read up to there."""
         self._flushed = last_seq
 
     def idle(self) -> Iterator[Outbox]:
@@ -85,7 +86,7 @@ class Feed:
         return (member.outbox for member in self._members if member.outbox.idle)
 
     def next(self, member: Member) -> bytes | None:
-        """Return the next frame for a client; None if there is none now, or from now on, as the client is level."""
+        """Return the next frame for a client; None if there is none now, or if the client is level."""
         replay, outbox = member.replay, member.outbox
         if replay is None or outbox.closed:
             return None
@@ -99,7 +100,7 @@ class Feed:
         return frame
 
     def remove(self, member: Member) -> None:
-        """Feed a client no more."""
+        """Stop feeding a client."""
         member.replay = None
         self._members.discard(member)
         if not self._members:

@@ -1,4 +1,4 @@
-"""How many bytes are queued for clients, where many queues share the same frames."""
+"""How many bytes are queued for clients, counting the frames that many queues share only once."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.outbox import Outbox
 
 _LOOKS = 200_000
-"""So many frames are looked at, which takes some 20 ms; in the queues that are left only some."""
-
+"""How many frames are looked at, which takes some 20 ms. In the remaining queues only some frames are."""
 
 _SAMPLES = 8
 
 
 def distinct_bytes(outboxes: Iterable[Outbox]) -> int:
-    """Return how many bytes the queues hold, each frame counted once. Cost: bounded, whatever is queued.
+    """Return how many bytes the queues hold, each frame counted once. Cost: bounded, however much is queued.
 
-    All clients of a room take the same frames in the same order, so most queues are the end of a longer one. The
-    longest are counted first. When too many frames have been looked at, a queue that seems to be the end of another
-    adds nothing, and one that does not is counted in full.
+    All clients of a room get the same frames in the same order, so most queues are the tail of a longer one. The
+    longest are counted first. Once ``_LOOKS`` frames have been looked at, a queue that seems to be the tail of another
+    adds nothing, and any other is counted in full.
     """
     seen: dict[int, tuple[int, int]] = {}
     total = looks = 0
@@ -39,7 +38,7 @@ def distinct_bytes(outboxes: Iterable[Outbox]) -> int:
 
 
 def _is_end_of_another(frames: Sequence[Frame], seen: Mapping[int, tuple[int, int]]) -> bool:
-    """Look whether some frames, evenly spaced, stand in another queue at the same distances."""
+    """Whether a sample of frames, evenly spaced, is in another queue at the same distances."""
     length = len(frames)
     places = {length - 1 - place * (length - 1) // _SAMPLES for place in range(_SAMPLES + 1)}
     origins = set()

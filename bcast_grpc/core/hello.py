@@ -1,4 +1,4 @@
-"""What a client says of itself when it comes, the same at every door."""
+"""What a client says about itself when it connects, the same at every door."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Hello:
 
     Attributes:
         name: empty if it has none.
-        room: where it goes.
+        room: the room that it joins.
         client: its own stable id; empty if it gave none.
-        kinds: which kinds of the events that go to all it wants.
+        kinds: which kinds of the events that go to all members it wants.
         batch: whether its frames may carry several events.
         echo: whether it wants its own messages too.
-        after: the place after which it goes on; None: from now on.
-        history: how many of the last messages it wants first, where there is no ``after``.
+        after: where it resumes; None if it wants only what comes from now on.
+        history: how many of the last messages it wants first; ignored if ``after`` is given.
     """
 
     name: str = ""
@@ -51,15 +51,15 @@ class Hello:
 
 
 def read_hello(pairs: Iterable[tuple[str, str]], limits: Limits, prefix: str = "") -> Hello:
-    """Read keys and their decoded values.
+    """Read a client's metadata.
 
     Args:
-        pairs: keys without ``prefix``, and text.
+        pairs: keys without ``prefix``, and their decoded values.
         limits: how long the values may be.
-        prefix: what the keys begin with at this door, for the errors' texts.
+        prefix: what the keys begin with at this door; used in the texts of errors.
 
     Raises:
-        CallError: ``METADATA_INVALID`` or ``NAME_INVALID``, naming the key and what would be right.
+        CallError: ``METADATA_INVALID`` or ``NAME_INVALID``; the text names the key and what would be right.
     """
     given: dict[str, str] = {}
     for key, value in pairs:
@@ -115,7 +115,7 @@ def _read_events(value: str, prefix: str) -> frozenset[Kind]:
 
 @cache
 def _shared(kinds: frozenset[Kind]) -> frozenset[Kind]:
-    """Return the one set with these kinds: there are few of them, and many clients."""
+    """Return one shared set for equal kinds: there are few different sets, and many clients."""
     return kinds
 
 

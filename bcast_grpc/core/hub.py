@@ -1,4 +1,4 @@
-"""The registry: which rooms there are, and who is in them."""
+"""The registry of rooms and of the clients in them."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from bcast_grpc.events import Author, Event, ResumePoint
 class Hub:
     """The registry of rooms and of the clients in them.
 
-    All calls are made in the scheduler's loop, as everywhere in the core. Only ``rooms`` and ``members`` may be called
-    from any thread: one lock guards the registry for that. There is no other lock in the core.
+    Call everything from the scheduler's loop, as in all of the core, except ``rooms`` and ``members``: these may be
+    called from any thread. For that, one lock guards the registry. There is no other lock in the core.
 
-    A room exists from its first client's admission to its last one's leaving.
+    A room exists from the admission of its first client until its last client has left.
 
     Attributes:
-        limits: the bounds that are kept here and in the sessions.
-        rates: how often each client may send; None: as often as it likes.
+        limits: the bounds that the hub and the sessions enforce.
+        rates: how often each client may send; None if there is no limit.
         capacity: whether there is room for another client.
-        scheduler: the loop that all of the core runs in.
-        gatekeeper: says who a client is.
+        scheduler: the event loop that the core runs in.
+        gatekeeper: decides who a client is.
         clients: how many clients are connected.
-        closed: why nobody is let in any more; nothing while clients are.
+        closed: why new clients are refused; empty while they are accepted.
     """
 
     def __init__(
@@ -68,23 +68,24 @@ class Hub:
 
     @property
     def rooms(self) -> Sequence[str]:
-        """Which rooms there are."""
+        """The names of all rooms that are open."""
         with self._lock:
             return list(self._rooms)
 
     def members(self, room_name: str) -> Sequence[events.Member]:
-        """Return who is connected to a room, in the order of arrival."""
+        """Return the clients in a room, in the order of arrival."""
         with self._lock:
             return self._presence.members(room_name)
 
     async def admit(self, hello: Hello, caller: Caller | None, *, publishing: bool = False) -> Admission:
-        """Decide whether a client may come in, and have its room open. Every door awaits this before anything else.
+        """Decide whether a client may come in, and open its room. Every door awaits this before anything else.
 
-        Meanwhile the client may go away, or the server be closed: ``join`` and ``attach`` look at that again.
+        The client may disconnect or the server may close while this waits, so ``join`` and ``attach`` check again.
 
         Args:
             hello: who the client says it is, and what it wants.
-            caller: what the door knows of it; None for the application that runs the server, which may do everything.
+            caller: what the door knows about it; None for the application that embeds the server, which may do
+                everything.
             publishing: whether it wants to send one message without being in the room.
 
         Raises:
@@ -103,21 +104,21 @@ class Hub:
         return Admission(self, room, given, peer, identity, rights, hello.kinds, asked)
 
     def release(self, room: Room) -> None:
-        """Stop keeping a room open for a client that was admitted: it is in, or will not come."""
+        """Stop keeping a room open for an admitted client, which has come in or will not come."""
         with self._lock:
             room.holds -= 1
             self._free(room)
 
     def join(self, room: Room, member: Member, after: ResumePoint | None = None, history: int = 0) -> None:
-        """Let a client into a room. One with the same ``bcast-client`` makes room for it and ends with ``REPLACED``.
+        """Let a client into a room. It replaces a client with the same ``bcast-client``, which ends with ``REPLACED``.
 
         The later one stays, by the order in which they asked: the connection of a client that has reconnected may be
         admitted after the one that replaces it.
 
         Args:
-            room: the one of its admission.
+            room: the room that it was admitted to.
             member: the client.
-            after: where it goes on; see ``Room.add``.
+            after: where it resumes; see ``Room.add``.
             history: how many earlier messages it wants.
 
         Raises:
@@ -142,7 +143,7 @@ class Hub:
             room.announce(member.author, replaced.author.name if replaced else "")
 
     def leave(self, room: Room, member: Member) -> None:
-        """Let a client out, and tell the others if it had a name. A client that is out already is ignored."""
+        """Remove a client from its room, and announce that if it had a name. Does nothing if it has left already."""
         with self._lock:
             if not room.remove(member):
                 return
@@ -155,7 +156,7 @@ class Hub:
                 self._when_empty()
 
     def rename(self, room: Room, member: Member, name: str) -> None:
-        """Give a client another name, and tell the others. A client that is out already is ignored."""
+        """Change a client's name, and announce that. Does nothing if the client has left already."""
         with self._lock:
             if room.members.get(member.author.session) is not member:
                 return
@@ -165,7 +166,7 @@ class Hub:
             room.announce(member.author, old_name)
 
     def attach(self, room: Room, author: Author, answer: Callable[[Sequence[Event]], None]) -> None:
-        """Let an author that holds no stream publish; its answers go to ``answer``, until ``detach``.
+        """Let an author that holds no stream publish; ``answer`` is called with its answers, until ``detach``.
 
         Raises:
             CallError: ``SHUTTING_DOWN``.
@@ -181,30 +182,30 @@ class Hub:
             self._free(room)
 
     def relieve(self) -> None:
-        """Count what is queued, and have histories dropped where memory is short. To be called often, from the loop."""
+        """Count what is queued, and drop histories if memory is short. Call this every few seconds."""
         with self._lock:
             self.capacity.count_queues(self._rooms.values())
             self._broker.relieve()
             self.capacity.relieved()
 
     def expire(self) -> None:
-        """Drop what has been kept for long enough. To be called now and then."""
+        """Drop histories and ids that have expired. Call this now and then."""
         with self._lock:
             self._broker.expire()
 
     def for_each_room(self, act: Callable[[Room], None]) -> None:
-        """Do something with every room, such as ``Room.report_progress``."""
+        """Call ``act`` with every room."""
         with self._lock:
             for room in list(self._rooms.values()):
                 act(room)
 
     def close(self, reason: str, reconnect_after_s: Callable[[], float], when_empty: Callable[[], None]) -> None:
-        """Let nobody in any more, and end every client's call once it got what is queued for it.
+        """Refuse new clients, and end every client's call once it has got what is queued for it.
 
         Args:
-            reason: for a person.
-            reconnect_after_s: called for each client, so that not all come back at once.
-            when_empty: called when the last one is out.
+            reason: why the server closes, for people.
+            reconnect_after_s: called for each client, so that clients come back at different times.
+            when_empty: called when the last client has left.
         """
         with self._lock:
             self.closed = reason
@@ -218,14 +219,14 @@ class Hub:
                 when_empty()
 
     def discard(self) -> None:
-        """End the calls of those who are still here after ``close``, without what is queued for them."""
+        """End the calls that are left after ``close``, and drop what is queued for them."""
         with self._lock:
             for room in self._rooms.values():
                 for member in room.members.values():
                     member.outbox.close(CallError(ErrorCode.SHUTTING_DOWN, self.closed), discard=True)
 
     async def _open(self, name: str) -> Room:
-        """Return a room that nobody was in, once its order is open. Others may have come to it meanwhile."""
+        """Open the order of a room that nobody is in, and return the room. Another call may have made it meanwhile."""
         self.capacity.check_memory()
         order = await self._broker.open(name)
         with self._lock:
@@ -236,7 +237,7 @@ class Hub:
             return room
 
     def check_open(self) -> None:
-        """Check that clients are let in.
+        """Check that the hub accepts new clients.
 
         Raises:
             CallError: ``SHUTTING_DOWN``.

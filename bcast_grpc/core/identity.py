@@ -1,4 +1,4 @@
-"""Who a client is, as far as it has shown that, and what it may do in each room."""
+"""Who a client has proven to be, and what it may do in each room."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Rights:
     """What a client may do in one room.
 
     Attributes:
-        join: be in the room, and hear what is said from now on.
+        join: be in the room, and receive new messages.
         send: broadcast and ``Publish``.
         history: ask for earlier messages, and resume.
-        who: ask who is here, and hear who comes and goes.
+        who: ask who is in the room, and get ``JOINED`` and ``LEFT``.
     """
 
     join: bool = False
@@ -28,7 +28,7 @@ ALL_RIGHTS = Rights(join=True, send=True, history=True, who=True)
 NO_RIGHTS = Rights()
 
 Grants: TypeAlias = Callable[[str], Rights]
-"""Returns what a client may do in the room of that name, now: a reload may change it."""
+"""Returns what a client may now do in the room of that name; a reload may change the result."""
 
 
 def grant_all(_: str) -> Rights:
@@ -38,12 +38,12 @@ def grant_all(_: str) -> Rights:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a door knows of a client that calls.
+    """What a door knows about a client that calls.
 
     Attributes:
         peer: the address of its end of the connection, as ``HOST:PORT``.
-        token: what it presented; empty: nothing.
-        certificate: the name in its certificate; empty: it showed none.
+        token: the token that it presented, if any.
+        certificate: the name in the certificate that it presented, if any.
     """
 
     peer: str = ""
@@ -56,11 +56,11 @@ class Identity:
     """Who a client is.
 
     Attributes:
-        subject: its name for the server; empty: it is anonymous.
-        name: the name that others see, where its token says so; empty: it chooses.
+        subject: its name for the server; empty if it is anonymous.
+        name: the only name that its token allows; empty if it may choose one.
         grants: what it may do.
-        expires_at: when it has to have shown a new token, in seconds on the scheduler's clock; None: never.
-        token_helps: whether it could be granted more if it presented a token.
+        expires_at: when its token expires, in seconds on the scheduler's clock; None if it never does.
+        token_helps: whether a token might grant it more.
     """
 
     subject: str = ""
@@ -71,22 +71,22 @@ class Identity:
 
 
 class Gatekeeper(Protocol):
-    """Says who a client is."""
+    """Decides who a client is."""
 
     async def identify(self, caller: Caller) -> Identity:
         """Return who calls.
 
         Raises:
-            CallError: ``UNAUTHENTICATED`` or ``TOKEN_EXPIRED``: what it presented does not hold.
+            CallError: ``UNAUTHENTICATED`` or ``TOKEN_EXPIRED``: the token that it presented is not valid.
         """
         ...
 
 
 class OpenGate:
-    """The ``Gatekeeper`` of a server that takes anyone for what they say, and ignores tokens."""
+    """The ``Gatekeeper`` of a server that lets everyone do everything, and ignores tokens."""
 
     async def identify(self, caller: Caller) -> Identity:
-        """Return somebody who may do everything."""
+        """Return an anonymous identity with all rights."""
         return ANYONE
 
 

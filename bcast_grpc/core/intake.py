@@ -1,4 +1,4 @@
-"""When a sender may go on: not while its room, its store, or the ids that are remembered are full."""
+"""Delays senders while their room, the store, or the memory for ids is full."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HOLD_S = 0.5
 
 
 class Intake:
-    """Delays one sender while its messages would not fit."""
+    """Delays one sender while there is no room for its messages."""
 
     __slots__ = ("_budget", "_held_until", "_room", "_scheduler")
 
@@ -27,16 +27,16 @@ class Intake:
         return self._room.congested or self._held_until > self._scheduler.time()
 
     def when_clear(self, callback: Callable[[], None]) -> None:
-        """Call back once, from the scheduler's loop, when it is to be looked again whether this is congested."""
+        """Call back once, from the scheduler's loop, when it is time to check ``congested`` again."""
         if self._room.congested:
             self._room.when_flushed(callback)
         else:
             self._scheduler.call_later(max(0.0, self._held_until - self._scheduler.time()), callback)
 
     def hold(self) -> None:
-        """Have the sender wait a little if next to no more ids can be remembered. To be called where it gives some.
+        """Delay the sender a little if the memory for ids is almost full. Call this when it sends messages with ids.
 
-        Whoever sends more of them nevertheless is refused by the broker.
+        If it sends more ids nevertheless, the broker refuses them.
         """
         if self._budget.ids_near_full:
             self._held_until = self._scheduler.time() + _HOLD_S

@@ -1,4 +1,4 @@
-"""How long a client may stay: until its token expires."""
+"""A client may stay until its token expires."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable
 from bcast_grpc.core.clock import Scheduler, Timer
 
 WARNING_S = 30.0
-"""So long before the end a client hears that its token expires."""
+"""How long before its token expires a client is warned."""
 
 _MAX_TIMER_S = 86_400.0
-"""No timer runs longer than this: some loops refuse one of years."""
+"""The longest timer: some event loops refuse a timer of years."""
 
 
 class Lease:
     """Warns a client before its token expires, and ends its stream when it does.
 
     Args:
-        scheduler: knows the time.
-        expires_at: in the scheduler's time.
+        scheduler: provides the time.
+        expires_at: when the token expires, on the scheduler's clock.
         warn: called once, with the seconds that are left.
-        end: called when none are.
+        end: called when the token has expired.
     """
 
     __slots__ = ("_end", "_expires_at", "_scheduler", "_timer", "_warn", "_warned")
@@ -37,7 +37,7 @@ class Lease:
         self._look()
 
     def stop(self) -> None:
-        """Call nobody any more. To be called whatever happened."""
+        """Call back no more. Call this in any case when the client leaves or gets another lease."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -57,4 +57,4 @@ class Lease:
 
 
 def _nobody(*_: object) -> None:
-    """Call nobody: the client has left, or has shown another token."""
+    """Do nothing: the client has left, or has presented another token."""

@@ -1,4 +1,4 @@
-"""The bounds that the core keeps."""
+"""The bounds that the core enforces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LEAST_BYTES = 32 * 1024
 
 
 class SlowPolicy(Enum):
-    """What becomes of a client whose queue is full."""
+    """What happens to a client whose queue is full."""
 
     DISCONNECT = "disconnect"
     DROP = "drop"
@@ -22,18 +22,18 @@ class Limits:
     """Bounds of clients, messages and queues.
 
     Attributes:
-        max_clients: connected at once.
-        max_clients_per_peer: connected at once from one address; 0: no bound.
-        spares_loopback: whether addresses of this machine have no such bound.
-        max_message_bytes: text and data of one message.
-        queue_messages: queued for one client.
-        queue_bytes: queued for one client, in bytes on the wire; room for one message at least.
-        slow_policy: what becomes of a client whose queue is full.
-        rate: messages a second for one client; None: no bound.
-        burst: messages at once for one client, where ``rate`` is given.
-        max_name: characters.
-        max_room: characters.
-        max_id_bytes: of a request's and of a client's id.
+        max_clients: most clients connected at once.
+        max_clients_per_peer: most clients connected at once from one address; 0 for no bound.
+        spares_loopback: whether addresses of this machine are exempt from ``max_clients_per_peer``.
+        max_message_bytes: largest text and data of one message, together.
+        queue_messages: most messages queued for one client.
+        queue_bytes: most bytes on the wire queued for one client; at least enough for one message.
+        slow_policy: what happens to a client whose queue is full.
+        rate: most messages a second from one client; None for no bound.
+        burst: most messages at once from one client, if ``rate`` is given.
+        max_name: longest name, in characters.
+        max_room: longest name of a room, in characters.
+        max_id_bytes: longest id of a request or a client.
     """
 
     max_clients: int = 20_000
@@ -51,12 +51,13 @@ class Limits:
 
     @property
     def batch_messages(self) -> int:
-        """What is pushed at once: far less than a queue holds, so that who keeps up is never over its bound."""
+        """Most messages in one flush: far fewer than a queue holds, so that a client that keeps up never fills it."""
         return max(1, min(4096, self.queue_messages // 4))
 
     def batch_bytes(self, members: int) -> int:
-        """As ``batch_messages``, in bytes on the wire; a single larger message is pushed alone.
+        """As ``batch_messages``, in bytes on the wire; a single larger message is flushed alone.
 
-        For many members less is pushed to each at once: that keeps a round of writes short, and what gRPC holds small.
+        The more members there are, the less is pushed to each: that keeps rounds of writes short, and bounds what gRPC
+        buffers.
         """
         return min(self.queue_bytes // 4, max(_ROUND_BYTES // members, _LEAST_BYTES))

@@ -28,20 +28,20 @@ class Offered(Enum):
     """What became of frames that were offered to a member."""
 
     QUEUED = "they are in its queue"
-    BEHIND = "its queue is full, and they are in the history: it is to be fed from there"
+    BEHIND = "its queue is full, so it is fed from the history, which has them"
     DISCONNECTED = "its queue is full, so its call ends"
     TOO_LATE = "its call is ending already"
 
 
 @dataclass(slots=True)
 class Arrival:
-    """Which of what is pending was published before a member came, and is not for it.
+    """Which pending runs were published before a member came, and are not for it.
 
     Attributes:
         seq: the room's head when it came.
-        run: the number of the first run that may be for it.
-        notices: the number of the first run that may be a notice for it; None until the broker has answered all that
-            was published before it came, as notices of earlier comings and goings are behind that.
+        run: the number of the first run that it gets.
+        notices: the number of the first run whose notice it gets; None until the broker has answered everything that
+            was published before it came, because notices of earlier joins and departures wait for that.
     """
 
     seq: int
@@ -49,12 +49,12 @@ class Arrival:
     notices: int | None = None
 
     def skips(self, first: int, count: int) -> tuple[int, int]:
-        """Return how many of ``count`` runs from the number ``first`` on it does not get, and how many notices."""
+        """Return how many of the ``count`` runs from number ``first`` on it skips: for messages, and for notices."""
         notices = count if self.notices is None else min(max(0, self.notices - first), count)
         return max(0, self.run - first), notices
 
     def is_over(self, next_run: int) -> bool:
-        """Whether everything before ``next_run`` has been pushed, and none of the rest is to be skipped."""
+        """Whether no run from ``next_run`` on is to be skipped."""
         return self.notices is not None and max(self.run, self.notices) <= next_run
 
 
@@ -63,23 +63,23 @@ class Member:
     """Who a client is, what it wants, and its outbox.
 
     Attributes:
-        author: who it is to the others.
+        author: who it is for the others.
         outbox: what is queued for it.
-        kinds: which kinds of the events that go to all it wants; messages are always among them.
+        kinds: which kinds of the events that go to all members it gets; messages are always among them.
         echo: whether it wants its own messages too.
         reader: whether it only reads (``Subscribe``).
-        policy: what becomes of it when its queue is full.
-        since_ns: since when it is connected, in nanoseconds since 1970.
-        state: says what it gets.
-        arrival: what it is not to get of what is pending; None when that has been flushed.
+        policy: what happens to it when its queue is full.
+        since_ns: when it connected, in nanoseconds since 1970.
+        state: determines what it gets.
+        arrival: which pending runs it skips; None once those have been flushed.
         replay: how far it has been fed from the history, while it is FED.
         last_words: the events that it gets once it has caught up, before its call ends; None while it stays.
         owed: how many answers to its own requests are still to be queued.
-        identity: who it is to the server.
+        identity: who it is for the server.
         rights: what it may do in its room.
-        wants: which kinds of events it asked for: ``kinds`` are those of them that it may have.
-        network: where it comes from, as far as limits are concerned; empty: nowhere that has any.
-        asked: its place in the order in which clients asked to come in.
+        wants: which kinds of events it asked for; ``kinds`` are those of them that it has a right to.
+        network: the address that limits count it under; empty if no limits apply.
+        asked: its number in the order in which clients asked to come in.
     """
 
     author: Author
@@ -101,16 +101,16 @@ class Member:
     asked: int = 0
 
     def admit_as(self, identity: Identity, rights: Rights, wants: frozenset[Kind]) -> None:
-        """Note who the client is, what it may do, and which kinds of events it wants if it may have them."""
+        """Note who the client is, what it may do, and which kinds of events it asked for."""
         self.identity, self.rights, self.wants = identity, rights, wants
 
     def move(self, move: Move) -> None:
-        """Take note of what happened to the client."""
+        """Change the client's state, because of what happened to it."""
         self.state = self.state.after(move)
 
     @property
     def backlogged(self) -> bool:
-        """Whether more than half of its queue is taken by what is queued and by the answers that are still to come."""
+        """Whether what is queued and the answers that are still to come fill more than half of its queue."""
         outbox = self.outbox
         return outbox.half_full or outbox.queued_messages + self.owed > outbox.max_messages // 2
 
@@ -128,11 +128,11 @@ class Member:
                 self.offer(encoder.frames(list(some)))
 
     def offer(self, frames: Sequence[Frame], *, in_history: bool = False, wake: bool = True) -> Offered:
-        """Queue ``frames``. What becomes of a client that reads too slowly for them is decided here, and only here.
+        """Queue ``frames``. Here, and only here, is decided what happens to a client that reads too slowly.
 
         Args:
             frames: all or none of them are queued.
-            in_history: whether the history holds the messages in them, so that the client may be fed with those later.
+            in_history: whether the messages in them are in the history, so that the client can be fed with them later.
             wake: see ``Outbox.offer``.
         """
         outbox, policy = self.outbox, self.policy
@@ -142,12 +142,12 @@ class Member:
         try:
             if outbox.offer(frames, wake=wake, drop=policy is SlowPolicy.DROP, reserve=reserve):
                 if outbox.dropping and not dropping:
-                    self._log("the oldest messages are dropped")
+                    self._log("dropping the oldest messages")
                 return Offered.QUEUED
         except OutboxClosed:
             return Offered.TOO_LATE
         if may_fall_behind:
-            self._log("it is fed from the history")
+            self._log("fed from the history")
             return Offered.BEHIND
         self._log("disconnected")
         outbox.close(slow_consumer(outbox), discard=True)
@@ -166,13 +166,13 @@ def _goes_on(answer: Event) -> bool:
 
 
 def _is_long(answer: Event) -> bool:
-    """Whether an answer may be more than a queue holds."""
+    """Whether an answer may be too long for a queue."""
     detail = answer.detail
     return isinstance(detail, Members) and (detail.more or len(detail.members) > _FEW_MEMBERS)
 
 
 def slow_consumer(outbox: Outbox) -> CallError:
-    """Return what ends the call of a client that does not read what is queued for it."""
+    """Return the error that ends the call of a client that does not read what is queued for it."""
     last = f"; the last message sent to it is {outbox.seq}" if outbox.seq else ""
     return CallError(
         ErrorCode.SLOW_CONSUMER,

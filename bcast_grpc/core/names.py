@@ -1,4 +1,4 @@
-"""What names of clients and rooms are made of: two that look the same should be the same."""
+"""Which names of clients and rooms are valid: two names that look the same should be the same."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ _NFC_SHRINKS_BY = 4  # no character decomposes into more than four
 # Embedding, overriding and isolating the direction, which reaches into the text around the name.
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-# Blank, though Unicode files them under letters and symbols: fillers of Hangul and Braille, of hieroglyphs and notes,
-# and the place of an object that is not there.
+# Blank, though Unicode counts them as letters and symbols: fillers of Hangul, Braille, hieroglyphs and musical
+# notation, and the object replacement character.
 _FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc\U00013441\U00013442\U0001d159")
 
-# Unassigned, and to be ignored where nothing is known of them. Other unassigned characters may be new emoji.
+# Unassigned, and ignored by what does not know them. Other unassigned characters may be new emoji, so they are visible.
 _IGNORABLE = (range(0x2065, 0x2066), range(0xFDD0, 0xFDF0), range(0xFFF0, 0xFFF9), range(0xE0000, 0xE1000))
 
-# At the end of a name these change nothing that is seen. Joiners, variation selectors and tags do, and stay.
+# At the end of a name these are invisible, so they are removed. Joiners, variation selectors and tags change what is
+# seen, and stay.
 _SPACES = "".join(map(chr, (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)))
 _BLANK_AT_ENDS = _SPACES + "\u00ad\u061c\u180e\u200b\u200e\u200f\u2060\u2800\u3164\ufeff\uffa0"
 
@@ -46,13 +47,13 @@ def check_room(room: str, limits: Limits) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return as much of what a client wrote as an error's text should repeat."""
+    """Shorten what a client wrote, for the text of an error."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _check(label: str, most: int, unfit: ErrorCode) -> str:
     kept = label.strip(_BLANK_AT_ENDS)
-    if len(kept) > most * _NFC_SHRINKS_BY:  # so that no long text is normalised only to be refused
+    if len(kept) > most * _NFC_SHRINKS_BY:  # to normalise a long text only to refuse it would be a waste
         raise RequestError(unfit, f"is {len(kept)} characters long; a name is 1 to {most} characters")
     for character in kept:
         if unicodedata.category(character) in _CONTROLS:
@@ -67,7 +68,7 @@ def _check(label: str, most: int, unfit: ErrorCode) -> str:
 
 
 def _invisibility(label: str, kept: str, most: int) -> str:
-    """What to say if no character of a label is visible; empty if one is."""
+    """Return what is wrong if no character of a label is visible; empty if one is."""
     if any(map(_is_visible, kept)):
         return ""
     expected = f"a name is 1 to {most} characters"
@@ -78,7 +79,7 @@ def _invisibility(label: str, kept: str, most: int) -> str:
 
 
 def _direction(kept: str) -> str:
-    """What to say if a label changes the direction of the text around it; empty if it does not."""
+    """Return what is wrong if a label changes the direction of the text around it; empty if it does not."""
     return next(
         (
             f"contains {_named(character)}, which changes the direction of text; remove it"

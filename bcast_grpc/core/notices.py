@@ -1,4 +1,4 @@
-"""The events that the server itself words: each has a text that a person can read."""
+"""The events that the server itself makes, with their texts for people."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from bcast_grpc.events import (
 _NAMES_IN_TEXT = 20
 
 WHOLE_BYTES = 512 * 1024
-"""So long a list of members is one event."""
+"""A list of members up to this size is one event."""
 
 PART_BYTES = 256 * 1024
-"""A longer one comes in parts of this size; in JSON they are up to three times as large."""
+"""A longer list comes in parts of this size; in JSON they are up to three times as large."""
 
 _MEMBER_BYTES = 40
 
 
 def joined(author: Author) -> Event:
-    """A client with a name came, or one took a name."""
+    """A client with a name joined, or a client without one took a name."""
     return Event(Kind.JOINED, f"{author.name} joined", author, time_ns=time.time_ns())
 
 
@@ -50,13 +50,13 @@ def left(author: Author) -> Event:
 
 
 def welcome(author: Author, room: str, head: ResumePoint, members: int, *, resumed: bool = False) -> Event:
-    """The client is in, and sees what comes after ``head``."""
+    """The client has joined, and gets what comes after ``head``."""
     detail = Welcome(author.session, room, head.epoch, resumed, members)
     return Event(Kind.WELCOME, f"welcome to {room}: {members} here", author, head.seq, time.time_ns(), detail=detail)
 
 
 def gap(first_missed: int, last_missed: int, reason: GapReason) -> Event:
-    """The client is not given some messages."""
+    """Some messages cannot be delivered to the client."""
     count = last_missed - first_missed + 1
     text = {
         GapReason.TRIMMED: f"missed {count}: older than what is kept",
@@ -67,12 +67,12 @@ def gap(first_missed: int, last_missed: int, reason: GapReason) -> Event:
 
 
 def progress(head: ResumePoint) -> Event:
-    """The room has come this far."""
+    """The room's order has reached ``head``."""
     return Event(Kind.PROGRESS, f"at {head.seq}", NOBODY, head.seq, time.time_ns())
 
 
 def members_in_parts(present: Sequence[Member], request_id: str) -> list[Event]:
-    """As ``members``, in several events where one would be too long for a client; all but the last say ``more``."""
+    """As ``members``, but in several events if the list is too long for one; all but the last say ``more``."""
     whole = members(present, request_id)
     parts: list[list[Member]] = [[]]
     size = total = 0
@@ -135,7 +135,7 @@ def error(fault: BcastError, request_id: str) -> Event:
 
 
 def expiring(left_s: float) -> Event:
-    """The client's token expires."""
+    """The client's token expires soon."""
     return Event(Kind.EXPIRING, f"your token expires in {max(0.0, left_s):.0f} s", time_ns=time.time_ns())
 
 

@@ -11,39 +11,39 @@ from bcast_grpc.errors import CallError
 from bcast_grpc.events import GapReason
 
 SHORT_BYTES = 16 * 1024
-"""A longer frame is taken by the writer, who sees how long the client needs for it."""
+"""Longer frames are written by the client's writer, which measures how fast the client reads."""
 
 _WITH_RESERVE = 1.25
 _NONE: deque[Frame] = deque()
-"""The queue of each client for whom nothing is queued: most are idle, and a queue of their own takes room."""
+"""The queue that all clients share for whom nothing is queued: most are idle, and an empty queue takes memory too."""
 _LIST = Frame(b"", 0)
-"""Stands in the queue for a list that is told in parts."""
+"""Marks the place of a list of members in the queue; the list is encoded in parts, as they are written."""
 
 
 def no_room(_: bytes) -> bool:
-    """Write nothing: it has to be taken."""
+    """Write nothing: every frame goes through the queue."""
     return False
 
 
 class OutboxClosed(Exception):
-    """Something was offered to an outbox after ``close()``."""
+    """Frames were offered to an outbox after ``close()``."""
 
 
 class Outbox:
-    """What is waiting to be written to one client.
+    """The frames that wait to be written to one client.
 
     Attributes:
         encoder: the client's wire format.
         max_messages: bound of the queue in events.
         max_bytes: bound of the queue in bytes on the wire; a single message may be larger.
-        wake: tells the writer that there is something to take; harmless where there is not.
-        write_now: writes a frame where its line has room; returns whether it did.
-        seq: the place of the last message that was taken to be written, or dropped.
+        wake: wakes the writer when there is something to take; may be called in vain.
+        write_now: writes a frame if the line has room; returns whether it did.
+        seq: the ``seq`` of the last message that was taken to be written, or dropped.
         dropping: whether messages have been dropped since the queue was last empty.
         idle: whether the writer found the queue empty and waits to be woken.
-        error: why the client's call is to end, once closed; None for a good end.
-        writing_bytes: the size of the frame that was taken last, until the next one is.
-        discarded: whether what was queued has been dropped, so that there is no use in waiting for a write.
+        error: the error that ends the client's call, once the outbox is closed; None for a normal end.
+        writing_bytes: the size of the frame that was taken last, until the next one is taken.
+        discarded: whether what was queued has been dropped, so that nothing more will be written.
     """
 
     __slots__ = (
@@ -110,12 +110,12 @@ class Outbox:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more is taken in; what is queued may still go out."""
+        """Whether new frames are refused; those that are queued may still go out."""
         return self._closed
 
     @property
     def half_full(self) -> bool:
-        """Whether more than half of a bound is taken, or a list is being sent."""
+        """Whether the queue is filled to more than half of a bound, or a list is being sent."""
         return bool(self._lists) or self._messages > self.max_messages // 2 or self._bytes > self.max_bytes // 2
 
     def offer(self, frames: Sequence[Frame], *, wake: bool = True, drop: bool = False, reserve: bool = False) -> bool:
@@ -125,9 +125,9 @@ class Outbox:
 
         Args:
             frames: each with the number of events in it.
-            wake: wake an idle writer; without it the caller says ``wake()``, later.
-            drop: if need be, drop the oldest messages that are queued; a ``GAP`` tells of them in their place.
-            reserve: take a quarter more than the bounds, for what is in no history.
+            wake: wake an idle writer; if False, the caller calls ``wake()`` later.
+            drop: if there is no room, drop the oldest messages that are queued and put a ``GAP`` in their place.
+            reserve: allow a quarter more than the bounds, for events that no history has.
 
         Returns:
             False if that would exceed ``max_messages`` or ``max_bytes``.
@@ -155,7 +155,7 @@ class Outbox:
         return True
 
     def tell(self, frames: Iterator[bytes]) -> None:
-        """Queue a long answer that is made as it is written, in a row, and does not count for the bounds.
+        """Queue the parts of a long answer, which are made as they are written and do not count against the bounds.
 
         Raises:
             OutboxClosed: after ``close()``.
@@ -169,10 +169,10 @@ class Outbox:
             self.wake()
 
     def pass_on(self, frame: Frame) -> bool:
-        """Write a frame at once, if it is short, the writer waits and its line has room; else do nothing.
+        """Write a frame at once, if it is short, nothing is queued and the line has room.
 
         Returns:
-            Whether it was written. If not, it may be offered.
+            Whether it was written. If not, nothing has happened, and the frame may be offered.
         """
         data, _, last_seq, _ = frame
         if not self.idle or len(data) > SHORT_BYTES or not self.write_now(data):
@@ -182,10 +182,9 @@ class Outbox:
         return True
 
     def take(self) -> bytes | None:
-        """Take the next frame to write, made of as much as the format joins; None if there is nothing.
+        """Take the next frame to write, joined from as many as the format allows; None if there is nothing.
 
-        To ask is to say that what was taken before has been written. After None the writer waits: it is woken by the
-        next ``offer`` or ``close``.
+        Call this when the frame before has been written. After None, the next ``offer`` or ``close`` wakes the writer.
         """
         self.writing_bytes = 0
         while self._frames and self._frames[0] is _LIST:
@@ -216,7 +215,7 @@ class Outbox:
         return b"".join(parts) if len(parts) > 1 else data
 
     def _next_part(self) -> bytes | None:
-        """Return the next part of the list at the head of the queue; None, and the list is over, if there is none."""
+        """Return the next part of the list at the head of the queue; if it has ended, remove it and return None."""
         part = next(self._lists[0], None)
         if part is None:
             self._lists.pop(0)
@@ -226,7 +225,7 @@ class Outbox:
         return part
 
     def _take_last(self) -> bytes | None:
-        """Return what is to be written after the last frame, if anything is; otherwise the writer is idle."""
+        """Return the ``GAP`` that follows the last frame, if messages were dropped; otherwise the writer is idle."""
         self._frames = _NONE
         if self._dropped_seq is not None:
             return self._tell_dropped(self._dropped_seq)
@@ -246,7 +245,7 @@ class Outbox:
 
     def _fits(self, messages: int, size: int, reserve: bool = False) -> bool:
         if not self._messages and messages == 1:
-            return True  # in whatever format, a queue holds one
+            return True  # a queue holds at least one message, however large its format makes it
         share = _WITH_RESERVE if reserve else 1
         return self._messages + messages <= self.max_messages * share and self._bytes + size <= self.max_bytes * share
 
@@ -269,11 +268,11 @@ class Outbox:
         self._frames.extendleft(reversed(kept))
 
     def close(self, error: CallError | None = None, *, discard: bool = False) -> None:
-        """Take in nothing more; the first call says how the client's call ends.
+        """Refuse new frames, and end the client's call. Only the ``error`` of the first call counts.
 
         Args:
-            error: the status to end with, after what is queued has gone out; None for a good end.
-            discard: drop what is queued, for a client that would not read it.
+            error: what ends the call, after what is queued has been sent; None for a normal end.
+            discard: drop what is queued, because the client would not read it.
         """
         if self._closed and not discard:
             return

@@ -1,4 +1,4 @@
-"""What a room's broker has put in order and no flush has pushed yet."""
+"""The messages and notices of a room that no flush has pushed yet."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from bcast_grpc.events import Entry, Event, Kind, wire_bytes
 
 
 class Pending:
-    """Runs in order, counted from the room's first.
+    """Runs in order, numbered from the room's first.
 
     A flush takes at most ``batch_messages`` and ``batch_bytes``: much less than an outbox holds, so that a client that
-    keeps up is never over its bounds. A single larger message is taken alone.
+    keeps up never exceeds its bounds. A single larger message is taken alone.
 
     Attributes:
         first: the number of the first run that is still pending.
-        batch_bytes: may be changed at any time.
+        batch_bytes: most bytes in one flush; may be changed at any time.
     """
 
     def __init__(self, batch_messages: int, batch_bytes: int) -> None:
@@ -45,16 +45,16 @@ class Pending:
 
     @property
     def full(self) -> bool:
-        """Whether the next flush has enough to take."""
+        """Whether as much is pending as one flush can take."""
         return self._messages >= self._batch_messages or self._bytes >= self.batch_bytes
 
     @property
     def end(self) -> int:
-        """The number of the next run that begins."""
+        """The number that the next run will have."""
         return self.first + len(self._runs)
 
     def mark(self) -> int:
-        """Draw a line: return the number of the first run that comes after it."""
+        """Begin a new run with the next message, and return that run's number."""
         self._growing = False
         return self.end
 
@@ -67,7 +67,7 @@ class Pending:
         self._growing = False
 
     def extend(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
-        """Add messages that were accepted, and the events made of them."""
+        """Add accepted messages: the entries, and the events made of them."""
         run = self._runs[-1] if self._growing and self._runs else None
         for entry, event in zip(entries, events, strict=True):
             size = wire_bytes(event)
@@ -87,7 +87,7 @@ class Pending:
         self._messages += len(entries)
 
     def attach(self, due: Due) -> bool:
-        """Have a session answered behind all acks that are pending; return False if none is."""
+        """Queue answers behind all acks that are pending; return False if no ack is."""
         if self._asked is None or self._asked < self.first:
             return False
         run = self._runs[self._asked - self.first]

@@ -1,4 +1,4 @@
-"""What a client's rights mean for what it asks for. All refusals for want of a right are worded here."""
+"""Checks what a client asks for against its rights. All errors for a missing right have their texts here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ E = TypeVar("E", bound=BcastError)
 
 
 def check_entry(hello: Hello, identity: Identity, rights: Rights, *, publishing: bool) -> Hello:
-    """Check that a client may come in as it wants to, and return what it is given of that.
+    """Check that a client may come in, and return its hello without what it has no right to.
 
     Args:
         hello: what it wants.
@@ -38,7 +38,7 @@ def check_entry(hello: Hello, identity: Identity, rights: Rights, *, publishing:
 
 
 def granted(kinds: frozenset[Kind], rights: Rights) -> frozenset[Kind]:
-    """Return which of the kinds of events that a client wants it may have."""
+    """Return those of the kinds of events that the rights allow."""
     return kinds if rights.who or not kinds & _PRESENCE else kinds - _PRESENCE
 
 
@@ -73,7 +73,7 @@ def check_name_of(identity: Identity, name: str) -> None:
 
 
 def lost_entry() -> CallError:
-    """Return what ends the stream of a client that may not be in its room any more."""
+    """Return the error that ends the stream of a client that has lost the right to be in its room."""
     return _denied(CallError, "join", "be in this room any more")
 
 

@@ -1,4 +1,4 @@
-"""An author that holds no stream, for one message."""
+"""Publishes one message for an author that holds no stream."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Publisher:
     """An author that holds no stream, for one message.
 
     Args:
-        admission: says that it may publish; it is used up. Unless the author gave a stable id, its messages count
-            against the rate of the admission's ``peer``.
-        answer: called once with the ``ACK`` or ``ERROR``.
+        admission: lets it publish; the publisher releases it. Unless the author gave a stable id or a token, the
+            message counts against the rate limit of the admission's ``peer``.
+        answer: called once, with the ``ACK`` or ``ERROR``.
 
     Raises:
         CallError: ``SHUTTING_DOWN``.
@@ -48,32 +48,33 @@ class Publisher:
         return self._room.head.epoch
 
     def hold(self, request: Request) -> None:
-        """Have the message wait where next to no more ids can be remembered."""
+        """Delay the message if the memory for ids is almost full."""
         if request.id and self._retries:
             self._intake.hold()
 
     @property
     def congested(self) -> bool:
-        """Whether the message should wait, as those of a stream do."""
+        """Whether the message should wait, as messages of a stream do."""
         return self._intake.congested
 
     def when_clear(self, callback: Callable[[], None]) -> None:
-        """Call back once, from the scheduler's loop, when it is to be looked again whether this is congested."""
+        """Call back once, from the scheduler's loop, when it is time to check ``congested`` again."""
         self._intake.when_clear(callback)
 
     def publish(self, request: Request) -> None:
         """Send one message.
 
         Raises:
-            BcastError: the message is not accepted; ``SHUTTING_DOWN`` after the hub was closed, as nobody may answer.
+            BcastError: the message is refused; ``SHUTTING_DOWN`` after the hub was closed, because an answer might
+                never come.
         """
         self._hub.check_open()
-        check_send(self._identity.grants(self._room.name))  # they may have changed since it was admitted
+        check_send(self._identity.grants(self._room.name))  # the rights may have changed since the admission
         entry = entry_of(self._hub, self._author, request, self._rated)
         self._id = entry.id
-        # Without a stable id of the client's own nobody can send the same again, so there is nothing to remember.
+        # Without a `bcast-client` a retry has another author, so remembering the id would be of no use.
         self._room.publish([entry._replace(asks=True, id=entry.id if self._retries else "")])
 
     def close(self) -> None:
-        """Release the room. To be called whatever happened."""
+        """Release the room. Call this in any case."""
         self._hub.detach(self._room, self._author)

@@ -1,4 +1,4 @@
-"""One flush on its way into the outboxes: who is to see what of it, and how many took it."""
+"""Puts one flush into the outboxes: decides what each member sees of it, and counts how many queues took it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_FRAMES: Sequence[Frame] = ()
 
 
 class _Tally(NamedTuple):
-    """How many members of one view took their messages, and how many refused them."""
+    """How many queues of the members with one view took their messages, and how many refused them."""
 
     view: View
     queued: int
@@ -28,11 +28,11 @@ class Push:
     """Offers a batch to members, and sets their writers off.
 
     Args:
-        batch: what is pending no more.
-        first: the number of its first run.
+        batch: the runs that are flushed.
+        first: the number of the first run.
         clock: wakes the writers.
-        feed: of those who get messages from the history instead, and for those who fall behind.
-        apart: make no frame of both messages and notices, so that messages may be dropped alone.
+        feed: takes the members that fall behind.
+        apart: do not mix messages and notices in one frame, so that messages can be dropped without the notices.
     """
 
     def __init__(self, batch: Batch, first: int, clock: FlushClock, feed: Feed, *, apart: bool) -> None:
@@ -45,7 +45,7 @@ class Push:
         self._tallies: list[_Tally] = []
 
     def to(self, members: Iterable[Member]) -> None:
-        """Offer to every member what it is to get: members of one view get the same frames."""
+        """Offer each member what it sees of the batch: members with the same view get the same frames."""
         views: dict[View, list[Member]] = defaultdict(list)
         fed: Counter[View] = Counter()
         views[EVERYTHING], others = self._take_plain(members)
@@ -62,7 +62,7 @@ class Push:
                 self._tallies.append(tally)
 
     def _take_plain(self, members: Iterable[Member]) -> tuple[list[Member], list[Member]]:
-        """Sort out those who are to see the whole batch, which most are; return them and the others."""
+        """Divide the members into those that see the whole batch, as most do, and the others."""
         plain: list[Member] = []
         others: list[Member] = []
         whole, authors = self._batch.only_messages, self._authors
@@ -74,7 +74,7 @@ class Push:
         return plain, others
 
     def reached(self, place: int, run: Run) -> tuple[int, int]:
-        """Return how many others have the run in the ``place`` in their queue, and how many queues refused it."""
+        """Return how many others' queues took ``run``, the run with the index ``place``, and how many refused it."""
         others = [t for t in self._tallies if t.view.skip <= place and t.view.own_key != run.author.key]
         return sum(t.queued for t in others), sum(t.refused for t in others)
 
@@ -83,7 +83,7 @@ class Push:
         return key if key in self._authors else None
 
     def _view(self, member: Member) -> View:
-        """Return what of the batch a member is to see: which runs, of which authors, and of which kinds."""
+        """Return what a member sees of the batch: which runs, of which authors and kinds."""
         batch, state, arrival = self._batch, member.state, member.arrival
         own_key = self._own_key(member)
         skip, skip_notices = arrival.skips(self._first, len(batch.runs)) if arrival else (0, 0)
@@ -127,7 +127,7 @@ class Push:
         return offered
 
     def _fall_behind(self, member: Member, first_seq: int) -> None:
-        """Feed a client whose queue is full from the history, and give it the notices, which are not in there."""
+        """Feed a client whose queue is full from the history, and queue the notices, which no history has."""
         self._feed.fall_behind(member, first_seq - 1)
         if frames := self._batch.frames(member.outbox.encoder, self._view(member)):
             member.offer(frames, wake=False)

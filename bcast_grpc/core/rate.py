@@ -12,12 +12,12 @@ _MAX_AHEAD_S = 60.0
 class RateLimits:
     """A token bucket for each client: ``burst`` messages at once, refilled with ``rate`` a second.
 
-    A bucket that is full again is as good as none, so those are forgotten when there are many. Where there are too many
-    that are not full, those are forgotten of which least is missing.
+    A full bucket equals no bucket, so full ones are removed when there are many. If too many are not full, those that
+    are closest to full are removed.
 
-    What is refused gets the next moment at which there will be a token that was not promised to another message of the
-    same client: those who come back then do so one after the other, in their order. Who comes in between is not held
-    back for them.
+    A refused message is promised the next token that was not promised to another message of the same client. So
+    messages that are retried at the time that they were given come one after the other, in their order. Messages that
+    come in between are not delayed for their sake.
 
     Args:
         time: returns seconds on a clock that never goes back.
@@ -28,19 +28,19 @@ class RateLimits:
         self._burst = burst
         self._time = time
         self._empty_at: dict[str, float] = {}
-        self._promised: dict[str, float] = {}  # until when tokens are; only of clients in _empty_at
+        self._promised: dict[str, float] = {}  # when the last promised token comes; only for clients in _empty_at
         self._prune_at = 1024
 
     def take(self, key: str) -> float:
-        """Count a message of the client ``key``; return 0, or the seconds to wait where it may not send now.
+        """Count a message of the client ``key``; return 0, or the seconds to wait if it may not send now.
 
-        A message that is refused costs nothing, except that the next one that is refused waits longer.
+        A refused message takes no token, but the next message that is refused has to wait longer.
         """
         now = self._time()
         # A bucket is kept as the time at which it was, or will be, empty: it holds rate * (now - empty_at) tokens.
         full = now - self._burst / self._rate
         empty_at = max(self._empty_at.get(key, full), full) + 1 / self._rate
-        # A hair of slack: adding thirds of a second must not cost a message.
+        # Rounding errors must not cost a message, as when thirds of a second are added.
         if empty_at > now + 1e-6:
             return self._promise(key, empty_at, now) - now
         self._empty_at[key] = empty_at
@@ -49,7 +49,7 @@ class RateLimits:
         return 0.0
 
     def _promise(self, key: str, empty_at: float, now: float) -> float:
-        """Return when a refused message may come again; as many may come at the last moment as are refused for it."""
+        """Return when a refused message may come again. Beyond ``_MAX_AHEAD_S`` all of them get the same time."""
         last = self._promised.get(key)
         next_one = empty_at if last is None else min(last + 1 / self._rate, now + _MAX_AHEAD_S)
         promised = max(empty_at, next_one)

@@ -1,4 +1,4 @@
-"""Feeding from a room's history: those who come back, those who ask for what was said before, those who fell behind."""
+"""Reads a room's history, for the members that are fed from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MESSAGES = 256
 _BYTES = 256 * 1024
 _KEPT_BYTES = 4 * 1024 * 1024
 
-_Piece: TypeAlias = tuple[int, int]  # the place before it, and how many messages at the most
+_Piece: TypeAlias = tuple[int, int]  # the seq before the piece, and its largest number of messages
 _Take: TypeAlias = Callable[[Batch | CallError | None], None]
 
 
@@ -28,10 +28,10 @@ class Replay:
     """How far one client has been fed.
 
     Attributes:
-        cursor: the place of the last message that it was given, or that a GAP covers.
-        frames: what is to be written to it before more is read from the history.
+        cursor: the ``seq`` of the last message that it was given, or that a ``GAP`` covers.
+        frames: what is written to it before more is read from the history.
         reading: whether the next piece is being read.
-        asked: whether the client asked for the history, rather than having fallen behind.
+        asked: whether the client asked for the history; False if it fell behind.
     """
 
     cursor: int
@@ -41,7 +41,7 @@ class Replay:
 
     @property
     def frames_bytes(self) -> int:
-        """How much ``frames`` are."""
+        """The size of ``frames``."""
         return sum(len(frame.data) for frame in self.frames)
 
     def take(self) -> bytes | None:
@@ -50,10 +50,10 @@ class Replay:
 
 
 class Replays:
-    """Reads a room's history for all who are fed from it, in pieces that are encoded once for all of them.
+    """Reads a room's history in pieces, each of which is read and encoded once for all members that are fed.
 
     Attributes:
-        bytes: about how much the pieces are that are kept for the next client, in one wire format.
+        bytes: about how large the pieces are that are kept for the next client, in one wire format.
     """
 
     def __init__(self, order: Order) -> None:
@@ -63,13 +63,13 @@ class Replays:
         self._reading: dict[_Piece, list[_Take]] = {}
 
     def read(self, replay: Replay, upto: int, outbox: Outbox, author: Author, *, echo: bool) -> None:
-        """Read the next piece for a client, at most up to the place ``upto``, or what it cannot have any more.
+        """Read the next piece for a client, at most up to the seq ``upto``, or make the ``GAP`` for what is not kept.
 
         A piece that is not in memory comes later; then the client's writer is woken.
         """
         first = self._order.oldest
         if replay.cursor + 1 < first:
-            last = min(first - 1, upto)  # what comes after ``upto`` it is given by the next flush
+            last = min(first - 1, upto)  # the client gets what comes after `upto` by the next flush
             replay.frames.extend(outbox.encoder.frames([notices.gap(replay.cursor + 1, last, GapReason.SLOW)]))
             replay.cursor = last
             return
@@ -94,7 +94,7 @@ class Replays:
         at_once = False
 
     def _find(self, piece: _Piece, take: _Take) -> None:
-        """Have a piece taken that is kept or being read already, or read it."""
+        """Pass a piece to ``take``: at once if it is kept, otherwise when it has been read."""
         if piece in self._batches:
             take(self._batches[piece][0])
         elif piece in self._reading:
@@ -105,7 +105,7 @@ class Replays:
 
     def _found(self, piece: _Piece, events: Sequence[Event] | CallError) -> None:
         takes = self._reading.pop(piece, None)
-        if takes is None:  # those who waited for it have gone
+        if takes is None:  # the clients that waited for it have left
             return
         batch = events if isinstance(events, CallError) else self._keep(piece, events) if events else None
         for take in takes:
@@ -122,7 +122,7 @@ class Replays:
         return batch
 
     def forget(self) -> None:
-        """Drop what is kept for the next client: nobody is being fed."""
+        """Drop the pieces that are kept for the next client: no client is being fed."""
         self._batches.clear()
         self._reading.clear()
         self.bytes = 0

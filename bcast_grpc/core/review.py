@@ -1,4 +1,4 @@
-"""What changes for a client in a room when it may do more or less than before."""
+"""Applies changed rights to the clients that are in a room."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bcast_grpc.core.states import Move
 
 
 def review(room: Room) -> None:
-    """Look again what everyone in a room may do. Who may not be there any more is disconnected at once."""
+    """Apply the current rights to everyone in a room, and disconnect at once those who may no longer be there."""
     for member in list(room.members.values()):
         regrant(room, member, member.identity)
 
 
 def regrant(room: Room, member: Member, identity: Identity) -> None:
-    """Have a client be who it has shown to be now, with what that may do."""
+    """Give a client a new identity, with its rights."""
     member.identity = identity
     rights = identity.grants(room.name)
     if rights == member.rights:

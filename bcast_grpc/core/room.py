@@ -1,4 +1,4 @@
-"""One room: who is here, what they are pushed, and what they are fed with."""
+"""One room: a roster of its members, a fan-out of new messages, and a feed from the history."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind, ResumePoi
 
 
 class Room:
-    """Takes what its broker put in order, and gives it to everyone but the author.
+    """Takes the messages that its broker has put in order, and gives them to everyone but the author.
 
     Attributes:
         members: the clients of this server, by public session id.
-        holds: how many clients have been admitted and are not in yet: the room stays open for them.
-        presence: who is here, on any server.
-        feed: gives those who are not level with the flushes what the history holds.
-        answers: gives each author what answers its requests.
+        holds: how many clients have been admitted and are not in yet; the room stays open for them.
+        presence: who is in the room, on all servers.
+        feed: feeds the members that are behind from the history.
+        answers: gives authors the answers to their requests.
     """
 
     def __init__(self, name: str, order: Order, presence: Presence, scheduler: Scheduler, limits: Limits) -> None:
@@ -46,7 +46,7 @@ class Room:
         presence.watch(name, self.tell)
 
     def end(self) -> None:
-        """Give the order back to its broker, when nobody needs the room any more."""
+        """Release the order, because nobody needs the room any more."""
         self._ended = True
         self.presence.unwatch(self.name)
         self._fanout.end()
@@ -54,7 +54,7 @@ class Room:
 
     @property
     def head(self) -> ResumePoint:
-        """The place of the last message that was accepted."""
+        """The epoch, and the ``seq`` of the last message that was accepted."""
         return ResumePoint(self._order.epoch, self._order.head)
 
     @property
@@ -63,12 +63,12 @@ class Room:
         return not self.members and not self.answers and not self.holds
 
     def add(self, member: Member, after: ResumePoint | None = None, history: int = 0) -> None:
-        """Let a client in: it gets what is accepted from now on, its welcome first.
+        """Let a client in: it gets its welcome first, then what is accepted from now on.
 
         Args:
             member: the client.
-            after: where it wants to go on: it gets what came after that, or a ``GAP`` for what is not kept.
-            history: otherwise: how many of the last messages it gets.
+            after: where it resumes: it first gets the messages after that, with a ``GAP`` for those that are not kept.
+            history: without ``after``: how many of the last messages it gets first.
         """
         self.roster.add(member)
         self.presence.put(self.name, member.author, member.since_ns)
@@ -83,22 +83,22 @@ class Room:
             member.answer([gap])
 
     def take(self, member: Member) -> bytes | None:
-        """Return the next frame to write to a client; None if all that there is now has been written."""
+        """Return the next frame to write to a client; None if there is none at the moment."""
         frame = member.outbox.take()
         if frame is None and member.state.fed:
             frame = self.feed.next(member)
         if frame is None:
             self._fanout.clock.written(member.outbox)
-            if member.last_words is not None and not member.state.fed:  # it is level with what it waited for
+            if member.last_words is not None and not member.state.fed:  # it was leaving, and has caught up
                 self._fanout.leave(member, member.last_words, None)
         return frame
 
     def leave(self, member: Member, answers: Sequence[Event], error: CallError | None = None) -> None:
-        """End a client's call once it was given what is pending and what it is fed, and ``answers`` after that."""
+        """End a client's call once it has got what is pending and what it is fed, then ``answers``."""
         self._order.after_answers(partial(self._fanout.leave, member, answers, error))
 
     def remove(self, member: Member) -> bool:
-        """Let a client out; return False if it was out already."""
+        """Remove a client; return False if it has left already."""
         if not self.roster.remove(member):
             return False
         self.presence.drop(self.name, member.author.session)
@@ -108,12 +108,12 @@ class Room:
         return True
 
     def tell(self, notice: Event) -> None:
-        """Put a notice behind what was published before it, for everyone else who wants its kind."""
-        if self.roster.wants(notice.kind, notice.author):  # who comes later is not told of it
+        """Send a notice to everyone else who wants its kind, behind what was published before it."""
+        if self.roster.wants(notice.kind, notice.author):  # clients that join later need not get it
             self._order.after_answers(partial(self._fanout.add_notice, notice))
 
     def announce(self, author: Author, old_name: str) -> None:
-        """Tell the others that an author came, went or was renamed: a client without a name is not there for them."""
+        """Announce that an author joined, left or changed its name. Clients without a name are not announced."""
         if author.name == old_name:
             return
         if not author.name:
@@ -125,34 +125,35 @@ class Room:
         self.presence.announce(self.name, notice)
 
     def report_progress(self) -> None:
-        """Tell every client that wants to know how far the order has come."""
+        """Send a ``PROGRESS`` to every client that wants it."""
         if self.roster.wants(Kind.PROGRESS, NOBODY):
-            self._fanout.add_notice(notices.progress(self.head))  # behind later messages it would be a place gone back
+            # Not through `tell`: behind messages that the broker has yet to answer, the head would be outdated.
+            self._fanout.add_notice(notices.progress(self.head))
 
     @property
     def congested(self) -> bool:
-        """Whether so much is pending, or not answered by the broker, that intake should wait for the next flush."""
+        """Whether so much is pending, or waits for the broker, that senders should wait for the next flush."""
         return self._fanout.full or self._order.full
 
     def when_flushed(self, callback: Callable[[], None]) -> None:
-        """Call back once, from the scheduler's loop, after the next flush; or that of what the broker has to answer."""
+        """Call back once, from the scheduler's loop, after the next flush, or after the broker's answers."""
         if self._order.full:
             self._order.after_answers(partial(self._fanout.when_flushed, callback))
         else:
             self._fanout.when_flushed(callback)
 
     def publish(self, entries: Sequence[Entry]) -> None:
-        """Hand entries to the broker.
+        """Submit entries to the broker.
 
         Raises:
-            BcastError: ``BROKER_UNAVAILABLE``, for all of them; ``INTERNAL`` after the room's end.
+            BcastError: ``BROKER_UNAVAILABLE``: none of them was accepted; ``INTERNAL``: the room has ended.
         """
-        if self._ended:  # the next room of this name is another one
+        if self._ended:  # a new room of this name would be another object
             raise CallError(ErrorCode.INTERNAL, f"the room {self.name} was closed, as everyone has left; connect again")
         self._order.submit(entries)
 
     def deliver(self, outcomes: Sequence[Outcome]) -> None:
-        """Push what the broker has put in order, and answer the authors of what it had before or has refused."""
+        """Push the messages that the broker accepted, and answer the authors of those that it refused or had."""
         for outcome in outcomes:
             if isinstance(outcome, Accepted):
                 self._fanout.add_messages(*outcome)
@@ -169,5 +170,5 @@ class Room:
         ]
 
     def answer(self, due: Due) -> None:
-        """Give a client answers, behind those to all that it asked for before."""
+        """Give a client answers, behind the answers to all its earlier requests."""
         self._order.after_answers(partial(self.answers.put, due))

@@ -1,4 +1,4 @@
-"""Which clients of this server are in a room, found by what a flush or a newcomer asks for."""
+"""Which clients of this server are in a room, indexed by session, by client and by the kinds of events they want."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bcast_grpc.events import Author, Kind
 class Roster:
     """The members of one room, in the order of arrival.
 
-    They are grouped by the kinds of events that they want, so that a notice costs as much as there are members who
-    want it, and nothing where there are none.
+    They are grouped by the kinds of events that they want, so the cost of a notice is proportional to the number of
+    members that want it.
     """
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class Roster:
         return self._by_session
 
     def add(self, member: Member) -> None:
-        """Let a client in."""
+        """Add a client."""
         self._by_session[member.author.session] = member
         self._by_client[member.author.key, member.reader] = member
         self._by_kinds.setdefault(member.kinds, {})[member] = None
 
     def remove(self, member: Member) -> bool:
-        """Let a client out; return False if it was out already."""
+        """Remove a client; return False if it was removed already."""
         if self._by_session.get(member.author.session) is not member:
             return False
         del self._by_session[member.author.session]
@@ -42,7 +42,7 @@ class Roster:
         return True
 
     def deafen(self, member: Member) -> None:
-        """Offer nothing more to a client whose call is ending; it is still listed."""
+        """Offer nothing more to a client whose call is ending; it stays in the list of members."""
         group = self._by_kinds.get(member.kinds, {})
         group.pop(member, None)
         if not group:
@@ -61,15 +61,15 @@ class Roster:
         return self._by_client.get((key, reader))
 
     def wants(self, kind: Kind, author: Author) -> bool:
-        """Say whether anyone but the author wants events of this kind. Cost: O(1)."""
+        """Return whether anyone but the author wants events of this kind. Cost: O(1)."""
         return any(
-            member.author.key != author.key  # one key has two members at the most
+            member.author.key != author.key  # at most two members have the same key, so this soon finds another
             for kinds, group in self._by_kinds.items()
             if kind in kinds
             for member in group
         )
 
     def audience(self, kinds: Iterable[Kind]) -> list[Member]:
-        """Return those who want any of these kinds. Cost: O(the number of them)."""
+        """Return the members that want any of these kinds. Cost: O(the number of them)."""
         asked = frozenset(kinds)
         return list(chain.from_iterable(group for wanted, group in self._by_kinds.items() if wanted & asked))

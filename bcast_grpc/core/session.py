@@ -1,4 +1,4 @@
-"""One client's side of the conversation: what each operation does. It knows no transport."""
+"""One connected client: what each of its requests does. Knows nothing of transports."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from bcast_grpc.events import Entry, Event, Request
 _SLICE = 256
 
 _LAST_OF_A_SLICE = ("who", "auth")
-"""After these others have their turn: the list may be as long as the room is full, and a token has to be verified."""
+"""These end a slice, to give others their turn: a list of members may be long, and verifying a token takes time."""
 
 
 class Session:
-    """A connected client, from the arrival of its call to the end of it.
+    """A connected client, from the beginning to the end of its call.
 
     Args:
-        admission: says that it may come in; it is used up.
+        admission: lets it in; the session releases it.
         encoder: its wire format.
         wake: called when there is something to take.
-        write_now: writes a frame, if there is room.
+        write_now: writes a frame if the line has room; returns whether it did.
         reader: whether it only reads.
 
     Attributes:
         outbox: what is queued for it.
 
     Raises:
-        CallError: it cannot be let in after all: ``SERVER_FULL`` or ``SHUTTING_DOWN``.
+        CallError: ``SERVER_FULL`` or ``SHUTTING_DOWN``: the server filled up or closed since the admission.
     """
 
     __slots__ = (
@@ -91,7 +91,7 @@ class Session:
         self._room = admission.room
         with admission:
             hub.join(self._room, self._member, hello.after, hello.history)
-        regrant(self._room, self._member, identity)  # its rights may have changed since it was admitted
+        regrant(self._room, self._member, identity)  # its rights may have changed since the admission
         self._intake = Intake(hub, self._room)
         self._standing = None if identity.expires_at is None else Standing(hub, self._room, self._member, self._peer)
 
@@ -107,19 +107,16 @@ class Session:
 
     @property
     def congested(self) -> bool:
-        """Whether the next slice of requests should wait: for the room, for ids to be forgotten, for a token."""
+        """Whether the next slice of requests should wait: for the room, for ids to expire, or for a token."""
         return self._intake.congested or (self._standing is not None and self._standing.renewing)
 
     @property
     def backlogged(self) -> bool:
-        """Whether the next slice should wait until more of what is queued for this client has been written.
-
-        That is so where it asks for answers faster than it reads them.
-        """
+        """Whether the next slice should wait because the client does not read the answers to its requests."""
         return self._asking and not self.outbox.closed and self._member.backlogged
 
     def when_flushed(self, callback: Callable[[], None]) -> None:
-        """Call back once, from the scheduler's loop, when it is to be looked again whether this is congested."""
+        """Call back once, from the scheduler's loop, when it is time to check ``congested`` again."""
         if self._standing and self._standing.renewing:
             self._standing.when_renewed(callback)
         else:
@@ -129,7 +126,7 @@ class Session:
         """Carry out a slice of ``requests`` from ``start`` on, without waiting.
 
         Returns:
-            Where the next slice begins. Between slices a transport lets others have their turn.
+            The index at which the next slice begins. Between slices a transport gives others their turn.
         """
         stop = start
         for request in requests[start : start + self._slice]:
@@ -151,19 +148,19 @@ class Session:
         return self._room.take(self._member)
 
     def leave(self, request_id: str = "") -> None:
-        """End the call well, once what is queued has gone out; whatever is asked after that is ignored."""
+        """End the call normally, once what is queued has been sent; later requests are ignored."""
         if not self._leaving:
             self._leaving = True
             answers = [notices.done("goodbye", self.epoch, request_id)] if request_id else []
             self._room.leave(self._member, answers)
 
     def fail(self, error: CallError) -> None:
-        """End the call with an error of the client's own making, once what is queued has gone out."""
+        """End the call because of a mistake of the client, once what is queued has been sent."""
         self._leaving = True
         self._room.leave(self._member, [], error)
 
     def close(self) -> None:
-        """Take the client out of its room. To be called whatever happened."""
+        """Remove the client from its room. Call this in any case."""
         if self._standing:
             self._standing.stop()
         self._hub.leave(self._room, self._member)
@@ -186,11 +183,11 @@ class Session:
                 raise RequestError(
                     ErrorCode.UNKNOWN_OPERATION, f"unknown operation {shortened(request.operacion)!r}; use {known}"
                 )
-            self._publish()  # what came before it has its place before it
+            self._publish()  # earlier messages get their place first
             self._answer()
             operation(self, request)
         except RequestError as error:
-            self._publish()  # what came before it is answered before it
+            self._publish()  # earlier messages are answered first
             self._answers.append(notices.error(error, request.id))
 
     def _publish(self) -> None:
@@ -205,7 +202,7 @@ class Session:
             self._answers += [notices.error(error, entry.id) for entry in entries]
 
     def _answer(self) -> None:
-        """Answer what is no message. Either this is needed before the next request, or ``_publish``, or neither."""
+        """Send the answers to requests other than messages. At most one of this and ``_publish`` has work."""
         if self._answers:
             self._asking = True
             answers, self._answers = self._answers, []

@@ -1,4 +1,4 @@
-"""Who a connected client is: for how long, and how it shows that again."""
+"""How long a connected client's identity holds, and how the client renews it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Standing:
     """Ends a client's stream when its token expires, unless it presents another one.
 
     Args:
-        hub: knows who may come in.
-        room: where the client is.
+        hub: verifies tokens.
+        room: the room that the client is in.
         member: the client.
         peer: the address of its end of the connection.
 
@@ -56,7 +56,7 @@ class Standing:
         self._waiting.append(callback)
 
     def stop(self) -> None:
-        """End nothing any more. To be called whatever happened."""
+        """Stop the timer and the verification. Call this in any case."""
         if self._work:
             self._work.cancel()
             self._work = None
@@ -82,7 +82,7 @@ class Standing:
         except BcastError as error:
             return notices.error(error, request.id)
         except Exception:
-            logger.exception("internal error while a token of session %s was verified", self._member.author.session)
+            logger.exception("internal error while verifying a token of session %s", self._member.author.session)
             return notices.error(CallError(ErrorCode.INTERNAL, "the token could not be verified"), request.id)
         if not request.id:
             return None
@@ -93,7 +93,8 @@ class Standing:
         subject = member.identity.subject
         if identity.subject != subject and subject:
             raise RequestError(
-                ErrorCode.PERMISSION_DENIED, f"the token must be for {subject!r}, as whom this client is connected"
+                ErrorCode.PERMISSION_DENIED,
+                f"the token must be for {subject!r}: this stream is of that subject",
             )
         regrant(self._room, member, identity)
         if identity.name and identity.name != member.author.name:

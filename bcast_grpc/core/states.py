@@ -1,12 +1,13 @@
-"""What a member of a room is, what moves it, and what it gets meanwhile. All of that stands here.
+"""The states of a member of a room, the moves between them, and what it gets in each state.
 
-ARRIVING  is here, but some of what is pending was published before it came.
+ARRIVING  has joined, but some of what is pending was published before that.
 FED       gets the history, at its own pace, until it is level with the flushes.
 LIVE      gets every flush.
 LEAVING   gets what was pending when its call was to end.
 GONE      gets nothing more. Its call is ending, or has ended.
 
-``docs/design.md`` draws it. ``tests/core/test_states.py`` goes through all of it.
+Nothing elsewhere decides what a state means. ``docs/design.md`` draws the states, and ``tests/core/test_states.py``
+tests every move.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ _FLUSHES = _NOTICES | {Kind.MESSAGE, Kind.PROGRESS}
 
 
 class State(Enum):
-    """One of the five.
+    """What a member gets.
 
     Attributes:
-        flushed: which kinds of events flushes push to such a member. ``PROGRESS`` goes with the messages: it is a place
-            to resume from, and must not come before messages that the history still has to give.
-        in_step: whether messages are among them.
-        fed: whether the history gives it messages instead.
+        flushed: which kinds of events it gets from the flushes. ``PROGRESS`` comes only with the messages: it is a
+            place to resume from, so it must not come before messages that are still to be fed.
+        in_step: whether it gets messages from the flushes.
+        fed: whether it gets messages from the history instead.
         answered: whether it gets the answers to its own requests.
     """
 
@@ -66,19 +67,19 @@ class Move(Enum):
     """What happens to a member."""
 
     ARRIVED = "all that was published before it came has been flushed"
-    BEHIND = "it asks for history, or its queue is full and may be filled from there"
-    LEVEL = "it was fed all that has been flushed"
+    BEHIND = "it asks for history, or its queue is full and it can be fed from the history"
+    LEVEL = "it has been fed all that has been flushed"
     LEAVE = "its call is to end"
     END = "its last words are queued, it was disconnected, or it has left the room"
 
 
 class ImpossibleMove(Exception):
-    """A member was to be moved as it cannot be in its state."""
+    """The state of a member does not allow this move."""
 
 
 _MOVES = {
     ARRIVING: {Move.ARRIVED: LIVE, Move.BEHIND: FED, Move.LEAVE: LEAVING, Move.END: GONE},
-    # Who leaves while it is fed is first fed what was pending then, so it has to be level.
+    # A member that leaves while it is fed stays FED until it is level: then it has what was pending.
     FED: {Move.ARRIVED: FED, Move.LEVEL: LIVE, Move.LEAVE: FED, Move.END: GONE},
     LIVE: {Move.BEHIND: FED, Move.LEAVE: LEAVING, Move.END: GONE},
     LEAVING: {Move.ARRIVED: LEAVING, Move.BEHIND: FED, Move.LEAVE: LEAVING, Move.END: GONE},

@@ -116,7 +116,7 @@ def test_newcomers_are_refused_before_memory_is_full(caplog: pytest.LogCaptureFi
     messages = [record.message.split(":")[0] for record in caplog.records]
     assert messages == [
         "memory runs short, so the largest histories are dropped",
-        "memory is full, so no client is let in",
+        "memory is full, so new clients are refused",
     ]
 
 

@@ -337,7 +337,7 @@ async def test_a_full_server_says_so(serve: Serve) -> None:
     (event,) = await (await doors.plug()).end()
     assert event["error"] == {
         "code": "ERROR_CODE_SERVER_FULL",
-        "reason": "1 clients are connected, as many as this server takes; try again later",
+        "reason": "1 clients are connected, which is the limit (max-clients); try again later",
         "retryable": True,
         "retry_after": "5s",
     }

@@ -1,4 +1,4 @@
-"""The order of each room in an SQLite file: what is acknowledged is written, and survives a kill."""
+"""A broker that keeps the order of each room in an SQLite file: what is acknowledged survives a crash."""
 
 from bcast_grpc.broker.sqlite.broker import SqliteBroker
 

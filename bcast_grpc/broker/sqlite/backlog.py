@@ -1,4 +1,4 @@
-"""What waits for the thread that writes, of all rooms together, and how much of it is enough."""
+"""How much waits for the writer, over all rooms, and the bound of that."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _MAX_CALLS = 16_384
 
 
 class Backlog:
-    """Counts what was handed to the writer and is not answered. Used in the loop only.
+    """Counts what was given to the writer and is not answered. Used from the loop only.
 
     Args:
-        budget: counts the bytes, too.
+        budget: also counts the bytes.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -24,7 +24,7 @@ class Backlog:
 
     @property
     def full(self) -> bool:
-        """Whether the thread has enough to write for some time."""
+        """Whether the writer has enough to do for some time."""
         return self._messages >= _MAX_MESSAGES or self._bytes >= _MAX_BYTES or self._calls >= _MAX_CALLS
 
     def add(self, messages: int = 0, size: int = 0) -> None:
