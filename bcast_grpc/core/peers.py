@@ -40,24 +40,44 @@ class PeerCounts:
         if not self._counts[network]:
             del self._counts[network]
 
+    def count(self, network: str) -> int:
+        """Return how many an address has."""
+        return self._counts[network]
+
     def __len__(self) -> int:
         """How many addresses are counted."""
         return len(self._counts)
+
+
+def peer_at(host: str, port: int) -> str:
+    """Return ``HOST:PORT``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def host_of(peer: str) -> str:
+    """Return the host of ``HOST:PORT``, also as gRPC writes it: ``ipv6:%5B::1%5D:50051``."""
+    return unquote(peer).removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]")
+
+
+def address_of(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that a host is, without a zone; an IPv4 address where IPv6 maps one; None for a name."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
 def network_of(peer: str) -> str:
     """Return what is limited together: an IPv4 address, or the /64 of an IPv6 address, which one machine owns.
 
     Args:
-        peer: ``HOST:PORT``, also as gRPC writes it: ``ipv6:%5B::1%5D:50051``.
+        peer: as ``host_of()`` takes it.
     """
-    host = unquote(peer).removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]").partition("%")[0]
-    try:
-        address = ip_address(host)
-    except ValueError:
+    host = host_of(peer)
+    address = address_of(host)
+    if address is None:
         return host
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
     if isinstance(address, IPv4Address):
         return intern(str(address))  # thousands may keep it
     shift = address.max_prefixlen - _PREFIX_BITS
