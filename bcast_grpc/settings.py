@@ -13,7 +13,7 @@ import math
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
@@ -110,17 +110,27 @@ def _check_file(file: Path | None) -> Path | None:
     return file
 
 
-def _split_origins(origins: object) -> object:
-    if origins is None:
+def _split(listed: object) -> object:
+    if listed is None:
         return ()
-    parts = [origins] if isinstance(origins, str) else origins
+    parts = [listed] if isinstance(listed, str) else listed
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-        return origins
-    return [origin.strip() for part in parts for origin in part.split(",")]
+        return listed
+    return [one.strip() for part in parts for one in part.split(",")]
 
 
 def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(origin if origin == "*" else str(parse_origin(origin)) for origin in origins)
+
+
+def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(_unmapped(ip_network(network))) for network in networks)
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return the IPv4 network that IPv6 maps, as addresses are compared."""
+    mapped = isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped
+    return IPv4Network((mapped, network.prefixlen - 96)) if mapped else network
 
 
 def _check_token_keys(sources: tuple[str, ...]) -> tuple[str, ...]:
@@ -160,9 +170,16 @@ OptionalPort = Annotated[
 Origins = Annotated[
     tuple[str, ...],
     NoDecode,  # it is no JSON
-    BeforeValidator(_split_origins),
+    BeforeValidator(_split),
     AfterValidator(_check_origins),
     Accepts("origins such as https://chat.example.org, separated by commas, or * for all", "ORIGIN"),
+]
+Networks = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(_split),
+    AfterValidator(_check_networks),
+    Accepts("IP addresses or networks such as 10.0.0.0/8, separated by commas", "NETWORK"),
 ]
 Count = Annotated[int, Field(ge=1), _Number, Accepts("a whole number, at least 1", "COUNT")]
 Bytes = Annotated[int, Field(ge=1), _Number, Accepts("a whole number of bytes, at least 1", "BYTES")]
@@ -197,7 +214,7 @@ OptionalFile = Annotated[Path | None, AfterValidator(_check_file), Accepts("the 
 Sources = Annotated[
     tuple[str, ...],
     NoDecode,
-    BeforeValidator(_split_origins),
+    BeforeValidator(_split),
     AfterValidator(_check_token_keys),
     Accepts("files (PEM, JWKS or a secret) or https:// URLs of a JWKS, separated by commas", "SOURCE"),
 ]
@@ -273,6 +290,11 @@ class Settings(BaseModel):
         " addresses of this machine are bounded only if this is set",
     )
     max_streams_per_connection: Count = Field(1000, description="most HTTP/2 streams on one connection")
+    trusted_proxy: Networks = Field(
+        (),
+        description="addresses or networks of proxies, whose PROXY header, Forwarded or X-Forwarded-For says where a"
+        " client comes from; may be repeated",
+    )
     queue_messages: Count = Field(20000, description="most messages in one client's queue")
     queue_bytes: Bytes = Field(4194304, description="most bytes in one client's queue")
     slow_policy: Literal["disconnect", "drop", "catch-up"] = Field(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from bcast_grpc.broker.base import Broker
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.broker.history import Retention
@@ -9,9 +11,15 @@ from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.broker.sqlite.faults import CannotOpen
 from bcast_grpc.core.limits import Limits, SlowPolicy
+from bcast_grpc.core.peers import PeerCounts
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import CannotStart
+from bcast_grpc.transport.connections import Connections
+from bcast_grpc.transport.proxies import TrustedProxies
 from bcast_grpc.transport.tls.certificates import Certificates
+
+_CONNECTIONS_BESIDES = 100
+"""How many connections an address may have that carry no client: refused ones, health checks, the page."""
 
 
 def certificates(settings: Settings) -> Certificates | None:
@@ -25,12 +33,19 @@ def certificates(settings: Settings) -> Certificates | None:
     return Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
+def connections(limits: Limits, crowded: Callable[[], bool], proxies: Sequence[str]) -> Connections:
+    """Return what counts connections: of an address a few more than clients, to be told that there are too many."""
+    most = limits.max_clients_per_peer and limits.max_clients_per_peer + _CONNECTIONS_BESIDES
+    return Connections(crowded, PeerCounts(most, spares_loopback=limits.spares_loopback), TrustedProxies(proxies))
+
+
 def limits(settings: Settings) -> Limits:
     """Return the bounds of the core."""
     return Limits(
         max_clients=settings.max_clients,
         max_clients_per_peer=settings.max_clients_per_peer,
-        spares_loopback="max_clients_per_peer" not in settings.model_fields_set,
+        # So that a proxy on this machine needs no set-up; where it is named, its clients have addresses of their own.
+        spares_loopback=not ("max_clients_per_peer" in settings.model_fields_set or settings.trusted_proxy),
         max_message_bytes=settings.max_message_bytes,
         queue_messages=settings.queue_messages,
         queue_bytes=settings.queue_bytes,

@@ -24,7 +24,6 @@ from bcast_grpc.server.reload import Reload
 from bcast_grpc.server.sync import SyncServer, in_thread
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import Address, is_loopback
-from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.grpc.door import GrpcDoor
 from bcast_grpc.transport.grpcio_door import GrpcioDoor
@@ -85,7 +84,7 @@ class Server:
         self.reload = Reload([part for part in (certificates, self.access) if part])
         self._descriptors = Descriptors()
         self.hub.capacity.why_full = self._descriptors.why_full
-        self._connections = Connections(lambda: self._descriptors.crowded)
+        self._connections = parts.connections(limits, lambda: self._descriptors.crowded, settings.trusted_proxy)
         shared = Shared(
             self.hub,
             self._scheduler,

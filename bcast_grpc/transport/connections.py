@@ -1,4 +1,4 @@
-"""Which connections carry a call, so that idle ones can be closed when descriptors run out."""
+"""How many connections each address has, and which carry a call: idle ones are closed when descriptors run out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
+from typing import Any
+
+from bcast_grpc.core.peers import PeerCounts, host_of, network_of
+from bcast_grpc.transport.proxies import TrustedProxies
 
 _IDLE_S = 1.0
 """How long a connection may be idle before it is closed."""
@@ -34,17 +38,46 @@ class Connections:
 
     Args:
         crowded: says whether the system has no room for another connection.
+        counts: those of each address.
+        proxies: whose connections are those of many clients: they are not bounded, and not closed while they are idle.
 
     Attributes:
         ports: the doors listen on them.
+        proxies: see above.
     """
 
-    def __init__(self, crowded: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        crowded: Callable[[], bool] = lambda: False,
+        counts: PeerCounts | None = None,
+        proxies: TrustedProxies | None = None,
+    ) -> None:
         self.crowded = crowded
         self.ports: set[int] = set()
+        self.proxies = proxies or TrustedProxies()
+        self._counts = PeerCounts(0, spares_loopback=True) if counts is None else counts
         self._busy: Counter[int] = Counter()
         self._ended: dict[int, float] = {}
         self._idle_since: dict[int, float] = {}
+
+    def arrived(self, peer: str) -> bool:
+        """Count a connection until ``gone()``; return False, and count nothing, where its address has too many."""
+        if not peer or self.is_proxy(peer):
+            return True
+        network = network_of(peer)
+        if self._counts.full(network):
+            return False
+        self._counts.add(network)
+        return True
+
+    def gone(self, peer: str) -> None:
+        """Count a connection no more; it gets the address that ``arrived()`` got."""
+        if peer and not self.is_proxy(peer):
+            self._counts.remove(network_of(peer))
+
+    def is_proxy(self, peer: str) -> bool:
+        """Whether a connection is one of a trusted proxy."""
+        return bool(self.proxies) and self.proxies.trusts(host_of(peer))
 
     @contextmanager
     def carrying(self, port: int) -> Iterator[None]:
@@ -88,9 +121,9 @@ class Connections:
         now = time.monotonic()
         before, self._idle_since = self._idle_since, {}
         count = 0
-        for connection, port in _connected_to(self.ports):
+        for connection, (host, port, *_) in _connected_to(self.ports):
             with connection:
-                if port in self._busy:
+                if port in self._busy or self.proxies.trusts(host):
                     continue
                 since = self._idle_since[port] = before.get(port, now)
                 if now >= min(since + _IDLE_S, self._ended.get(port, inf) + _LAST_WORDS_S):
@@ -99,12 +132,6 @@ class Connections:
                     count += 1
         self._ended = {port: ended for port, ended in self._ended.items() if port in self._idle_since}
         return count
-
-
-def peer_of(transport: asyncio.BaseTransport | None) -> str:
-    """Return the address of the other end as ``HOST:PORT``; empty where it is gone already."""
-    host, port, *_ = (transport and transport.get_extra_info("peername")) or ("", "")
-    return f"{host}:{port}" if host else ""
 
 
 def port_of(peer: str) -> int:
@@ -121,12 +148,15 @@ def listening_on(port: int) -> Iterator[socket.socket]:
                 yield found
 
 
-def _connected_to(ports: Collection[int]) -> Iterator[tuple[socket.socket, int]]:
-    """Find this process's connections, whoever made them, each as a socket of its own that is to be closed."""
+def _connected_to(ports: Collection[int]) -> Iterator[tuple[socket.socket, Any]]:
+    """Find this process's connections, whoever made them, each as a socket of its own that is to be closed.
+
+    The other end's address comes with it, of at least a host and a port.
+    """
     for connection in _sockets():
         try:
             if connection.getsockname()[1] in ports:
-                yield connection, connection.getpeername()[1]
+                yield connection, connection.getpeername()
         except (OSError, IndexError, TypeError):  # it listens, or is of another kind
             pass
         finally:

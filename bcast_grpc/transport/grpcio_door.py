@@ -146,7 +146,8 @@ class ChatService:
     async def _serve(self, context: Context, *, reader: bool) -> None:
         metadata = context.invocation_metadata() or ()
         hello = read_metadata(metadata, self._hub.limits)
-        admission = await self._hub.admit(hello, read_caller(metadata, context.peer(), _certificate(context)))
+        caller = read_caller(metadata, context.peer(), self._connections.proxies, _certificate(context))
+        admission = await self._hub.admit(hello, caller)
         line = CoroutineLine()
         with closing(Stream(admission, self._scheduler, codec_for(hello), line, reader=reader)) as stream:
             # Not within the stream's time limit: gRPC does not survive an end in the middle of this.
@@ -156,7 +157,7 @@ class ChatService:
     async def _publish(self, frame: bytes, context: Context) -> bytes:
         metadata = context.invocation_metadata() or ()
         hello = read_metadata(metadata, self._hub.limits)
-        caller = read_caller(metadata, context.peer(), _certificate(context))
+        caller = read_caller(metadata, context.peer(), self._connections.proxies, _certificate(context))
         request = protobuf.decode_publish(frame)
 
         async def begin(publisher: Publisher) -> None:

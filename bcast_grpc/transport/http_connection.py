@@ -50,14 +50,27 @@ class HttpConnection(web.RequestHandler):
         server: what answers its requests.
         portions: who is fed when.
         head_s: how long the headers of a request may take, those of the first from the beginning of the connection.
+        gone: called with ``peer`` when the connection is lost.
+        peer: the client's address.
+
+    Attributes:
+        peer: the client's address, as a proxy may have told it.
     """
 
     __slots__ = (
-        *("_allowed", "_body", "_exceeded", "_head_bytes", "_head_s", "_head_timer"),
-        *("_is_read", "_portions", "_unread"),
+        *("_allowed", "_body", "_exceeded", "_gone", "_head_bytes", "_head_s", "_head_timer"),
+        *("_is_read", "_portions", "_unread", "peer"),
     )
 
-    def __init__(self, server: web.Server, portions: Portions, head_s: float, **options: Any) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        portions: Portions,
+        head_s: float,
+        gone: Callable[[str], None],
+        peer: str,
+        **options: Any,
+    ) -> None:
         super().__init__(
             server,
             access_log=None,  # type: ignore[arg-type]  # none
@@ -69,6 +82,8 @@ class HttpConnection(web.RequestHandler):
             max_line_size=MAX_LINE_BYTES,
             **options,
         )
+        self._gone = gone
+        self.peer = peer
         self._head_bytes = 0
         self._head_timer: TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
@@ -204,6 +219,7 @@ class HttpConnection(web.RequestHandler):
         self._portions.withdraw(self)
         self._end_head()
         self._body = EMPTY_PAYLOAD
+        self._gone(self.peer)
         super().connection_lost(exc)
 
     def handle_error(
@@ -222,7 +238,7 @@ class HttpConnection(web.RequestHandler):
             raise ConnectionError("it is answered, and no more is read")
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
             raise ConnectionError("there can be no other answer") from exc
-        logger.error("internal error while answering %s", request.remote, exc_info=exc)
+        logger.error("internal error while answering %s", self.peer, exc_info=exc)
         text = "internal error of the server; its log has the details\n"
         answer = web.Response(status=status, text=text, headers=HEADERS)
         answer.force_close()
@@ -252,7 +268,7 @@ class HttpConnection(web.RequestHandler):
         """
         self._end_head()
         if self.transport and not self.transport.is_closing():
-            logger.debug("answered %d to %s: %s", status, self.peername, why)
+            logger.debug("answered %d to %s: %s", status, self.peer, why)
             self.transport.write(raw(status, text))
             self.transport.write_eof()
             self._force_close = True
@@ -274,4 +290,10 @@ async def finish(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
     if response.status >= HTTPStatus.BAD_REQUEST:
         what, why = shown(request.rel_url.raw_path), shown(getattr(response, "text", None) or "")
-        logger.debug("answered %d to %s: %s %s: %s", response.status, request.remote, request.method, what, why)
+        logger.debug("answered %d to %s: %s %s: %s", response.status, peer_of(request), request.method, what, why)
+
+
+def peer_of(request: web.BaseRequest) -> str:
+    """Return the address that a request's connection comes from."""
+    assert isinstance(request.protocol, HttpConnection)
+    return request.protocol.peer

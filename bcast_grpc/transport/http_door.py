@@ -13,10 +13,10 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from bcast_grpc.transport.address import Address, is_loopback
-from bcast_grpc.transport.connections import peer_of, port_of
+from bcast_grpc.transport.connections import port_of
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.handshake import Gate, check_handshake, check_upgrade
-from bcast_grpc.transport.http_connection import HttpConnection, finish, watch
+from bcast_grpc.transport.http_connection import HttpConnection, finish, peer_of, watch
 from bcast_grpc.transport.listeners import Listeners
 from bcast_grpc.transport.portions import Portions
 from bcast_grpc.transport.serving import Serving
@@ -59,7 +59,10 @@ class HttpDoor(Door):
         self._runner = web.AppRunner(self.app(), shutdown_timeout=_ANSWER_S)
         await self._runner.setup()
         assert self._runner.server
-        connection = partial(HttpConnection, self._runner.server, Portions(loop), self._shared.handshake_s, loop=loop)
+        shared = self._shared
+        connection = partial(
+            HttpConnection, self._runner.server, Portions(loop), shared.handshake_s, shared.connections.gone, loop=loop
+        )
         return [await self._listeners.open("http", connection)]
 
     async def stop(self, grace_s: float) -> None:
@@ -84,9 +87,11 @@ class HttpDoor(Door):
         check_upgrade(request)
         self._gate.check(request)
         check_handshake(request)
-        peer = peer_of(request.transport)
-        with self._serving.here(), self._shared.connections.carrying(port_of(peer)):
-            return await self._sockets.serve(request, peer)
+        peer, headers, connections = peer_of(request), request.headers, self._shared.connections
+        forwarded, x_forwarded_for = headers.getall(hdrs.FORWARDED, ()), headers.getall(hdrs.X_FORWARDED_FOR, ())
+        client = connections.proxies.client(peer, forwarded, x_forwarded_for)
+        with self._serving.here(), connections.carrying(port_of(peer)):
+            return await self._sockets.serve(request, client)
 
     async def _ready(self, _: web.Request) -> web.Response:
         if closed := self._shared.hub.closed:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from bcast_grpc.transport.address import BACKLOG, Address
+from bcast_grpc.transport.arrivals import Arrivals, Make
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.tls.certificates import ALPN
 from bcast_grpc.transport.tls.handshake import Handshakes
@@ -26,8 +27,9 @@ class Listeners:
         self._address = address
         self._servers: list[asyncio.Server] = []
         self._handshakes: Handshakes | None = None
+        self._arrivals: Arrivals | None = None
 
-    async def open(self, scheme: str, connection: Callable[[], asyncio.Protocol]) -> str:
+    async def open(self, scheme: str, connection: Make) -> str:
         """Listen.
 
         Args:
@@ -43,11 +45,11 @@ class Listeners:
         loop = asyncio.get_running_loop()
         connections = self._shared.connections
         handshakes = self._handshakes = self._tls(scheme)
+        make = partial(handshakes.begin, connection) if handshakes else connection
+        arrivals = self._arrivals = Arrivals(connections, self._shared.handshake_s, make)
 
         def accept() -> asyncio.Protocol:
-            if connections.crowded():
-                return _Refused()
-            return handshakes.begin(connection) if handshakes else connection()
+            return _Refused() if connections.crowded() else arrivals.begin()
 
         sockets = self._address.listen()
         for one in sockets:
@@ -62,12 +64,21 @@ class Listeners:
         if not shared.certificates:
             return None
         turns = Turns(asyncio.get_running_loop())  # of their own: they take long, and others wait behind none of them
-        return Handshakes(shared.certificates, ALPN[scheme], shared.handshake_s, turns, shared.scheduler.turns)
+        return Handshakes(
+            shared.certificates,
+            ALPN[scheme],
+            shared.handshake_s,
+            turns,
+            shared.scheduler.turns,
+            shared.connections.gone,
+        )
 
     def close(self) -> None:
         """Accept nobody more."""
         while self._servers:
             self._servers.pop().close()
+        if self._arrivals:
+            self._arrivals.close()
         if self._handshakes:
             self._handshakes.close()
 

@@ -17,6 +17,7 @@ from bcast_grpc.core.session import Session
 from bcast_grpc.errors import BcastError, ErrorCode
 from bcast_grpc.transport.bearer import bearer_token
 from bcast_grpc.transport.percent import percent_decode
+from bcast_grpc.transport.proxies import TrustedProxies
 from bcast_grpc.wire import protobuf
 
 SERVICE = "bcast_grpc.v1.Chat"
@@ -55,14 +56,20 @@ def read_metadata(pairs: Iterable[tuple[str, str | bytes]], limits: Limits) -> H
     return read_hello(_bcast_pairs(pairs), limits, _PREFIX)
 
 
-def read_caller(pairs: Iterable[tuple[str, str | bytes]], peer: str, certificate: str = "") -> Caller:
+def read_caller(
+    pairs: Iterable[tuple[str, str | bytes]], peer: str, proxies: TrustedProxies, certificate: str = ""
+) -> Caller:
     """Read what a call shows of who makes it.
 
     Raises:
         CallError: ``UNAUTHENTICATED``: there is an ``authorization``, but not one token.
     """
-    given = [value for key, value in pairs if key == "authorization"]
-    return Caller(peer, bearer_token(given), certificate)
+    given: dict[str, list[str | bytes]] = {"authorization": [], "forwarded": [], "x-forwarded-for": []}
+    for key, value in pairs:
+        if key in given:
+            given[key].append(value)
+    token, *told = ([str(value) for value in values] for values in given.values())
+    return Caller(proxies.client(peer, *told), bearer_token(token), certificate)
 
 
 def _bcast_pairs(pairs: Iterable[tuple[str, str | bytes]]) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.identity import Caller
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
-from bcast_grpc.transport.connections import peer_of, port_of
+from bcast_grpc.transport.connections import port_of
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ConnectionGone, Ending, ended_by, ending
 from bcast_grpc.transport.first_request import FirstRequest, admit
@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
     Args:
         shared: what all doors share.
         serving: what its door serves.
+        peer: the client's address.
     """
 
     __slots__ = (
@@ -59,10 +60,10 @@ class Connection(asyncio.Protocol):
     )
 
     _transport: asyncio.Transport
-    _peer: str
     _liveness: Liveness
 
-    def __init__(self, shared: Shared, serving: Serving) -> None:
+    def __init__(self, shared: Shared, serving: Serving, peer: str) -> None:
+        self._peer = peer
         self._shared = shared
         self._serving = serving
         self._loop = asyncio.get_running_loop()
@@ -83,7 +84,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve the client."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
-        self._peer = peer_of(transport)
         self._liveness = self._shared.keepalive.watch(self._transport)
         self._shared.connections.begin_call(port_of(self._peer))
         self._serving.connections.add(self)
@@ -102,6 +102,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """End the client's stream without a word."""
+        self._shared.connections.gone(self._peer)
         self._note_eof()
         self._unread = b""
         self._leave(ConnectionGone(str(error or "it disconnected")))

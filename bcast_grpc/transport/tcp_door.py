@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from bcast_grpc.transport.address import Address
 from bcast_grpc.transport.door import Door, Shared
@@ -26,7 +27,7 @@ class TcpDoor(Door):
 
     async def open(self) -> Sequence[str]:
         """Listen."""
-        return [await self._listeners.open("tcp", lambda: Connection(self._shared, self._serving))]
+        return [await self._listeners.open("tcp", partial(Connection, self._shared, self._serving))]
 
     async def stop(self, grace_s: float) -> None:
         """Accept nobody more, and disconnect those that are still connected after ``grace_s``."""

@@ -220,7 +220,7 @@ class _Connection:
             with self._http.reading():
                 await self._socket.close(code=code, message=reason, drain=False)
         except (OSError, TimeoutError) as lost:
-            logger.debug("%s is gone: %s", request.remote, lost)
+            logger.debug("%s is gone: %s", self._http.peer, lost)
 
 
 def _shortened(reason: str) -> bytes:

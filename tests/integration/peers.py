@@ -412,12 +412,13 @@ class Wire:
         self._pumps: list[asyncio.Task[None]] = []
         self._server: asyncio.Server | None = None
 
-    async def lay(self, address: str) -> None:
-        """Pass on whatever comes to ``self.address``."""
+    async def lay(self, address: str, first: bytes = b"") -> None:
+        """Pass on whatever comes to ``self.address``, of each connection after what is said ``first``."""
         host, _, port = address.rpartition(":")
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             far_reader, far_writer = await asyncio.open_connection(host, int(port))
+            far_writer.write(first)
             self._ends += [writer, far_writer]
             self._pumps += [
                 asyncio.create_task(_pump(reader, far_writer)),

@@ -2,8 +2,66 @@
 
 from __future__ import annotations
 
-from .conftest import Serve
-from .peers import eventually
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from ipaddress import ip_address
+
+import pytest
+from websockets.asyncio.client import connect as connect_websocket
+
+from bcast_grpc.server import parts
+from tests.authority import HOST, Authority
+from tests.engine import engine
+
+from .conftest import LocalDoor, Serve
+from .peers import Door, Wire, eventually, within
+
+TRUSTED = ("127.0.0.1",)
+
+Lay = Callable[[int, bytes], Awaitable[str]]
+
+
+@pytest.fixture
+async def lay() -> AsyncIterator[Lay]:
+    """Put a proxy before a port, that says something first on each connection; returns its address."""
+    wires: list[Wire] = []
+
+    async def start(port: int, first: bytes) -> str:
+        wires.append(Wire())
+        await wires[-1].lay(f"{HOST}:{port}", first)
+        return wires[-1].address
+
+    yield start
+    for wire in wires:
+        await wire.close()
+
+
+def v1(address: str) -> bytes:
+    """A PROXY header in text."""
+    return f"PROXY TCP4 {address} 127.0.0.1 4711 50051\r\n".encode()
+
+
+def v2(address: str) -> bytes:
+    """A PROXY header in binary."""
+    body = ip_address(address).packed * 2 + bytes(4) + b"\x04\0\2ab"
+    return b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + len(body).to_bytes(2) + body
+
+
+def connections(doors: LocalDoor, address: str = "127.0.0.1") -> int:
+    """How many an address has."""
+    return doors.server._connections._counts.count(address)
+
+
+async def is_hung_up(port: int, said: bytes = b"") -> bool:
+    """Whether a connection is closed without a word."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(said)
+    try:
+        return not await within(reader.read())
+    except ConnectionError:
+        return True
+    finally:
+        writer.transport.abort()
 
 
 async def test_an_address_has_so_many_clients_over_all_doors(serve: Serve) -> None:
@@ -49,3 +107,129 @@ async def test_a_connection_has_so_many_streams(serve: Serve) -> None:
     await ana.half_close()
     await ana.end()
     await third.arrive()
+
+
+# --- connections
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_an_address_has_so_many_connections(
+    serve: Serve, authority: Authority, monkeypatch: pytest.MonkeyPatch, tls: bool
+) -> None:
+    """Also such as never say a word; further ones are closed, and each that ends makes room for another."""
+    monkeypatch.setattr(parts, "_CONNECTIONS_BESIDES", 1)
+    files = authority.sign("server").settings if tls else {}
+    doors = await serve(http_port=0, tcp_port=0, max_clients_per_peer=2, **files)
+    server = doors.server
+    ports = [server.http_port, server.tcp_port, *([] if engine() == "grpcio" else [server.port])]
+    for port in ports * 2:
+        silent = [(await asyncio.open_connection("127.0.0.1", one))[1] for one in (ports * 2)[:3]]
+        await eventually(lambda: connections(doors) == 3)
+        assert await is_hung_up(port)
+        for writer in silent:
+            writer.transport.abort()
+        await eventually(lambda: not connections(doors))
+
+
+async def test_no_connection_is_counted_for_ever(serve: Serve) -> None:
+    """However it ends: served, refused, half-closed, or in the middle of something."""
+    doors = await serve(http_port=0, tcp_port=0, max_clients_per_peer=90)
+    words = (b"", b"GET / HTTP/1.0\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0" * 100, b"PROXY x\r\n")
+    for _ in range(3):
+        await doors.plug()
+        await doors.browse()
+        for port in (doors.server.port, doors.server.http_port, doors.server.tcp_port):
+            for said in words:
+                _, writer = await asyncio.open_connection(HOST, port)
+                writer.write(said)
+                if len(said) != 100:
+                    writer.write_eof()
+                writer.close()
+    await doors.close()
+    await eventually(lambda: not connections(doors))
+
+
+# --- proxies
+
+
+@pytest.mark.parametrize("header", [v1, v2])
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_proxy_says_whose_connection_it_is(
+    serve: Serve, authority: Authority, lay: Lay, header: Callable[[str], bytes], tls: bool
+) -> None:
+    """At every door, before TLS; each address that it names has its own limit."""
+    files = authority.sign("server").settings if tls else {}
+    doors = await serve(http_port=0, tcp_port=0, max_clients_per_peer=1, trusted_proxy=TRUSTED, **files)
+    context = authority.context() if tls else None
+    peers = doors.server.hub.capacity.peers
+
+    async def plug(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        port = (await lay(doors.server.tcp_port, header(address))).rpartition(":")[2]
+        return await within(asyncio.open_connection(HOST, int(port), ssl=context))
+
+    _, writer = await plug("203.0.113.7")
+    await eventually(lambda: peers.count("203.0.113.7") == 1)
+    late, late_writer = await plug("203.0.113.7")
+    assert b"SERVER_FULL" in await within(late.readline())
+    for address in ("203.0.113.7", "203.0.113.8"):
+        port = (await lay(doors.server.http_port, header(address))).rpartition(":")[2]
+        url = f"{'wss' if tls else 'ws'}://{HOST}:{port}/ws?events=welcome"
+        async with connect_websocket(url, ssl=context, compression=None) as browser:
+            assert ("SERVER_FULL" in str(await within(browser.recv()))) is (address == "203.0.113.7")
+    if engine() != "grpcio":
+        for address in ("203.0.113.7", "203.0.113.9"):
+            port = (await lay(doors.server.port, header(address))).rpartition(":")[2]
+            door = Door(f"{HOST}:{port}")
+            door.credentials = doors.trust(authority).credentials if tls else None
+            ana = door.open("ana")
+            if address == "203.0.113.7":
+                assert (await ana.end()).reason == "SERVER_FULL"
+            else:
+                await ana.arrive()
+            await door.close()
+    for one in (writer, late_writer):
+        one.transport.abort()
+    await eventually(lambda: not peers.count("203.0.113.7") and not connections(doors, "203.0.113.7"))
+
+
+@pytest.mark.parametrize("first", [b"PROXY TCP4 nonsense\r\n", b"PROXY " + b"x" * 200, b"PROXY TCP4 1.2"])
+async def test_a_malformed_or_slow_header_ends_the_connection(serve: Serve, first: bytes) -> None:
+    """Without a word; nothing is left of it."""
+    doors = await serve(http_port=0, tcp_port=0, trusted_proxy=TRUSTED, handshake_timeout_s=0.2)
+    for port in (doors.server.http_port, doors.server.tcp_port):
+        assert await is_hung_up(port, first)
+    assert doors.server.hub.clients == 0
+
+
+async def test_a_trusted_proxy_may_say_nothing(serve: Serve) -> None:
+    """What comes without a header is served for its own address, even if it is silence."""
+    doors = await serve(http_port=0, tcp_port=0, trusted_proxy=TRUSTED, handshake_timeout_s=0.2)
+    await doors.connect("ana")
+    await doors.plug()
+    await doors.browse()
+    await eventually(lambda: doors.server.hub.capacity.peers.count("127.0.0.1") == 3)
+
+
+async def test_nobody_else_is_believed(serve: Serve) -> None:
+    """A header is what it looks like to the door; the headers of HTTP are ignored."""
+    doors = await serve(http_port=0, tcp_port=0, trusted_proxy=("10.0.0.0/8",))
+    told = {"x-forwarded-for": "203.0.113.7", "forwarded": "for=203.0.113.7"}
+    await doors.browse(additional_headers=told)
+    await doors.open(pairs=told.items()).arrive()
+    reader, writer = await asyncio.open_connection(HOST, doors.server.tcp_port)
+    writer.write(v1("203.0.113.7"))
+    assert b"MALFORMED" in await within(reader.readline())
+    writer.close()
+    peers = doors.server.hub.capacity.peers
+    await eventually(lambda: peers.count("127.0.0.1") == 2)
+    assert peers.count("203.0.113.7") == 0
+
+
+async def test_a_proxy_of_http_says_where_a_request_comes_from(serve: Serve) -> None:
+    """In Forwarded or X-Forwarded-For, at the WebSocket and in the metadata of gRPC."""
+    doors = await serve(http_port=0, trusted_proxy=TRUSTED)
+    peers = doors.server.hub.capacity.peers
+    await doors.browse(additional_headers={"X-Forwarded-For": "6.6.6.6, 203.0.113.7"})
+    await doors.open(pairs=[("forwarded", 'for=6.6.6.6, for="203.0.113.7:4711"')]).arrive()
+    await doors.open_reader(pairs=[("x-forwarded-for", "203.0.113.7")]).arrive()
+    assert (peers.count("203.0.113.7"), peers.count("6.6.6.6")) == (3, 0)

@@ -43,6 +43,7 @@ FITTING = {
     "token_issuer": "https://id.example",
     "token_audience": "chat",
     "rights": Path("rights.toml"),
+    "trusted_proxy": ("10.0.0.0/8", "::1/128"),
 }
 """Of those that take more than a number or one of some words."""
 
@@ -208,6 +209,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "max_clients": 20000,
         "max_clients_per_peer": 1000,
         "max_streams_per_connection": 1000,
+        "trusted_proxy": (),
         "queue_messages": 20000,
         "queue_bytes": 4194304,
         "slow_policy": "disconnect",

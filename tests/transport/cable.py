@@ -32,7 +32,7 @@ class Transport(asyncio.Transport):
     """
 
     def __init__(self, cable: Cable) -> None:
-        super().__init__({"peername": ("192.0.2.1", next(_PORTS)), "socket": _SOCKET})
+        super().__init__({"socket": _SOCKET})
         self.written = bytearray()
         self.reads = True
         self.closing = False
@@ -95,7 +95,9 @@ class Cable:
     """
 
     def __init__(self, door: GrpcDoor) -> None:
-        self.connection = Connection(door._shared, door._limits, door)
+        peer = f"192.0.2.1:{next(_PORTS)}"
+        assert door._shared.connections.arrived(peer)
+        self.connection = Connection(door._shared, door._limits, door, peer)
         self.transport = Transport(self)
         self.lost = False
         self._paused = False

@@ -160,7 +160,9 @@ class ChatCall(Call):
     async def _admit(self) -> None:
         shared = self._resources.shared
         hello = _read_hello(self.head.metadata, shared.hub.limits)
-        caller = read_caller(self.head.metadata, self.carrier.peer, self.carrier.certificate)
+        caller = read_caller(
+            self.head.metadata, self.carrier.peer, shared.connections.proxies, self.carrier.certificate
+        )
         admission = await shared.hub.admit(hello, caller)
         encoder = BATCHES if hello.batch else _MESSAGES
         stream = Stream(admission, shared.scheduler, encoder, self, reader=self._is_reader)

@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         shared: what all doors share.
         limits: what its peer may do.
         owner: the door, which makes its calls.
+        peer: the client's address.
     """
 
     __slots__ = (
@@ -71,15 +72,17 @@ class Connection(asyncio.Protocol):
         "_liveness",
         "_loop",
         "_owner",
+        "_peer",
         "_reader",
         "_shared",
         "_transport",
         "_writer",
     )
 
-    def __init__(self, shared: Shared, limits: Limits, owner: Owner) -> None:
+    def __init__(self, shared: Shared, limits: Limits, owner: Owner, peer: str) -> None:
         self._shared = shared
         self._owner = owner
+        self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._h2 = Http2(limits, monotonic)
         self._announced = False
@@ -102,7 +105,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
         h2, shared, transport = self._h2, self._shared, self._transport
         writer = self._writer = Writer(h2, transport)
-        peer, turns = _address(transport), shared.scheduler.turns
+        turns, peer = shared.scheduler.turns, _as_grpc_writes(self._peer)
         calls = Calls(h2, transport, writer, peer, self._owner, shared.connections, turns, self._none_left)
         self._calls = calls
         self._reader = Reader(h2, transport, writer, turns, calls.data, self._on_event)
@@ -145,6 +148,7 @@ class Connection(asyncio.Protocol):
         if self._heartbeat:
             self._heartbeat.stop()
         self._stop_timers()
+        self._shared.connections.gone(self._peer)
         self._calls.drop_all(partial(self._owner.closed, self))
 
     def pause_writing(self) -> None:
@@ -171,15 +175,15 @@ class Connection(asyncio.Protocol):
         self._stop_timers()
 
     def _on_failure(self, event: events.ConnectionFailed) -> None:
-        logger.debug("%s broke the rules of HTTP/2: %s", self._calls.peer, event.reason)
+        logger.debug("%s broke the rules of HTTP/2: %s", self._peer, event.reason)
         self._calls.drop_all()
         self._hang_up()
 
     def _on_foreign(self, event: events.NotHttp2) -> None:
         if event.first_bytes.startswith(TLS_HANDSHAKE):
-            logger.info("%s speaks TLS to a port without it", self._calls.peer)
+            logger.info("%s speaks TLS to a port without it", self._peer)
         else:
-            logger.debug("%s does not speak HTTP/2", self._calls.peer)
+            logger.debug("%s does not speak HTTP/2", self._peer)
         if answer := answer_to(event.first_bytes):
             self._transport.write(answer)
         self._hang_up()
@@ -253,7 +257,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse_late(self) -> None:
         self._handshake = None
-        logger.debug("%s did not finish the handshake in time", self._calls.peer)
+        logger.debug("%s did not finish the handshake in time", self._peer)
         if not self._greeted:
             self.abort()
             return
@@ -261,7 +265,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse_slow(self) -> None:
         self._block_timer = None
-        logger.debug("%s did not finish the fields of a request in time", self._calls.peer)
+        logger.debug("%s did not finish the fields of a request in time", self._peer)
         self._refuse(ErrorCode.ENHANCE_YOUR_CALM)
 
     def _refuse(self, code: ErrorCode) -> None:
@@ -291,7 +295,5 @@ class Connection(asyncio.Protocol):
     """What each event does; data are dealt with apart."""
 
 
-def _address(transport: asyncio.BaseTransport) -> str:
-    """Return the other end's address as gRPC writes it."""
-    host, port, *_ = transport.get_extra_info("peername") or ("", "")
-    return f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
+def _as_grpc_writes(peer: str) -> str:
+    return f"ipv6:{peer}" if peer.startswith("[") else f"ipv4:{peer}"

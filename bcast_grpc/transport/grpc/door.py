@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from google.rpc import code_pb2
 
@@ -50,7 +51,7 @@ class GrpcDoor(Door):
 
     async def open(self) -> Sequence[str]:
         """Listen, and report as healthy."""
-        url = await self._listeners.open("grpc", lambda: Connection(self._shared, self._limits, self))
+        url = await self._listeners.open("grpc", partial(Connection, self._shared, self._limits, self))
         await self._services.begin()
         return [url]
 

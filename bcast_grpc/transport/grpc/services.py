@@ -41,6 +41,7 @@ class Services:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._hub = resources.shared.hub
+        self._proxies = resources.shared.connections.proxies
         self._publishing = Publishing(resources.shared.scheduler)
         self._methods: dict[str, Method] = {}
         self._streams: WeakSet[ServiceCall] = WeakSet()
@@ -83,7 +84,7 @@ class Services:
     async def _publish(self, frame: bytes, context: Context) -> bytes:
         metadata = context.invocation_metadata()
         hello = read_metadata(metadata, self._hub.limits)
-        caller = read_caller(metadata, context.peer(), context.certificate)
+        caller = read_caller(metadata, context.peer(), self._proxies, context.certificate)
         request = protobuf.decode_publish(frame)
         del frame  # it may be much larger, and a message may have to wait
 

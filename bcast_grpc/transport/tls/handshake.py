@@ -9,7 +9,6 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Protocol, cast
 
-from bcast_grpc.transport.connections import peer_of
 from bcast_grpc.transport.tls import plaintext
 from bcast_grpc.transport.tls.records import SLICE_BYTES, Records
 from bcast_grpc.transport.tls.transport import TlsTransport
@@ -41,6 +40,7 @@ class Handshakes:
         timeout_s: how long a handshake may take.
         turns: the turns that handshakes take among themselves.
         later: the turns of those who are connected.
+        gone: called with the address of a connection that was lost before it was the door's.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class Handshakes:
         timeout_s: float,
         turns: Turns,
         later: Turns,
+        gone: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self.gone = gone
         self.timeout_s = timeout_s
         self.turns = turns
         self.later = later
@@ -59,9 +61,9 @@ class Handshakes:
         self._buffer = memoryview(bytearray(SLICE_BYTES))
         self._open: set[Handshake] = set()
 
-    def begin(self, make: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
+    def begin(self, make: Callable[[str], asyncio.Protocol], peer: str) -> asyncio.Protocol:
         """Return the protocol of a new connection, which makes the door's own when the handshake is done."""
-        return Handshake(self, Records(self._certificates.context(self._alpn), self._buffer), make)
+        return Handshake(self, Records(self._certificates.context(self._alpn), self._buffer), make, peer)
 
     def close(self) -> None:
         """Break off all handshakes."""
@@ -84,17 +86,21 @@ class Handshake(asyncio.Protocol):
         handshakes: of the door.
         records: of this connection.
         make: makes the door's protocol.
+        peer: the client's address.
     """
 
-    __slots__ = ("_bytes", "_handshakes", "_make", "_over", "_records", "_timer", "_transport", "_waits")
+    __slots__ = ("_bytes", "_handshakes", "_make", "_over", "_peer", "_records", "_timer", "_transport", "_waits")
 
     _transport: asyncio.Transport
     _timer: asyncio.TimerHandle
 
-    def __init__(self, handshakes: Handshakes, records: Records, make: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self, handshakes: Handshakes, records: Records, make: Callable[[str], asyncio.Protocol], peer: str
+    ) -> None:
         self._handshakes = handshakes
         self._records = records
         self._make = make
+        self._peer = peer
         self._bytes = 0
         self._over = False  # it succeeded, or was refused
         self._waits = False  # for a turn
@@ -127,13 +133,14 @@ class Handshake(asyncio.Protocol):
         """Close: a client that sends nothing more cannot finish the handshake."""
         if not self._over:
             self._over = True
-            logger.debug("%s disconnected during the TLS handshake", peer_of(self._transport))
+            logger.debug("%s disconnected during the TLS handshake", self._peer)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection."""
         self._over = True
         self._timer.cancel()
         self._handshakes.closed(self)
+        self._handshakes.gone(self._peer)
 
     def abort(self) -> None:
         """End it at once."""
@@ -169,14 +176,14 @@ class Handshake(asyncio.Protocol):
         self._over = True
         self._timer.cancel()
         self._handshakes.closed(self)
-        transport = TlsTransport(self._transport, self._records, self._make(), self._handshakes.later)
+        transport = TlsTransport(self._transport, self._records, self._make(self._peer), self._handshakes.later)
         self._transport.set_protocol(transport)
         transport.begin()
 
     def _refuse(self, why: str, last_words: bytes = b"") -> None:
         """Say why, and hang up; what still comes is dropped for a while, or the last words might be lost."""
         self._over = True
-        logger.info("the TLS handshake with %s failed: %s", peer_of(self._transport), why)
+        logger.info("the TLS handshake with %s failed: %s", self._peer, why)
         if not last_words:
             self._transport.abort()
         elif not self._transport.is_closing():
@@ -188,9 +195,7 @@ class Handshake(asyncio.Protocol):
     def _expire(self) -> None:
         if not self._over:
             self._over = True
-            logger.debug(
-                "%s did not finish the TLS handshake within %g s", peer_of(self._transport), self._handshakes.timeout_s
-            )
+            logger.debug("%s did not finish the TLS handshake within %g s", self._peer, self._handshakes.timeout_s)
             self._transport.abort()
 
 

@@ -147,7 +147,7 @@ class Pair:
         self.turns = Turns(loop)
         self.handshakes = Handshakes(Certificates(*authority.sign("server")), "", 10, Turns(loop), self.turns)
         self.below, self.door = Below(), Door()
-        self.below.protocol = self.handshakes.begin(lambda: self.door)
+        self.below.protocol = self.handshakes.begin(lambda _: self.door, "127.0.0.1:1")
         self.below.protocol.connection_made(self.below)
         context = authority.context()
         context.maximum_version = version
@@ -339,7 +339,7 @@ async def test_handshakes_take_turns(authority: Authority, count: int) -> None:
         other = Pair.__new__(Pair)
         other.turns, other.handshakes = pair.turns, pair.handshakes
         other.below, other.door = Below(), Door()
-        other.below.protocol = pair.handshakes.begin(lambda other=other: other.door)  # type: ignore[misc]
+        other.below.protocol = pair.handshakes.begin(lambda _, other=other: other.door, "127.0.0.1:1")  # type: ignore[misc]
         other.below.protocol.connection_made(other.below)
         other.client = Client(authority.context())
         pairs.append(other)
