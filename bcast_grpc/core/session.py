@@ -93,7 +93,7 @@ class Session:
             hub.join(self._room, self._member, hello.after, hello.history)
         regrant(self._room, self._member, identity)  # its rights may have changed since the admission
         self._intake = Intake(hub, self._room)
-        self._standing = None if identity.expires_at is None else Standing(hub, self._room, self._member, self._peer)
+        self._standing = None if identity.expires_at is None else self._stand()
 
     @property
     def id(self) -> str:
@@ -130,7 +130,7 @@ class Session:
         """
         stop = start
         for request in requests[start : start + self._slice]:
-            if self._leaving:
+            if self._leaving or self.outbox.closed:
                 return len(requests)
             stop += 1
             if request.id:
@@ -220,8 +220,11 @@ class Session:
         self.leave(request.id)
 
     def _auth(self, request: Request) -> None:
-        self._standing = self._standing or Standing(self._hub, self._room, self._member, self._peer)
+        self._standing = self._standing or self._stand()
         self._standing.renew(request)
+
+    def _stand(self) -> Standing:
+        return Standing(self._hub, self._room, self._member, self._peer, self.fail)
 
     def _who(self, request: Request) -> None:
         check_who(self._member.rights)

@@ -28,14 +28,16 @@ class Standing:
         room: the room that the client is in.
         member: the client.
         peer: the address of its end of the connection.
+        end: ends its stream with an error, once what is queued has gone out; whatever it asks for after that is ignored.
 
     Attributes:
         renewing: whether a token is being verified. Meanwhile the client's next requests wait.
     """
 
-    __slots__ = ("_hub", "_lease", "_member", "_peer", "_room", "_waiting", "_work", "renewing")
+    __slots__ = ("_end", "_hub", "_lease", "_member", "_peer", "_room", "_waiting", "_work", "renewing")
 
-    def __init__(self, hub: Hub, room: Room, member: Member, peer: str) -> None:
+    def __init__(self, hub: Hub, room: Room, member: Member, peer: str, end: Callable[[CallError], None]) -> None:
+        self._end = end
         self._hub = hub
         self._room = room
         self._member = member
@@ -64,6 +66,7 @@ class Standing:
             self._lease.stop()
             self._lease = None
         self._waiting = []
+        self._end = _end_nothing  # it would keep the session, which keeps this
 
     async def _renew(self, request: Request) -> None:
         answer = await self._answer_to(request)
@@ -113,7 +116,11 @@ class Standing:
             self._tell(notices.expiring(left_s))
 
     def _expire(self) -> None:
-        self._room.leave(self._member, [], CallError(ErrorCode.TOKEN_EXPIRED, "your token has expired"))
+        self._end(CallError(ErrorCode.TOKEN_EXPIRED, "your token has expired"))
 
     def _tell(self, event: Event) -> None:
         self._room.answer(Due.of(self._member.author.session, [event]))
+
+
+def _end_nothing(_: CallError) -> None:
+    """End nothing: the client has left."""

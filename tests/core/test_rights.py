@@ -266,6 +266,38 @@ def test_a_stream_ends_when_its_token_expires(world: World, desk: Desk) -> None:
     assert (world.hub.clients, world.scheduler.scheduled) == (0, [])
 
 
+def test_whoever_has_expired_asks_for_nothing_more(world: World, desk: Desk) -> None:
+    """A client that reads slowly gets what is queued for it, however long that takes, but says nothing meanwhile."""
+    desk.know("ana", expires_at=100.0)
+    ana, bob = world.join("ana", token="ana"), world.join("bob", token="all", kinds=ALL)
+    let_pass(world)
+    bob.new()
+    bob.say("queued")
+    for seconds in (100, 1):
+        world.scheduler.advance(seconds)
+        ana.ask(Request(msg="too late", id="1"), Request("join", "eva", id="2"), Request("who", id="3"))
+        ana.ask(Request("auth", "ana", id="4"))
+    bob.write_all()
+    assert bob.texts() == []
+    assert ana.error
+    assert ana.error.code is ErrorCode.TOKEN_EXPIRED
+    world.settle()
+    assert ana.texts()[-1:] == ["bob: queued"]
+
+
+def test_whoever_may_not_be_here_any_more_takes_no_name(world: World, desk: Desk) -> None:
+    """Between the loss of the right and the end of its call nothing is carried out."""
+    desk.know("bob")
+    ana, bob = world.join("ana", token="all", kinds=ALL), world.join("bob", token="bob")
+    world.settle()
+    ana.new()
+    desk.rights["bob"] = NO_RIGHTS
+    world.hub.for_each_room(review)
+    bob.ask(Request("join", "ana's boss"))
+    world.settle()
+    assert ana.texts() == ["bob left"]
+
+
 def test_a_new_token_renews_a_running_stream(world: World, desk: Desk) -> None:
     """Its rights hold at once, what follows in the same frame waits for them, and the old end is forgotten."""
     desk.know("old", Rights(join=True), subject="ana", expires_at=10.0)
