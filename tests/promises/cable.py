@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 
 _CHUNK = 16 * 1024
@@ -103,10 +104,21 @@ class Cable:
         for lane in lanes:
             lane.reset()
 
-    def hang_server(self) -> None:
-        """Reset the client's end, and leave the server with a connection on which nothing comes any more."""
-        for lane in self._lanes:
+    def hang_server(self) -> Callable[[], None]:
+        """Reset the client's end, and leave the server with a connection on which nothing comes any more.
+
+        Returns:
+            Resets the server's end too.
+        """
+        hanging = list(self._lanes)
+        for lane in hanging:
             lane.hang(lane.near)
+
+        def reset() -> None:
+            for lane in hanging:
+                lane.reset()
+
+        return reset
 
     def hang_client(self) -> None:
         """Reset the server's end, and leave the client with a connection on which nothing comes any more."""

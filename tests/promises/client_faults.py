@@ -6,7 +6,7 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -50,9 +50,10 @@ async def _kill(storm: Storm) -> None:
 
 async def _vanish(storm: Storm) -> None:
     caller = storm.condemn()
-    caller.cable.hang_server()
+    reset = caller.cable.hang_server()
     await caller.stop()
     await storm.replace(caller)
+    await _reset_later(storm, reset)
 
 
 async def _leave(storm: Storm) -> None:
@@ -87,7 +88,17 @@ async def _slow(storm: Storm) -> None:
 
 
 async def _hang_server(storm: Storm) -> None:
-    storm.any_caller().cable.hang_server()
+    await _reset_later(storm, storm.any_caller().cable.hang_server())
+
+
+async def _reset_later(storm: Storm, reset: Callable[[], None]) -> None:
+    """Reset the server's end of a half-open connection after a while, as a host does that has started again.
+
+    The system at this end acknowledges what the server sends on it, and that is a sign of life: without the reset the
+    server may rightly keep the client for ever.
+    """
+    await storm.let_pass(0.5, 6.0)
+    reset()
 
 
 async def _hang_client(storm: Storm) -> None:
