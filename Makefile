@@ -67,7 +67,7 @@ types: install  ## check the types
 
 cover: install  ## run the tests and show what they do not reach
 	$(PYTHON) -m coverage erase
-	$(PYTHON) -m coverage run -m pytest $(ARGS)
+	$(PYTHON) -m coverage run -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(ARGS)
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
