@@ -62,7 +62,7 @@ class Feed:
         replay = member.replay
         if replay is None or not replay.asked:
             return
-        first, last = replay.cursor + 1, max(self._flushed, member.arrival.seq if member.arrival else 0)
+        first, last = replay.taken + 1, max(self._flushed, member.arrival.seq if member.arrival else 0)
         if first <= last:
             gap = notices.gap(first, last, GapReason.NOT_ALLOWED)
             # A new Replay: a piece that is being read for the old one is dropped.

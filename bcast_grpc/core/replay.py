@@ -38,6 +38,7 @@ class Replay:
     frames: deque[Frame] = field(default_factory=deque)
     reading: bool = False
     asked: bool = False
+    _taken: int = 0
 
     @property
     def frames_bytes(self) -> int:
@@ -46,7 +47,23 @@ class Replay:
 
     def take(self) -> bytes | None:
         """Take the next frame to write, if there is one."""
-        return self.frames.popleft().data if self.frames else None
+        if not self.frames:
+            return None
+        frame = self.frames.popleft()
+        if frame.last_seq is not None:
+            self._taken = frame.last_seq
+        return frame.data
+
+    def add(self, frames: Sequence[Frame], last: int) -> None:
+        """Write these frames next, up to the message whose ``seq`` is ``last``. Called where there are none."""
+        self._taken = self.cursor
+        self.frames.extend(frames)
+        self.cursor = last
+
+    @property
+    def taken(self) -> int:
+        """The ``seq`` of the last message that needs no writing any more."""
+        return self._taken if self.frames else self.cursor
 
 
 class Replays:
@@ -70,8 +87,7 @@ class Replays:
         first = self._order.oldest
         if replay.cursor + 1 < first:
             last = min(first - 1, upto)  # the client gets what comes after `upto` by the next flush
-            replay.frames.extend(outbox.encoder.frames([notices.gap(replay.cursor + 1, last, GapReason.SLOW)]))
-            replay.cursor = last
+            replay.add(outbox.encoder.frames([notices.gap(replay.cursor + 1, last, GapReason.SLOW)]), last)
             return
         # Pieces end at the same places for all, so that they can be shared.
         piece = replay.cursor, min(_MESSAGES - replay.cursor % _MESSAGES, upto - replay.cursor)
@@ -82,10 +98,9 @@ class Replays:
             if isinstance(batch, CallError):
                 outbox.close(batch)
             elif batch:
-                replay.cursor = batch.last_seq or replay.cursor
                 own_key = author.key if author.key in batch.keys else None
                 view = View(own_key=own_key, own_messages=echo and own_key is not None)
-                replay.frames.extend(batch.frames(outbox.encoder, view))
+                replay.add(batch.frames(outbox.encoder, view), batch.last_seq or replay.cursor)
             if not at_once:
                 outbox.wake()
 

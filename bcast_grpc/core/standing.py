@@ -28,7 +28,7 @@ class Standing:
         room: the room that the client is in.
         member: the client.
         peer: the address of its end of the connection.
-        end: ends its stream with an error, once what is queued has gone out; whatever it asks for after that is ignored.
+        end: ends its stream with an error, once what is queued has gone out. What it asks for after that is ignored.
 
     Attributes:
         renewing: whether a token is being verified. Meanwhile the client's next requests wait.

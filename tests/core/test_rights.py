@@ -244,6 +244,26 @@ def test_whoever_loses_the_history_while_it_reads_it_hears_of_a_gap(world: World
     assert [event.message for event in got if event.kind is Kind.MESSAGE] == ["ana: now"]
 
 
+@pytest.mark.parametrize("written", [1, 10, 255, 256, 257, 300, 599])
+def test_whoever_loses_the_history_while_it_is_written_misses_nothing_in_silence(desk: Desk, written: int) -> None:
+    """What was read for it and not written yet is not written, and the gap says so."""
+    world = World(broker=MemoryBroker(replace(KEPT, messages=1000)), gatekeeper=desk)
+    desk.know("bob")
+    ana = world.join("ana", token="all")
+    ana.say(*map(str, range(600)))
+    world.settle()
+    bob = world.join(token="bob", history=600, batch=False)
+    for _ in range(written):
+        bob.write()
+    desk.rights["bob"] = Rights(join=True)
+    world.hub.for_each_room(review)
+    ana.say("now")
+    world.settle()
+    got = bob.new()
+    assert [event.seq for event in got if event.kind is Kind.MESSAGE] == [*range(1, written + 1), 601]
+    assert [event.detail for event in got if event.kind is Kind.GAP] == [Gap(written + 1, 600, GapReason.NOT_ALLOWED)]
+
+
 def test_a_stream_ends_when_its_token_expires(world: World, desk: Desk) -> None:
     """Sharp, after a warning 30 s before for those who asked for it, and after what is queued."""
     for token in ("ana", "bob"):
