@@ -99,6 +99,12 @@ class Standing:
                 ErrorCode.PERMISSION_DENIED,
                 f"the token must be for {subject!r}: this stream is of that subject",
             )
+        if identity.subject != subject and member.author.key != member.author.session:
+            # Its id would stay one of the anonymous, and any of them could take its place.
+            raise RequestError(
+                ErrorCode.PERMISSION_DENIED,
+                "a client that gives itself an id (bcast-client) must connect with its token",
+            )
         regrant(self._room, member, identity)
         if identity.name and identity.name != member.author.name:
             self._hub.rename(self._room, member, identity.name)

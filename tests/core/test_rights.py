@@ -403,3 +403,16 @@ def test_an_anonymous_client_may_show_who_it_is(desk: Desk) -> None:
     let_pass(world, 0.01)
     codes_of = {id_: getattr(detail, "code", None) for id_, detail in second.answers()}
     assert codes_of == {"1": ErrorCode.PERMISSION_DENIED, "2": None, "3": ErrorCode.RATE_LIMITED}
+
+
+def test_an_id_of_the_anonymous_is_none_of_a_subject(world: World, desk: Desk) -> None:
+    """Anyone may say it, so whoever has one stays anonymous: nobody without a token takes a subject's place."""
+    desk.rights[""] = Rights(join=True)
+    desk.know("ana")
+    client = world.join(client="phone")
+    client.ask(Request("auth", "ana", id="1"), Request("auth", "", id="2"))
+    let_pass(world)
+    codes_of = {id_: getattr(detail, "code", None) for id_, detail in client.answers()}
+    assert codes_of == {"1": ErrorCode.PERMISSION_DENIED, "2": None}
+    assert world.join(client="phone", token="ana").error is None
+    assert client.error is None
