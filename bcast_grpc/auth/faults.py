@@ -1,4 +1,4 @@
-"""What is wrong with a file that says who may come in."""
+"""Files that say who may come in, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -10,3 +10,17 @@ class Unusable(Exception):
 
     def __init__(self, path: Path | str, why: str) -> None:
         super().__init__(f"{path}: {why}")
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        Unusable: it cannot be read, or not again: a pipe could keep a reload waiting for ever.
+    """
+    try:
+        if path.is_fifo() or path.is_char_device() or path.is_socket():
+            raise Unusable(path, "is not a regular file, which could be read again")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unusable(path, f"cannot read this file: {error.strerror or error}") from None

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
-from bcast_grpc.auth.faults import Unusable
+from bcast_grpc.auth.faults import Unusable, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +65,7 @@ def read_keys(path: Path) -> Sequence[Key]:
     Raises:
         Unusable: it cannot be read, or has no key that can be used.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Unusable(path, f"cannot read this file: {error.strerror or error}") from None
+    content = read_file(path)
     if pem := find_pem(content):
         return [_from_pem(path, pem)]
     stripped = content.removeprefix(codecs.BOM_UTF8).strip()

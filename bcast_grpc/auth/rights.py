@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bcast_grpc.auth.faults import Unusable
+from bcast_grpc.auth.faults import Unusable, read_file
 from bcast_grpc.auth.patterns import RIGHTS, Patterns, rights_of
 from bcast_grpc.core.identity import NO_RIGHTS, Rights
 
@@ -44,11 +44,11 @@ def read_rights(path: Path) -> RightsFile:
         Unusable: it cannot be read, or something in it does not fit.
     """
     try:
-        content = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise Unusable(path, f"cannot read this file: {error.strerror or error}") from None
+        content = tomllib.loads(read_file(path).decode())
     except ValueError as error:
         raise Unusable(path, f"is not TOML: {error}") from None
+    except RecursionError:
+        raise Unusable(path, "is not a file of rights: its values are nested too deeply") from None
     for table in content:
         if table not in _TABLES:
             raise Unusable(path, f"[{table}] is not a known table{_nearest(table, _TABLES)}; use {', '.join(_TABLES)}")

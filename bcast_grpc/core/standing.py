@@ -103,7 +103,7 @@ class Standing:
             # Its id would stay one of the anonymous, and any of them could take its place.
             raise RequestError(
                 ErrorCode.PERMISSION_DENIED,
-                "a client that gives itself an id (bcast-client) must connect with its token",
+                "a client that gave itself a bcast-client must connect with its token",
             )
         regrant(self._room, member, identity)
         if identity.name and identity.name != member.author.name:

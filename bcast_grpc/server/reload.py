@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 LOOK_S = 3.0
 """How often it is looked whether a file has changed."""
 
+SETTLE_S = 0.5
+"""So long the files must stay as they are before they are read because they have changed: one may be half written."""
+
 
 class Reloadable(Protocol):
     """Something that is made of files."""
@@ -72,15 +75,24 @@ class Reload:
         """Reload whenever a file has other content than before."""
         while self._parts:
             await asyncio.sleep(LOOK_S)
-            async with self._reading:
-                if await asyncio.to_thread(self._look) != self._seen:
-                    await self._reload()
+            if await self._has_changed():
+                await self.reload()
+
+    async def _has_changed(self) -> bool:
+        found = await asyncio.to_thread(self._look)
+        if found == self._seen:
+            return False
+        await asyncio.sleep(SETTLE_S)
+        return await asyncio.to_thread(self._look) == found
 
     async def _reload(self) -> bool:
         try:
             uses = await asyncio.to_thread(self._read)
         except CannotStart as error:
             logger.warning("not reloaded, what was in force stays so: %s", error)
+            return False
+        except Exception:  # or nothing would be reloaded any more, and nobody's rights be taken away
+            logger.exception("not reloaded, what was in force stays so")
             return False
         for use in uses:
             logger.info("reloaded: %s", use())

@@ -17,7 +17,7 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from bcast_grpc.auth.faults import Unusable
+from bcast_grpc.auth.faults import Unusable, read_file
 from bcast_grpc.auth.keys import algorithms_of, algorithms_of_secret, find_pem
 from bcast_grpc.token.arguments import parse
 
@@ -74,10 +74,7 @@ def make_token(given: Namespace) -> str:
 
 def _read_signer(path: Path) -> tuple[Any, str]:
     """Return what signs, and by which algorithm."""
-    try:
-        content = path.read_bytes().strip()
-    except OSError as error:
-        raise Unusable(path, f"cannot read this file: {error.strerror or error}") from None
+    content = read_file(path).strip()
     try:
         if not (pem := find_pem(content)):
             return content, algorithms_of_secret(content)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,20 @@ def test_a_subjects_own_table_comes_first(tmp_path: Path) -> None:
     assert {who: rights.of(*who) for who in expected} == expected
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody may ever write to it, and the second reading would find it empty."""
+    path = tmp_path / "rights.toml"
+    os.mkfifo(path)
+    with pytest.raises(Unusable, match="is not a regular file"):
+        read_rights(path)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         ("x", "is not TOML"),
         ("\xff", "is not TOML"),
+        ("everyone = " + "[" * 10_000, "nested too deeply"),
         ("[everybody]", "[everybody] is not a known table (did you mean everyone?); use anonymous, subjects, everyone"),
         ("everyone = 1", 'everyone must be a table, such as [everyone] and below it "lobby" = ["join"]'),
         ("[subjects]\nana = 1", "subjects.ana must be a table"),
