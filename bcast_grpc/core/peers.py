@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from sys import intern
 from urllib.parse import unquote
@@ -74,7 +75,12 @@ def network_of(peer: str) -> str:
     Args:
         peer: as ``host_of()`` takes it.
     """
-    host = host_of(peer)
+    return _network(host_of(peer))
+
+
+@lru_cache(maxsize=1024)
+def _network(host: str) -> str:
+    """Return the network of a host. It is asked for with each connection, of which many come from one address."""
     address = address_of(host)
     if address is None:
         return host
