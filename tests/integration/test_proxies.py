@@ -1,23 +1,27 @@
-"""nginx and HAProxy between clients and the gRPC door: what is quiet, a drain, and a restart behind them."""
+"""nginx and HAProxy before the server: what is quiet, a drain and a restart behind them; clients keep their address."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from grpc import StatusCode
+from websockets.asyncio.client import connect as connect_websocket
 
 import bcast_grpc
 from bcast_grpc import Chat, Kind
+from tests.engine import engine
 
-from .conftest import Spawn
+from .conftest import Serve, Spawn
 from .peers import Door, eventually, within
 from .test_unread import free_port
 
@@ -76,6 +80,18 @@ class Proxy:
     events: str
 
 
+GRPC_OVER_HTTP = """
+listen headers
+    mode http
+    bind :50061 proto h2
+    option forwardfor
+    server chat 127.0.0.1:50052 proto h2
+"""
+"""Beside what the page says: HAProxy appends the client's address to what the client says itself."""
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "security.md"
+FOUND = re.search(r"```haproxy\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
 PROXIES = [
     Proxy("nginx", NGINX, ("-c",), (f"--keepalive-s={TIMEOUT_S / 5}",), "left"),
     Proxy("haproxy", HAPROXY, ("-db", "-f"), (f"--progress-s={TIMEOUT_S / 5}",), "left,progress"),
@@ -91,29 +107,42 @@ Lay = Callable[[str], Awaitable[str]]
 def proxy(request: pytest.FixtureRequest) -> Proxy:
     """Each of them."""
     kind: Proxy = request.param
-    if not _find(kind.program):
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{kind.program} is not installed")
+    _check_installed(kind)
     return kind
 
 
 @pytest.fixture
 async def lay(proxy: Proxy, tmp_path: Path) -> AsyncIterator[Lay]:
     """Put it before a server; returns its address."""
-    started = []
+    async with AsyncExitStack() as stack:
 
-    async def start(target: str) -> str:
-        port = await free_port()
-        file = tmp_path / "proxy.conf"
-        file.write_text(proxy.template.format(folder=tmp_path, port=port, target=target, timeout_s=TIMEOUT_S))
-        command = (_find(proxy.program), *proxy.options, str(file))
-        started.append(await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE))
-        await eventually(lambda: started[-1].returncode is not None or _listens(port))
-        return f"127.0.0.1:{port}"
+        async def start(target: str) -> str:
+            port = await free_port()
+            text = proxy.template.format(folder=tmp_path, port=port, target=target, timeout_s=TIMEOUT_S)
+            await stack.enter_async_context(_running(proxy, text, [port], tmp_path))
+            return f"127.0.0.1:{port}"
 
-    yield start
-    for process in started:
+        yield start
+
+
+@asynccontextmanager
+async def _running(proxy: Proxy, configuration: str, ports: Sequence[int], folder: Path) -> AsyncIterator[None]:
+    """Run a proxy, from when it listens on the ports."""
+    file = folder / "proxy.conf"
+    file.write_text(configuration)
+    command = (_find(proxy.program), *proxy.options, str(file))
+    process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE)
+    try:
+        await eventually(lambda: process.returncode is not None or all(map(_listens, ports)))
+        yield
+    finally:
         process.terminate()
         await within(process.communicate())
+
+
+def _check_installed(proxy: Proxy) -> None:
+    if not _find(proxy.program):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{proxy.program} is not installed")
 
 
 def _find(program: str) -> str:
@@ -177,3 +206,36 @@ async def _next_text(chat: Chat) -> str:
         event = await within(anext(chat))
         if event.kind is Kind.MESSAGE:
             return event.message
+
+
+@pytest.mark.timeout(60)
+async def test_clients_behind_haproxy_have_their_own_address(serve: Serve, tmp_path: Path) -> None:
+    """With the configuration of the page, at every door: it tells them from the proxy, and bounds them."""
+    proxy = PROXIES[1]
+    _check_installed(proxy)
+    assert FOUND
+    doors = await serve(http_port=0, tcp_port=0, trusted_proxy=("127.0.0.9",), max_clients_per_peer=4)
+    text, peers = FOUND[1] + GRPC_OVER_HTTP, doors.server.hub.capacity.peers
+    for shown, port in ((50052, doors.server.port), (8081, doors.server.http_port), (7001, doors.server.tcp_port)):
+        text = text.replace(f"127.0.0.1:{shown}", f"127.0.0.1:{port} source 127.0.0.9")
+    fronts = {}
+    for shown in (50051, 50061, 8080, 7000):
+        fronts[shown] = await free_port()
+        text = text.replace(f"bind :{shown}", f"bind 127.0.0.1:{fronts[shown]}")
+    async with _running(proxy, text, list(fronts.values()), tmp_path), AsyncExitStack() as stack:
+        count = 0
+        for shown in (50061,) if engine() == "grpcio" else (50051, 50061):
+            door = Door(f"127.0.0.1:{fronts[shown]}")
+            stack.push_async_callback(door.close)
+            await door.open("ana", pairs=[("x-forwarded-for", "6.6.6.6")]).arrive()
+            count += 1
+        _, writer = await asyncio.open_connection("127.0.0.1", fronts[7000])
+        stack.callback(writer.transport.abort)
+        url = f"ws://127.0.0.1:{fronts[8080]}/ws?name=bob&events=welcome"
+        told = {"x-forwarded-for": "6.6.6.6", "forwarded": "for=6.6.6.6"}
+        await stack.enter_async_context(connect_websocket(url, additional_headers=told))
+        count += 2
+        await eventually(lambda: peers.count("127.0.0.1") == count == len(doors.server.hub.members("lobby")))
+        if count == 4:
+            async with connect_websocket(url) as late:
+                assert "SERVER_FULL" in str(await within(late.recv()))

@@ -42,7 +42,8 @@ class Pasted:
         """Run one as it stands, but for the ports."""
         if "bcast_grpc.server" in command:
             await self.stop()
-            self._server = await self._start(f"exec {command} --port 0".replace("8080", "0"))
+            command = re.sub(r"(--\S*port) \d+", r"\1 0", command)
+            self._server = await self._start(f"exec {command} --port 0")
             assert self._server.stdout
             while not (line := (await within(self._server.stdout.readline())).decode()).startswith("listening on grpc"):
                 assert line, command
