@@ -82,7 +82,7 @@ class BcastError(Exception):
         return self._retryable
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Not every subclass accepts what is in `args`.
+        # Not every subclass can be made from `args`, so pickle and copy must not call it.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The event loop of the server and of the bench: uvloop's where it is installed."""
+"""The event loop of the server and of the bench: uvloop if it is installed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ else:
 
 
 def spare_collections() -> None:
-    """Keep the garbage collector from stopping the loop: each look at all objects would take some 20 ms.
+    """Keep the garbage collector from stopping the loop: a full collection takes some 20 ms.
 
-    What is there now stays for good and need not be looked at again; messages live too short to be looked at often.
+    The present objects stay for the life of the process, so they are excluded. Messages live so short that collecting
+    them seldom is enough.
     """
     gc.collect()
     gc.freeze()

@@ -1,8 +1,8 @@
-"""The values that pass through: a ``Request`` comes in, an ``Entry`` gets its place, an ``Event`` goes out.
+"""The values of the contract: a ``Request`` comes in, an ``Entry`` gets its place in the order, an ``Event`` goes out.
 
-They are those of the contract (``protos/bcast_grpc/v1/chat.proto``), independent of any wire format. ``Request``,
-``Entry`` and ``Event`` are named tuples rather than frozen dataclasses: every message needs one of each, and a named
-tuple is made in a third of the time.
+They mirror ``protos/bcast_grpc/v1/chat.proto``, independently of any wire format. ``Request``, ``Entry`` and ``Event``
+are named tuples rather than frozen dataclasses: every message needs one of each, and a named tuple is made in a third
+of the time.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ResumePoint(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """Where and when a message was accepted: its ``seq``, and nanoseconds since 1970."""
+    """Where and when a message was accepted: its ``seq``, and the time in nanoseconds since 1970."""
 
     seq: int
     time_ns: int
@@ -66,8 +66,8 @@ class Author(NamedTuple):
     Attributes:
         session: the public session id, given by the server.
         name: empty if the client has none.
-        key: what the server compares to keep a message from its author: the client's own stable id if it gave one,
-            else the session id.
+        key: identifies the author, so that the server can keep a message from it: derived from the client's own stable
+            id if it gave one, else the session id.
     """
 
     session: str
@@ -94,7 +94,7 @@ class Entry(NamedTuple):
     Attributes:
         message: the text for people.
         id: makes a retry safe, and requests an ack.
-        asks: whether an ack is requested even without an id.
+        asks: whether the author wants an ack even without an id.
     """
 
     author: Author
@@ -138,7 +138,7 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The client was not given the messages from ``first_missed`` to ``last_missed``, both included."""
+    """The messages from ``first_missed`` to ``last_missed``, both included, cannot be delivered to the client."""
 
     first_missed: int
     last_missed: int
@@ -241,16 +241,16 @@ def utf8_bytes(text: str) -> int:
 
 
 _ESCAPED = [chr(code) for code in range(32) if code not in (8, 9, 10, 12, 13)]
-"""What JSON writes in six bytes; unless that counted, a flush of it would be more than a queue holds."""
+"""Characters that JSON writes in six bytes. If that were not counted, a flush of them could exceed a queue."""
 
 
 def wire_bytes(message: Entry | Event) -> int:
-    """Return about how large a message is on the wire: not less than in protobuf, and at least a third of JSON's."""
+    """Return about how large a message is on the wire: at least its size in protobuf, and a third of that in JSON."""
     text = message.message
     size = utf8_bytes(text) + len(message.data) + 4 * len(message.author.name) + 96
     return size if text.isprintable() else size + 5 * sum(map(text.count, _ESCAPED))
 
 
 def relayed(name: str, text: str) -> str:
-    """What a person reads of a message: ``name: text``, or the bare text of an author without a name."""
+    """Return the text for people: ``name: text``, or the bare text if the author has no name."""
     return f"{name}: {text}" if name else text

@@ -10,7 +10,7 @@ import idna
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# No page has one of these as its origin, or all of them share the origin "null", which identifies nobody.
+# Pages of these schemes have no origin, or share the origin "null", which identifies nobody.
 _WITHOUT_ORIGIN = frozenset({"about", "blob", "data", "file", "filesystem", "ftp", "javascript", "ws", "wss"})
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)", re.ASCII | re.IGNORECASE)
@@ -35,7 +35,7 @@ class Origin(NamedTuple):
     port: int | None
 
     def __str__(self) -> str:
-        """Return what a browser sends."""
+        """Return the origin as a browser sends it."""
         default = _DEFAULT_PORTS.get(self.scheme)
         return f"{self.scheme}://{self.host}" + ("" if self.port == default else f":{self.port}")
 

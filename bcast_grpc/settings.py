@@ -1,10 +1,10 @@
 """Every setting of the server, declared once.
 
 A field of ``Settings`` is a flag (``--drain-s``), an environment variable (``BCAST_DRAIN_S``) and a key of the TOML
-file (``drain_s``); its type says what fits and in which unit, its description what it is for. Here nothing is read
-from outside: ``bcast_grpc.server.arguments`` does that.
+file (``drain_s``); its type says which values are valid and in which unit, its description what it is for. This module
+reads nothing from outside: ``bcast_grpc.server.arguments`` does that.
 
-This module is long, since all settings stand in one place.
+This module is long because all settings are in one place.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 PREFIX = "BCAST_"
 """What the environment variables begin with."""
 
-# A request frame is limited to gRPC's default of 4 MiB; 64 KiB are kept for what comes along with the message.
+# A request frame is limited to gRPC's default of 4 MiB; 64 KiB are reserved for the other fields.
 _MAX_MESSAGE_BYTES = 4 * 2**20 - 64 * 2**10
-# What a queued message may weigh beyond its text and data: its ids, its author, the frame around it.
+# The size of a queued message beyond its text and data: its ids, its author, the frame around it.
 _MESSAGE_OVERHEAD_BYTES = 4096
 # gRPC counts milliseconds in 32 bits.
 _MAX_TIME_S = 2**31 // 1000
@@ -142,7 +142,7 @@ def _check_token_keys(sources: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _read_switch(value: object) -> object:
-    """Take what environment variables and flags have, beside true and false: 1 and 0."""
+    """Read a switch: environment variables and flags have 1 and 0, TOML has true and false."""
     if value in ("1", "0", "true", "false", 1, 0):
         return value in ("1", "true", 1)
     raise ValueError
@@ -169,7 +169,7 @@ OptionalPort = Annotated[
 ]
 Origins = Annotated[
     tuple[str, ...],
-    NoDecode,  # it is no JSON
+    NoDecode,  # the environment variable is not JSON
     BeforeValidator(_split),
     AfterValidator(_check_origins),
     Accepts("origins such as https://chat.example.org, separated by commas, or * for all", "ORIGIN"),
@@ -218,7 +218,7 @@ Sources = Annotated[
     AfterValidator(_check_token_keys),
     Accepts("files (PEM, JWKS or a secret) or https:// URLs of a JWKS, separated by commas", "SOURCE"),
 ]
-OptionalText = Annotated[str | None, Field(min_length=1), Accepts("a text, or off", "TEXT")]
+OptionalText = Annotated[str | None, Field(min_length=1), Accepts("a string, or off", "TEXT")]
 RightsPath = Annotated[Path | None, AfterValidator(_check_file), Accepts("the path of a TOML file, or off", "FILE")]
 Switch = Annotated[bool, BeforeValidator(_read_switch), Accepts("1 or 0", "0|1")]
 Rate = Annotated[
@@ -256,23 +256,24 @@ class Settings(BaseModel):
     )
     tls_key: OptionalFile = Field(None, description="PEM file with the key of tls-cert")
     tls_client_ca: OptionalFile = Field(
-        None, description="PEM file with authorities: clients must then show a certificate signed by one of them"
+        None, description="PEM file with authorities: clients must then present a certificate signed by one of them"
     )
     handshake_timeout_s: Interval = Field(
         10,
         description="time for TLS, the HTTP/2 preface, the headers of an HTTP request, and a first object with a token",
     )
     token_keys: Sources = Field(
-        (), description="what verifies tokens: a public key or a secret in a file, or a JWKS; may be repeated"
+        (),
+        description="what verifies tokens: a file with a public key, a JWKS or a secret, or a URL; may be repeated",
     )
     token_issuer: OptionalText = Field(None, description="the iss that tokens must have")
     token_audience: OptionalText = Field(None, description="the aud that tokens must have")
     rights: RightsPath = Field(None, description="TOML file that says who may do what in which rooms")
     plaintext: Switch = Field(
-        False, description="serve other machines without TLS, since something in front of the server ends it"
+        False, description="serve other machines without TLS, because a proxy in front of the server ends it"
     )
     open: Switch = Field(
-        False, description="serve other machines without TLS and without knowing who they are: anyone may come"
+        False, description="serve other machines without TLS and without authentication: anyone may connect"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="write log lines of this level and above"
@@ -322,7 +323,7 @@ class Settings(BaseModel):
     @field_validator("queue_bytes")
     @classmethod
     def _hold_a_message(cls, queue_bytes: int, info: ValidationInfo) -> int:
-        # What did not fit is not in info.data, and a fault already.
+        # An invalid max_message_bytes is not in info.data, and has been reported already.
         least = info.data.get("max_message_bytes", 0) + _MESSAGE_OVERHEAD_BYTES
         if queue_bytes < least and "max_message_bytes" in info.data:
             words = "at least max-message-bytes + {overhead} = {least}: a queue must hold one message"
@@ -344,7 +345,7 @@ class Settings(BaseModel):
     @classmethod
     def _mean_one_thing(cls, is_open: bool, info: ValidationInfo) -> bool:
         if is_open and info.data.get("token_keys"):
-            raise PydanticCustomError("must_be", "0 where token-keys is set: say which of the two is meant")
+            raise PydanticCustomError("must_be", "0 if token-keys is set: use one of the two")
         return is_open
 
     @field_validator("token_issuer", "token_audience")
@@ -367,7 +368,7 @@ class Settings(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _speak_plainly(cls, values: Any, validate: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
-        """Turn pydantic's report into ours; ``info.context`` says how each value was written."""
+        """Turn pydantic's errors into a ``SettingsError``; ``info.context`` says how each value was written."""
         try:
             return validate(values)
         except ValidationError as error:

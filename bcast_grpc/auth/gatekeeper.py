@@ -1,4 +1,4 @@
-"""Says who a client is: by its token, by its certificate, or that it is anonymous."""
+"""Decides who a client is: by its token, by its certificate, or anonymous."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _RETRY_AFTER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who is known, and what they may do. A reload replaces it as a whole.
+    """Who is known to the server, and what they may do. A reload replaces it as a whole.
 
     Attributes:
-        keys: from files.
-        remote: from URLs.
-        verifier: what a token must be like.
-        rights: the file; None: whoever is known may do everything.
-        certificates: whether clients show certificates.
+        keys: keys from files.
+        remote: keys from URLs.
+        verifier: verifies tokens.
+        rights: the file of rights; None if every known subject may do everything.
+        certificates: whether clients present certificates.
     """
 
     keys: Sequence[Key] = ()
@@ -46,21 +46,21 @@ class Policy:
 
     @property
     def takes_tokens(self) -> bool:
-        """Whether tokens are verified. Otherwise they are ignored."""
+        """Whether tokens are verified; if not, they are ignored."""
         return bool(self.keys or self.remote)
 
     def rights_of(self, subject: str, room: str) -> Rights:
-        """Return what somebody without rights in a token may do in a room; the empty subject is anonymous."""
+        """Return what a subject may do in a room, if its token does not say; the empty subject is anonymous."""
         if self.rights:
             return self.rights.of(subject, room)
         return ALL_RIGHTS if subject or not (self.takes_tokens or self.certificates) else NO_RIGHTS
 
 
 class Gatekeeper:
-    """The core's ``Gatekeeper``, by a policy that may be replaced.
+    """The core's ``Gatekeeper``, with a policy that can be replaced.
 
     Attributes:
-        policy: in force.
+        policy: the policy in force.
     """
 
     def __init__(self, policy: Policy, scheduler: Scheduler, limits: Limits) -> None:
@@ -69,15 +69,14 @@ class Gatekeeper:
         self._limits = limits
         self._refusals = Refusals(scheduler.time)
         grants = partial(self._rights_of, "")
-        self._anonymous = {
-            helps: Identity(grants=grants, token_helps=helps) for helps in (False, True)
-        }  # most are that
+        # Many clients are anonymous, so they share one identity.
+        self._anonymous = {helps: Identity(grants=grants, token_helps=helps) for helps in (False, True)}
 
     async def identify(self, caller: Caller) -> Identity:
         """Return who calls. A token beats a certificate.
 
         Raises:
-            CallError: ``UNAUTHENTICATED`` or ``TOKEN_EXPIRED``. Why is in the log alone, without the token.
+            CallError: ``UNAUTHENTICATED`` or ``TOKEN_EXPIRED``. The reason is logged, without the token.
         """
         if caller.token and self.policy.takes_tokens:
             return await self._by_token(caller)
@@ -133,10 +132,13 @@ class Gatekeeper:
 
     def _refuse(self, caller: Caller, error: InvalidToken) -> CallError:
         logger.info("%s: a token was refused: %s", caller.peer, error)
-        if error.expired:  # whoever has had a valid one guesses nothing
+        if error.expired:  # not counted as an attempt to guess: the client once had a valid token
             return CallError(ErrorCode.TOKEN_EXPIRED, "the token has expired; present a new one")
         if self._refusals.add(network_of(caller.peer)):
-            logger.warning("%s: too many refused tokens; more from there are refused unread for a minute", caller.peer)
+            logger.warning(
+                "%s: too many refused tokens; further ones from this address are refused unread for a minute",
+                caller.peer,
+            )
         return CallError(ErrorCode.UNAUTHENTICATED, "the token is not valid for this server")
 
     def _rights_of(self, subject: str, room: str) -> Rights:

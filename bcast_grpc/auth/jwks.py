@@ -1,4 +1,4 @@
-"""Keys from a URL, fetched again as they change."""
+"""Keys from a URL, fetched again when they may have changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 MAX_AGE_S = 3600.0
 LEAST_PAUSE_S = 10.0
-"""Between two attempts to fetch."""
+"""The shortest time between two attempts to fetch."""
 
 TIMEOUT_S = 10.0
 MAX_BYTES = 1024 * 1024
@@ -33,12 +33,12 @@ class Fetched(NamedTuple):
 
 
 class RemoteKeys:
-    """The keys at a JWKS URL. The last good ones stay in force while it cannot be fetched.
+    """The keys at a JWKS URL. While it cannot be fetched, the last good ones stay in force.
 
     Args:
         url: begins with ``https://``.
         time: returns seconds on a clock that never goes back.
-        fetch: fetches a URL; raises ``OSError`` or ``TimeoutError`` where that fails.
+        fetch: fetches a URL; raises ``OSError`` or ``TimeoutError`` if that fails.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class RemoteKeys:
         self._fetching: asyncio.Task[None] | None = None
 
     async def keys(self) -> Sequence[Key]:
-        """Return the keys, fetched if need be; none where that has never succeeded."""
+        """Return the keys, and fetch them first if they are outdated; none if that has never succeeded."""
         if self._time() >= self._stale_at:
             await self.refetch()
         return self._keys
 
     async def refetch(self) -> None:
-        """Fetch the keys, unless that was tried a moment ago. Those who ask meanwhile wait for the same answer."""
+        """Fetch the keys, unless that was tried a moment ago. Concurrent callers wait for the same answer."""
         if self._fetching is None:
             if self._time() < self._next_at:
                 return
@@ -67,7 +67,7 @@ class RemoteKeys:
         await asyncio.shield(self._fetching)
 
     def expire(self) -> None:
-        """Have the keys fetched again before the next token is verified."""
+        """Fetch the keys again before the next token is verified."""
         self._stale_at = 0.0
 
     async def close(self) -> None:
@@ -83,14 +83,14 @@ class RemoteKeys:
             self._keys = parse_jwks(self.url, fetched.body, with_secrets=False)
             self._stale_at = self._time() + max(LEAST_PAUSE_S, _age_s(fetched.cache_control))
         except (OSError, TimeoutError, Unusable) as error:
-            state = f"{len(self._keys)} keys of before stay in force" if self._keys else "there are no keys yet"
+            state = f"the last {len(self._keys)} keys stay in force" if self._keys else "there are no keys yet"
             logger.warning("token-keys: cannot fetch %s: %s; %s", self.url, str(error) or "it took too long", state)
         finally:
             self._fetching = None
 
 
 def _age_s(cache_control: str) -> float:
-    """Return for how long an answer may be kept."""
+    """Return how long an answer may be kept."""
     if _NOT_KEPT.search(cache_control):
         return 0.0
     found = _MAX_AGE.search(cache_control)
@@ -98,13 +98,13 @@ def _age_s(cache_control: str) -> float:
 
 
 async def fetch_url(url: str) -> Fetched:
-    """Fetch a URL, without following redirects. The system's roots are trusted, and those of ``SSL_CERT_FILE``.
+    """Fetch a URL, without following redirects. The system's roots are trusted, and those in ``SSL_CERT_FILE``.
 
     Raises:
-        OSError: that failed.
+        OSError: the URL cannot be fetched.
         TimeoutError: it took too long.
     """
-    import aiohttp  # it takes a third of the server's start
+    import aiohttp  # importing it takes a third of the server's start
 
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context())

@@ -49,9 +49,9 @@ class Key(NamedTuple):
     """A key that verifies tokens.
 
     Attributes:
-        id: its ``kid``; empty where it has none, so that it is tried for every token.
-        algorithms: what may be signed with it.
-        verifier: what PyJWT verifies with.
+        id: its ``kid``; empty if it has none, so it is tried with every token.
+        algorithms: the algorithms that it may be used with.
+        verifier: the key as PyJWT takes it.
     """
 
     id: str
@@ -63,7 +63,7 @@ def read_keys(path: Path) -> Sequence[Key]:
     """Read a file with keys: a public key as PEM, a JWKS, or a shared secret.
 
     Raises:
-        Unusable: it cannot be read, or has no key that can be used.
+        Unusable: the file cannot be read, or has no usable key.
     """
     content = read_file(path)
     if pem := find_pem(content):
@@ -93,7 +93,7 @@ def parse_jwks(source: str, content: bytes, *, with_secrets: bool = True) -> Seq
         with_secrets: whether it may hold shared secrets, which no public URL should.
 
     Raises:
-        Unusable: it is no JWKS, or has no key that can be used.
+        Unusable: it is not a JWKS, or has no usable key.
     """
     try:
         document = json.loads(content)
@@ -135,7 +135,7 @@ def _from_jwk(jwk: object, *, with_secrets: bool) -> Key:
         raise ValueError("it is not for signatures")
     kind, id_ = jwk.get("kty"), jwk.get("kid", "")
     if not isinstance(id_, str):
-        raise ValueError("its kid is not a text")
+        raise ValueError("its kid is not a string")
     if kind == "oct":
         if not with_secrets:
             raise ValueError("it is a shared secret, which a URL must not give away")
@@ -146,7 +146,7 @@ def _from_jwk(jwk: object, *, with_secrets: bool) -> Key:
 
 
 def _narrowed(algorithms: Sequence[str], jwk: Mapping[str, Any]) -> Sequence[str]:
-    """Keep to the one algorithm that a key is for, if it says so."""
+    """Return only the algorithm that a key names, if it names one."""
     if "alg" not in jwk:
         return algorithms
     if jwk["alg"] not in algorithms:

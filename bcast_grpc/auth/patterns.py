@@ -1,4 +1,4 @@
-"""Rights by room: patterns, and which of them decides."""
+"""Rights by room: patterns of names, and which of them decides."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ RIGHTS = tuple(field.name for field in fields(Rights))
 
 
 class Patterns:
-    """What is granted in which rooms.
+    """Which rights are granted in which rooms.
 
-    A pattern is a room's name, or the beginning of one with a ``*`` behind it. The longest that fits decides alone; a
-    name is longer than the same with a ``*``.
+    A pattern is a room's name, or a prefix followed by ``*``. The longest pattern that matches decides alone; a name
+    beats the same name followed by ``*``.
 
     Args:
         granted: rights by pattern.
@@ -31,13 +31,13 @@ class Patterns:
         self._beginnings = sorted(beginnings, key=lambda one: len(one[0]), reverse=True)
 
     def find(self, room: str) -> Rights | None:
-        """Return what is granted in a room; None where no pattern fits."""
+        """Return the rights in a room; None if no pattern matches."""
         if room in self._names:
             return self._names[room]
         return next((rights for beginning, rights in self._beginnings if room.startswith(beginning)), None)
 
 
 def rights_of(words: Iterable[str]) -> Rights:
-    """Return the rights that these words are for; other words are ignored."""
+    """Return the rights with these names; unknown words are ignored."""
     given = set(words)
     return Rights(**{right: right in given for right in RIGHTS})

@@ -1,4 +1,4 @@
-"""Whoever keeps presenting wrong tokens is refused unread for a while."""
+"""Addresses that keep presenting wrong tokens are banned for a while: their tokens are refused unread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MOST = 10
 WITHIN_S = 60.0
 FOR_S = 60.0
 MAX_NETWORKS = 65_536
-"""How many networks are remembered; of more, those are forgotten that were refused longest ago."""
+"""How many networks are remembered; beyond that, those that were refused longest ago are forgotten."""
 
 
 class Refusals:
@@ -25,7 +25,7 @@ class Refusals:
         self._banned: OrderedDict[str, float] = OrderedDict()
 
     def wait_s(self, network: str) -> float:
-        """Return for how long tokens from a network are still refused unread; 0: they are read."""
+        """Return how many seconds a network is still banned; 0 if it is not."""
         until = self._banned.get(network)
         if until is None:
             return 0.0
@@ -35,7 +35,7 @@ class Refusals:
         return max(0.0, left)
 
     def add(self, network: str) -> bool:
-        """Count a refused token; return whether that was one too many."""
+        """Count a refused token; return whether it bans the network."""
         now = self._time()
         times = self._refused.setdefault(network, deque(maxlen=MOST))
         self._refused.move_to_end(network)

@@ -1,4 +1,4 @@
-"""The file of rights: who may do what where."""
+"""The file of rights: who may do what in which rooms."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TABLES = ("anonymous", "subjects", "everyone")
 
 
 class RightsFile(NamedTuple):
-    """What the file says.
+    """The content of a file of rights.
 
     Attributes:
-        anonymous: for clients without a token and without a certificate.
-        subjects: for each known subject.
-        everyone: for any known subject, where its own table has nothing that fits.
+        anonymous: the rights of clients without a token and without a certificate.
+        subjects: the rights of each subject that has its own table.
+        everyone: the rights of any known subject, for rooms that its own table does not match.
     """
 
     anonymous: Patterns
@@ -29,7 +29,7 @@ class RightsFile(NamedTuple):
     everyone: Patterns
 
     def of(self, subject: str, room: str) -> Rights:
-        """Return what a subject may do in a room; the empty one is anonymous."""
+        """Return what a subject may do in a room; the empty subject is anonymous."""
         if not subject:
             return self.anonymous.find(room) or NO_RIGHTS
         own = self.subjects.get(subject)
@@ -38,10 +38,10 @@ class RightsFile(NamedTuple):
 
 
 def read_rights(path: Path) -> RightsFile:
-    """Read the file.
+    """Read a file of rights.
 
     Raises:
-        Unusable: it cannot be read, or something in it does not fit.
+        Unusable: it cannot be read, or is not valid.
     """
     try:
         content = tomllib.loads(read_file(path).decode())

@@ -22,10 +22,10 @@ class Claims(NamedTuple):
 
     Attributes:
         subject: who it is for.
-        expires: until when, in Unix time.
-        name: the client's name; empty: the client chooses.
-        rooms: what it may do; None: the token does not say.
-        id: of the token, for the log; empty if it has none.
+        expires: when it expires, in Unix time.
+        name: the only name that the client may have; empty if it may choose one.
+        rooms: what the client may do; None if the token does not say.
+        id: the token's id, for the log; empty if it has none.
     """
 
     subject: str
@@ -36,10 +36,10 @@ class Claims(NamedTuple):
 
 
 class InvalidToken(Exception):
-    """A token does not hold; the text says why, for the log, without the token.
+    """A token is not valid; the text says why, for the log, without the token.
 
     Attributes:
-        expired: whether it only came too late.
+        expired: whether it has expired but was valid before.
     """
 
     def __init__(self, why: str, *, expired: bool = False) -> None:
@@ -48,15 +48,15 @@ class InvalidToken(Exception):
 
 
 class UnknownKey(InvalidToken):
-    """No key with the token's ``kid`` is known; perhaps a new one was published."""
+    """No key with the token's ``kid`` is known; it may have been published since the keys were fetched."""
 
 
 class Verifier(NamedTuple):
-    """What a token must be like.
+    """Verifies tokens.
 
     Attributes:
-        issuer: its ``iss``; empty: any, or none.
-        audience: among its ``aud``; empty: any, or none.
+        issuer: the ``iss`` that a token must have; empty if it does not matter.
+        audience: the ``aud`` that a token must have; empty if it does not matter.
     """
 
     issuer: str = ""
@@ -66,8 +66,8 @@ class Verifier(NamedTuple):
         """Verify a token.
 
         Raises:
-            UnknownKey: it does not hold, but might with a key that is not known yet.
-            InvalidToken: it does not hold.
+            UnknownKey: it is not valid, but might be with a key that is not known yet.
+            InvalidToken: it is not valid.
         """
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken(f"it is {len(token)} bytes long; the limit is {MAX_TOKEN_BYTES}")
@@ -75,7 +75,7 @@ class Verifier(NamedTuple):
         try:
             header = jwt.get_unverified_header(token)
             if "crit" in header:
-                raise InvalidToken("its header has crit, and nothing critical is known")
+                raise InvalidToken("its header has crit, which is not supported")
             id_ = header.get("kid", "")
             unknown_id = id_ if all(key.id != id_ for key in keys) else ""
             return _claims(self._payload(token, _candidates(id_, header.get("alg"), keys)))
@@ -87,7 +87,7 @@ class Verifier(NamedTuple):
             raise InvalidToken(_shown(error)) from None
 
     def _payload(self, token: str, candidates: Sequence[Key]) -> Mapping[str, Any]:
-        """Return what the token says, if one of the keys has signed it."""
+        """Return the token's payload, if one of the keys has signed it."""
         for key in candidates:
             with suppress(InvalidSignatureError):
                 return jwt.decode(
@@ -99,13 +99,13 @@ class Verifier(NamedTuple):
                     leeway=LEEWAY_S,
                     options={"require": ["exp", "sub"], "verify_aud": bool(self.audience)},
                 )
-        raise InvalidTokenError("no key of its algorithm has signed it")
+        raise InvalidTokenError("its signature is by none of the keys for its algorithm")
 
 
 def _candidates(id_: str, algorithm: object, keys: Sequence[Key]) -> Sequence[Key]:
-    """Find the keys that may have signed a token: those with its ``kid``, else those without one.
+    """Return the keys that may have signed a token: those with its ``kid``, else those without one.
 
-    What a key may verify is up to the key alone: a token that names another algorithm finds none.
+    The key decides which algorithms it may be used with: a token that names another algorithm has no candidates.
     """
     named = [key for key in keys if key.id == id_] if id_ else keys
     return [key for key in named or keys if algorithm in key.algorithms and (named or not key.id)]
@@ -114,13 +114,13 @@ def _candidates(id_: str, algorithm: object, keys: Sequence[Key]) -> Sequence[Ke
 def _claims(payload: Mapping[str, Any]) -> Claims:
     subject = payload["sub"]
     if not isinstance(subject, str) or not subject.strip() or len(subject.encode()) > MAX_SUBJECT_BYTES:
-        raise InvalidToken(f"its sub must be a text of 1 to {MAX_SUBJECT_BYTES} bytes")
+        raise InvalidToken(f"its sub must be a string of 1 to {MAX_SUBJECT_BYTES} bytes")
     own = payload.get("bcast", {})
     if not isinstance(own, dict):
         raise InvalidToken("its claim bcast must be an object")
     name, rooms = own.get("name", ""), own.get("rooms")
     if not isinstance(name, str):
-        raise InvalidToken("its bcast.name must be a text")
+        raise InvalidToken("its bcast.name must be a string")
     id_ = payload.get("jti", "")
     return Claims(subject, float(payload["exp"]), name, None if rooms is None else _rooms(rooms), str(id_)[:64])
 
@@ -137,7 +137,7 @@ def _rooms(rooms: object) -> Patterns:
 
 
 def _shown(error: Exception) -> str:
-    """Return what is wrong in words; PyJWT's own do not repeat the token."""
+    """Return what is wrong in words. PyJWT's texts do not repeat the token, so they may be logged."""
     return (
         str(error) if isinstance(error, (PyJWTError, InvalidToken)) else f"it cannot be read ({type(error).__name__})"
     )

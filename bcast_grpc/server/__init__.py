@@ -1,4 +1,4 @@
-"""The server: settings become objects, run, and drain. The only place that wires things together."""
+"""The server: turns settings into objects, runs them, and drains. The only place that wires things together."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 __all__ = ["CannotStart", "Server"]
 
 
-if not TYPE_CHECKING:  # else a type checker would believe in any name
+if not TYPE_CHECKING:  # otherwise a type checker would accept any name
 
     def __getattr__(name: str) -> object:
-        # Found when it is used: the program has things to do before gRPC is loaded.
+        # Imported when it is used: the program has to set things up before gRPC is loaded.
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from bcast_grpc.server import server

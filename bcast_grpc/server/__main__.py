@@ -38,12 +38,12 @@ def main() -> int:
         try:
             print(format_config(loaded), end="", flush=True)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would fail again
         return _DONE
     settings = loaded.settings
     take_over_stderr(set_up(settings.log_level, settings.log_format))
     raise_limit()
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr by itself, and would wait for a reader
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's threads write to stderr, and would wait for its reader
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(serve(settings))
@@ -55,7 +55,7 @@ async def serve(settings: Settings) -> int:
     """Serve until a signal, then drain; return the exit code. A second signal ends at once."""
     ending = signals.Ending()
     signals.release()
-    from bcast_grpc.server.server import Server  # not before gRPC's log is off: it looks when it is loaded
+    from bcast_grpc.server.server import Server  # gRPC reads GRPC_VERBOSITY when it is imported
 
     try:
         server = Server(settings)
@@ -77,9 +77,9 @@ async def serve(settings: Settings) -> int:
 
 
 def _put_loop_first() -> None:
-    """Keep gRPC's poller from interrupting the loop for each read and write that is done: it may wait for its turn.
+    """Keep gRPC's poller thread from interrupting the loop for each completed read and write.
 
-    Where both share a core, that saves two switches each time. Unlike a lower priority it leaves the poller its share.
+    If both share a core, that saves two switches each time. Unlike a lower priority, it leaves the poller its share.
     """
     if not hasattr(os, "SCHED_BATCH"):  # only Linux has it
         return

@@ -1,4 +1,4 @@
-"""Who may come in: read from the settings' files, and read again when they change."""
+"""Who may come in: read from the files that the settings name, and read again when they change."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ T = TypeVar("T")
 
 
 class Access:
-    """The gatekeeper of a server, and the files that it goes by.
+    """The gatekeeper of a server, and the files that it is made from.
 
     Args:
         settings: name the files.
-        scheduler: of the server.
-        limits: of the server.
+        scheduler: the server's event loop.
+        limits: the server's bounds.
 
     Attributes:
-        gatekeeper: says who a client is.
+        gatekeeper: decides who a client is.
         changed: called when other rights are in force.
 
     Raises:
-        CannotStart: a file is not what it should be; the text names the setting, the file and the fault.
+        CannotStart: a file cannot be used; the text names the setting and the file, and says what is wrong.
     """
 
     def __init__(self, settings: Settings, scheduler: Scheduler, limits: Limits) -> None:
@@ -46,7 +46,7 @@ class Access:
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that it goes by."""
+        """The files of keys and rights."""
         rights = self._settings.rights
         return [*self._key_files, *([rights.expanduser()] if rights else [])]
 
@@ -64,22 +64,22 @@ class Access:
         return use
 
     def describe(self) -> str:
-        """Say what is in force."""
+        """Return in words what is in force."""
         policy = self.gatekeeper.policy
         parts = []
         if policy.takes_tokens:
-            sources = [f"{len(policy.keys)} of files"] if policy.keys else []
-            parts.append(f"keys of tokens: {', '.join([*sources, *(source.url for source in policy.remote)])}")
+            sources = [f"{len(policy.keys)} from files"] if policy.keys else []
+            parts.append(f"keys for tokens: {', '.join([*sources, *(source.url for source in policy.remote)])}")
         if policy.rights:
             parts.append(f"rights: {self._settings.rights}, with {len(policy.rights.subjects)} subjects")
         return "; ".join(parts)
 
     def __bool__(self) -> bool:
-        """Whether there is anything to read again."""
+        """Whether there is anything to reload."""
         return bool(self.files or self._remote)
 
     async def close(self) -> None:
-        """Fetch nothing more."""
+        """Stop fetching keys."""
         for source in self._remote:
             await source.close()
 
@@ -95,33 +95,31 @@ class Access:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Check that other machines are served only as somebody has decided.
+    """Check that other machines are served only if the settings say who may connect.
 
     Raises:
-        CannotStart: the host is not this machine, and it has not been said who may come in.
+        CannotStart: the host is not loopback, and TLS or a way to identify clients is missing.
     """
     if is_loopback(settings.host) or settings.open:
         return
     missing = [] if settings.tls_cert or settings.plaintext else ["TLS"]
     if not (settings.token_keys or settings.tls_client_ca or settings.rights):
-        missing.append("nothing by which to know clients")
+        missing.append("way to identify clients")
     if missing:
         raise CannotStart(_closed(settings, missing))
 
 
 def _closed(settings: Settings, missing: Sequence[str]) -> str:
-    without = " and ".join(one if one.startswith("no") else f"no {one}" for one in missing)
+    without = " and ".join(f"no {one}" for one in missing)
     lines = [
         f"--host {settings.host}: other machines reach this address, and there is {without}. Add one of these:",
         "  --tls-cert FILE --tls-key FILE --token-keys FILE     clients present tokens",
         "                                                       (a key: python -m bcast_grpc.token --new-secret FILE)",
-        "  --tls-cert FILE --tls-key FILE --tls-client-ca FILE  clients show certificates",
-        "  --plaintext --token-keys FILE                        something in front of the server ends TLS",
+        "  --tls-cert FILE --tls-key FILE --tls-client-ca FILE  clients present certificates",
+        "  --plaintext --token-keys FILE                        a proxy in front of the server ends TLS",
     ]
     if not settings.token_keys:
-        lines.append(
-            "  --open                                               anyone may read and write, unencrypted too"
-        )
+        lines.append("  --open                                               anyone may read and write, unencrypted")
     return "\n".join(lines)
 
 
@@ -141,4 +139,4 @@ def _checked(setting: str, read: Callable[[], T]) -> T:
 
 
 def _nobody() -> None:
-    """Tell nobody: nobody asked."""
+    """Do nothing: nobody has asked for changes."""

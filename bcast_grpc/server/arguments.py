@@ -1,7 +1,7 @@
 """The server's command line, environment and file, read into ``Settings``.
 
-pydantic-settings reads the three sources; each is asked on its own, so that every value, and every fault, knows where
-it was written.
+pydantic-settings reads the three sources. Each is read on its own, so that for every value, and every error, it is
+known where it was written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bcast_grpc.server.machine import default_max_memory
 from bcast_grpc.settings import PREFIX, Accepts, Settings, SettingsError, explain_unknown, say_what_fits, show
 
 _CONFIG = "BCAST_CONFIG"
-_CLIENTS_OWN = frozenset({"BCAST_TARGET", "BCAST_TOKEN"})  # read by the terminal client; the server lets them be
+_CLIENTS_OWN = frozenset({"BCAST_TARGET", "BCAST_TOKEN"})  # read by the terminal client, and ignored by the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class _Given:
 
 
 class _Declared(Settings, BaseSettings):
-    """The declaration in the shape that pydantic-settings' sources read it in. Never made."""
+    """The settings in the form that the sources of pydantic-settings need. Never instantiated."""
 
     model_config = SettingsConfigDict(case_sensitive=True, env_prefix=PREFIX)
 
@@ -63,16 +63,16 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
 
     Args:
         argv: the arguments, without the program's name.
-        environ: the environment variables; those that do not begin with ``BCAST_`` are let be.
+        environ: the environment variables; those that do not begin with ``BCAST_`` are ignored.
 
     Raises:
-        SettingsError: with all that does not fit.
-        SystemExit: with code 0, when ``--help`` or ``--version`` was asked for, and printed to stdout.
+        SettingsError: some values or names are invalid; the error lists all of them.
+        SystemExit: with code 0, after ``--help`` or ``--version`` has been printed to stdout.
     """
     parser, source = _make_parser()
     try:
         asked, unknown = parser.parse_known_args(list(argv))
-    except ArgumentError as error:  # this ends the reading of argv, so that --config may not be known either
+    except ArgumentError as error:  # argparse stops here, so --config may be unknown, too
         raise SettingsError([_explain_usage(error)]) from None
     faults = _find_unknown_flags(unknown)
     given = _read_environment(environ, faults) | _read_flags(source(parsed_args=asked)())
@@ -98,14 +98,14 @@ def format_config(loaded: Loaded) -> str:
         settings = settings.model_copy(update={"max_memory": default_max_memory()})
         origins["max_memory"] += ", half of what the machine or the cgroup has"
     if "max_clients_per_peer" not in settings.model_fields_set:
-        origins["max_clients_per_peer"] += ", from which addresses of this machine are spared"
+        origins["max_clients_per_peer"] += ", which does not apply to addresses of this machine"
     return "".join(f"{name} = {_as_toml(value)}  # {origins[name]}\n" for name, value in settings)
 
 
 def _make_parser() -> tuple[ArgumentParser, CliSettingsSource[ArgumentParser]]:
     """Make the parser of the command line, with a flag for each setting, and the source that reads its result.
 
-    The parser is our own rather than pydantic-settings', whose faults are ready-made sentences.
+    pydantic-settings could make the parser, too, but then its error texts could not be replaced.
     """
     parser = ArgumentParser(
         prog="bcast-server",
@@ -133,7 +133,7 @@ def _make_parser() -> tuple[ArgumentParser, CliSettingsSource[ArgumentParser]]:
 
 
 def _add_flag(parser: ArgumentParser, *flags: str, **options: Any) -> None:
-    """Add a flag as pydantic-settings says, with the setting's unit in place of its Python type."""
+    """Add the flag that pydantic-settings asks for, with the setting's unit in place of its Python type."""
     field = Settings.model_fields.get(options.get("dest", ""))
     options["help"] = (
         options.get("help", "").replace("(default: ())", "(default: off)").replace("(default: False)", "(default: 0)")
@@ -158,7 +158,7 @@ def _read_environment(environ: Mapping[str, str], faults: list[str]) -> dict[str
     unknown = sorted(ours.keys() - known - _CLIENTS_OWN - {_CONFIG})
     faults.extend(explain_unknown(variable, _variable, ["config"]) for variable in unknown)
     source = EnvSettingsSource(_Declared, case_sensitive=False)
-    # It looked at os.environ, but is to read what was passed in; it looks for its names in small letters.
+    # The source has read os.environ; give it what was passed in, with names in lower case, as it looks them up.
     source.env_vars = {variable.lower(): ours[variable] for variable in known & ours.keys()}
     return {
         name: _Given(value, f"environment {_variable(name)}", f"{_variable(name)}={show(value)}")
@@ -170,7 +170,7 @@ def _read_file(name: str, written: str, faults: list[str]) -> dict[str, _Given]:
     path = show(name)
     try:
         file = Path(name).expanduser()
-        if not file.is_file():  # which the source would pass over in silence
+        if not file.is_file():  # the source would ignore that silently
             raise FileNotFoundError("no such file")
         values = TomlConfigSettingsSource(_Declared, toml_file=file)()
     except (OSError, RuntimeError) as error:
@@ -189,7 +189,7 @@ def _read_file(name: str, written: str, faults: list[str]) -> dict[str, _Given]:
 
 
 def _find_unknown_flags(words: Iterable[str]) -> list[str]:
-    """Explain what argparse left over: flags it does not know, with their values, and stray words."""
+    """Explain the words that argparse did not parse: unknown flags, with their values, and stray words."""
     faults = []
     value_may_follow = False
     for word in words:

@@ -1,4 +1,4 @@
-"""File descriptors: as many as the system allows, with a reserve that new clients may not use."""
+"""File descriptors: raises the limit as far as the system allows, and keeps a reserve from new clients."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 BESIDES = 64
-"""How many files and sockets there are besides those of clients."""
+"""How many files and sockets a server needs besides those of clients."""
 
 _DOORS = 16
-"""How many of those are opened after the process has started."""
+"""How many of those are opened after the process has started, for the doors."""
 
 _LEAST_RESERVE, _MOST_RESERVE = 16, 64
 _OPEN_FILES = Path("/proc/self/fd")
@@ -26,17 +26,17 @@ def raise_limit() -> None:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError) as error:  # macOS has another bound beneath
+    except (OSError, ValueError) as error:  # macOS has a lower bound that the hard limit does not show
         logger.debug("the limit of open files cannot be raised from %d: %s", soft, error)
     else:
         logger.debug("the limit of open files is %d; it was %d", hard, soft)
 
 
 class Descriptors:
-    """Knows how many descriptors are free, and keeps a reserve, so that health checks and refusals get through.
+    """Knows how many descriptors are free, and keeps a reserve for health checks and for refusing clients.
 
     Attributes:
-        limit: how many this process may have.
+        limit: how many descriptors this process may have.
     """
 
     def __init__(self) -> None:
@@ -48,24 +48,24 @@ class Descriptors:
 
     @property
     def connections(self) -> int:
-        """How many connections a door may have: all clients, and those who use the reserve for a moment."""
+        """How many connections a door may have: those of all clients, and most of the reserve."""
         return self._clients + self._reserve * 3 // 4
 
     @property
     def short(self) -> bool:
-        """Whether the reserve is touched."""
+        """Whether fewer descriptors are free than the reserve."""
         return not _are_free(self._reserve)
 
     @property
     def crowded(self) -> bool:
-        """Whether not even a connection should be accepted."""
+        """Whether so few descriptors are free that no connection should be accepted."""
         return not _are_free(self._reserve // 4)
 
     def why_full(self, clients: int) -> str:
-        """Return why no further client fits; an empty text if one does. Each change is logged once.
+        """Return why there is no room for another client; an empty text if there is. Each change is logged once.
 
-        Both must hold: so many clients, and few free descriptors. Several clients may share a connection, and idle
-        connections are closed before anyone is refused.
+        A client is refused only if there are many clients and few free descriptors: several clients may share a
+        connection, and idle connections are closed before any client is refused.
         """
         short = clients >= self._clients and self.short
         if short is not self._short:
@@ -76,12 +76,12 @@ class Descriptors:
                     self.limit,
                 )
             else:
-                logger.info("files can be opened again: new clients are accepted")
+                logger.info("new clients are accepted again: files can be opened")
         return "the server has almost as many files open as the system allows; try again later" if short else ""
 
     def warn(self, max_clients: int) -> None:
-        """Warn if so many clients do not fit, and say how to raise the limit."""
-        if self.limit >= max_clients:  # a client that does not fit is refused with a reason
+        """Warn if the limit is too low for so many clients, and say how to raise it."""
+        if self.limit >= max_clients:  # slightly too low is acceptable: those clients are refused with a reason
             return
         needed = max_clients + BESIDES
         logger.warning(
@@ -92,14 +92,14 @@ class Descriptors:
 
 
 def _lowest_free() -> int:
-    """Return how many descriptors are open, where none before the last has been closed."""
+    """Return the lowest free descriptor, which at start is the number of open ones."""
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
     return lowest
 
 
 def _are_free(count: int) -> bool:
-    """Say whether so many can be opened."""
+    """Return whether so many can be opened."""
     are_open = _count_open()
     if are_open is None:
         return _can_be_opened(count)
@@ -108,7 +108,7 @@ def _are_free(count: int) -> bool:
 
 
 def _count_open() -> int | None:
-    """Return how many are open, which Linux knows since 6.2; None elsewhere."""
+    """Return how many are open; None if the system does not tell, as only Linux does since 6.2."""
     try:
         return _OPEN_FILES.stat().st_size or None
     except OSError:
@@ -116,7 +116,7 @@ def _count_open() -> int | None:
 
 
 def _can_be_opened(count: int) -> bool:
-    """Say whether so many can be opened, by trying. Cost: O(count), half a microsecond each."""
+    """Return whether so many can be opened, by trying. Cost: O(count), half a microsecond each."""
     opened: list[int] = []
     try:
         opened.append(os.open(os.devnull, os.O_RDONLY))

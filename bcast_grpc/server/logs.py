@@ -14,7 +14,7 @@ from bcast_grpc.server.output import LineStream, Output
 logger = logging.getLogger(__name__)
 
 _LAST_LINES_S = 1.0
-"""How long the end of the process waits until the last lines have been read."""
+"""How long the end of the process waits for the last lines to be written."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,7 +34,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class OutputHandler(logging.Handler):
-    """Formats each record at once, and leaves the writing to an ``Output``."""
+    """Formats each record at once, and queues it for an ``Output`` to write."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class OutputHandler(logging.Handler):
         """Format a record and queue it."""
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001  # a record that cannot be formatted must not raise into the code that logs
+        except Exception:  # noqa: BLE001  # code that logs must not fail because a record cannot be formatted
             line = self._say(logging.ERROR, "cannot format the log record %r", str(record.msg))
         self.output.put(line)
 
@@ -61,7 +61,7 @@ class OutputHandler(logging.Handler):
 
 
 def set_up(level: str, format_: str) -> OutputHandler:
-    """Send the log to stderr. Whoever logs never waits for a reader.
+    """Send the log to stderr. Logging never waits for the reader of stderr.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
@@ -70,7 +70,7 @@ def set_up(level: str, format_: str) -> OutputHandler:
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler = OutputHandler(JsonFormatter() if format_ == "json" else text)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("asyncio", "hpack"):  # hpack would log all fields, secrets too
+    for chatty in ("asyncio", "hpack"):  # hpack would log all header fields, including secrets
         logging.getLogger(chatty).setLevel("WARNING")
     return handler
 

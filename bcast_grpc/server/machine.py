@@ -1,4 +1,4 @@
-"""How much memory there is for this process."""
+"""How much memory this process may use."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _UNKNOWN_BYTES = 2 * 2**30
 
 
 def default_max_memory() -> int:
-    """Return half of what there is: the rest is for connections, the interpreter, and other programs."""
+    """Return half of the memory: the rest is for connections, the interpreter, and other programs."""
     return memory_bytes() // 2
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
-    """Return what the machine has or, if that is less, what the cgroups of this process allow.
+    """Return the memory of the machine or, if that is less, what the cgroups of this process allow.
 
     Args:
         root: where ``/proc`` and ``/sys`` are.
@@ -29,12 +29,12 @@ def _machine_bytes(root: Path) -> int:
             return int(line.split()[1]) * 1024
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has no such thing
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return _UNKNOWN_BYTES
 
 
 def _cgroup_limits(root: Path) -> Iterator[int]:
-    """Yield the limits of the process' cgroup and of those above it, of both versions."""
+    """Yield the limits of the process's cgroups and of those above them, of both versions."""
     mount = root / "sys/fs/cgroup"
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -44,7 +44,7 @@ def _cgroup_limits(root: Path) -> Iterator[int]:
             top, name = mount / "memory", "memory.limit_in_bytes"
         else:
             continue
-        # In a container the path may be that of the host, while only its own cgroup is mounted: then the top has it.
+        # In a container the path may be that of the host, while only its own cgroup is mounted: then the top is right.
         group = top / path.lstrip("/")
         for place in (group, *group.parents):
             limit = _read(place / name).strip()

@@ -1,4 +1,4 @@
-"""Lines for stdout and stderr, written by a thread of their own: whoever says something never waits for a reader."""
+"""Lines for stdout and stderr, written by a thread of their own, so that the server never waits for their reader."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ _PAUSE_S = 0.05
 
 
 def open_missing() -> None:
-    """Open what the process was started without, of stdin, stdout and stderr: else a socket would get its number."""
+    """Open ``/dev/null`` for each of stdin, stdout and stderr that is closed, or a socket would get its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # this gets the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115  # for as long as the process
 
 
 class Output:
-    """Writes lines to a stream. Any thread may say something; a daemon thread alone writes, and may be stuck for ever.
+    """Writes lines to a stream, in a daemon thread that may block forever. Any thread may call ``put``.
 
-    What waits to be written is bounded in lines and bytes. What comes on top of that is dropped and counted, as is what
-    the system does not take (a full disk); once something can be written again, a line tells how many are missing.
+    The queue of lines is bounded in number and bytes. Lines beyond that are dropped and counted, and so are lines that
+    cannot be written (a full disk). Once lines can be written again, one of them reports how many are missing.
 
     Args:
-        stream: where they go.
-        missing: words the line that tells how many lines are missing.
+        stream: where the lines go.
+        missing: makes the line that reports how many lines are missing.
     """
 
     def __init__(self, stream: TextIO, missing: Callable[[int], str]) -> None:
         self._stream = stream
         self._missing = missing
-        self._changed = threading.Condition()  # its lock may be taken again by what a garbage collection says
-        self._lines: deque[tuple[bytes, int]] = deque()  # and how many lines each stands for
+        self._changed = threading.Condition()  # reentrant: a garbage collection may log in the middle of a put
+        self._lines: deque[tuple[bytes, int]] = deque()  # with the number of lines that each stands for
         self._bytes = 0
         self._dropped = 0
         self._writing = False
         self._thread: threading.Thread | None = None
 
     def put(self, line: str) -> None:
-        """Have a line written, without waiting."""
+        """Queue a line to be written, without waiting."""
         data = line.encode(errors="backslashreplace") + b"\n"
         with self._changed:
-            share = 0.5 if self._dropped else 1  # an episode of dropping ends when there is room for some
+            share = 0.5 if self._dropped else 1  # after dropping lines, wait until half of the queue is free
             if len(self._lines) >= _MAX_LINES * share or self._bytes + len(data) > _MAX_BYTES * share:
                 self._dropped += 1
                 return
@@ -65,7 +65,7 @@ class Output:
             self._changed.notify_all()
 
     def flush(self, patience_s: float) -> bool:
-        """Wait until everything has been written, for so long at the most; return whether it has."""
+        """Wait until everything has been written, for ``patience_s`` at most; return whether it has."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._lines and not self._writing, patience_s)
 
@@ -98,21 +98,21 @@ class Output:
         try:
             try:
                 fd = self._stream.fileno()
-            except io.UnsupportedOperation:  # it is no file
+            except io.UnsupportedOperation:  # the stream is not a file
                 self._stream.write(data.decode())
                 return True
             while data:
                 try:
                     data = data[os.write(fd, data) :]
-                except BlockingIOError:  # somebody else has made it so, for all who share it
+                except BlockingIOError:  # another process has made the shared file non-blocking
                     time.sleep(_PAUSE_S)
-        except (OSError, ValueError):  # nobody can read it any more, the disk is full, or it has been closed
+        except (OSError, ValueError):  # there is no reader, the disk is full, or the stream is closed
             return False
         return True
 
 
 class LineStream(io.TextIOBase):
-    """A text stream for what is printed by the interpreter and by libraries: its lines go to an ``Output``."""
+    """A text stream for what the interpreter and libraries print: its lines go to an ``Output``."""
 
     def __init__(self, output: Output, fd: int) -> None:
         self._output = output
@@ -120,15 +120,15 @@ class LineStream(io.TextIOBase):
         self._rest = ""
 
     def writable(self) -> bool:
-        """It is for writing."""
+        """Return True."""
         return True
 
     def fileno(self) -> int:
-        """Return the file beneath, for those who write to it by themselves."""
+        """Return the file descriptor, for code that writes to it directly."""
         return self._fd
 
     def write(self, text: str) -> int:
-        """Take text; a line goes out once it is complete."""
+        """Write text; a line is queued once it is complete."""
         *lines, rest = (self._rest + text).split("\n")
         if len(rest) > _MAX_LINE_BYTES:
             lines, rest = [*lines, rest], ""

@@ -1,4 +1,4 @@
-"""What a server is made of, from its settings."""
+"""Makes the parts of a server from its settings."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _CONNECTIONS_BESIDES = 100
 
 
 def certificates(settings: Settings) -> Certificates | None:
-    """Return what TLS is spoken with; None for no TLS.
+    """Return the certificates for TLS; None for no TLS.
 
     Raises:
-        CannotStart: a file is not what it should be.
+        CannotStart: a file cannot be used.
     """
     if settings.tls_cert is None or settings.tls_key is None:
         return None
@@ -56,7 +56,7 @@ def limits(settings: Settings) -> Limits:
 
 
 def broker(settings: Settings, budget: Budget) -> Broker:
-    """Return what makes the order of messages, and keeps them.
+    """Return the broker that ``store`` names.
 
     Raises:
         CannotStart: the store cannot be used.

@@ -1,4 +1,4 @@
-"""Files that are read again while the server runs: when one has changed, and on SIGHUP."""
+"""Reads files again while the server runs: when one has changed, and on SIGHUP."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from bcast_grpc.transport.address import CannotStart
 logger = logging.getLogger(__name__)
 
 LOOK_S = 3.0
-"""How often it is looked whether a file has changed."""
+"""How often the files are checked for changes."""
 
 SETTLE_S = 0.5
 """So long the files must stay as they are before they are read because they have changed: one may be half written."""
 
 
 class Reloadable(Protocol):
-    """Something that is made of files."""
+    """Something that is made from files."""
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that it is made of."""
+        """The files that it is made from."""
         ...
 
     def read(self) -> Callable[[], str]:
         """Read the files, in a thread. Nothing changes yet.
 
         Returns:
-            What puts them in force, in the event loop, and returns a line that says what that is.
+            A function that puts them in force. It is called in the event loop, and returns what is in force then, in
+            words.
 
         Raises:
-            CannotStart: a file is not what it should be; the text names the setting, the file and the fault.
+            CannotStart: a file cannot be used; the text names the setting and the file, and says what is wrong.
         """
         ...
 
 
 class Reload:
-    """Reads all files anew, or changes nothing: what was in force before a fault stays in force.
+    """Reloads all files together: if one of them cannot be used, nothing changes.
 
     Args:
-        parts: what is made of files.
+        parts: what is made from files.
     """
 
     def __init__(self, parts: Sequence[Reloadable]) -> None:
@@ -54,25 +55,25 @@ class Reload:
         self._asked: asyncio.Task[bool] | None = None
 
     def __bool__(self) -> bool:
-        """Whether there is anything to read again."""
+        """Whether there is anything to reload."""
         return bool(self._parts)
 
     async def reload(self) -> bool:
-        """Read all files; return whether that is in force now. The log says it, or why not."""
+        """Read all files; return whether they are in force now. The log says what is in force, or what was wrong."""
         async with self._reading:
             return await self._reload()
 
     def soon(self) -> None:
-        """Reload, without waiting for it."""
+        """Start to reload, without waiting."""
         self._asked = asyncio.create_task(self.reload())
 
     def stop(self) -> None:
-        """Reload nothing more."""
+        """Stop reloading."""
         if self._asked:
             self._asked.cancel()
 
     async def watch(self) -> None:
-        """Reload whenever a file has other content than before."""
+        """Reload whenever the content of a file has changed."""
         while self._parts:
             await asyncio.sleep(LOOK_S)
             if await self._has_changed():
@@ -89,7 +90,7 @@ class Reload:
         try:
             uses = await asyncio.to_thread(self._read)
         except CannotStart as error:
-            logger.warning("not reloaded, what was in force stays so: %s", error)
+            logger.warning("not reloaded, so the previous files stay in force: %s", error)
             return False
         except Exception:  # or nothing would be reloaded any more, and nobody's rights be taken away
             logger.exception("not reloaded, what was in force stays so")
@@ -99,11 +100,11 @@ class Reload:
         return True
 
     def _read(self) -> Sequence[Callable[[], str]]:
-        self._seen = self._look()  # first: what changes from now on is seen the next time
+        self._seen = self._look()  # first, so that a change during the reading is noticed next time
         return [part.read() for part in self._parts]
 
     def _look(self) -> Sequence[bytes]:
-        """Return what tells one content of all files from another."""
+        """Return a digest of each file."""
         return [_digest(file) for part in self._parts for file in part.files]
 
 

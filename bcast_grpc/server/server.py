@@ -1,4 +1,4 @@
-"""Settings become objects that run and drain."""
+"""A server: made from settings, started, used by the application that embeds it, and drained."""
 
 from __future__ import annotations
 
@@ -54,20 +54,21 @@ class Server:
 
     The server listens from the beginning of the context on, and drains at its end. ``start()`` and ``drain()`` do the
     same without a context. ``publish()`` and ``members()`` may be awaited in any event loop of any thread; ``sync`` has
-    both for threads without one.
+    both for threads without an event loop.
 
     Args:
-        settings: what the command line of ``python -m bcast_grpc.server`` sets, with the same names and defaults.
+        settings: the settings of ``python -m bcast_grpc.server``, with the same names and defaults.
 
     Attributes:
         sync: the same server for threads without an event loop: its methods block.
+        access: decides who may come in.
         hub: the registry of rooms and clients.
         doors: the ways for clients to come in, gRPC first.
         urls: what it listens on, once started; in the order of ``doors``.
-        reload: reads the files of certificates again.
+        reload: reads the files of certificates, keys and rights again.
 
     Raises:
-        CannotStart: the store or a file cannot be used, or it has not been said who may come in.
+        CannotStart: the store or a file cannot be used, or the settings do not say who may connect.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -109,12 +110,12 @@ class Server:
         return in_thread(lambda: Server(settings))
 
     async def __aenter__(self) -> Self:
-        """Listen."""
+        """Start the server."""
         await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Drain and stop."""
+        """Drain and stop the server."""
         await self.drain()
 
     async def publish(
@@ -132,14 +133,14 @@ class Server:
         Args:
             room: the room's name.
             msg: the text; it or ``data`` may be empty, but not both.
-            data: bytes, passed on as they are.
-            id: a name for the message, which the server remembers for ``dedup_s`` if there is a ``client``: the same
-                message is not sent again, and the answer is the first one, with ``duplicate`` set.
-            name: whom the message is from, as clients see it; none by default.
-            client: a stable name for the application in its role as a client. It makes ``id`` effective.
+            data: bytes, passed on unchanged.
+            id: identifies the message, so that a retry is safe. Effective only together with ``client``: for
+                ``dedup_s`` a message with the same id is not sent again, but answered with ``duplicate`` set.
+            name: the author's name, as clients see it; none by default.
+            client: a stable id of the application as a client (``bcast-client``).
 
         Returns:
-            The place of the message in the room's order, and how many clients have it in their queues.
+            The message's ``seq``, and how many clients have it in their queues.
 
         Raises:
             BcastError: the message was not accepted; ``code`` and ``reason`` say why.
@@ -151,7 +152,7 @@ class Server:
         return await self._publishing.publish(await self.hub.admit(hello, None), request)
 
     async def members(self, room: str) -> Sequence[Member]:
-        """Return who is connected to a room, in the order of arrival; empty if there is no such room."""
+        """Return the clients in a room, in the order of arrival; none if there is no such room."""
         return await self._scheduler.run(lambda: self._members(room))
 
     async def _members(self, room: str) -> Sequence[Member]:
@@ -159,7 +160,7 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Where gRPC clients connect to, as ``HOST:PORT``."""
+        """The address for gRPC clients, as ``HOST:PORT``."""
         return urlsplit(self.urls[0]).netloc
 
     @property
@@ -181,14 +182,14 @@ class Server:
         return next((url.port or 0 for url in map(urlsplit, self.urls) if url.scheme in (scheme, f"{scheme}s")), 0)
 
     async def start(self) -> None:
-        """Listen.
+        """Listen, and serve clients from now on.
 
         Raises:
-            CannotStart: an address cannot be listened on; nothing is left open.
+            CannotStart: an address cannot be bound; nothing is left open.
         """
         settings = self._settings
         try:
-            for door in reversed(self.doors):  # gRPC last: it reports as healthy
+            for door in reversed(self.doors):  # gRPC last, because it reports the server as healthy
                 self.urls = [*await door.open(), *self.urls]
         except BaseException:
             await self.stop()
@@ -210,13 +211,13 @@ class Server:
         if settings.open and not is_loopback(settings.host):
             tls = "" if self._certificates else "there is no TLS and "
             logger.warning(
-                "anyone who reaches %s can read and write: %sthere are no tokens", " or ".join(self.urls), tls
+                "anyone who can reach %s can read and write: %sthere are no tokens", " or ".join(self.urls), tls
             )
 
     async def drain(self) -> None:
-        """Stop gracefully: admit no more clients, send each what is queued for it, end its call, then stop.
+        """Stop gracefully: refuse new clients, send each client what is queued for it, end its call, then stop.
 
-        Takes ``drain_s`` at most.
+        Takes at most ``drain_s``.
         """
         try:
             await self._drain()
@@ -256,14 +257,14 @@ class Server:
 
 
 def _doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator[Door]:
-    """Yield the doors that are asked for. This is all that the server knows of each."""
+    """Yield the doors that the settings ask for. The server knows nothing else about the kinds of doors."""
     grpc = Address(settings.host, settings.port, "port")
     if settings.grpc_engine == "native":
         yield GrpcDoor(shared, grpc, max_streams=settings.max_streams_per_connection)
     else:
         yield GrpcioDoor(shared, grpc, max_streams=settings.max_streams_per_connection, max_connections=max_connections)
     if settings.http_port is not None:
-        from bcast_grpc.transport.http_door import HttpDoor  # aiohttp takes a third of the server's start
+        from bcast_grpc.transport.http_door import HttpDoor  # importing aiohttp takes a third of the server's start
 
         yield HttpDoor(shared, Address(settings.host, settings.http_port, "http-port"), settings.http_allow_origin)
     if settings.tcp_port is not None:

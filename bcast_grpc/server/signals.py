@@ -1,4 +1,4 @@
-"""What ends the server from outside, or has it read its files again."""
+"""Signals: they end the server, or make it reload its files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from types import FrameType
 logger = logging.getLogger(__name__)
 
 SAME_S = 1.0
-"""Signals that come within this time of the first are one: a terminal and a supervisor may send one each."""
+"""Signals within this time of the first count as one: a terminal and a supervisor may send one each."""
 
 _FAULT = 1
 
 
 class Ending:
-    """The wish to end: SIGTERM, SIGINT, or SIGHUP unless that is ignored, as ``nohup`` does, or reloads.
+    """Waits for a signal that ends the server: SIGTERM, SIGINT, or a SIGHUP that is not ignored and does not reload.
 
-    A second one ends the process at once, even where the loop is stuck.
+    A second signal ends the process at once, even if the loop is stuck.
 
     Attributes:
-        asked: set by the first one.
+        asked: set by the first signal.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Ending:
                 signal.signal(number, self._on_signal)
 
     def reload_on_hangup(self, reload: Callable[[], None]) -> None:
-        """Have SIGHUP call this from now on, unless it comes since the server's terminal was closed."""
+        """Call ``reload`` on SIGHUP from now on, unless the signal means that the server's terminal was closed."""
 
         def on_hangup(number: int, frame: FrameType | None) -> None:
             if self._hangs_up and self._had_terminal and not _has_terminal():
@@ -50,7 +50,7 @@ class Ending:
         signal.signal(signal.SIGHUP, on_hangup)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        # This may interrupt anything, so it takes no lock; it counts when the signal came, not when the loop had time.
+        # This may interrupt anything, so it takes no lock. It notes when the signal came, not when the loop noticed it.
         now = time.monotonic()
         if self._first is None:
             self._first = now
@@ -75,12 +75,12 @@ def _has_terminal() -> bool:
 
 
 def hold() -> None:
-    """Keep signals for later: there is nobody yet, or any more, who would know what to do."""
+    """Block signals until ``release``: the server is not ready for them yet, or has ended."""
     signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
 
 
 def release() -> None:
-    """Let them come."""
+    """Deliver signals, including those that came since ``hold``."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
 
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 _Started: TypeAlias = "Future[tuple[SyncServer, Callable[[], object]]]"
-"""The server, and what ends it."""
+"""The server, and a function that ends it."""
 
 
 class SyncServer:
-    """A ``Server`` that runs in the event loop of another thread. Its methods block, and may be called by any thread.
+    """A ``Server`` that runs in another thread's event loop. Its methods block, and may be called from any thread.
 
-    ``Server.in_thread()`` starts one; ``Server.sync`` is this for a server that runs in the application's own loop.
+    ``Server.in_thread()`` starts one. A server that runs in the application's own loop has one as ``Server.sync``.
     """
 
     def __init__(self, server: Server, scheduler: LoopScheduler) -> None:
@@ -38,7 +38,7 @@ class SyncServer:
 
     @property
     def address(self) -> str:
-        """Where gRPC clients connect to, as ``HOST:PORT``."""
+        """The address for gRPC clients, as ``HOST:PORT``."""
         return self._server.address
 
     def publish(
@@ -55,21 +55,21 @@ class SyncServer:
 
         Raises:
             BcastError: the message was not accepted; ``SHUTTING_DOWN`` if the server has stopped.
-            RuntimeError: this is the thread of the server's loop, which would wait for itself.
+            RuntimeError: it was called in the thread of the server's loop, which would wait for itself.
         """
         return self._scheduler.wait(lambda: self._server.publish(room, msg, data=data, id=id, name=name, client=client))
 
     def members(self, room: str) -> Sequence[Member]:
-        """Return who is connected to a room, in the order of arrival. See ``Server.members``."""
+        """Return the clients in a room, in the order of arrival. See ``Server.members``."""
         return self._scheduler.wait(lambda: self._server.members(room))
 
 
 @contextmanager
 def in_thread(server_in_loop: Callable[[], Server]) -> Iterator[SyncServer]:
-    """Run a server in a thread of its own; it is drained at the end.
+    """Run a server in a thread of its own, and drain it at the end.
 
     Args:
-        server_in_loop: makes the server, in the thread's event loop.
+        server_in_loop: makes the server; called in the thread's event loop.
     """
     started: _Started = Future()
     thread = threading.Thread(target=_run, args=(server_in_loop, started), name="bcast-server", daemon=True)

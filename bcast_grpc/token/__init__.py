@@ -1,1 +1,1 @@
-"""``python -m bcast_grpc.token``: makes tokens and explains them, for trying things out and for small installations."""
+"""``python -m bcast_grpc.token``: makes and explains tokens, for first steps and for small installations."""

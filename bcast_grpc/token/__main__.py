@@ -44,12 +44,12 @@ def make_secret(path: Path) -> None:
     """Write a new secret, which only its owner may read.
 
     Raises:
-        Unusable: there is a file of that name, or it cannot be written.
+        Unusable: the file exists already, or cannot be written.
     """
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise Unusable(path, "there is a file of that name already; it was left as it is") from None
+        raise Unusable(path, "this file exists already, and was left unchanged; choose another name") from None
     except OSError as error:
         raise Unusable(path, f"cannot write this file: {error.strerror or error}") from None
     with open(number, "w") as file:  # noqa: PTH123  # it is open already
@@ -73,7 +73,7 @@ def make_token(given: Namespace) -> str:
 
 
 def _read_signer(path: Path) -> tuple[Any, str]:
-    """Return what signs, and by which algorithm."""
+    """Return the key that signs, and its algorithm."""
     content = read_file(path).strip()
     try:
         if not (pem := find_pem(content)):
@@ -90,7 +90,7 @@ def explain(token: str) -> str:
     """Return what is in a token, in words.
 
     Raises:
-        Unusable: it is no token.
+        Unusable: it is not a token.
     """
     try:
         header = jwt.get_unverified_header(token)
@@ -102,7 +102,7 @@ def explain(token: str) -> str:
 
 def _explained(header: Mapping[str, Any], claims: Mapping[str, Any]) -> list[str]:
     lines = [f"signed by   {header.get('alg')}" + (f", with the key {header['kid']}" if header.get("kid") else "")]
-    lines.append(f"for         {claims.get('sub', 'nobody: it has no sub, and no server takes it')}")
+    lines.append(f"for         {claims.get('sub', 'nobody: it has no sub, so no server accepts it')}")
     for name, claim in (("from", "iss"), ("to", "aud")):
         if claim in claims:
             lines.append(f"{name:<11} {claims[claim]}")
@@ -122,11 +122,11 @@ def _explained(header: Mapping[str, Any], claims: Mapping[str, Any]) -> list[str
 
 def _when(exp: object) -> str:
     if not isinstance(exp, int | float):
-        return "never, and no server takes it"
+        return "never: it has no exp, so no server accepts it"
     try:
         at = datetime.fromtimestamp(exp, UTC)
     except (OverflowError, ValueError, OSError):
-        return f"at {exp}, which is no time"
+        return f"at {exp}, which is not a valid time"
     left_s = round(exp - time.time())
     return f"{at:%Y-%m-%d %H:%M:%S} UTC, " + (f"in {left_s} s" if left_s > 0 else f"{-left_s} s ago")
 

@@ -22,9 +22,9 @@ Make tokens for a bcast_grpc server, and explain them.
     python -m bcast_grpc.token --key secret --sub ana --room 'team-7/*' --can join,send"""
 
 _EPILOG = """\
-A --can is for the rooms before it, so both may be given several times:
+--can applies to the rooms before it, so both may be given several times:
   --room lobby --can join,send --room 'news/*' --can join
-Without --room the token says nothing of rooms: the server's file of rights decides."""
+Without --room the token says nothing about rooms: the server's file of rights decides."""
 
 
 class _Can(argparse.Action):
@@ -45,7 +45,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        SystemExit: with code 2 if it does not fit, 0 after ``--help`` and ``--version``.
+        SystemExit: with code 2 for wrong usage, 0 after ``--help`` and ``--version``.
     """
     parser = argparse.ArgumentParser(
         prog="bcast-token",
@@ -60,21 +60,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     what.add_argument("--new-secret", metavar="FILE", type=Path, help="make a new file with a secret")
     parser.add_argument("--sub", help="who the token is for; required with --key")
     parser.add_argument("--name", help="the only name that the client may have; by default it chooses")
-    parser.add_argument("--room", metavar="PATTERN", action="append", help="a room, or the beginning of some with a *")
-    parser.add_argument("--can", metavar="RIGHTS", action=_Can, help=f"of {', '.join(RIGHTS)}, separated by commas")
+    parser.add_argument("--room", metavar="PATTERN", action="append", help="a room, or a prefix ending in *")
+    parser.add_argument("--can", metavar="RIGHTS", action=_Can, help=f"any of {', '.join(RIGHTS)}, separated by commas")
     parser.add_argument(
         "--expires", metavar="TIME", default="1h", type=_seconds, help="such as 90s, 5m, 1h, 30d (default: %(default)s)"
     )
-    parser.add_argument("--audience", default="", help="the aud that the server's token-audience asks for")
-    parser.add_argument("--issuer", default="", help="the iss that the server's token-issuer asks for")
-    parser.add_argument("--kid", default="", help="the id of the key, where the server has several")
+    parser.add_argument("--audience", default="", help="the aud that the server's token-audience requires")
+    parser.add_argument("--issuer", default="", help="the iss that the server's token-issuer requires")
+    parser.add_argument("--kid", default="", help="the id of the key, if the server has several")
     parser.add_argument("--version", action="version", version=f"bcast_grpc {__version__}")
     parser.set_defaults(granted=None)
     given = parser.parse_args(argv)
     if given.key and not given.sub:
-        parser.error("--sub: is needed with --key: who the token is for")
+        parser.error("--sub: is required with --key; it says who the token is for")
     if given.room:
-        parser.error(f"--room {given.room[-1]}: say what is granted there, as in --can join,send")
+        parser.error(f"--room {given.room[-1]}: must be followed by what is granted there, as in --can join,send")
     return given
 
 

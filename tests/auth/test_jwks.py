@@ -83,7 +83,7 @@ async def test_the_last_good_keys_stay_in_force(answer: Fetched | Exception, cap
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
     assert "there are no keys yet" in said[0]
-    assert "1 keys of before stay in force" in said[1]
+    assert "the last 1 keys stay in force" in said[1]
 
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -54,11 +54,9 @@ def test_closed_unless_opened(host: str, tls: bool, knows: str, waiver: str) -> 
 def test_the_refusal_names_the_ways_out() -> None:
     """What is missing, and lines that can be pasted; not the one that would contradict what is set."""
     why = closed(host="192.0.2.1")
-    assert why.startswith(
-        "--host 192.0.2.1: other machines reach this address, and there is no TLS and nothing by which"
-    )
+    assert why.startswith("--host 192.0.2.1: other machines reach this address, and there is no TLS and no way to")
     for flags in ("--tls-cert FILE --tls-key FILE --token-keys FILE", "--plaintext --token-keys FILE", "--open"):
         assert f"\n  {flags} " in why
     assert "--open" not in closed(host="192.0.2.1", token_keys=("keys.json",))
     assert "and there is no TLS. Add" in closed(host="192.0.2.1", token_keys=("keys.json",))
-    assert "and there is nothing by which to know clients. Add" in closed(host="192.0.2.1", **TLS)
+    assert "and there is no way to identify clients. Add" in closed(host="192.0.2.1", **TLS)

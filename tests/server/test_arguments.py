@@ -400,7 +400,7 @@ def test_open_and_tokens_exclude_each_other(sources: Sources) -> None:
     sources.put("flag", {"token_keys": ("keys.json",), "open": True})
     with pytest.raises(SettingsError) as caught:
         sources.load()
-    assert caught.value.faults == ("--open 1: must be 0 where token-keys is set: say which of the two is meant",)
+    assert caught.value.faults == ("--open 1: must be 0 if token-keys is set: use one of the two",)
 
 
 def test_a_switch_needs_no_value() -> None:

@@ -83,9 +83,13 @@ def test_private_keys_sign(tmp_path: Path, key: object, algorithm: str) -> None:
     ("arguments", "code", "says"),
     [
         ([], 2, "one of the arguments --key --show --new-secret is required"),
-        (["--key", "none"], 2, "--sub: is needed with --key"),
+        (["--key", "none"], 2, "--sub: is required with --key"),
         (["--key", "none", "--sub", "ana"], 1, "none: cannot read this file: No such file or directory"),
-        (["--key", "k", "--sub", "a", "--room", "x"], 2, "--room x: say what is granted there, as in --can join,send"),
+        (
+            ["--key", "k", "--sub", "a", "--room", "x"],
+            2,
+            "--room x: must be followed by what is granted there, as in --can join,send",
+        ),
         (["--key", "k", "--sub", "a", "--can", "join"], 2, "--can: name the room before it"),
         (
             ["--key", "k", "--sub", "a", "--room", "x", "--can", "fly"],

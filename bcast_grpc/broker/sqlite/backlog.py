@@ -32,7 +32,7 @@ class Backlog:
         self._count(1, messages, size)
 
     def remove(self, messages: int = 0, size: int = 0) -> None:
-        """Count it no more: it was answered."""
+        """Stop counting a publish or a marker, which has been answered."""
         self._count(-1, -messages, -size)
 
     def _count(self, calls: int, messages: int, size: int) -> None:

@@ -1,4 +1,4 @@
-"""When a file was made. Python's ``os.stat`` does not say so on Linux."""
+"""When a file was created, which Python's ``os.stat`` does not report on Linux."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _BORN_AT = 80  # in struct statx: seconds in 64 bits, nanoseconds in 32
 
 
 def born(path: Path) -> str:
-    """Return when a file was made, as text to be compared; where that is not known, when it was last changed.
+    """Return when a file was created, as a text to compare; if that is not known, when it was last changed.
 
     Raises:
-        OSError: it is not there.
+        OSError: the file cannot be found.
     """
     found = path.stat()
     made = getattr(found, "st_birthtime_ns", None) or getattr(found, "st_birthtime", None) or _statx(path)
@@ -26,7 +26,7 @@ def born(path: Path) -> str:
 
 
 def _statx(path: Path) -> str:
-    """Ask Linux; nothing if it, its C library, or the file system does not know."""
+    """Ask Linux; return an empty text if Linux, its C library or the file system does not know."""
     if sys.platform != "linux":
         return ""
     try:

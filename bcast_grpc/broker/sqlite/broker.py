@@ -37,20 +37,21 @@ _NS = 1_000_000_000
 
 
 class SqliteBroker:
-    """A ``Broker`` on a disk. One thread writes all that is waiting in one transaction; then the answers are delivered.
+    """A ``Broker`` on a disk.
 
-    The ids of messages are looked up in the file. Opening a room reads in another thread, so that nobody else waits.
+    One thread writes everything that is waiting in one transaction; then the answers are delivered. The ids of messages
+    are looked up in the file. A room is read in another thread when it is opened, so it does not delay the others.
 
     Args:
-        path: the file; made if it is not there.
+        path: the file; created if it does not exist.
         retention: how much is kept, in memory and in the file.
-        clock: ages are measured by it.
+        clock: measures ages.
 
     Attributes:
-        backlog: what waits to be written.
+        backlog: how much waits to be written.
 
     Raises:
-        CannotOpen: it is not a store, is damaged, cannot be read or written, or another server uses it.
+        CannotOpen: the file is not a store, is damaged, cannot be read or written, or is used by another server.
     """
 
     def __init__(self, path: str | Path, retention: Retention | None = None, clock: Clock | None = None) -> None:
@@ -72,7 +73,7 @@ class SqliteBroker:
     # --- opening
 
     async def open(self, room: str) -> StoredOrder:
-        """Return the order that is at hand, the one in the file, or a new one.
+        """Return the order that is in memory, the one in the file, or a new one.
 
         Raises:
             CallError: ``BROKER_UNAVAILABLE``: the file cannot be read.
@@ -95,7 +96,7 @@ class SqliteBroker:
         return order
 
     def _keep(self, room: str, stored: tables.Stored | None) -> None:
-        """Keep what was read from the file at hand, or a new order."""
+        """Keep in memory what was read from the file, or a new order."""
         if stored:
             stored.history.count_in(self._retention.budget)
             order = StoredOrder(self, room, stored.epoch, stored.history, stored.row, stored.ids_until_ns)
@@ -103,10 +104,10 @@ class SqliteBroker:
             order = StoredOrder(self, room, secrets.token_hex(4), History(self._retention))
         self._idle[room] = order
 
-    # --- what orders ask for
+    # --- called by orders
 
     def submit(self, order: StoredOrder, entries: Sequence[Entry]) -> None:
-        """Have entries written."""
+        """Pass entries to the writer."""
         size = sum(len(entry.message) + len(entry.data) for entry in entries)
         self.backlog.add(len(entries), size)
         self._writer.add(Publish(order, entries, self._clock.now_ns(), self._clock.wall_ns(), size))
@@ -114,7 +115,7 @@ class SqliteBroker:
             self.relieve()
 
     def mark(self, order: StoredOrder, callback: Callable[[], None]) -> None:
-        """Call back when everything before has been answered."""
+        """Call back when everything that was submitted before has been answered."""
         self.backlog.add()
         self._writer.add(Marker(order, callback))
 
@@ -134,14 +135,14 @@ class SqliteBroker:
         self._readers.read(tables.read, order.row, after, count, max_bytes).add_done_callback(read)
 
     def in_use(self, order: StoredOrder) -> None:
-        """Take note that a room uses an order."""
+        """Note that a room uses an order."""
         self._idle.pop(order.room, None)
         self._used[order.room] = order
         if self._relief.urgent:
             self.relieve()
 
     def released(self, order: StoredOrder) -> None:
-        """Take note that an order's room is empty."""
+        """Note that an order's room is empty."""
         self._idle[order.room] = self._used.pop(order.room)
         for room in list(self._idle)[: max(0, len(self._idle) - _MAX_IDLE)]:
             if not self._idle[room].unanswered:
@@ -150,9 +151,9 @@ class SqliteBroker:
     # --- answers
 
     def _answer_soon(self, answers: Sequence[Answer]) -> None:
-        """Have the loop answer. In the writer's thread."""
+        """Deliver answers from the loop. Called in the writer's thread."""
         assert self._loop, "nothing is submitted before a room is opened"
-        with suppress(RuntimeError):  # the loop is closed, so nobody waits for an answer any more
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits for an answer
             self._loop.call_soon_threadsafe(self._answer_all, answers)
 
     def _answer_all(self, answers: Sequence[Answer]) -> None:
@@ -160,7 +161,7 @@ class SqliteBroker:
             try:
                 self._answer(answer)
             except Exception:
-                logger.exception("an answer of the store could not be passed on")
+                logger.exception("internal error while delivering an answer of the store")
 
     def _answer(self, answer: Answer) -> None:
         if isinstance(answer, Marker):
@@ -176,7 +177,7 @@ class SqliteBroker:
     # --- upkeep
 
     def expire(self) -> None:
-        """Drop what is too old, in memory and in the file."""
+        """Drop what has expired, in memory and in the file."""
         now_ns = self._clock.now_ns()
         for order in [*self._used.values(), *self._idle.values()]:
             order.expire(now_ns)
@@ -186,7 +187,7 @@ class SqliteBroker:
         self._writer.add(partial(self._trimmer.begin, self._in_file()))
 
     def relieve(self) -> None:
-        """Drop histories from memory while the budget is short: first those of empty rooms, which the file keeps."""
+        """Drop histories from memory if the budget is short, those of empty rooms first. The file keeps them."""
         if self._relief.needed:
             idle = {room: order.history for room, order in self._idle.items() if not order.unanswered}
             self._relief.relieve(idle, self._drop, list(self._used.values()))

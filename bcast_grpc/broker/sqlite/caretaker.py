@@ -1,4 +1,4 @@
-"""Looks after the files beside a store, while others write and read: the log stays short, the identity stays new."""
+"""Maintains the files beside a store while others write and read: keeps the log short and renews the identity."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 LOOK_S = 1.0
 RENEW_S = 60.0
 LONG_BYTES = 4 * 1024 * 1024
-"""A longer log is written into the file, as soon as nobody reads from it."""
+"""A longer log is written into the file, as soon as nobody reads."""
 
 MAX_BYTES = 16 * 1024 * 1024
-"""A longer log is truncated after that; a shorter one is overwritten, which is faster."""
+"""A longer log is then truncated; a shorter one is overwritten, which is faster."""
 
 _FEW_PAGES = 100
 _PATIENCE_S = 0.2
@@ -27,11 +27,12 @@ _TRIES = 5
 
 
 class Caretaker:
-    """A thread with a connection of its own. It does all that takes long; the writer does the rest between two jobs.
+    """A thread with its own connection, which does what takes long; the writer does the rest between two jobs.
 
     Args:
         file: the store.
-        ask_writer: has the writer's thread do something.
+        ask_writer: calls a function in the writer's thread.
+        readers_held: see ``Readers.held``.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Caretaker:
         self._thread.start()
 
     def close(self) -> None:
-        """End."""
+        """End the thread."""
         self._ended.set()
         self._thread.join()
 
@@ -73,7 +74,7 @@ class Caretaker:
                 return
             self._file.check()
             self._write_into_file(connection)
-            with self._readers_held(_PATIENCE_S) as nobody:  # or there might always be one in the way
+            with self._readers_held(_PATIENCE_S) as nobody:  # otherwise some reader might always be active
                 if nobody and self._write_into_file(connection):
                     again = self._file.cut_log if size > MAX_BYTES else self._file.restart_log
                     done = threading.Event()
@@ -93,13 +94,13 @@ class Caretaker:
             if done == before or self._ended.is_set():
                 return False
             before = done
-        return True  # where more is written than can be kept up with, the writer has to do the rest
+        return True  # if others write faster than this, the writer has to do the rest
 
     def _carefully(self, chore: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
             try:
                 chore()
             except (sqlite3.Error, OSError, FileGone) as error:
-                logger.debug("the upkeep of the store failed: %s", plainly(error))
+                logger.debug("the maintenance of the store failed: %s", plainly(error))
 
         return run

@@ -1,4 +1,4 @@
-"""One server for a file, whatever name leads to it; and whether that name still leads to the file."""
+"""Makes sure that only one server uses a file, by whatever name, and that the name still leads to the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if sys.platform != "win32":
 _FileId: TypeAlias = tuple[int, int]
 
 BESIDE = ("-wal", "-shm", "-journal", "-owner", "-identity")
-"""How the names of the files beside a store end."""
+"""The suffixes of the names of the files beside a store."""
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 _PATIENCE_S = 0.2
@@ -28,24 +28,24 @@ _claiming = threading.Lock()
 
 
 class Claim:
-    """The right to use a file, against all other servers, until it is closed.
+    """Excludes all other servers from a file, until it is closed.
 
-    Two locks: one on ``PATH-owner``, because SQLite's log is found by the file's name, and one on the file itself,
-    which other names may lead to (hard links, bind mounts).
+    It holds two locks: one on ``PATH-owner``, because SQLite finds its log by the file's name, and one on the file
+    itself, because other names (hard links, bind mounts) may lead to it.
 
     SQLite's own locks on a file are lost as soon as any descriptor of it is closed in the same process. So the
     descriptor that holds the lock is opened before SQLite opens the file, and closed after SQLite has closed it.
 
     Args:
-        path: as it was given. Symbolic links in it are followed.
+        path: the path as it was given; symbolic links are followed.
 
     Attributes:
-        path: where the file really is.
+        path: the real path of the file.
         owner: a descriptor of ``PATH-owner``.
-        descriptor: of the file itself.
+        descriptor: a descriptor of the file itself.
 
     Raises:
-        CannotOpen: another server uses the file, or it is not one that can be used.
+        CannotOpen: another server uses the file, or the path is not that of a usable file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,15 +61,15 @@ class Claim:
         self._files: dict[Path, _FileId] = {}
 
     def watch(self) -> None:
-        """Take note of the files that are there, now that SQLite has opened them, for ``check``."""
+        """Note which files SQLite has opened, for ``check``."""
         logs = [Path(f"{self.path}{end}") for end in ("-wal", "-shm")]
         self._files = {self._given: self._id, self.path: self._id, **{log: _id_of(log.stat()) for log in logs}}
 
     def check(self) -> None:
-        """Look whether what is written now would be found at the next start. Cost: some microseconds.
+        """Check that the next start would find what is written now. Cost: some microseconds.
 
         Raises:
-            FileGone: it would not.
+            FileGone: it would not, because a name leads to another file or to none.
         """
         for name, known in self._files.items():
             try:
@@ -80,7 +80,7 @@ class Claim:
                 raise FileGone(f"{name} was replaced; put the old file back, or restart the server to use the new one")
 
     def close(self) -> None:
-        """Let other servers use the file. To be called when SQLite has closed it."""
+        """Let other servers use the file. Call this when SQLite has closed it."""
         with _claiming:
             _claimed.discard(self._id)
             os.close(self.descriptor)
@@ -123,7 +123,7 @@ def _open_owner(path: Path) -> int:
 
 
 def _lock_file(path: Path) -> tuple[int, _FileId]:
-    """Open the file, which is made if it is not there, and lock it."""
+    """Open the file, or create it, and lock it."""
     with _claiming:
         if path.exists() and _id_of(path.stat()) in _claimed:
             raise InUse(_IN_USE)
@@ -150,14 +150,14 @@ def _check_links(found: os.stat_result) -> None:
 
 
 def give_away(descriptor: int, path: Path) -> None:
-    """Let a file beside a store belong to whom the store belongs, where the superuser made it."""
+    """Give a file beside a store to the store's owner, if the superuser created it."""
     if sys.platform != "win32" and os.geteuid() == 0 and path.exists():
         found = path.stat()
         os.fchown(descriptor, found.st_uid, found.st_gid)
 
 
 def _lock(descriptor: int, patience_s: float = _PATIENCE_S) -> bool:
-    """Lock a file; return False if somebody else holds it, and not only to look whether it is locked."""
+    """Lock a file; return False if another process holds the lock for longer than ``is_in_use`` would."""
     until = time.monotonic() + patience_s
     while sys.platform != "win32":
         try:

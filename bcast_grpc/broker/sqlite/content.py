@@ -1,4 +1,4 @@
-"""Whether a store's file still has in it what SQLite thinks: somebody may write into it beside SQLite."""
+"""Detects that another program has overwritten the content of a store's file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Content:
     """Recognises the file by what no copy has and no checkpoint changes: the cookie of its schema, and its run.
 
     Args:
-        descriptor: of the file. It must be the one that is open anyway: closing another one would drop SQLite's locks.
-        connection: to the file.
+        descriptor: the descriptor of the file that is open anyway: closing another one would drop SQLite's locks.
+        connection: a connection to the file.
     """
 
     def __init__(self, descriptor: int, connection: sqlite3.Connection) -> None:
@@ -33,16 +33,16 @@ class Content:
         self._at = (page - 1) * self._page_size
 
     def allow(self, cookie: int) -> None:
-        """Take note of a cookie that SQLite has made: a ``VACUUM`` beside the server, say."""
+        """Accept another cookie, which SQLite made, as by a ``VACUUM`` of another program."""
         self._cookies.add(cookie)
 
     def check(self) -> None:
-        """Look at the file. Cost: some microseconds.
+        """Check the file. Cost: some microseconds.
 
         Raises:
-            FileGone: it is not what it was.
+            FileGone: its content was overwritten.
         """
-        for _ in range(_ATTEMPTS):  # a checkpoint may be writing just now
+        for _ in range(_ATTEMPTS):  # a checkpoint may be writing at this moment
             if self._is_known():
                 return
             time.sleep(_PAUSE_S)

@@ -1,4 +1,4 @@
-"""What can be wrong with a store, in plain words."""
+"""The errors of a store, in plain words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CannotOpen(Exception):
 
 
 class InUse(CannotOpen):
-    """A server uses it."""
+    """A server uses the file."""
 
 
 class FileGone(Exception):
@@ -24,10 +24,10 @@ class FileGone(Exception):
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Say which file cannot be used.
+    """Name the file in errors.
 
     Raises:
-        CannotOpen: instead of SQLite's own errors and the system's.
+        CannotOpen: in place of errors of SQLite and of the system.
     """
     try:
         yield
@@ -38,7 +38,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def plainly(error: BaseException) -> str:
-    """Say what is wrong, and what would help."""
+    """Return what is wrong, and what would help."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     code = getattr(error, "sqlite_errorname", "") or ""
@@ -54,5 +54,5 @@ def plainly(error: BaseException) -> str:
 
 
 def unavailable(error: BaseException) -> CallError:
-    """Say the same to a client, which may try again."""
+    """Return the error for a client, which may try again."""
     return CallError(ErrorCode.BROKER_UNAVAILABLE, f"the store cannot be used: {plainly(error)}")

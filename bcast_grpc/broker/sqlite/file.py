@@ -1,4 +1,4 @@
-"""A store's file, opened: a connection that writes, and transactions that are on the disk when they are done."""
+"""An open store: the connection that writes, and transactions that are on the disk when they return."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _STEPS = 100_000  # of SQLite's virtual machine, between two looks at the clock
 
 
 class StoreFile:
-    """The one file of a server, with all its tables, until it is closed.
+    """A store's file, from opening to closing.
 
     Attributes:
-        path: where it really is.
-        line: the time line by which the ages of what is in it are measured.
-        writer: a connection for one thread, in a ``transaction``.
+        path: the real path of the file.
+        line: the time line that measures the ages of what is in the file.
+        writer: the connection that writes, from one thread, within ``transaction``.
 
     Raises:
-        CannotOpen: it is not a store, is damaged, cannot be read or written, or another server uses it.
+        CannotOpen: the file is not a store, is damaged, cannot be read or written, or is used by another server.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -70,26 +70,26 @@ class StoreFile:
                 "the store %s is a copy (%s): each room in it, %d in all, begins a new epoch", self.path, doubt, rooms
             )
         self.renew()
-        if self.cut_log():  # what is in the log next belongs to this file as it is now
+        if self.cut_log():  # from here on, the log belongs to the file as it is now
             with self.transaction() as connection:
                 connection.execute("UPDATE meta SET run = ?", (secrets.token_hex(8),))
             self.cut_log()
 
     def renew(self) -> None:
-        """Renew the identity, if anything was written since that was done. In the writer's thread.
+        """Renew the identity, if anything was written since the last time. Call this in the writer's thread.
 
         Raises:
-            OSError, sqlite3.Error, FileGone: it cannot be done.
+            OSError, sqlite3.Error, FileGone: the identity could not be renewed.
         """
         if self._commits != self._renewed:
             self._lineage.renew(self._commits)
             self._renewed = self._commits
 
     def check(self) -> None:
-        """Look whether the file is what it was, and where it was.
+        """Check that the file is still in its place and has its content.
 
         Raises:
-            FileGone: it is not. Then nothing is to be written into it.
+            FileGone: it is not. Nothing must be written into it then.
         """
         self._claim.check()
         if self._content:
@@ -100,15 +100,15 @@ class StoreFile:
         return Path(f"{self.path}-wal").stat().st_size
 
     def cut_log(self) -> bool:
-        """Empty the log and give its place back, unless somebody reads in it; return whether it was done."""
+        """Empty the log and free its space, unless somebody reads it; return whether it was done."""
         return self._checkpoint("TRUNCATE")
 
     def restart_log(self) -> bool:
-        """Have the log written from its beginning again, unless somebody reads in it; return whether it was done."""
+        """Write the log from its beginning again, unless somebody reads it; return whether it was done."""
         return self._checkpoint("RESTART")
 
     def _checkpoint(self, how: str) -> bool:
-        """Write the rest of the log into the file. Nobody is waited for. In the writer's thread."""
+        """Write the rest of the log into the file, without waiting for readers. Called in the writer's thread."""
         self.check()
         self.writer.execute("PRAGMA busy_timeout = 0")
         try:
@@ -118,19 +118,19 @@ class StoreFile:
         return not busy
 
     def connect(self) -> sqlite3.Connection:
-        """Open the file once more."""
+        """Open another connection to the file."""
         return connect(self.path)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Write all that is done with the connection, or nothing.
+        """Commit everything that is done with the connection, or nothing.
 
         Args:
-            durable: whether it is on the disk when this returns; otherwise the next durable one takes it along.
+            durable: whether it is on the disk when this returns; if not, the next durable transaction puts it there.
 
         Raises:
             FileGone: the file was replaced, so the next start would not find what is written.
-            sqlite3.Error: it cannot be written.
+            sqlite3.Error: the file cannot be written.
         """
         writer = self.writer
         if not durable:
@@ -145,7 +145,7 @@ class StoreFile:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                self.check()  # another file in its place may look like damage
+                self.check()  # the error may mean that the file was replaced
             raise
         finally:
             if not durable:
@@ -164,7 +164,7 @@ class StoreFile:
             raise FileGone("another program has replaced its content; restart the server to use what is there now")
 
     def _commit(self) -> None:
-        """Commit. A fault at the very end may come after all has been written: the file decides."""
+        """Commit. An error may come after everything has been written, so the file decides whether it was."""
         try:
             self.writer.execute("COMMIT")
         except sqlite3.Error:
@@ -187,7 +187,7 @@ class StoreFile:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file, so that a commit is on the disk when it is done."""
+    """Open a connection whose commits are on the disk when they return."""
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()  # the caretaker does that
@@ -195,10 +195,10 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _check_whole(connection: sqlite3.Connection) -> None:
-    """Look for damage, for a few seconds at most, so that a large file does not delay the start.
+    """Check for damage, for a few seconds at most, so that a large file does not delay the start.
 
     Raises:
-        CannotOpen: there is some.
+        CannotOpen: the file is damaged.
     """
     until = time.monotonic() + _CHECK_S
     connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)

@@ -1,4 +1,4 @@
-"""Whether a store is the one that the last server wrote, or an older copy of it."""
+"""Recognises whether a store is the file that the last server wrote, or a copy of it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from bcast_grpc.broker.sqlite.claim import give_away
 logger = logging.getLogger(__name__)
 
 NEW_EPOCHS = "UPDATE room SET epoch = lower(hex(randomblob(4)))"
-"""Gives every room a new epoch. Its messages stay."""
+"""Gives every room a new epoch, and keeps its messages."""
 
 _PROGRESS = re.compile(r"(?P<said>(?P<token>\w+) (?P<commits>\d+)) (?P<sum>\w+)\n")
 
 
 class Mark(NamedTuple):
-    """What identifies an identity file. A copy of it has the same token, but not the rest.
+    """What identifies an identity file. A copy of the file has the same token, but not the rest.
 
     Attributes:
-        token: what is in it.
+        token: the file's content.
         inode: its number in the file system.
-        born: when it was made, as the file system says. Owner, mode and times may be changed; this stays.
+        born: when it was created. Owner, mode and other times may change; this does not.
     """
 
     token: str = ""
@@ -57,13 +57,13 @@ class Mark(NamedTuple):
 class Lineage:
     """Recognises a copy of the store by two files beside it.
 
-    ``PATH-identity`` is another file after each start, and the store says which. So a copy from an earlier start has
-    the wrong one, or none, however it was made, even if the identity file was copied too and lies in the old one's
-    place. ``PATH-owner`` holds how many transactions the store has seen: a copy from the same start has seen fewer.
-    It is written after each commit, and not synced: after a loss of power it may be behind the store, never ahead.
+    ``PATH-identity`` is created anew at each start, and the store says which file it is. So a copy from an earlier
+    start has the wrong one or none, however it was made, even if the identity file was copied too. ``PATH-owner``
+    contains the number of the store's transactions: a copy from the same start has fewer. It is written after each
+    commit without a sync, so after a power failure it may be behind the store, but never ahead.
 
     Args:
-        path: of the store.
+        path: the store's path.
         owner: the descriptor of ``PATH-owner``.
         transaction: begins a transaction in the store.
     """
@@ -90,7 +90,7 @@ class Lineage:
             return f"{self._identity.name} is not the file that the last server wrote"
         token, noted = self._read_progress()
         if token not in [mark.token for mark in marks]:
-            return f"{self._identity.name.replace('-identity', '-owner')} is not as the last server left it"
+            return f"{self._identity.name.replace('-identity', '-owner')} is not what the last server wrote"
         return f"{noted - commits} of {noted} transactions are missing from it" if noted > commits else ""
 
     def begin_epochs(self) -> int:
@@ -99,16 +99,16 @@ class Lineage:
             return connection.execute(NEW_EPOCHS).rowcount
 
     def renew(self, commits: int) -> None:
-        """Put a new identity file in the place of the last one.
+        """Replace the identity file by a new one.
 
         Wherever a crash interrupts this, the store knows the file that is there.
 
         Args:
-            commits: how many transactions there are on the disk.
+            commits: how many transactions are on the disk.
 
         Raises:
-            OSError: it cannot be made.
-            sqlite3.Error: it cannot be noted in the store.
+            OSError: the file cannot be created.
+            sqlite3.Error: the store cannot be written.
         """
         made = Path(f"{self._identity}-new")
         made.unlink(missing_ok=True)
@@ -129,7 +129,7 @@ class Lineage:
             connection.execute("UPDATE meta SET identity = ?, coming = ''", (str(mark),))
 
     def note(self, commits: int) -> None:
-        """Note how many transactions are on the disk. A failure is logged, and does no harm by itself."""
+        """Note how many transactions are on the disk. A failure is logged, and harmless unless a copy is restored."""
         if not self._token:
             return
         said = f"{self._token} {commits:020d}"
@@ -153,7 +153,7 @@ class Lineage:
 
 
 def sync_directory(path: Path) -> None:
-    """Sync a directory, so that a file made, moved or deleted in it stays so after a loss of power."""
+    """Sync a directory, so that creating, moving or deleting a file in it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

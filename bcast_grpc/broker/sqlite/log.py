@@ -1,4 +1,4 @@
-"""SQLite's log beside a store (``PATH-wal``): whose it is, and how long it gets."""
+"""SQLite's log beside a store (``PATH-wal``), and whether it belongs to the store."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ logger = logging.getLogger(__name__)
 
 
 class _Signature(NamedTuple):
-    """What a file, or the log beside it, says of the file that the log is for."""
+    """What a file and its log must have in common."""
 
     run: str
     cookie: int
 
 
 def set_aside_foreign(path: Path) -> None:
-    """Move a log that belongs to another file out of the way.
+    """Set aside a log that belongs to another file.
 
-    A killed server leaves a log. Where somebody then puts a copy in the store's place, SQLite would write that log into
-    the copy, which damages it. To be called before SQLite opens the file.
+    A killed server leaves a log. If the store is then replaced by a copy, SQLite would write that log into the copy and
+    damage it. Call this before SQLite opens the file.
     """
     if not is_foreign(path):
         return
@@ -36,7 +36,7 @@ def set_aside_foreign(path: Path) -> None:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether the log beside a file belongs to another one. It does not, as long as that is not certain."""
+    """Whether the log beside a file certainly belongs to another file."""
     log = Path(f"{path}-wal")
     if not log.exists() or not log.stat().st_size or not path.exists() or not path.stat().st_size:
         return False
@@ -49,7 +49,7 @@ def is_foreign(path: Path) -> bool:
             logged = _Signature(*both.execute("SELECT run, cookie FROM meta").fetchone())
             return logged != (run, cookie) and file.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
     except sqlite3.Error:
-        return False  # opening it will report what is wrong
+        return False  # opening the file will report what is wrong
 
 
 def read_only(path: Path) -> sqlite3.Connection:

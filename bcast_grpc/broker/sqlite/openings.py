@@ -1,4 +1,4 @@
-"""Rooms that are being read from the file, each once for all who open it at the same time."""
+"""Reads rooms from the file, each once for all callers that open it at the same time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from bcast_grpc.broker.sqlite.timeline import TimeLine
 
 
 class Openings:
-    """Has rooms read by other threads.
+    """Rooms that are being read by other threads.
 
     Args:
         readers: the threads.
-        keep: is given each room that was read, and what the file has of it; called once for each reading.
+        retention: how much is kept of a room.
+        line: the store's time line.
+        keep: called once for each room that was read, with its name and what the file has of it.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Openings:
         return len(self._reading)
 
     async def read(self, room: str) -> None:
-        """Wait until a room has been read, and was given to ``keep``.
+        """Wait until a room has been read and passed to ``keep``.
 
         Raises:
             CallError: ``BROKER_UNAVAILABLE``: the file cannot be read.
@@ -47,7 +49,7 @@ class Openings:
             raise unavailable(error) from None
         except asyncio.CancelledError:
             if not reading.cancelled():
-                raise  # the caller has been cancelled, and others may be waiting for the same
+                raise  # the caller was cancelled; others may wait for the same room
             raise unavailable(sqlite3.OperationalError("the store is being closed")) from None
         finally:
             self._end(room, reading)
@@ -59,7 +61,7 @@ class Openings:
         return reading
 
     def _end(self, room: str, reading: asyncio.Future[tables.Stored | None]) -> None:
-        """Keep what was read. Called as soon as somebody sees that it was, and again afterwards."""
+        """Keep what was read. Called once by the reading itself and once by each caller; the first call counts."""
         if not reading.done() or self._reading.get(room) is not reading:
             return
         del self._reading[room]

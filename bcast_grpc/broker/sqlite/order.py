@@ -1,4 +1,4 @@
-"""The order of one room in the file."""
+"""The order of one room in a store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IN_MEMORY_BYTES = 2 * 1024 * 1024
 
 
 class Publish(NamedTuple):
-    """Entries that are to get their places in an order, and when they arrived: by the steady and the wall's clock."""
+    """Entries to be put in order, and when they arrived: by the steady clock and by the wall clock."""
 
     order: StoredOrder
     entries: Sequence[Entry]
@@ -35,20 +35,20 @@ class Marker(NamedTuple):
 
 
 class StoredOrder:
-    """An ``Order`` whose entries get their places when they are written.
+    """An ``Order`` whose entries get their ``seq`` when they are written.
 
-    The writer's thread has ``row``, ``written`` and ``trimmed``, and reads ``oldest``. All else belongs to the loop.
+    The writer's thread owns ``row``, ``written`` and ``trimmed``, and reads ``oldest``. The loop owns everything else.
 
     Attributes:
         room: the room's name.
         epoch: the name of this order.
         history: the messages that are kept, up to the last one that was accepted.
-        oldest: the place of the oldest of them.
+        oldest: the ``seq`` of the oldest of them.
         ids_until_ns: until when the file may remember an id, by the steady clock.
         unanswered: how many publishes and markers have not been answered.
         row: its row in the file; 0 until it has one.
-        written: the last place that was written.
-        trimmed: up to which place the file holds nothing any more.
+        written: the last ``seq`` that was written.
+        trimmed: the messages up to this ``seq`` have been deleted from the file.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class StoredOrder:
 
     @property
     def head(self) -> int:
-        """The place of the last message that was accepted; 0 if none was."""
+        """The ``seq`` of the last message that was accepted; 0 if none was."""
         return self.history.head
 
     @property
     def full(self) -> bool:
-        """Whether the thread has enough to write for some time."""
+        """Whether the writer has enough to do for some time."""
         return self._broker.backlog.full
 
     def begin(self, deliver: Deliver) -> None:
-        """Give outcomes to ``deliver`` from now on."""
+        """Call ``deliver`` with outcomes from now on."""
         self._deliver = deliver
         self._broker.in_use(self)
 
@@ -88,21 +88,21 @@ class StoredOrder:
 
     def after_answers(self, callback: Callable[[], None]) -> None:
         """Call back when everything before has been written or refused; at once, if there is nothing to wait for."""
-        if self.unanswered or self.full:  # by other rooms
+        if self.unanswered or self.full:  # other rooms may have filled the backlog
             self.unanswered += 1
             self._broker.mark(self, callback)
         else:
             callback()
 
     def read(self, after: int, count: int, max_bytes: int, deliver: DeliverEvents) -> None:
-        """Deliver the messages that follow a place: from memory at once, or from the file later."""
+        """Deliver the messages after a seq: from memory at once, or from the file later."""
         if after + 1 >= self.history.first_in_memory:
             deliver(self.history.after(after, count, max_bytes))
         else:
             self._broker.read(self, after, count, max_bytes, deliver)
 
     def release(self) -> None:
-        """Keep the order at hand, for those who come back soon."""
+        """Keep the order in memory, for clients that come back soon."""
         self._deliver = None
         self._broker.released(self)
 
@@ -110,8 +110,8 @@ class StoredOrder:
         """Add what was written to the history, and deliver all outcomes to the room.
 
         Args:
-            outcomes: what became of one publish.
-            now_ns: when that arrived, by the steady clock.
+            outcomes: the outcomes of one publish.
+            now_ns: when it arrived, by the steady clock.
             window_ns: how long an id is remembered.
         """
         self.history.extend(accepted(outcomes), now_ns)
@@ -123,7 +123,7 @@ class StoredOrder:
             self._deliver(outcomes)
 
     def expire(self, now_ns: int) -> None:
-        """Drop what is too old."""
+        """Drop what has expired."""
         self.history.expire(now_ns)
         self.oldest = self.history.first
 
@@ -133,11 +133,11 @@ class StoredOrder:
         return self.history.held
 
     def shrink(self, held: int) -> None:
-        """Drop the oldest messages from memory, until the others take at most ``held`` bytes of it."""
+        """Drop the oldest messages from memory, until the others take at most ``held`` bytes."""
         self.history.unload(held)
 
     def is_over(self, now_ns: int) -> bool:
-        """Whether there is nothing that anyone could come back for."""
+        """Whether there is nothing left to resume from: no messages, no ids, and nothing to be answered."""
         return not len(self.history) and now_ns >= self.ids_until_ns and not self.unanswered
 
 

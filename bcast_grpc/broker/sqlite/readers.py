@@ -1,4 +1,4 @@
-"""Threads that read in the file while the loop goes on."""
+"""Threads that read from the file, so that the loop need not wait for the disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
-_THREADS = 4  # so that a short query does not wait for a long one
+_THREADS = 4  # with several, a short query need not wait for a long one
 _PAUSE_S = 0.001
 
 _P = ParamSpec("_P")
@@ -21,8 +21,8 @@ _T = TypeVar("_T")
 class Readers:
     """A few threads with a connection each.
 
-    All connections are opened at once, and to the end: later, the file's name may lead to another file, or to none, and
-    SQLite would write the log into that, or delete it.
+    All connections are opened at the start: later, the file's name may lead to another file or to none, and SQLite
+    would write the log into that file, or delete the log.
 
     Args:
         connect: opens a connection to the file.
@@ -43,13 +43,13 @@ class Readers:
     def read(
         self, query: Callable[Concatenate[sqlite3.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> asyncio.Future[_T]:
-        """Have one of the threads do ``query(connection, ...)``; what is returned may be awaited."""
+        """Call ``query(connection, ...)`` in one of the threads, and return a future of its result."""
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._threads, lambda: self._do(lambda: query(self._connection(), *args, **kwargs)))
 
     @contextmanager
     def held(self, patience_s: float) -> Iterator[bool]:
-        """Let no query begin; whether none is left going on after ``patience_s``. For one thread at a time."""
+        """Let no query begin. Yields whether all queries have ended within ``patience_s``. For one caller at a time."""
         with self._changed:
             self._held = True
             nobody = self._changed.wait_for(lambda: not self._active, patience_s)
@@ -72,16 +72,16 @@ class Readers:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """End what is being read, and close the connections."""
+        """Stop all queries, and close the connections."""
         self._closing = True
         self._threads.shutdown(cancel_futures=True)
         for connection in self._connections:
             connection.close()
 
     def pause(self) -> None:
-        """Let the other threads have their turn. To be called in a query after each slice of work.
+        """Give the other threads their turn. A query calls this after each slice of work.
 
-        A thread of Python's that never waits makes the others wait for 5 ms at a time.
+        A Python thread that never waits makes the others wait for 5 ms at a time.
 
         Raises:
             sqlite3.Error: the file is being closed.

@@ -1,4 +1,4 @@
-"""The tables of a store, and whether a file has them."""
+"""The tables of a store, and the versions of its schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bcast_grpc.broker.sqlite.faults import CannotOpen
 APPLICATION_ID = 0x62636173
 VERSION = 2
 
-# It is the first table, and no index comes before a table: so it has the same place in all copies that SQLite makes.
+# This is the first table, and SQLite puts no index before it: so its page is the same in all copies that SQLite makes.
 _META = """
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -73,10 +73,10 @@ UPDATE known SET at_ns = time_ns;
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make the tables where there are none, and bring those of an earlier version up to this one.
+    """Create the tables if there are none, and upgrade those of an earlier version.
 
     Raises:
-        CannotOpen: it is a file of another program, or of a later version.
+        CannotOpen: the file belongs to another program, or to a later version.
     """
     application, version = identify(connection)
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
@@ -85,7 +85,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     elif application != APPLICATION_ID:
         raise CannotOpen("it is a database of another program; name another file")
     elif version == 1:
-        # Without a log, so that a file whose tables are old never has a log in which they are new.
+        # Without a log: a crash must not leave a file with old tables beside a log with new ones.
         connection.execute("PRAGMA journal_mode = DELETE").fetchall()
         _change(connection, _FROM_VERSION_1)
     elif version != VERSION:
@@ -93,7 +93,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def identify(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return what program a file belongs to, and the version of its tables."""
+    """Return the id of the program that a file belongs to, and the version of its tables."""
     ((application,),) = connection.execute("PRAGMA application_id")
     ((version,),) = connection.execute("PRAGMA user_version")
     return application, version

@@ -1,4 +1,4 @@
-"""Rooms, messages and ids in the tables of a store."""
+"""The SQL that reads and writes rooms, messages and ids."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bcast_grpc.broker.sqlite.timeline import TimeLine
 from bcast_grpc.events import Author, Event, Kind, Stamp, wire_bytes
 
 SLICE_ROWS = 256
-"""How many rows are read at once, before other threads have their turn: about a millisecond's worth."""
+"""How many rows are read before other threads have their turn, which takes about a millisecond."""
 
-_IN_MEMORY = 1024  # messages that are read when a room is opened; of older ones only size and age are
+_IN_MEMORY = 1024  # messages that are read when a room is opened; of older ones only size and age are read
 _NS = 1_000_000_000
 _IS_THERE = "SELECT 1 FROM room WHERE id = ? AND epoch = ?"
 _REMEMBER = """
@@ -72,10 +72,11 @@ class Stored(NamedTuple):
 
 
 class Insertion:
-    """Writes what is published into the tables, all of it in one transaction, and gives the places.
+    """Numbers the messages that are published and writes them into the tables, all in one transaction.
 
     Attributes:
-        heads: the last place in each order that something new was written in.
+        heads: the last ``seq`` of each order that got new messages.
+        rows: the row of each order in the table of rooms.
     """
 
     def __init__(self, connection: sqlite3.Connection, retention: Retention, line: TimeLine) -> None:
@@ -87,7 +88,7 @@ class Insertion:
         self._messages: list[tuple[Any, ...]] = []
 
     def place(self, publish: Publish) -> Sequence[Outcome]:
-        """Give each entry that is new the next place in its order. Cost: O(len(entries))."""
+        """Give each new entry the next ``seq`` of its order. Cost: O(len(entries))."""
         order, entries, now_ns, wall_ns, _ = publish
         row = self.rows.get(order) or self.rows.setdefault(order, _row(self._connection, order))
         at_ns = self._line.at(now_ns)
@@ -99,7 +100,7 @@ class Insertion:
         return outcomes
 
     def _recall(self, row: int, at_ns: int, key: str, id_: str, stamp: Stamp) -> Stamp | None:
-        """Return the place of an author's message with this id; or note its place, and return None."""
+        """Return the place of an author's earlier message with this id; if there is none, note ``stamp``."""
         values = row, key, id_, stamp.seq, stamp.time_ns, at_ns, at_ns - self._window_ns
         if self._connection.execute(_REMEMBER, values).rowcount:
             return None
@@ -135,11 +136,11 @@ def _row(connection: sqlite3.Connection, order: StoredOrder) -> int:
 def load(
     connection: sqlite3.Connection, room: str, retention: Retention, line: TimeLine, pause: Callable[[], None]
 ) -> Stored | None:
-    """Read what there is of a room; None if there is nothing. ``pause`` is called after each slice of rows.
+    """Read a room; return None if the file does not have it. ``pause`` is called after each slice of rows.
 
-    This may be done in any thread: the history is counted in a budget of its own.
+    May be called in any thread: the history is counted in a budget of its own.
     """
-    connection.execute("BEGIN")  # all of it from one moment
+    connection.execute("BEGIN")  # so that all queries see the same state
     try:
         found = connection.execute("SELECT id, epoch, head FROM room WHERE name = ?", (room,)).fetchone()
         if found is None:
@@ -150,7 +151,7 @@ def load(
         knows = connection.execute(_KNOWS, (row, line.now_ns() - window_ns)).fetchone()
         return Stored(row, epoch, history, line.clock.now_ns() + window_ns if knows else 0)
     finally:
-        if connection.in_transaction:  # after a fault of the disk SQLite has ended it
+        if connection.in_transaction:  # SQLite has ended it already after a disk error
             connection.execute("ROLLBACK")
 
 
@@ -175,7 +176,7 @@ def _load_history(
 
 
 def read(connection: sqlite3.Connection, row: int, after: int, count: int, max_bytes: int) -> Sequence[Event]:
-    """Read the messages that follow a place; none if the first of them is not there any more."""
+    """Read the messages after a seq; return none if the first of them has been deleted."""
     events: list[Event] = []
     size = 0
     for values in connection.execute(_MESSAGES, (row, after, count)):
@@ -193,30 +194,30 @@ def _event(values: tuple[Any, ...]) -> Event:
 
 
 def is_there(connection: sqlite3.Connection, row: int, epoch: str) -> bool:
-    """Return whether a row is still that of an order."""
+    """Return whether a row still belongs to the order with this epoch."""
     return connection.execute(_IS_THERE, (row, epoch)).fetchone() is not None
 
 
 def delete_before(connection: sqlite3.Connection, row: int, seq: int, limit: int) -> int:
-    """Delete the oldest messages of a room, those before the place ``seq``; return how many, ``limit`` at the most."""
+    """Delete the messages of a room before ``seq``, the oldest first; return how many, at most ``limit``."""
     return connection.execute(_DELETE_BEFORE, {"room": row, "seq": seq, "limit": limit}).rowcount
 
 
 def delete_old(connection: sqlite3.Connection, row: int, oldest_ns: int, limit: int) -> int:
-    """Delete the messages of a room from before a moment; return how many, ``limit`` at the most."""
+    """Delete the messages of a room that are older than ``oldest_ns``; return how many, at most ``limit``."""
     return connection.execute(_DELETE_OLD, {"room": row, "oldest": oldest_ns, "limit": limit}).rowcount
 
 
 def delete_ids(connection: sqlite3.Connection, oldest_ns: int, limit: int) -> int:
-    """Delete the ids that were used at a moment or before; return how many, ``limit`` at the most."""
+    """Delete the ids that were used at ``oldest_ns`` or before; return how many, at most ``limit``."""
     return connection.execute(_DELETE_IDS, {"oldest": oldest_ns, "limit": limit}).rowcount
 
 
 def delete_empty(connection: sqlite3.Connection, row: int) -> int:
-    """Delete a room of which nothing is left; return whether it was so."""
+    """Delete a room if it has no messages and no ids; return whether it was deleted."""
     return connection.execute(_DELETE_EMPTY, {"room": row}).rowcount
 
 
 def read_rooms(connection: sqlite3.Connection, after: int, limit: int) -> Sequence[tuple[int, int | None, bool]]:
-    """Return the next rows of rooms, each with the time of its oldest message and whether ids are known in it."""
+    """Return the next rooms: the row, the time of the oldest message, and whether the room has ids."""
     return [(row, oldest_ns, bool(ids)) for row, oldest_ns, ids in connection.execute(_ROOMS, (after, limit))]

@@ -1,4 +1,4 @@
-"""A time line that goes on over restarts, and that nobody can set."""
+"""A time line that continues over restarts, and that setting the system's clock does not change."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from bcast_grpc.broker.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One moment on four clocks.
+    """One moment on several clocks.
 
     Attributes:
-        wall_ns: on the wall's clock.
-        line_ns: on the store's time line.
-        boot_ns: since the machine was started.
-        boot: the name of that start.
+        wall_ns: the wall clock.
+        line_ns: the store's time line.
+        boot_ns: the time since the machine was started.
+        boot: the id of that start.
     """
 
     wall_ns: int
@@ -25,14 +25,14 @@ class Moment:
 
 
 class TimeLine:
-    """Ages of what is in a file are measured on it. It never goes back, and steps of the wall's clock are not on it.
+    """Measures the ages of what is in a file. It never goes back, and ignores steps of the wall clock.
 
-    While a server runs it goes on with the steady clock. Between two servers it goes on with the time since the machine
-    was started; if the machine was restarted meanwhile, with the wall's clock, which is all that is left then.
+    While a server runs, it follows the steady clock. Between two servers it follows the time since the machine was
+    started; if the machine was restarted in between, only the wall clock is left.
 
     Args:
-        clock: of this process.
-        last: what is known of the time before.
+        clock: the clocks of this process.
+        last: the last moment that the previous server noted.
     """
 
     def __init__(self, clock: Clock, last: Moment) -> None:
@@ -43,17 +43,17 @@ class TimeLine:
         self._from_clock_ns = last.line_ns + max(0, passed_ns) - clock.now_ns()
 
     def now_ns(self) -> int:
-        """Return where it is now."""
+        """Return the present time on this line."""
         return self.at(self.clock.now_ns())
 
     def at(self, now_ns: int) -> int:
-        """Return where it was at a time of this process's steady clock."""
+        """Convert a time of this process's steady clock to this line."""
         return now_ns + self._from_clock_ns
 
     def since(self, line_ns: int) -> int:
-        """Return the time of this process's steady clock at a moment in the past."""
+        """Convert a past time on this line to this process's steady clock."""
         return min(line_ns - self._from_clock_ns, self.clock.now_ns())
 
     def moment(self) -> Moment:
-        """Return what the next server has to know."""
+        """Return the present moment, for the next server."""
         return Moment(self.clock.wall_ns(), self.now_ns(), self.clock.boot_ns(), self._boot)

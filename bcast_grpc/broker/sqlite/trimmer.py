@@ -1,4 +1,4 @@
-"""Deletes expired messages and ids from the file, in slices so small that no message waits long for them."""
+"""Deletes expired messages and ids from the file, in slices so small that no message waits long."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from bcast_grpc.broker.sqlite.order import StoredOrder
 logger = logging.getLogger(__name__)
 
 SLICE_ROWS = 512
-"""How many rows a slice deletes at the most, besides twice as many as were written just before."""
+"""Most rows that a slice deletes, besides twice as many as were written just before."""
 
 _SLICE_S = 0.003
 _BITE = 64  # rows, or pages, between two looks at the clock
-_ROOMS = 200  # looked at in one bite
-_PAGES = 1000  # given back to the system in one round
+_ROOMS = 200  # rooms that are looked at in one bite
+_PAGES = 1000  # most pages that are freed in one round
 _SWEEP_NS = 60_000_000_000
 _NS = 1_000_000_000
 
 
 class Trimmer:
-    """Goes round the file now and then: the rooms at hand and old ids each time, all other rooms once a minute.
+    """Goes through the file in rounds: rooms in memory and old ids in each round, all other rooms once a minute.
 
-    All calls come from the writer's thread.
+    All methods are called in the writer's thread.
     """
 
     def __init__(self, file: StoreFile, retention: Retention) -> None:
@@ -42,15 +42,15 @@ class Trimmer:
 
     @property
     def busy(self) -> bool:
-        """Whether the round is not at its end."""
+        """Whether a round is under way."""
         return self._round is not None
 
     def begin(self, at_hand: Sequence[StoredOrder], *, sweep: bool = True) -> None:
-        """Begin a round, unless the last one is not at its end.
+        """Begin a round, unless one is under way.
 
         Args:
-            at_hand: the rooms whose orders are in memory, and trimmed there already.
-            sweep: whether the other rooms may be looked at, if it is time.
+            at_hand: the orders that are in memory, and are trimmed there already.
+            sweep: whether the other rooms are looked at, too, if it is time.
         """
         if not self._round:
             self._at_hand = at_hand
@@ -64,8 +64,8 @@ class Trimmer:
         """Delete one slice, in a transaction of its own.
 
         Args:
-            written: how many messages were written in the transaction before; to keep up with them.
-            took_s: how long that took. The slice takes no longer, or some milliseconds.
+            written: how many messages the transaction before has written; the slice has to keep up with them.
+            took_s: how long that took. The slice takes as long at most, or some milliseconds.
         """
         if not self._round:
             return
@@ -85,12 +85,12 @@ class Trimmer:
         for order in self._at_hand:
             order.trimmed = 0  # the rollback brought back what was deleted
         trouble = plainly(error)
-        if trouble != self._trouble and not isinstance(error, FileGone):  # a FileGone is reported to those who publish
+        if trouble != self._trouble and not isinstance(error, FileGone):  # publishes report a FileGone
             logger.warning("the store cannot be trimmed: %s", trouble)
         self._trouble = trouble
 
     def _bites(self, now_ns: int, at_hand: Sequence[StoredOrder], *, sweep: bool) -> Iterator[int]:
-        """Delete some rows each time the next value is asked for, and yield how many."""
+        """Delete some rows before each value, which is their number."""
         retention = self._retention
         for order in at_hand:
             yield from self._trim_room(order)
@@ -105,14 +105,14 @@ class Trimmer:
         oldest = order.oldest
         while oldest > order.trimmed + 1:
             if not tables.is_there(self._file.writer, order.row, order.epoch):
-                return  # the row is another order's by now
+                return  # the row belongs to another order now
             deleted = tables.delete_before(self._file.writer, order.row, oldest, _BITE)
             if deleted < _BITE:
                 order.trimmed = oldest - 1
             yield deleted
 
     def _sweep(self, oldest_ns: int, at_hand: set[int]) -> Iterator[int]:
-        """Look at the rooms that nobody was in lately."""
+        """Look at the rooms whose orders are not in memory."""
         after = 0
         while rooms := tables.read_rooms(self._file.writer, after, _ROOMS):
             after = rooms[-1][0]
@@ -128,7 +128,7 @@ class Trimmer:
                     yield tables.delete_empty(self._file.writer, row)
 
     def _give_back(self) -> Iterator[int]:
-        """Give pages that are not used any more back to the system."""
+        """Free pages of the file that are no longer used."""
         for _ in range(0, _PAGES, _BITE):
             ((free,),) = self._file.writer.execute("PRAGMA freelist_count")
             if not free:

@@ -1,4 +1,4 @@
-"""The one thread that writes: all that is waiting in one transaction, then the answers."""
+"""The thread that writes: everything that waits in one transaction, then the answers."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ Answer: TypeAlias = tuple[Publish, Sequence[Outcome]] | Marker
 
 
 class Writer:
-    """Does its jobs in their order, and trims the file in between.
+    """Does jobs in their order, and trims the file in between.
 
     Args:
-        answer: is given what became of the publishes, and the markers among them, in their order; from the thread.
+        file: the store.
+        trimmer: trims the file.
+        retention: how much is kept.
+        answer: called in the writer's thread with the outcomes of publishes, and the markers among them, in order.
     """
 
     def __init__(
@@ -49,13 +52,13 @@ class Writer:
         self._thread.start()
 
     def add(self, job: Job) -> None:
-        """Do something after all that was added before. A chore is done in the thread."""
+        """Add a job, to be done after all earlier ones. A chore is called in the writer's thread."""
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
 
     def close(self) -> bool:
-        """Finish all jobs, then end the thread; return False if it was closed before."""
+        """Finish all jobs, then end the thread; return False if it has been closed already."""
         with self._changed:
             if self._closing:
                 return False
@@ -80,7 +83,7 @@ class Writer:
         return jobs
 
     def _do(self, jobs: Sequence[Job]) -> int:
-        """Write what was published, and deliver the answers; return how many messages were written."""
+        """Do some jobs, and deliver the answers; return how many messages were written."""
         publishes = [job for job in jobs if isinstance(job, Publish)]
         written = self._write(publishes) if publishes else []
         outcomes = iter(written)
@@ -97,7 +100,7 @@ class Writer:
         return sum(len(accepted(some)) for some in written)
 
     def _write(self, publishes: Sequence[Publish]) -> Sequence[Sequence[Outcome]]:
-        """Write all of them, or none."""
+        """Write all publishes, or none."""
         try:
             outcomes = self._commit(publishes)
         except Exception as error:  # this thread must survive any error, or no publish would be answered any more
@@ -114,7 +117,7 @@ class Writer:
         return outcomes
 
     def _commit(self, publishes: Sequence[Publish]) -> Sequence[Sequence[Outcome]]:
-        """Write all of them in one transaction."""
+        """Write all publishes in one transaction."""
         with self._file.transaction() as connection:
             insertion = tables.Insertion(connection, self._retention, self._file.line)
             outcomes = [insertion.place(publish) for publish in publishes]
@@ -136,4 +139,4 @@ def _do_chore(chore: Chore) -> None:
     try:
         chore()
     except Exception:
-        logger.exception("the upkeep of the store failed")
+        logger.exception("the maintenance of the store failed")
