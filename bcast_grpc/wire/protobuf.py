@@ -7,7 +7,8 @@ frame by joining their bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from operator import attrgetter
 
 from google.protobuf.duration_pb2 import Duration
@@ -45,6 +46,7 @@ MAX_BATCH_BYTES = 1024 * 1024
 """The largest frame of events that a server makes, a single larger event apart."""
 
 _NS = 1_000_000_000
+_BATCH_TAG = pb.ConnectResponse.BATCH_FIELD_NUMBER << 3 | 2  # length-delimited
 _MEMBER = attrgetter("session", "name", "since_ns")
 
 
@@ -58,14 +60,44 @@ def encode_batches(events: Sequence[Event]) -> list[tuple[bytes, int]]:
         Each frame with the number of events in it. No frame is larger than ``MAX_BATCH_BYTES``, one that holds a single
         event apart.
     """
-    frame = pb.ConnectResponse()
-    for event in events:
-        _fill(frame.batch.add(), event)
-    encoded = frame.SerializeToString()
-    if len(encoded) <= MAX_BATCH_BYTES or len(events) == 1:
-        return [(encoded, len(events))] if events else []
-    middle = len(events) // 2
-    return encode_batches(events[:middle]) + encode_batches(events[middle:])
+    return encode_joined(events, _batch_head)
+
+
+def encode_joined(events: Sequence[Event], head: Callable[[int], bytes]) -> list[tuple[bytes, int]]:
+    """Encode events, and join them.
+
+    Args:
+        events: in order.
+        head: returns what stands before an event of so many bytes.
+
+    Returns:
+        Pieces with the number of events in them, of at most ``MAX_BATCH_BYTES``, one of a single larger event apart.
+    """
+    pieces: list[tuple[bytes, int]] = []
+    parts: list[bytes] = []
+    size = 0
+    for encoded in _encode_each(events):
+        first = head(len(encoded))
+        more = len(first) + len(encoded)
+        if parts and size + more > MAX_BATCH_BYTES:
+            pieces.append((b"".join(parts), len(parts) // 2))
+            parts, size = [], 0
+        parts += (first, encoded)
+        size += more
+    if parts:
+        pieces.append((b"".join(parts), len(parts) // 2))
+    return pieces
+
+
+@lru_cache(maxsize=1024)
+def _batch_head(size: int) -> bytes:
+    """Return the tag and the size of an event of a batch."""
+    head = bytearray((_BATCH_TAG,))
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head)
 
 
 def split_batches(frame: bytes, max_bytes: int) -> Iterator[bytes]:
@@ -81,7 +113,26 @@ def split_batches(frame: bytes, max_bytes: int) -> Iterator[bytes]:
 
 def encode_singly(events: Sequence[Event]) -> list[tuple[bytes, int]]:
     """Encode each event as a frame of its own, for a client that did not ask for batches."""
-    return [(to_message(event).SerializeToString(), 1) for event in events]
+    return [(encoded, 1) for encoded in _encode_each(events)]
+
+
+def _encode_each(events: Sequence[Event]) -> Iterator[bytes]:
+    """Encode what follows an event of the same author, accepted with it, only as far as it is another one."""
+    others = pb.ConnectResponse()
+    write_others = others.SerializeToString
+    same_kind, same_author, same_time_ns, shared = Kind.UNSPECIFIED, NOBODY, 0, b""
+    for event in events:
+        kind, text, author, seq, time_ns, data, id_, detail = event
+        if id_ or detail is not None:
+            yield to_message(event).SerializeToString()
+            continue
+        if author is not same_author or time_ns != same_time_ns or kind is not same_kind:
+            same_kind, same_author, same_time_ns = kind, author, time_ns
+            shared = to_message(Event(kind, "", author, 0, time_ns)).SerializeToString()
+        others.message = text
+        others.seq = seq
+        others.data = data
+        yield write_others() + shared  # messages joined are one, with the fields of both
 
 
 def encode_publish_response(ack: Ack) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
@@ -161,19 +162,12 @@ class MessageReader:
 
 def encode_events(events: Sequence[Event]) -> list[Piece]:
     """Encode each event as a message of its own, and join the messages: a client takes them from one frame as well."""
-    pieces: list[Piece] = []
-    parts: list[bytes] = []
-    size = count = 0
-    for data, _ in protobuf.encode_singly(events):
-        if parts and size + len(data) > protobuf.MAX_BATCH_BYTES:
-            pieces.append((b"".join(parts), count))
-            parts, size, count = [], 0, 0
-        parts += (_PREFIX.pack(0, len(data)), data)
-        size += _PREFIX_BYTES + len(data)
-        count += 1
-    if parts:
-        pieces.append((b"".join(parts), count))
-    return pieces
+    return protobuf.encode_joined(events, _prefix)
+
+
+@lru_cache(maxsize=1024)
+def _prefix(size: int) -> bytes:
+    return _PREFIX.pack(0, size)
 
 
 def split_messages(run: bytes, max_bytes: int) -> Iterator[bytes]:
