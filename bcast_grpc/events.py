@@ -247,7 +247,8 @@ _ESCAPED = [chr(code) for code in range(32) if code not in (8, 9, 10, 12, 13)]
 def wire_bytes(message: Entry | Event) -> int:
     """Return about how large a message is on the wire: at least its size in protobuf, and a third of that in JSON."""
     text = message.message
-    size = utf8_bytes(text) + len(message.data) + 4 * len(message.author.name) + 96
+    size = len(text) if text.isascii() else len(text.encode())  # as utf8_bytes(), without a call for each message
+    size += len(message.data) + 4 * len(message.author.name) + 96
     return size if text.isprintable() else size + 5 * sum(map(text.count, _ESCAPED))
 
 

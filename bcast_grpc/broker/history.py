@@ -120,8 +120,7 @@ class History:
         self._sizes.extend(sizes)
         self._arrivals.extend([now_ns] * len(events))
         self._bytes += sum(sizes)
-        wide = [event.message for event in events if not event.message.isascii()]
-        self._hold(sum(sizes) + MESSAGE_BYTES * len(events) + sum(map(_more_bytes, wide)))
+        self._hold(sum(sizes) + _more_bytes(events))
         self.head += len(events)
         self._drop_excess()
 
@@ -179,22 +178,26 @@ class History:
 
     def _drop_excess(self) -> None:
         retention = self._retention
-        while len(self) > retention.messages or self._bytes > retention.bytes:
+        if (excess := len(self) - retention.messages) > 0:
+            self._drop(excess)
+        while self._bytes > retention.bytes:
             self._drop()
         self._compact()
 
-    def _drop(self) -> None:
-        self._bytes -= self._sizes[self._gone]
-        if self._away == self._gone:
-            self._unload()
-        self._gone += 1
+    def _drop(self, count: int = 1) -> None:
+        end = self._gone + count
+        self._bytes -= sum(self._sizes[self._gone : end])
+        if end > self._away:
+            self._unload(end - self._away)
+        self._gone = end
 
-    def _unload(self) -> None:
-        place = self._away - self._base
-        size, text = self._sizes[self._away], self._events[place].message
-        self._events[place] = _UNLOADED  # `_compact` shortens the list later
-        self._hold(-size - MESSAGE_BYTES - (0 if text.isascii() else _more_bytes(text)))
-        self._away += 1
+    def _unload(self, count: int = 1) -> None:
+        end = self._away + count
+        sizes = self._sizes[self._away : end]
+        places = slice(self._away - self._base, end - self._base)
+        self._hold(-sum(sizes) - _more_bytes(self._events[places]))
+        self._events[places] = [_UNLOADED] * count  # `_compact` shortens the list later
+        self._away = end
 
     def _hold(self, more: int) -> None:
         self.held += more
@@ -220,6 +223,7 @@ def _worthwhile(gone: int, count: int) -> bool:
     return gone == count > 0 or (gone >= _COMPACT and 4 * gone >= count)
 
 
-def _more_bytes(text: str) -> int:
-    """Return how much more memory a text that is not ASCII may take than it has bytes on the wire."""
-    return 3 * len(text)
+def _more_bytes(events: Sequence[Event]) -> int:
+    """Return how much more memory messages may take than they have bytes on the wire."""
+    wide = [len(event.message) for event in events if not event.message.isascii()]
+    return MESSAGE_BYTES * len(events) + 3 * sum(wide)
