@@ -58,7 +58,7 @@ class Options:
     """What the bench is asked to do.
 
     Attributes:
-        tls: how to make sure of the server; None for a connection without TLS.
+        tls: how to authenticate the server; None for a connection without TLS.
         senders: how many of the clients send.
         rate: messages per second of all senders together; 0 for as many as the server acknowledges.
         size: bytes of the payload of one message.

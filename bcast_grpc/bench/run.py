@@ -61,11 +61,11 @@ class Ending:
         self._first = 0.0
 
     def on_signal(self, number: signal.Signals) -> None:
-        """Take note of a signal."""
+        """Note a signal."""
         now = time.monotonic()
         if self.asked.is_set():
             if now - self._first > _SAME_S:
-                os._exit(self.exit_code)  # the workers notice it, and end too
+                os._exit(self.exit_code)  # the workers notice that, and end too
             return
         self._first = now
         self.exit_code = 128 + number

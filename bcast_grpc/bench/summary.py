@@ -63,7 +63,7 @@ def summarise(frame: bytes, run: int) -> Summary:
     payloads = [event.data for event in events]
     answers: tuple[pb.ConnectResponse, ...] = ()
     foreign = 0
-    if min(map(len, payloads)) < HEADER.size:  # to ask every event for its kind would cost as much as all the rest
+    if min(map(len, payloads)) < HEADER.size:  # checking the kind of every event would cost as much as all the rest
         others = [event for event in events if len(event.data) < HEADER.size]
         answers = tuple(event for event in others if event.kind != pb.EVENT_KIND_MESSAGE)
         foreign = len(others) - len(answers)

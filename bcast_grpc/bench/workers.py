@@ -136,7 +136,7 @@ async def _crew(plan: Plan, show: Show) -> AsyncIterator[Crew]:
     """Start the workers, and end them all at the end."""
     processes, links = [], []
     context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
-    resource_tracker.ensure_running()  # else its start would unblock Ctrl-C for the first worker
+    resource_tracker.ensure_running()  # otherwise its start would unblock Ctrl-C for the first worker
     for number in range(plan.options.processes):
         ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(plan, number, theirs), daemon=True)

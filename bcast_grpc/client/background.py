@@ -21,8 +21,8 @@ _CTRL_C_S = 0.5
 class Work(Generic[T]):
     """A coroutine that runs in the event loop of another thread.
 
-    ``concurrent.futures`` would do, were it not for Ctrl-C: if that strikes inside a ``Condition``, it may leave the
-    condition locked, and the loop waits for it for ever. Here the main thread touches only a lock of its own.
+    It is used in place of ``concurrent.futures`` because of Ctrl-C: inside a ``Condition``, Ctrl-C may leave the
+    condition locked, and the loop would wait for it forever. Here the main thread touches only a lock of its own.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, start: Callable[[], Coroutine[Any, Any, T]]) -> None:

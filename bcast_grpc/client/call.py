@@ -23,7 +23,7 @@ from bcast_grpc.wire.protobuf import MalformedFrame
 Read: TypeAlias = Callable[[], Awaitable[object]]
 
 _STATUS_S = 5.0
-"""How long after the last message a status may come, which comes with the end."""
+"""How long after the end of the stream its status may come."""
 
 
 class Call:
@@ -114,7 +114,7 @@ class Call:
 
     async def _read(self, dispatcher: Dispatcher) -> BcastError | None:
         # Not `call.read()`: once a write has failed it reports the end of the call although messages are unread.
-        # Not `async for` either: it waits for ever if something on the way ended the stream without a status.
+        # Not `async for` either: it waits forever if something on the way ended the stream without a status.
         read = cast("Read", getattr(self._call, "_read", self._call.read))
         try:
             await dispatcher.make_room()

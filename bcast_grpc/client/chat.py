@@ -1,6 +1,6 @@
 """The client library: a chat in one room, for ``asyncio``.
 
-This module is long, since half of it is what users read: the docstrings of ``connect`` and ``Chat``.
+This module is long because half of it is documentation for users: the docstrings of ``connect`` and ``Chat``.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from bcast_grpc.events import Ack, Error, Event, Member, Members, Request
 _MAX_UNANSWERED_BYTES = 16 * 1024 * 1024
 _MAX_BUFFERED_BYTES = 64 * 1024 * 1024
 
-# Taking an event that is there waits for nothing, so other tasks get a turn now and then; a clock costs as much as an
-# event, so it is looked at now and then.
+# Taking an event that is there does not wait, so other tasks are given a turn every _TURN_S. Reading the clock costs as
+# much as taking an event, so it is read once for so many events.
 _TURN_S = 0.005
 _EVENTS_A_LOOK = 64
 
@@ -56,9 +56,9 @@ class Chat:
     of those it has already. An application need not care, but the iteration reports it: ``RECONNECTING`` when the
     connection is lost and after each failed attempt, ``RESUMED`` when it is back, and ``GAP`` where the server no
     longer has what was missed. The first connection is attempted once. After that the client reconnects until it
-    succeeds, or until ``max_downtime_s`` has passed. It stops at once where the server says not to come back (see
-    ``BcastError.retryable``), and where the answer proves that it is no server of this project, or that it will not
-    let this client in. HTTP answers of a proxy prove nothing of the kind.
+    succeeds, or until ``max_downtime_s`` has passed. It stops at once if the server says not to come back (see
+    ``BcastError.retryable``), or if the answer proves that this is no bcast_grpc server, or that it will not let this
+    client in. HTTP answers of a proxy prove neither.
 
     If ``max_buffered`` events (or 64 MiB) are waiting, the chat stops reading, and the server's policy for slow
     clients decides. Two cases would deadlock, so there the oldest events are dropped and replaced by a ``GAP``: you
@@ -78,12 +78,12 @@ class Chat:
         events: the notices to receive: any of ``welcome``, ``joined``, ``left``, ``progress`` and ``expiring``, or
             ``all``, or ``none``. The default is ``left``.
         echo: receive your own messages too.
-        token: the token that gives permission to connect; or a function that returns one, ``async`` or not, such as
+        token: the token that authenticates the client; or a function that returns one, ``async`` or not, such as
             ``bcast_grpc.TokenFile(path)``. It is called for each attempt to connect, and before the token expires:
-            then the chat presents the new one, and its connection goes on. If it fails, an ``ERROR`` event says so,
-            and it is called again. A function that is not ``async`` is called in a thread of its own.
-        tls: use TLS, also where the target does not say so: ``bcast_grpc.Tls(ca="ca.pem")``.
-        credentials: gRPC's own, in place of ``tls``.
+            then the chat presents the new one on the running connection. If it fails, an ``ERROR`` event says so, and
+            it is called again. A function that is not ``async`` is called in a thread of its own.
+        tls: use TLS, even if the target does not say so: ``bcast_grpc.Tls(ca="ca.pem")``.
+        credentials: gRPC's own credentials, in place of ``tls``.
         history: how many of the room's last messages to receive first.
         max_backlog: how many requests may be unanswered, also while there is no connection; they may hold 16 MiB.
             Beyond that ``send()`` waits and ``post()`` raises ``BacklogFull``.

@@ -1,4 +1,4 @@
-"""A connection that comes back: one call after another, until the chat is left or there is no point in trying."""
+"""A connection that reconnects: one call after another, until the chat is left or another attempt cannot succeed."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Connection:
     def raise_error(self) -> None:
         """Raise what ended the connection, if that was an error."""
         if self.error:
-            raise self.error.with_traceback(None)  # else the traceback would grow each time
+            raise self.error.with_traceback(None)  # otherwise the traceback would grow each time
 
     def wake(self) -> None:
         """Wake the writer: a request was queued."""
@@ -147,7 +147,7 @@ class Connection:
     def _lost(self, cause: str) -> ConnectionLost:
         return lost(self._dialer.target, cause, connected=True)
 
-    # --- the task that keeps it
+    # --- the task that keeps the connection
 
     async def _keep(self, opened: asyncio.Future[None]) -> None:
         error: BcastError | None = CallError(

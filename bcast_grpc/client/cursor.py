@@ -26,7 +26,7 @@ class Cursor:
         self._echo = echo
         self._epoch = ""
         self._seq = 0  # of the last message received
-        self._passed: int | None = None  # nothing up to here will come any more
+        self._passed: int | None = None  # no message up to here will come any more
         self._own: deque[int] = deque(maxlen=_MAX_OWN)
 
     @property
@@ -59,7 +59,7 @@ class Cursor:
         return True
 
     def welcome(self, head: int) -> None:
-        """Note the head of the order: where nothing was received before, we begin there."""
+        """Note the head of the order: if nothing was received before, the cursor begins there."""
         if self._passed is None:
             self._passed = max(0, head - self._history)
 

@@ -54,7 +54,7 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
 def check_target(target: str) -> str:
     """Return the address in the form that gRPC accepts.
 
-    gRPC itself would use port 443 where none is given, and a port that is too large modulo 65536.
+    gRPC itself would use port 443 if none is given, and would take a port that is too large modulo 65536.
 
     Raises:
         ValueError: it is not an address.
@@ -127,7 +127,7 @@ class Dialer:
         """Make a channel; it sends nothing yet.
 
         Raises:
-            OSError: a file of TLS is not what it should be.
+            OSError: a file for TLS cannot be read or used.
         """
         credentials = self.credentials or (self.tls.credentials() if self.tls else None)
         return open_channel(self.target, credentials)

@@ -30,8 +30,8 @@ class Dispatcher:
     """Receives the events of one chat, over all of its calls.
 
     Args:
-        renewal: is told when the token expires.
-        wants_welcome: whether the application is given ``WELCOME`` events.
+        renewal: renews the token when it expires soon.
+        wants_welcome: whether the application gets ``WELCOME`` events.
         wants_expiring: likewise for ``EXPIRING``.
 
     Attributes:
@@ -88,9 +88,8 @@ class Dispatcher:
         """Begin a call."""
         self.info = info
         self.reconnect_after_s = 0.0
-        if (
-            self._lost_at and self._cursor.resume_point is None
-        ):  # the last one was lost before the server said where that was
+        # If the last call was lost before the first WELCOME, there is no resume point.
+        if self._lost_at and self._cursor.resume_point is None:
             self._resumed(complete=False)
             self.tell(Kind.GAP, "you may have missed messages", Gap(0, 0, GapReason.UNSPECIFIED))
         self._cursor.begin(info.epoch)

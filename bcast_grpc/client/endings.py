@@ -1,6 +1,6 @@
 """Why a call ended, and whether to reconnect.
 
-Two kinds of status are final: one in which a server of this project says so, and one which proves that this is no such
+Two kinds of status are final: one in which a bcast_grpc server says so, and one which proves that this is no such
 server or that it will not let us in. Anything else may be caused by something between client and server, so another
 attempt may succeed. That includes HTTP answers, because they come from a proxy and not from the server.
 """
@@ -65,7 +65,7 @@ def _code_of_refusal(status: grpc.StatusCode, details: str) -> ErrorCode | None:
         case grpc.StatusCode.PERMISSION_DENIED:
             return ErrorCode.PERMISSION_DENIED
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "message larger than max" in details:
-            return ErrorCode.MESSAGE_TOO_LARGE  # as it would be each time
+            return ErrorCode.MESSAGE_TOO_LARGE  # the same message would be too large again
         case _:
             return None
 

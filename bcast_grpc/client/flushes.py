@@ -41,6 +41,6 @@ class Flushes:
             self._flushes = [flush for flush in self._flushes if flush.missing]
 
     def clear(self) -> list[asyncio.Future[None]]:
-        """Count no more, and return the futures of all who wait."""
+        """Stop counting, and return the futures of all callers that wait."""
         flushes, self._flushes = self._flushes, []
         return [flush.done for flush in flushes]

@@ -1,7 +1,7 @@
 """A forked process has none of gRPC's threads, and the connections belong to its parent.
 
 So a chat that was open at the fork raises an error when the child uses it, and so does a new chat there: gRPC would
-wait for its threads for ever.
+wait for its threads forever.
 
 After the last chat has closed, gRPC ends its threads in the background. A child that is forked meanwhile would hang
 too, or be aborted by gRPC; so a fork waits until the threads have ended. Only Linux tells us which threads there are.
@@ -24,7 +24,7 @@ _END_S = 2.0
 _LOOK_S = 0.001
 
 _THREADS = ("event_engine", "grpc_", "lifeguard")
-"""How the names of gRPC's threads begin."""
+"""The prefixes of the names of gRPC's threads."""
 
 _HANDLERS_ON = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "0").lower() in ("1", "t", "true", "y", "yes")
 """Whether the application wants gRPC's own fork handlers, which stop the threads themselves."""
@@ -63,7 +63,7 @@ def not_ours() -> ChatClosed:
 
 
 def own(thing: Inherited) -> None:
-    """Have ``disown()`` called after a fork, in the child."""
+    """Call ``thing.disown()`` in the child after a fork."""
     _owned.add(thing)
 
 

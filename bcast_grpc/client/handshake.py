@@ -21,10 +21,10 @@ async def wait_until_let_in(call: GrpcCall, target: str, timeout_s: float, tls: 
         call: ``Connect``.
         target: the address of the server.
         timeout_s: how long to wait.
-        tls: how the server was to be made sure of, to find out why it was not: gRPC does not always say.
+        tls: how the server is authenticated; used to find out why that failed, which gRPC does not always say.
 
     Raises:
-        CallError: the server refused, or it is no server of this project.
+        CallError: the server refused the client, or it is no bcast_grpc server.
         ConnectionLost: there is no server, it is not trusted, or it did not answer in time.
     """
     try:

@@ -9,7 +9,7 @@ from bcast_grpc.events import Event, Gap, GapReason, Kind
 
 
 class Inbox:
-    """A bounded queue of events. Whoever fills it checks ``full``, and either stops or calls ``trim()``.
+    """A bounded queue of events. The code that fills it checks ``full``, and either stops or calls ``trim()``.
 
     Bytes are those on the wire, counted by the frame: a frame counts until its last event is taken.
 

@@ -14,7 +14,7 @@ from bcast_grpc.wire.protobuf import encode_request
 
 _FIRST_PAUSE_S = 1.0
 _MAX_PAUSE_S = 10.0
-"""At most so long after an attempt the next one is made; servers refuse whoever presents ten wrong tokens a minute."""
+"""The longest pause between two attempts. Servers ban addresses that present ten wrong tokens in a minute."""
 
 Report = Callable[[CallError], None]
 
@@ -66,7 +66,7 @@ class Renewal:
 
         Args:
             wake: wakes the writer.
-            report: is given what went wrong, once for each token.
+            report: called with what went wrong, once for each token.
         """
         while self._tokens.renewable:
             await asyncio.sleep(_FIRST_PAUSE_S)  # some tokens are always about to expire

@@ -1,4 +1,4 @@
-"""The status that the server ended a call with, as ``grpc.aio`` gives it away."""
+"""The status with which the server ended a call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GrpcCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 Status: TypeAlias = grpc.aio.AioRpcError
 
 PROVISIONAL = "Internal error from Core"
-"""The details of the status that gRPC makes up where a write fails because the call has ended."""
+"""The details of the status that gRPC makes up if a write fails because the call has ended."""
 
 _PAUSES_S = (0.0, 0.001, 0.01, 0.1, 0.5)
 
@@ -19,9 +19,9 @@ _PAUSES_S = (0.0, 0.001, 0.01, 0.1, 0.5)
 class FinalStatus:
     """The server's status of a call.
 
-    A write that fails because the call has ended puts a status of its own over the server's, or before it
-    (https://github.com/grpc/grpc/issues/36066). So the status is read as soon as the call has ended, and where that is
-    not the server's yet, it is awaited for a short time.
+    A write that fails because the call has ended replaces the server's status by one of its own, or precedes it
+    (https://github.com/grpc/grpc/issues/36066). So the status is read as soon as the call has ended; if it is not the
+    server's yet, that is awaited for a short time.
     """
 
     def __init__(self, call: GrpcCall) -> None:

@@ -1,4 +1,4 @@
-"""TLS of a client: whom it trusts, what it shows, and why a server is not trusted."""
+"""TLS of a client: which authorities it trusts, which certificate it presents, and why a server is not trusted."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _ALERT_S = 0.5
 _PEM = b"-----BEGIN "
 _UNKNOWN = ("unable to get", "self-signed", "self signed")
 _REASONS = {
-    "WRONG_VERSION_NUMBER": "it does not speak TLS; use grpc:// where that is meant",
-    "HTTP_REQUEST": "it does not speak TLS; use grpc:// where that is meant",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS; use grpc:// to connect without encryption",
+    "HTTP_REQUEST": "it does not speak TLS; use grpc:// to connect without encryption",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate; give tls-cert and tls-key",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refused the TLS handshake; it may require a client certificate",
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not know who signed our certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the authority that signed our certificate",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our certificate has expired",
     "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept our certificate",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not accept our certificate",
@@ -30,12 +30,12 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How a client makes sure of the server, and shows who it is. The files are read for each connection.
+    """How a client authenticates the server, and itself to the server. The files are read for each connection.
 
     Args:
-        ca: PEM file with the authorities to trust; those of the system if there is none.
-        cert: PEM file with our certificate, and those between it and an authority.
-        key: PEM file with its key.
+        ca: PEM file with the authorities to trust; without it, the system's are trusted.
+        cert: PEM file with the client's certificate, followed by those between it and a root.
+        key: PEM file with the certificate's key.
     """
 
     ca: str | PathLike[str] | None = None
@@ -46,7 +46,7 @@ class Tls:
         """Check what can be checked without a server.
 
         Raises:
-            ValueError: a file is not what it should be; the text names the argument, the file and the fault.
+            ValueError: a file cannot be used; the text names the argument and the file, and says what is wrong.
         """
         if (self.cert is None) != (self.key is None):
             missing, given = ("tls-cert", "tls-key") if self.cert is None else ("tls-key", "tls-cert")
@@ -57,10 +57,10 @@ class Tls:
             raise ValueError(str(error)) from None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Return what gRPC makes a channel with.
+        """Return the credentials for a gRPC channel.
 
         Raises:
-            OSError: a file cannot be read, or is not what it should be; the text names it.
+            OSError: a file cannot be read or used; the text names it.
         """
         roots = _read("tls-ca", self.ca, "a certificate") if self.ca else _system_roots()
         if self.cert is None or self.key is None:
@@ -72,7 +72,7 @@ class Tls:
         """Return the same for the module ``ssl``.
 
         Raises:
-            OSError: a file cannot be read, or is not what it should be; the text names it.
+            OSError: a file cannot be read or used; the text names it.
         """
         context = ssl.create_default_context()
         if self.ca:
@@ -94,7 +94,7 @@ class Tls:
         return context
 
     async def explain(self, target: str) -> str:
-        """Shake hands with a server once more, to find out why gRPC did not trust it.
+        """Make another TLS handshake with a server, to find out why gRPC did not trust it.
 
         Args:
             target: the address, as ``HOST:PORT``.
@@ -130,7 +130,7 @@ def _why_not_trusted(found: str) -> str:
     if "not yet valid" in found:
         return "its certificate is not valid yet"
     if any(word in found for word in _UNKNOWN):
-        return f"its certificate is not signed by an authority that is trusted here ({found}); tls-ca names one"
+        return f"its certificate is not signed by an authority that is trusted here ({found}); name one with tls-ca"
     return f"its certificate is not valid: {found}"
 
 
@@ -140,13 +140,13 @@ def _read(argument: str, file: str | PathLike[str], what: str) -> bytes:
     except OSError as error:
         raise OSError(f"{argument} {file}: cannot be read: {error.strerror}") from None
     if _PEM not in content:
-        raise OSError(f"{argument} {file}: contains no PEM of {what}")
+        raise OSError(f"{argument} {file}: contains no PEM with {what}")
     return content
 
 
 def _system_roots() -> bytes | None:
-    """Return the authorities that this machine trusts; None where it has no file of them, and gRPC takes its own."""
-    paths = ssl.get_default_verify_paths()  # these mind SSL_CERT_FILE and SSL_CERT_DIR
+    """Return the authorities that this machine trusts; None if it has no file of them, so that gRPC uses its own."""
+    paths = ssl.get_default_verify_paths()  # these consider SSL_CERT_FILE and SSL_CERT_DIR
     if paths.cafile:
         return Path(paths.cafile).read_bytes()
     files = sorted(Path(paths.capath).glob("*.0")) if paths.capath else []

@@ -13,7 +13,7 @@ from typing import TypeAlias, cast
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
-"""A token, or where to get one: a function, which may be ``async``."""
+"""A token, or a function that returns one, which may be ``async``."""
 
 _TOKEN = re.compile(r"[!-~]*")
 
@@ -22,7 +22,7 @@ def check_token(token: str) -> str:
     """Return the token, which may be empty.
 
     Raises:
-        ValueError: it cannot be sent; the token itself is not in the text.
+        ValueError: it cannot be sent. The text does not contain the token.
     """
     if not _TOKEN.fullmatch(token):
         raise ValueError("token: must be printable ASCII characters without spaces")
@@ -43,7 +43,7 @@ class TokenFile:
         """Read the token.
 
         Raises:
-            CallError: the file cannot be read, or holds no token; the text names it.
+            CallError: the file cannot be read, or contains no token; the text names the file.
         """
         try:
             token = Path(self._path).read_text(encoding="ascii").strip()
@@ -63,11 +63,11 @@ class TokenFile:
 
 
 class Tokens:
-    """The tokens of one chat, over all of its calls. They are in no text that this library makes.
+    """The tokens of one chat, over all of its calls. No text of this library contains them.
 
     Args:
         source: as for ``connect()``.
-        timeout_s: how long it may take.
+        timeout_s: how long the source may take.
 
     Raises:
         ValueError: the token cannot be sent.
@@ -128,7 +128,7 @@ class Tokens:
         except TimeoutError:
             raise _unavailable(f"the function that returns it took more than {self._timeout_s:g} s") from None
         except Exception as error:
-            # Its text is not ours, so it is not repeated: who knows what it holds. The cause has it.
+            # Its text is not repeated, because it may contain a token. The cause has it.
             raise _unavailable(f"the function that returns it raised {type(error).__name__}") from error
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise _unavailable("the function must return a string of printable ASCII characters without spaces")

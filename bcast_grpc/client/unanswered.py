@@ -1,4 +1,4 @@
-"""The requests that are not answered yet, and those of them that are not written yet. No I/O."""
+"""The requests that are not answered yet, including those that are not written yet. No I/O."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Asked(NamedTuple):
 
 
 class Unanswered:
-    """The requests of one chat, kept until they are answered: what a lost call took with it is written again.
+    """The requests of one chat, kept until they are answered: those of a lost call are written again.
 
     ``post`` and ``take`` may be called from any thread, the rest only where the event loop runs.
 
@@ -140,7 +140,7 @@ class Unanswered:
             self._posted += 1
 
     def take(self) -> bytes:
-        """Take the next frame to write; empty if there is nothing to write, or enough is under way."""
+        """Take the next frame to write; empty if there is nothing to write, or if enough is unanswered already."""
         with self._lock:
             pieces: list[bytes] = []
             size = 0

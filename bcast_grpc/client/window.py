@@ -1,4 +1,4 @@
-"""How much may be under way to the server, so that a slow line is not filled for minutes. No I/O."""
+"""Bounds how much is under way to the server, so that a slow line is not filled for minutes. No I/O."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from bcast_grpc.errors import CallError
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to connect, and with what permission; ``tls`` is None for a connection without it."""
+    """Where to connect, and with which token and TLS; ``tls`` is None for a connection without TLS."""
 
     target: str
     token: str | TokenFile = field(repr=False)
@@ -32,7 +32,7 @@ def add_endpoint(parser: argparse.ArgumentParser) -> None:
         help=f"HOST:PORT of the server; grpcs://HOST:PORT for TLS (default: BCAST_TARGET, or {DEFAULT_TARGET})",
     )
     token = parser.add_mutually_exclusive_group()
-    token.add_argument("--token", help="better given by a file or as BCAST_TOKEN: others on this machine can see this")
+    token.add_argument("--token", help="the token; others on this machine can see it, so prefer a file or BCAST_TOKEN")
     token.add_argument(
         "--token-file",
         metavar="FILE",
@@ -41,16 +41,14 @@ def add_endpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-ca", metavar="FILE", help="use TLS, and trust the authorities in this PEM file, not the system's"
     )
-    parser.add_argument(
-        "--tls-cert", metavar="FILE", help="PEM file with our certificate, where the server requires one"
-    )
-    parser.add_argument("--tls-key", metavar="FILE", help="PEM file with its key")
+    parser.add_argument("--tls-cert", metavar="FILE", help="PEM file with our certificate, if the server requires one")
+    parser.add_argument("--tls-key", metavar="FILE", help="PEM file with the key of --tls-cert")
 
 
 def read_endpoint(
     parser: argparse.ArgumentParser, given: argparse.Namespace, environment: Mapping[str, str]
 ) -> Endpoint:
-    """Read where to connect; an argument counts more than the environment.
+    """Read where to connect; an argument beats the environment.
 
     Raises:
         SystemExit: an argument is wrong; stderr says which.

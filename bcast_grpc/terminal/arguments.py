@@ -65,7 +65,7 @@ class Options:
     """What the program is asked to do.
 
     Attributes:
-        tls: how to make sure of the server; None for a connection without TLS.
+        tls: how to authenticate the server; None for a connection without TLS.
         follow: in a pipeline, go on receiving when the input has ended.
         max_downtime_s: how long to reconnect without success; ``None`` for no limit.
         interactive: stdin and stdout are a terminal that can be drawn on.

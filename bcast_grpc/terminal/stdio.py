@@ -1,7 +1,7 @@
 """Standard input and output in a pipeline: lines in, blocks out, whatever is at the other end.
 
-A regular file cannot be polled, and a terminal or a pipe may block for ever. Neither may hold up the event loop or the
-end of the program, so each end has a daemon thread that only reads or writes.
+A regular file cannot be polled, and a terminal or a pipe may block forever. Neither may delay the event loop or the end
+of the program, so each end has a daemon thread that only reads or writes.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def write_all(fd: int, block: bytes) -> None:
 
 
 async def until_unread(fd: int) -> None:
-    """Wait until a pipe or a socket has no reader any more; for ever if it is something else."""
+    """Wait until a pipe or a socket has no reader any more; forever if it is something else."""
     kind = os.fstat(fd).st_mode
     if not (hasattr(select, "poll") and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind))):
         await asyncio.Event().wait()
