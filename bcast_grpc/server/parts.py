@@ -41,11 +41,14 @@ def connections(limits: Limits, crowded: Callable[[], bool], proxies: Sequence[s
 
 def limits(settings: Settings) -> Limits:
     """Return the bounds of the core."""
+    is_set = "max_clients_per_peer" in settings.model_fields_set
+    # Whoever sets it may give one address all places; of fewer places than the default has, it leaves some to others.
+    most = settings.max_clients_per_peer if is_set else min(settings.max_clients_per_peer, _most_of(settings))
     return Limits(
         max_clients=settings.max_clients,
-        max_clients_per_peer=settings.max_clients_per_peer,
+        max_clients_per_peer=most,
         # So that a proxy on this machine needs no set-up; where it is named, its clients have addresses of their own.
-        spares_loopback=not ("max_clients_per_peer" in settings.model_fields_set or settings.trusted_proxy),
+        spares_loopback=not (is_set or settings.trusted_proxy),
         max_message_bytes=settings.max_message_bytes,
         queue_messages=settings.queue_messages,
         queue_bytes=settings.queue_bytes,
@@ -53,6 +56,11 @@ def limits(settings: Settings) -> Limits:
         burst=settings.burst or 1,
         slow_policy=SlowPolicy(settings.slow_policy),
     )
+
+
+def _most_of(settings: Settings) -> int:
+    """Return nine tenths of all places, and one at least."""
+    return settings.max_clients * 9 // 10 or 1
 
 
 def broker(settings: Settings, budget: Budget) -> Broker:

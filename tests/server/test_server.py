@@ -33,6 +33,13 @@ def test_default_limits_are_the_default_settings() -> None:
     assert limits(Settings()) == Limits()
 
 
+@pytest.mark.parametrize(("max_clients", "most"), [(20000, 1000), (1000, 900), (10, 9), (1, 1)])
+def test_one_address_leaves_places_to_others(max_clients: int, most: int) -> None:
+    """Unless it is said how many it may have, be that all."""
+    assert limits(Settings(max_clients=max_clients)).max_clients_per_peer == most
+    assert limits(Settings(max_clients=max_clients, max_clients_per_peer=1000)).max_clients_per_peer == 1000
+
+
 def test_a_burst_follows_its_rate() -> None:
     """Where only a rate is given, a second's worth may go at once."""
     found = limits(Settings(rate=2.5))
