@@ -50,21 +50,24 @@ class RemoteKeys:
         self._keys: Sequence[Key] = ()
         self._stale_at = 0.0
         self._next_at = 0.0
+        self._failing = False
         self._fetching: asyncio.Task[None] | None = None
 
     async def keys(self) -> Sequence[Key]:
-        """Return the keys, and fetch them first if they are outdated; none if that has never succeeded."""
+        """Return the keys, and fetch them first if they are outdated; none if that has never succeeded.
+
+        While fetching fails, only callers that would get no keys at all wait for it: each attempt may take long.
+        """
         if self._time() >= self._stale_at:
-            await self.refetch()
+            self._begin()
+            if not (self._failing and self._keys):
+                await self._fetched()
         return self._keys
 
     async def refetch(self) -> None:
         """Fetch the keys, unless that was tried a moment ago. Concurrent callers wait for the same answer."""
-        if self._fetching is None:
-            if self._time() < self._next_at:
-                return
-            self._fetching = asyncio.create_task(self._take())
-        await asyncio.shield(self._fetching)
+        self._begin()
+        await self._fetched()
 
     def expire(self) -> None:
         """Fetch the keys again before the next token is verified."""
@@ -76,16 +79,26 @@ class RemoteKeys:
             self._fetching.cancel()
             await asyncio.gather(self._fetching, return_exceptions=True)
 
+    def _begin(self) -> None:
+        if self._fetching is None and self._time() >= self._next_at:
+            self._fetching = asyncio.create_task(self._take())
+
+    async def _fetched(self) -> None:
+        if self._fetching:
+            await asyncio.shield(self._fetching)
+
     async def _take(self) -> None:
         try:
-            self._next_at = self._time() + LEAST_PAUSE_S
             fetched = await self._fetch(self.url)
             self._keys = parse_jwks(self.url, fetched.body, with_secrets=False)
             self._stale_at = self._time() + max(LEAST_PAUSE_S, _age_s(fetched.cache_control))
+            self._failing = False
         except (OSError, TimeoutError, Unusable) as error:
+            self._failing = True
             state = f"the last {len(self._keys)} keys stay in force" if self._keys else "there are no keys yet"
             logger.warning("token-keys: cannot fetch %s: %s; %s", self.url, str(error) or "it took too long", state)
         finally:
+            self._next_at = self._time() + LEAST_PAUSE_S
             self._fetching = None
 
 
@@ -98,7 +111,7 @@ def _age_s(cache_control: str) -> float:
 
 
 async def fetch_url(url: str) -> Fetched:
-    """Fetch a URL, without following redirects. The system's roots are trusted, and those in ``SSL_CERT_FILE``.
+    """Fetch a URL, without redirects or unpacking. The system's roots are trusted, and those in ``SSL_CERT_FILE``.
 
     Raises:
         OSError: the URL cannot be fetched.
@@ -110,8 +123,10 @@ async def fetch_url(url: str) -> Fetched:
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context())
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=True) as session,
-            session.get(url, allow_redirects=False) as response,
+            aiohttp.ClientSession(
+                timeout=timeout, connector=connector, trust_env=True, auto_decompress=False
+            ) as session,
+            session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity"}) as response,
         ):
             if response.status != 200:
                 raise OSError(f"HTTP status {response.status}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from aiohttp import web
 from bcast_grpc.auth import jwks
 from bcast_grpc.auth.jwks import Fetched, RemoteKeys
 from tests import tokens
+from tests.integration.peers import eventually
 
 
 class Issuer:
@@ -22,12 +24,14 @@ class Issuer:
     def __init__(self) -> None:
         self.now = 1000.0
         self.fetched = 0
+        self.answering = asyncio.Event()
+        self.answering.set()
         self.answer: Fetched | Exception = Fetched(tokens.jwks(tokens.rsa_key()), "")
         self.keys = RemoteKeys("https://id.example/jwks", lambda: self.now, self._fetch)
 
     async def _fetch(self, _: str) -> Fetched:
         self.fetched += 1
-        await asyncio.sleep(0)
+        await self.answering.wait()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -86,6 +90,26 @@ async def test_the_last_good_keys_stay_in_force(answer: Fetched | Exception, cap
     assert "the last 1 keys stay in force" in said[1]
 
 
+async def test_nobody_waits_for_a_server_that_does_not_answer() -> None:
+    """Once that is known, who can be verified with the last good keys is; each attempt may take ten seconds."""
+    issuer = Issuer()
+    assert len(await issuer.keys.keys()) == 1
+    issuer.now += 4000
+    issuer.answer = TimeoutError()
+    assert len(await issuer.keys.keys()) == 1
+    issuer.now += 10
+    issuer.answering.clear()
+    assert len(await issuer.keys.keys()) == 1
+    await eventually(lambda: issuer.fetched == 3)
+    issuer.now += 10
+    issuer.answer = Fetched(tokens.jwks(tokens.rsa_key(), tokens.ec_key()), "")
+    issuer.answering.set()
+    assert len(await issuer.keys.keys()) == 1
+    await issuer.keys.refetch()
+    assert len(await issuer.keys.keys()) == 2
+    assert issuer.fetched == 3
+
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -122,6 +146,18 @@ async def test_a_url_is_fetched(serve: Callable[[Answer], Awaitable[str]]) -> No
 
     fetched = await jwks.fetch_url(await serve(answer))
     assert fetched == Fetched(tokens.jwks(tokens.rsa_key()), "max-age=5")
+
+
+async def test_what_is_packed_is_not_unpacked(serve: Callable[[Answer], Awaitable[str]]) -> None:
+    """Nobody asked for that, and a kilobyte may become a megabyte."""
+    packed = gzip.compress(bytes(100 * jwks.MAX_BYTES))
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.headers["Accept-Encoding"] == "identity"
+        return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+
+    fetched = await jwks.fetch_url(await serve(answer))
+    assert fetched.body == packed
 
 
 async def test_what_is_no_good_answer_is_an_error(
