@@ -88,6 +88,14 @@ def wrong_tokens() -> dict[str, str]:
             claims(), rsa_key(1), "RS256", headers={"jwk": json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(
                 rsa_key(1).public_key()))}
         ),
+        "a key from elsewhere": jwt.encode(
+            claims(), rsa_key(1), "RS256", headers={"jku": "https://evil.example/jwks", "x5u": "file:///x"}
+        ),
+        "a kid that is a path": token(rsa_key(1), kid="../../../dev/null"),
+        "HS256 with the kid of nothing": forged({"alg": "HS256", "kid": "/dev/null"}, claims(), b"\n"),
+        "a detached payload": jwt.encode(claims(), rsa_key(), "RS256", headers={"b64": False, "crit": ["b64"]}),
+        "b64 without crit": forged({"alg": "RS256", "b64": False}, claims()) + signature,
+        "a header too deep": f"{_encoded(b'[' * 5000)}.{body}.{signature}",
         "crit": jwt.encode(claims(), rsa_key(), "RS256", headers={"crit": ["exp"]}),
         "expired": token(expires_s=-60),
         "not yet valid": token(nbf=time.time() + 60),
@@ -98,6 +106,10 @@ def wrong_tokens() -> dict[str, str]:
         "an empty sub": token(subject=" "),
         "a sub that is none": forged({"alg": "RS256"}, claims() | {"sub": 1}),
         "an exp that is none": jwt.encode(claims() | {"exp": 10**400}, rsa_key(), "RS256"),
+        "an exp in quotes": token(exp=str(round(time.time()) + 60)),
+        "an exp that is no number": token(exp=float("nan")),
+        "an exp without end": token(exp=float("inf")),
+        "half of a surrogate pair as sub": token(subject="\ud800"),
         "rooms that are none": token(rooms=["lobby"]),
         "rights that are none": token(rooms={"lobby": "join"}),
         "a name that is none": token(name=1),

@@ -115,6 +115,8 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
     subject = payload["sub"]
     if not isinstance(subject, str) or not subject.strip() or len(subject.encode()) > MAX_SUBJECT_BYTES:
         raise InvalidToken(f"its sub must be a string of 1 to {MAX_SUBJECT_BYTES} bytes")
+    if isinstance(payload["exp"], bool | str):
+        raise InvalidToken("its exp must be a number")
     own = payload.get("bcast", {})
     if not isinstance(own, dict):
         raise InvalidToken("its claim bcast must be an object")
