@@ -10,11 +10,15 @@ from typing import NamedTuple, TypeAlias
 
 
 class HeadersReceived(NamedTuple):
-    """A request began, and its fields are valid: pseudo fields first, values decoded as latin-1."""
+    """A request began, and its fields are valid: pseudo fields first, values decoded as latin-1.
+
+    ``secret``: one of them lets somebody in, so they are not to be kept.
+    """
 
     stream_id: int
     fields: Sequence[tuple[str, str]]
     ended: bool
+    secret: bool = False
 
 
 class DataReceived(NamedTuple):

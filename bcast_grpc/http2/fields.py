@@ -14,6 +14,10 @@ _NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _VALUE = re.compile(rb"(?:[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?)?", re.DOTALL).fullmatch
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
 _FORBIDDEN = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
+SECRETS = frozenset({"authorization", "cookie", "proxy-authorization"})
+"""Fields that let somebody in. They are not kept for longer than the request that has them is looked at."""
+
+_RAW_SECRETS = frozenset(name.encode() for name in SECRETS)
 _DIGITS = re.compile("[0-9]{1,18}", re.ASCII).fullmatch
 
 
@@ -22,14 +26,16 @@ class FieldSection:
 
     Attributes:
         size: How large they are, as HTTP/2 counts it.
+        secret: Whether one of them lets somebody in.
     """
 
-    __slots__ = ("_raw", "_request", "size")
+    __slots__ = ("_raw", "_request", "secret", "size")
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
         self._request: tuple[Fields, int | None] | None = None
         self.size = sum(len(name) + len(value) + 32 for name, value in raw)
+        self.secret = any(name in _RAW_SECRETS for name, _ in raw)
 
     def request(self) -> tuple[Fields, int | None]:
         """The fields, if they open a request, and their ``content-length``; as ``check_request()``, but only once."""

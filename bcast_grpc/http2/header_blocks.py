@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
@@ -17,7 +18,8 @@ MAX_CONTINUATIONS = 8
 CACHED_SIZE, CACHED_COUNT = 512, 128
 """Bytes of a block whose fields are kept for the next that is the same, and how many are kept.
 
-Most clients send the same block with each call, and decoding is most of what a call costs.
+Most clients send the same block with each call, and decoding is most of what a call costs. One that holds a secret is
+decoded each time, and forgotten.
 """
 
 SKIPPED_TIMES = 4
@@ -123,7 +125,7 @@ class HeaderDecoder:
         if block is None:
             return None
         if len(block) <= CACHED_SIZE:
-            return _decode_cached(block, self._max_size)
+            return _look_up(_decode_cached, block, self._max_size)
         return _decode(block, _without_table(self._max_size))
 
     def _decode_with_table(self, block: bytes) -> FieldSection | None:
@@ -131,7 +133,7 @@ class HeaderDecoder:
         if self._decoder is None:
             if self._first is None and len(block) <= CACHED_SIZE:
                 self._first = block
-                return _decode_first(block, size)
+                return _look_up(_decode_first, block, size)
             self._decoder = Decoder(size)
             if self._first is not None:
                 _decode(self._first, self._decoder)
@@ -139,14 +141,35 @@ class HeaderDecoder:
         return _decode(block, self._decoder)
 
 
+class _Secret(Exception):
+    """Fields that are not to be kept: of a call that raises, ``lru_cache`` keeps neither arguments nor result."""
+
+    def __init__(self, section: FieldSection) -> None:
+        super().__init__()
+        self.section = section
+
+
+def _look_up(decode: Callable[[bytes, int], FieldSection | None], block: bytes, max_size: int) -> FieldSection | None:
+    try:
+        return decode(block, max_size)
+    except _Secret as secret:
+        return secret.section
+
+
 @lru_cache(maxsize=CACHED_COUNT)
 def _decode_cached(block: bytes, max_size: int) -> FieldSection | None:
-    return _decode(block, _without_table(max_size))
+    return _without_secret(_decode(block, _without_table(max_size)))
 
 
 @lru_cache(maxsize=CACHED_COUNT)
 def _decode_first(block: bytes, max_size: int) -> FieldSection | None:
-    return _decode(block, Decoder(max_size))
+    return _without_secret(_decode(block, Decoder(max_size)))
+
+
+def _without_secret(section: FieldSection | None) -> FieldSection | None:
+    if section and section.secret:
+        raise _Secret(section)
+    return section
 
 
 def _without_table(max_size: int) -> Decoder:

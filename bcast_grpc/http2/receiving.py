@@ -178,7 +178,8 @@ class Receiving(Control):
             raise protocol_error("a client's streams have odd numbers")
         streams = self._streams
         streams.highest = stream_id
-        fields, length = _not_too_large(stream_id, section).request()
+        section = _not_too_large(stream_id, section)
+        fields, length = section.request()
         if ended and length:
             raise Malformed("content-length announces DATA, and none follows")
         refused_above = self._refused_above
@@ -189,7 +190,7 @@ class Receiving(Control):
         streams.add(stream_id, length)
         if ended:
             streams.end_by_peer(stream_id)
-        return HeadersReceived(stream_id, fields, ended)
+        return HeadersReceived(stream_id, fields, ended, section.secret)
 
     def _end_request(self, stream_id: int, section: FieldSection | None, ended: bool) -> Event:
         fields = _not_too_large(stream_id, section).trailers()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from asyncio import BaseTransport, TimerHandle, timeout
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http import HttpProcessingError, HttpVersion11
+from aiohttp.http import HttpProcessingError, HttpVersion11, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from bcast_grpc.transport.first_request import MAX_BYTES
@@ -27,6 +27,7 @@ from bcast_grpc.transport.http_answers import (
     raw,
     say_what_is_wrong,
 )
+from bcast_grpc.transport.http_secrets import take_tokens
 from bcast_grpc.transport.portions import Portions
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class HttpConnection(web.RequestHandler):
 
     __slots__ = (
         *("_allowed", "_body", "_exceeded", "_gone", "_head_bytes", "_head_s", "_head_timer"),
-        *("_is_read", "_portions", "_unread", "peer"),
+        *("_is_read", "_portions", "_tokens", "_unread", "peer"),
     )
 
     def __init__(
@@ -90,6 +91,7 @@ class HttpConnection(web.RequestHandler):
         self._is_read = False
         self._head_s = head_s
         self._portions = portions
+        self._tokens: Sequence[str] = ()  # of the last request
         self._unread = bytearray()
         self._allowed: int | None = MAX_BYTES  # how much more a WebSocket gets before its client is let in
         self._exceeded: Callable[[], None] | None = None
@@ -143,8 +145,9 @@ class HttpConnection(web.RequestHandler):
                 self._exceeded = None
 
     def admitted(self) -> None:
-        """Have the WebSocket get all that comes: its client is let in."""
+        """Have the WebSocket get all that comes: its client is let in. There are no more requests."""
         self._allowed = None
+        self._parser = None  # which knows the last one's headers
 
     def feed(self) -> None:
         """Give aiohttp some of what is unread; unless somebody gets something out of that, there will be more."""
@@ -195,12 +198,27 @@ class HttpConnection(web.RequestHandler):
             return
         if self._request_count != before:
             self._end_head()
+            self._hide_tokens(self._request_count - before)
         elif self._body.is_eof() and not (self._force_close or self._upgraded):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(*TOO_LARGE, "its headers are too large")
             elif self._head_timer is None:
                 self._head_timer = self._loop.call_later(self._head_s, self._expire)
+
+    def _hide_tokens(self, count: int) -> None:
+        """Keep the tokens of the last request apart: aiohttp would keep them as long as it answers that."""
+        messages = self._messages
+        for at in range(-min(count, len(messages)), 0):
+            message, payload = messages[at]
+            if isinstance(message, RawRequestMessage):
+                message, self._tokens = take_tokens(message)
+                messages[at] = message, payload
+
+    def take_tokens(self) -> Sequence[str]:
+        """Return the tokens of the last request, as values of ``Authorization``; they are not kept after that."""
+        tokens, self._tokens = self._tokens, ()
+        return tokens
 
     def _expire(self) -> None:
         if not self._head_bytes:

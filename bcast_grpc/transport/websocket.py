@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from functools import partial
 from urllib.parse import quote
 
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, hdrs, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Encoder
@@ -24,6 +24,7 @@ from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
 from bcast_grpc.transport.first_request import admit, find_first, too_much
 from bcast_grpc.transport.http_connection import HttpConnection
+from bcast_grpc.transport.http_secrets import SUBPROTOCOL, TOKEN_PROTOCOL
 from bcast_grpc.transport.lingering import LINGER_S, Linger, limited, taken
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.stream import Stream
@@ -33,11 +34,6 @@ from bcast_grpc.transport.turns import LIGHT_BYTES, Turns
 from bcast_grpc.wire import json_events, json_requests
 
 logger = logging.getLogger(__name__)
-
-SUBPROTOCOL = "bcast"
-"""What a client may name as the protocol on top of the WebSocket; it has to where it names its token beside it."""
-
-_TOKEN_PROTOCOL = f"{SUBPROTOCOL}.token."
 
 CLOSE_CODES = 4000
 """A WebSocket that is ended by an error closes with this and the error code's number."""
@@ -103,8 +99,9 @@ class WebSockets:
             await socket.prepare(request)
             return await connection.first()
 
-        caller = Caller(peer, read_token(request), subject_of(request.transport) or "")
+        caller = Caller(peer, connection.take_token(), subject_of(request.transport) or "")
         admission = await admit(shared.hub, hello, caller, first, shared.handshake_s)
+        del caller  # it knows the token
         if request.transport is None:
             admission.release()
             raise ConnectionGone("it disconnected before it was admitted")
@@ -155,6 +152,14 @@ class _Connection:
             raise too_much() from None
         self._received = first.rest
         return first.request
+
+    def take_token(self) -> str:
+        """Return the token in the headers of the handshake; empty if there is none. It is not kept after that.
+
+        Raises:
+            CallError: ``UNAUTHENTICATED``: there is more than one.
+        """
+        return bearer_token(self._http.take_tokens())
 
     def admitted(self) -> None:
         """Take all that comes from now on."""
@@ -231,20 +236,6 @@ def _shortened(reason: str) -> bytes:
     return encoded[: _REASON_BYTES - 3].decode(errors="ignore").encode() + "…".encode()
 
 
-def read_token(request: web.Request) -> str:
-    """Return the token in the headers of a handshake; empty if there is none.
-
-    A browser cannot set ``Authorization``, so it may name its token among the subprotocols.
-
-    Raises:
-        CallError: ``UNAUTHENTICATED``: there is more than one.
-    """
-    headers = request.headers
-    offered = [one.strip() for line in headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ()) for one in line.split(",")]
-    named = [f"Bearer {one.removeprefix(_TOKEN_PROTOCOL)}" for one in offered if one.startswith(_TOKEN_PROTOCOL)]
-    return bearer_token([*headers.getall(hdrs.AUTHORIZATION, ()), *named])
-
-
 def _pairs(query: str) -> Iterator[tuple[str, str]]:
     for pair in filter(None, query.split("&")):
         key, _, value = pair.replace("+", " ").partition("=")
@@ -252,6 +243,6 @@ def _pairs(query: str) -> Iterator[tuple[str, str]]:
             raise CallError(
                 ErrorCode.METADATA_INVALID,
                 "token: must not be in the address, which logs keep; present it as a header (Authorization: Bearer"
-                f" TOKEN), as a subprotocol ({_TOKEN_PROTOCOL}TOKEN beside {SUBPROTOCOL}), or as the first object",
+                f" TOKEN), as a subprotocol ({TOKEN_PROTOCOL}TOKEN beside {SUBPROTOCOL}), or as the first object",
             )
         yield percent_decode("a key", key), percent_decode(key, value)

@@ -160,9 +160,8 @@ class ChatCall(Call):
     async def _admit(self) -> None:
         shared = self._resources.shared
         hello = _read_hello(self.head.metadata, shared.hub.limits)
-        caller = read_caller(
-            self.head.metadata, self.carrier.peer, shared.connections.proxies, self.carrier.certificate
-        )
+        presented = (*self.head.metadata, *self.head.secrets)
+        caller = read_caller(presented, self.carrier.peer, shared.connections.proxies, self.carrier.certificate)
         admission = await shared.hub.admit(hello, caller)
         encoder = BATCHES if hello.batch else _MESSAGES
         stream = Stream(admission, shared.scheduler, encoder, self, reader=self._is_reader)

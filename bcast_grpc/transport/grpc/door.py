@@ -92,7 +92,7 @@ class GrpcDoor(Door):
 
     def begin(self, carrier: Carrier, event: HeadersReceived) -> Call:
         """Make a call of a request."""
-        head = read_head(event.fields)
+        head = read_head(event.fields, secret=event.secret)
         if head.path in (_CONNECT, _SUBSCRIBE):
             is_reader = head.path == _SUBSCRIBE
             return ChatCall(carrier, event.stream_id, head, self._resources, is_reader=is_reader)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from google.rpc import code_pb2, status_pb2
 
 from bcast_grpc.http2 import encode
-from bcast_grpc.http2.fields import Fields
+from bcast_grpc.http2.fields import SECRETS, Fields
 from bcast_grpc.transport.grpc.messages import ENCODINGS, StatusError
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
@@ -37,12 +37,18 @@ class Head(NamedTuple):
         timeout_s: how long the client waits for the end of the call; None: for ever.
         encoding: how its messages may be compressed; one of ``ENCODINGS``.
         metadata: the client's own fields. Those whose name ends with ``-bin`` are bytes.
+        secrets: those of them that let somebody in, apart from the others, which many calls share.
     """
 
     path: str
     timeout_s: float | None
     encoding: str
     metadata: Metadata
+    secrets: Metadata = ()
+
+    def without_secrets(self) -> Head:
+        """Return what may be kept as long as the call lasts."""
+        return self._replace(secrets=()) if self.secrets else self
 
 
 class NotGrpc(Exception):
@@ -61,14 +67,26 @@ class NotGrpc(Exception):
         self.has_body = has_body
 
 
-@lru_cache(maxsize=_HEADS_KEPT)
-def read_head(fields: Fields) -> Head:
-    """Read what a call begins with. Most clients of a kind begin their calls with the same.
+def read_head(fields: Fields, *, secret: bool = True) -> Head:
+    """Read what a call begins with.
+
+    Args:
+        fields: of the request.
+        secret: whether one of them may let somebody in.
 
     Raises:
         NotGrpc: it is not one.
         StatusError: the call cannot be served.
     """
+    if not secret:
+        return _read_head(fields)
+    head = _read_head(tuple(field for field in fields if field[0] not in SECRETS))
+    return head._replace(secrets=tuple(field for field in fields if field[0] in SECRETS))
+
+
+@lru_cache(maxsize=_HEADS_KEPT)
+def _read_head(fields: Fields) -> Head:
+    """Most clients of a kind begin their calls with the same."""
     known = dict(fields)
     if (method := known.get(":method")) != "POST":
         text = f"this port serves gRPC, whose calls use the method POST, not {method}"

@@ -42,6 +42,8 @@ class ServiceCall(Call):
 
     def __init__(self, carrier: Carrier, stream_id: int, head: Head, method: Method, resources: Resources) -> None:
         max_bytes = MAX_SMALL_BYTES if method.request_deserializer else protobuf.MAX_REQUEST_BYTES
+        if method.request_deserializer:  # of grpcio's servicers, which ask nobody who they are
+            head = head.without_secrets()
         super().__init__(carrier, stream_id, head, max_bytes)
         self._method = method
         self._resources = resources
@@ -219,8 +221,14 @@ class Context:
         self.trailing = trailing_metadata
 
     def invocation_metadata(self) -> Metadata:
-        """Return the client's fields."""
+        """Return the client's fields, without those that let it in."""
         return self._call.head.metadata
+
+    def take_secrets(self) -> Metadata:
+        """Return the client's fields that let it in; they are not kept after that."""
+        head = self._call.head
+        self._call.head = head.without_secrets()
+        return head.secrets
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Say what the call ends with."""

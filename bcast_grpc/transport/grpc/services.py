@@ -84,7 +84,9 @@ class Services:
     async def _publish(self, frame: bytes, context: Context) -> bytes:
         metadata = context.invocation_metadata()
         hello = read_metadata(metadata, self._hub.limits)
-        caller = read_caller(metadata, context.peer(), self._proxies, context.certificate)
+        presented = (*metadata, *context.take_secrets())
+        caller = read_caller(presented, context.peer(), self._proxies, context.certificate)
+        del presented
         request = protobuf.decode_publish(frame)
         del frame  # it may be much larger, and a message may have to wait
 
@@ -92,6 +94,7 @@ class Services:
             await context.send_initial_metadata(initial_metadata(publisher, hello))
 
         admission = await self._hub.admit(hello, caller, publishing=True)
+        del caller  # it knows the token
         return protobuf.encode_publish_response(await self._publishing.publish(admission, request, begin))
 
     # --- what grpcio's functions expect of a server
