@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from asyncio import BaseTransport, TimerHandle, timeout
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http import HttpProcessingError, HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpProcessingError, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from bcast_grpc.transport.first_request import MAX_BYTES
@@ -22,7 +22,6 @@ from bcast_grpc.transport.http_answers import (
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_LINE_BYTES,
-    NO_HTTP2,
     TOO_LARGE,
     raw,
     say_what_is_wrong,
@@ -37,8 +36,6 @@ _LINGER_S = 2.0
 _PORTION_BYTES = 4096
 _PORTION_S = 0.0005
 _MAX_UNREAD_BYTES = 64 * 2**10
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HttpConnection(web.RequestHandler):
@@ -291,27 +288,3 @@ class HttpConnection(web.RequestHandler):
             self.transport.write_eof()
             self._force_close = True
             self._head_timer = self._loop.call_later(_LINGER_S, self.force_close)
-
-
-@web.middleware
-async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tell the connection what it answers."""
-    if isinstance(request.protocol, HttpConnection):
-        request.protocol.answering(request)
-    if request.version > HttpVersion11:
-        raise web.HTTPVersionNotSupported(text=f"{NO_HTTP2}\n")
-    return await handler(request)
-
-
-async def finish(request: web.Request, response: web.StreamResponse) -> None:
-    """Give an answer what every answer carries, and tell the log of a refusal."""
-    response.headers.update(HEADERS)
-    if response.status >= HTTPStatus.BAD_REQUEST:
-        what, why = shown(request.rel_url.raw_path), shown(getattr(response, "text", None) or "")
-        logger.debug("answered %d to %s: %s %s: %s", response.status, peer_of(request), request.method, what, why)
-
-
-def peer_of(request: web.BaseRequest) -> str:
-    """Return the address that a request's connection comes from."""
-    assert isinstance(request.protocol, HttpConnection)
-    return request.protocol.peer

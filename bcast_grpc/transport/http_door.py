@@ -16,7 +16,8 @@ from bcast_grpc.transport.address import Address, is_loopback
 from bcast_grpc.transport.connections import port_of
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.handshake import Gate, check_handshake, check_upgrade
-from bcast_grpc.transport.http_connection import HttpConnection, finish, peer_of, watch
+from bcast_grpc.transport.http_connection import HttpConnection
+from bcast_grpc.transport.http_middleware import finish, peer_of, watch
 from bcast_grpc.transport.listeners import Listeners
 from bcast_grpc.transport.portions import Portions
 from bcast_grpc.transport.serving import Serving

@@ -1,0 +1,42 @@
+"""What is done with each request of the HTTP port before it is answered, and with each answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from bcast_grpc.transport.handshake import shown
+from bcast_grpc.transport.http_answers import HEADERS, NO_HTTP2
+from bcast_grpc.transport.http_connection import HttpConnection
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell the connection what it answers."""
+    if isinstance(request.protocol, HttpConnection):
+        request.protocol.answering(request)
+    if request.version > HttpVersion11:
+        raise web.HTTPVersionNotSupported(text=f"{NO_HTTP2}\n")
+    return await handler(request)
+
+
+async def finish(request: web.Request, response: web.StreamResponse) -> None:
+    """Give an answer what every answer carries, and tell the log of a refusal."""
+    response.headers.update(HEADERS)
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        what, why = shown(request.rel_url.raw_path), shown(getattr(response, "text", None) or "")
+        logger.debug("answered %d to %s: %s %s: %s", response.status, peer_of(request), request.method, what, why)
+
+
+def peer_of(request: web.BaseRequest) -> str:
+    """Return the address that a request's connection comes from."""
+    assert isinstance(request.protocol, HttpConnection)
+    return request.protocol.peer
