@@ -165,6 +165,7 @@ async def test_what_is_no_good_answer_is_an_error(
 ) -> None:
     """Another status, a redirect, too much, too late, nobody there, and nobody who is trusted."""
     monkeypatch.setattr(jwks, "TIMEOUT_S", 0.3)
+    over = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
         match request.query_string:
@@ -173,7 +174,7 @@ async def test_what_is_no_good_answer_is_an_error(
             case "large":
                 return web.Response(body=bytes(jwks.MAX_BYTES + 1))
             case "late":
-                await asyncio.sleep(10)
+                await over.wait()
         return web.Response(status=500)
 
     url = await serve(answer)
@@ -182,6 +183,7 @@ async def test_what_is_no_good_answer_is_an_error(
             await jwks.fetch_url(url + query)
     with pytest.raises((TimeoutError, OSError)):
         await jwks.fetch_url(url + "?late")
+    over.set()
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(OSError, match="certificate"):
         await jwks.fetch_url(url)

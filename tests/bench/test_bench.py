@@ -175,7 +175,7 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         while process.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGINT)  # `send_signal` may take the exit code away from asyncio
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # until one of them is far enough from the first
         assert await ending == (130, "", "")
 
 

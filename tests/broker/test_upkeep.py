@@ -49,7 +49,7 @@ def eventually(true: Callable[[], bool]) -> None:
     until = time.monotonic() + 60
     while not true():
         assert time.monotonic() < until
-        time.sleep(0.01)
+        time.sleep(0.01)  # there is no event to wait for
 
 
 def fill(store: Path, rooms: int, messages: int, time_ns: int) -> None:

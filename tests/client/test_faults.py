@@ -519,7 +519,7 @@ async def keep_busy(context: Context) -> None:
     """Answer nothing, end nothing, and say something now and then; gRPC answers pings of itself."""
     for seq in count(1):
         await context.write(frame_of(message(seq)))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # now and then, for ever
 
 
 @pytest.mark.parametrize("play", [hang, keep_busy])
@@ -551,7 +551,7 @@ async def test_leaving_waits_as_long_as_answers_come() -> None:
 
     async def slowly(context: Context) -> None:
         async for request in requests(context):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # 20 of them take longer than leaving may
             await context.write(frame_of(ack(request)))
 
     async with serving(slowly) as target, bcast_grpc.connect(target, leave_timeout_s=1) as chat:

@@ -57,8 +57,8 @@ class Issuer:
         return self._last
 
     async def later(self) -> str:
-        """Return one, after a while."""
-        await asyncio.sleep(0.01)
+        """Return one, once others had their turn."""
+        await asyncio.sleep(0)
         return self()
 
 

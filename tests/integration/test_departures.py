@@ -189,7 +189,7 @@ async def test_who_pings_is_not_cut_off(door: LocalDoor) -> None:
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(SETTINGS))
     for n in range(5):  # gRPC's own default would end the connection after the fourth
-        await asyncio.sleep(1.05 if 0 < n < 4 else 0)
+        await asyncio.sleep(1.05 if 0 < n < 4 else 0)  # as often as is promised, and not more
         payload = n.to_bytes(8, "big")
         writer.write(http2_frame(PING, payload))
         while (received := await within(read_http2_frame(reader))) != (PING, payload):

@@ -140,7 +140,7 @@ async def test_who_does_not_read_is_not_read_from(watched: Watched, attack: Atta
         with suppress(TimeoutError):  # the server takes no more of it
             async with asyncio.timeout(SCALE):
                 await attacker.flood(attack.chunks())
-                await asyncio.sleep(SCALE)
+                await asyncio.sleep(SCALE)  # until the time is over: it must not be cut off
         assert not attacker.gone
         attacker.close()
 
@@ -176,7 +176,7 @@ async def test_a_crowd_that_is_slow_is_cut_off(hurried: Watched, slow: tuple[byt
     async def dribble() -> int | None:
         attacker = await Attacker.connect(hurried.server.address, first)
         for byte in rest[:40]:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # the slowness that is tested
             await attacker.send(bytes([byte]))
         return await attacker.end()
 

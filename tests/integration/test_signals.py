@@ -124,7 +124,7 @@ async def test_a_loop_that_was_busy_between_them(spawn: Spawn) -> None:
     server.signal(signal.SIGSTOP)
     server.signal(signal.SIGINT)
     server.signal(signal.SIGTERM)
-    await asyncio.sleep(2 * SAME_S)
+    await asyncio.sleep(2 * SAME_S)  # signals further apart would be two wishes
     server.signal(signal.SIGCONT)
     assert (await end_of(server, ana))[0] == 0
 
@@ -136,7 +136,7 @@ async def test_a_second_wish_is_in_earnest(spawn: Spawn) -> None:
     other = await server.connect()
     server.signal(signal.SIGHUP)
     check_closing(await other.end())
-    await asyncio.sleep(1.1 * SAME_S)
+    await asyncio.sleep(1.1 * SAME_S)  # sooner it would be the same wish
     server.signal(signal.SIGINT)
     code, stderr = await server.exit()
     assert code == 1
@@ -161,7 +161,7 @@ async def test_a_second_wish_where_the_log_is_stuck(run: Run) -> None:
     other = await server.connect()
     server.signal(signal.SIGTERM)
     check_closing(await other.end())
-    await asyncio.sleep(1.1 * SAME_S)
+    await asyncio.sleep(1.1 * SAME_S)  # sooner it would be the same wish
     server.signal(signal.SIGTERM)
     assert await within(process.wait()) == 1
     await server.close()

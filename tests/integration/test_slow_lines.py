@@ -207,7 +207,7 @@ async def test_a_dead_line_is_found_behind_a_full_window(far: Far) -> None:
     transport.pause_reading()
     for _ in range(10):
         await far.talk(MESSAGES)
-    await asyncio.sleep(KEEPALIVE_S)
+    await asyncio.sleep(KEEPALIVE_S)  # the server must keep it for so long
     await far.nobody_left()
     far.cable.cut()
     await far.left()

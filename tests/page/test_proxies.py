@@ -30,7 +30,7 @@ async def try_again(person: Person, sockets: int) -> None:
     """Wait until there were so many connections, without the usual pauses."""
     while person.sockets < sockets:
         await person.wake()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # the page says nothing when it tries
 
 
 async def come_back(person: Person, sockets: int) -> None:
@@ -41,7 +41,7 @@ async def come_back(person: Person, sockets: int) -> None:
     await try_again(person, sockets)
     while await person.page.locator("body").get_attribute("data-state") != "online":
         await person.wake()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # there is no event to wait for
 
 
 async def test_below_a_path(visit: Visit, server: PageServer, lay_proxy: LayProxy, room: str) -> None:

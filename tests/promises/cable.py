@@ -82,7 +82,7 @@ class Cable:
     async def flow(self, size: int) -> None:
         """Wait until so many bytes may pass."""
         if self._bytes_per_s:
-            await asyncio.sleep(size / self._bytes_per_s)
+            await asyncio.sleep(size / self._bytes_per_s)  # the line's pace
         await self._flowing.wait()
 
     def stall(self) -> None:

@@ -169,7 +169,7 @@ class Caller(ABC):
             self._count["streams that ended"] += 1
             self._count[f"streams that ended: {self.door}: {visit.ending}"] += 1
             self._depart()
-            await asyncio.sleep(random.uniform(0.02, 0.08))
+            await asyncio.sleep(random.uniform(0.02, 0.08))  # as clients do, which come back one by one
 
     @abstractmethod
     async def _visit(self, visit: Visit) -> str:

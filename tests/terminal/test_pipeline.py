@@ -469,7 +469,7 @@ async def test_a_token_file_is_read_again_before_the_token_expires(guarded: str,
             path.write_text(tokens.token(expires_s=3))
             await peer.send(str(n))
             assert await read_line(process) == f"{peer.session and '«' + peer.session[:6] + '»'}: {n}"
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # all in all longer than a token lasts
         await until(peer, Kind.LEFT)
         assert process.stderr
         async with asyncio.timeout(TIMEOUT_S):

@@ -99,7 +99,7 @@ async def test_a_large_frame_takes_turns_and_says_when_it_is_done() -> None:
     assert ana.readied == 0
     heard = 0
     while not ana.readied:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # in virtual time
         heard += bob.write().count(b"\n")
     await pass_time()
     assert heard + bob.write().count(b"\n") == 20_000
