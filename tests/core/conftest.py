@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from .flushes import Flushes
+from .world import World
+
 
 @pytest.fixture
 def hasty_threads() -> Iterator[None]:
@@ -15,3 +18,15 @@ def hasty_threads() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(interval)
+
+
+@pytest.fixture
+def world() -> World:
+    """A hub with nobody in it."""
+    return World()
+
+
+@pytest.fixture
+def room() -> Flushes:
+    """A room with nothing pending."""
+    return Flushes()

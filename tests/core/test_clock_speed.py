@@ -9,8 +9,8 @@ import pytest
 
 from bcast_grpc.core.clock import MAX_PAUSE_S, WRITING_SHARE, FlushClock
 
+from .flushes import Pen
 from .scheduler import ManualScheduler
-from .test_clock import Pen
 
 CLIENTS = 100
 SPEEDS = [0.1, 1, 10]

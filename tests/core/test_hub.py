@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-
-import pytest
 
 from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.core.room import Room
-from bcast_grpc.errors import BcastError, CallError, ErrorCode
-from bcast_grpc.events import Closing, Entry, Kind, Request
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import Kind, Request
 
-from .world import ALL, NOTHING_KEPT, Client, World, admit
+from .received import refusal
+from .world import ALL, NOTHING_KEPT, World, admit
 
 
 class CountingBroker(MemoryBroker):
@@ -40,24 +37,6 @@ class CountingBroker(MemoryBroker):
         """Count it no longer."""
         self.rooms.remove(order.room)
         super().released(order)
-
-
-@pytest.fixture
-def world() -> World:
-    """A hub with nobody in it."""
-    return World()
-
-
-def refusal(join: Callable[[], object]) -> CallError:
-    """The error with which somebody is not let in."""
-    with pytest.raises(CallError) as caught:
-        join()
-    return caught.value
-
-
-def code_of(client: Client) -> ErrorCode | None:
-    """What a client's call ends with."""
-    return client.error.code if client.error else None
 
 
 # --- rooms
@@ -229,191 +208,6 @@ def test_a_client_that_was_never_given_anything_is_let_out_too(world: World) -> 
         client.session.close()
     world.settle()
     assert bob.texts() == ["vanish left", "leave left", "slow left"]
-
-
-# --- one client, connected again
-
-
-def test_a_second_call_replaces_the_first(world: World) -> None:
-    """The first ends at once with REPLACED; to the others nobody left or joined."""
-    bob = world.join(kinds=ALL)
-    first = world.join("ana", client="c")
-    world.settle()
-    bob.new()
-    second = world.join("ana", client="c")
-    bob.say("hola")
-    world.settle()
-    assert code_of(first) is ErrorCode.REPLACED
-    assert (first.closed, first.new()) == (True, [])
-    assert second.texts() == ["hola"]
-    assert bob.new() == []
-    assert world.hub.clients == 2
-    second.close()
-    world.settle()
-    assert bob.texts() == ["ana left"]
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "told"),
-    [("ana", "eva", ["ana is now eva"]), ("", "eva", ["eva joined"]), ("ana", "", ["ana left"]), ("", "", [])],
-)
-def test_a_replacement_with_another_name_is_a_change_of_name(
-    world: World, before: str, after: str, told: list[str]
-) -> None:
-    """The others see one client that has another name, has one now, or has none any more."""
-    bob = world.join(kinds=ALL)
-    world.join(before, client="c")
-    world.settle()
-    bob.new()
-    world.join(after, client="c")
-    world.settle()
-    assert bob.texts() == told
-
-
-def test_only_the_like_of_it_is_replaced(world: World) -> None:
-    """A Subscribe does not replace a Connect, nor does a call to another room, or one with another id or none."""
-    clients = [
-        world.join(client="c"),
-        world.join(client="c", reader=True),
-        world.join(client="c", room="dev"),
-        world.join(client="d"),
-        world.join(),
-        world.join(),
-    ]
-    assert [code_of(client) for client in clients] == [None] * 6
-    assert world.hub.clients == 6
-    again = world.join(client="c", reader=True)
-    assert [code_of(client) for client in clients] == [None, ErrorCode.REPLACED, None, None, None, None]
-    again.close()
-    clients[1].session.close()
-    assert world.hub.clients == 5
-
-
-def test_a_client_can_be_replaced_again_and_again(world: World) -> None:
-    """Each call ends with an error of its own, so that none keeps another's traceback alive."""
-    calls = [world.join(client="c") for _ in range(4)]
-    errors = [client.error for client in calls]
-    assert errors[-1] is None
-    assert len({id(error) for error in errors[:-1]}) == 3
-    for call in calls:
-        call.close()
-    assert (world.hub.clients, list(world.hub.rooms)) == (0, [])
-
-
-def test_a_replaced_client_changes_no_names(world: World) -> None:
-    """What its old stream still asks for is nothing to the others: nobody joins who is not there."""
-    bob = world.join(kinds=ALL)
-    first = world.join("ana", client="c")
-    world.join("ana", client="c")
-    world.settle()
-    bob.new()
-    first.session.handle([Request("join", "ghost")])
-    first.session.close()
-    world.settle()
-    assert bob.new() == []
-
-
-def test_a_replaced_client_may_ask_who_is_here(world: World) -> None:
-    """A request that comes too late is no fault, not even in a room that nobody is in any more."""
-    first = world.join(client="c")
-    world.join(client="c").close()
-    first.session.handle([Request("who", id="x"), Request(msg="hola", id="y")])
-    first.session.close()
-    world.settle()
-    assert (world.hub.clients, list(world.hub.rooms)) == (0, [])
-
-
-def test_a_change_of_name_may_come_too_late(world: World) -> None:
-    """Another thread's request for a name, overtaken by the end of its call, is told to nobody."""
-    bob, ana = world.join(kinds=ALL), world.join("ana")
-    room, member = ana.session._room, ana.session._member
-    ana.close()
-    world.settle()
-    bob.new()
-    world.hub.rename(room, member, "ghost")
-    world.settle()
-    assert bob.new() == []
-
-
-def test_a_message_may_come_too_late(world: World) -> None:
-    """A message that was overtaken by the end of its room is no fault, and nothing to the next room of that name."""
-    ana = world.join("ana")
-    room, author = ana.session._room, ana.session._member.author
-    ana.close()
-    with suppress(BcastError):
-        room.publish([Entry(author, "ana: ghost")])
-    bob = world.join()
-    with suppress(BcastError):
-        room.publish([Entry(author, "ana: ghost")])
-    world.join().say("hola")
-    world.settle()
-    assert [(event.message, event.seq) for event in bob.new()] == [("hola", 1)]
-
-
-# --- the drain
-
-
-def test_close_lets_nobody_in(world: World) -> None:
-    """Neither a stream nor a producer, each with an error of its own."""
-    world.hub.close("going down", lambda: 1.0, lambda: None)
-    first, second = refusal(world.join), refusal(world.join)
-    assert first is not second
-    assert (first.code, first.reason, first.retryable) == (ErrorCode.SHUTTING_DOWN, "going down", True)
-    third = refusal(lambda: Publisher(admit(world.hub, Hello()), answer=lambda _: None))
-    assert third.code is ErrorCode.SHUTTING_DOWN
-    assert list(world.hub.rooms) == []
-
-
-def test_close_gives_everyone_what_is_queued_then_a_closing(world: World) -> None:
-    """CLOSING is the last event, with a time to come back of one's own, then the call ends with SHUTTING_DOWN."""
-    ana, bob, eva = world.join("ana"), world.join(batch=False), world.join(room="dev")
-    bob.ask(Request(msg="hola", id="x"))
-    times = iter([1.0, 2.0, 3.0])
-    emptied: list[int] = []
-    world.hub.close("going down", lambda: next(times), lambda: emptied.append(world.hub.clients))
-    assert emptied == []
-    world.settle()
-    for client, texts, after_s in (
-        (ana, ["hola", "going down"], 1),
-        (bob, ["sent to 1", "going down"], 2),
-        (eva, ["going down"], 3),
-    ):
-        events = client.new()
-        assert [event.message for event in events if event.kind is not Kind.LEFT] == texts
-        assert (events[-1].kind, events[-1].detail) == (Kind.CLOSING, Closing("going down", after_s))
-        assert client.closed
-        assert client.error is not None
-        assert (client.error.code, client.error.retry_after_s) == (ErrorCode.SHUTTING_DOWN, after_s)
-    assert emptied == [0]
-
-
-def test_close_of_an_empty_hub_is_done_at_once(world: World) -> None:
-    """Where nobody is in there is nothing to wait for."""
-    emptied: list[int] = []
-    world.hub.close("going down", lambda: 1.0, lambda: emptied.append(1))
-    assert emptied == [1]
-
-
-def test_who_was_leaving_already_leaves_well(world: World) -> None:
-    """A drain does not turn a good end into an error."""
-    ana = world.join()
-    ana.session.leave()
-    world.hub.close("going down", lambda: 1.0, lambda: None)
-    world.settle()
-    assert ana.closed
-    assert ana.error is None
-
-
-def test_discard_cuts_short_who_does_not_read(world: World) -> None:
-    """Those who are still here after a drain end with SHUTTING_DOWN, without what is queued for them."""
-    ana, bob = world.join(), world.join()
-    ana.say("hola")
-    world.hub.close("going down", lambda: 1.0, lambda: None)
-    world.hub.discard()
-    assert [code_of(client) for client in (ana, bob)] == [ErrorCode.SHUTTING_DOWN] * 2
-    world.settle()
-    assert bob.new() == []
-    assert world.hub.clients == 0
 
 
 # --- progress

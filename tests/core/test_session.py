@@ -19,12 +19,6 @@ SLICE = 256
 DOWN = CallError(ErrorCode.BROKER_UNAVAILABLE, "the store is away")
 
 
-@pytest.fixture
-def world() -> World:
-    """A hub with nobody in it."""
-    return World()
-
-
 def codes(client: Client) -> list[tuple[str, ErrorCode]]:
     """The id and the code of each ERROR that came."""
     return [(event.id, event.detail.code) for event in client.new() if isinstance(event.detail, Error)]
