@@ -19,7 +19,7 @@ from bcast_grpc.broker.sqlite.file import StoreFile
 from bcast_grpc.broker.sqlite.lineage import Lineage
 
 from .desk import Desk, kept
-from .test_contract import KEEPING, ManualClock, Room, entries, wait
+from .kinds import KEEPING, ManualClock, Room, entries, wait
 
 VERSION_1 = """
 PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;

@@ -12,7 +12,7 @@ from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 
 from .desk import Desk
-from .test_contract import ManualClock, Room, entries
+from .kinds import ManualClock, Room, entries
 
 MakeDesk: TypeAlias = Callable[[MemoryBroker], Desk[MemoryBroker]]
 

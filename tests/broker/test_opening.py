@@ -18,7 +18,7 @@ from bcast_grpc.broker.sqlite.readers import Readers
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Author, Entry
 
-from .test_contract import KEEPING, ManualClock, Room, entries
+from .kinds import KEEPING, ManualClock, Room, entries
 
 MESSAGES, IDS = 100_000, 300_000
 

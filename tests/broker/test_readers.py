@@ -12,7 +12,7 @@ from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.sqlite import SqliteBroker
 
 from .desk import Desk, kept
-from .test_contract import KEEPING, ManualClock, Room, entries, wait
+from .kinds import KEEPING, ManualClock, Room, entries, wait
 
 
 def open_many(broker: Desk[SqliteBroker]) -> None:

@@ -14,7 +14,7 @@ from bcast_grpc.broker.history import Retention
 from bcast_grpc.events import Author, Entry
 
 from .desk import Desk, kept
-from .test_contract import BROKERS, BrokerKind, ManualClock, Room, wait
+from .kinds import BROKERS, BrokerKind, ManualClock, Room, wait
 
 ANA = Author("session", "ana", ":ana")
 MIB = 2**20
@@ -24,18 +24,6 @@ MIB = 2**20
 def budget() -> Budget:
     """Of one MiB."""
     return Budget(MIB)
-
-
-@pytest.fixture(params=BROKERS)
-def kind(request: pytest.FixtureRequest) -> BrokerKind:
-    """Each kind of broker."""
-    return BROKERS[request.param]
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """The broker's time."""
-    return ManualClock()
 
 
 @pytest.fixture

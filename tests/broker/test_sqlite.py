@@ -13,7 +13,7 @@ from bcast_grpc.broker.sqlite import SqliteBroker, tables
 from bcast_grpc.errors import ErrorCode
 
 from .desk import Desk
-from .test_contract import KEEPING, ManualClock, Room, entries, wait
+from .kinds import KEEPING, ManualClock, Room, entries, wait
 
 
 class Faulty:

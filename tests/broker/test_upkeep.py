@@ -17,7 +17,7 @@ from bcast_grpc.broker.sqlite.trimmer import SLICE_ROWS
 from bcast_grpc.events import Author, Entry
 
 from .desk import Desk, kept
-from .test_contract import KEEPING, ManualClock, Room, entries, wait
+from .kinds import KEEPING, ManualClock, Room, entries, wait
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.store.cli import run
 from tests.broker.desk import Desk, kept
-from tests.broker.test_contract import KEEPING, ManualClock, Room, entries, wait
+from tests.broker.kinds import KEEPING, ManualClock, Room, entries, wait
 
 
 @pytest.fixture
