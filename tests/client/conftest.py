@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from .fake import FakeServer
+
 
 @contextmanager
 def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
@@ -63,3 +65,10 @@ def no_thread_left() -> Iterator[None]:
     """No thread of this library is left over."""
     yield
     assert "bcast_grpc" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeServer]:
+    """A server with one room, and faults at will."""
+    async with FakeServer() as server:
+        yield server

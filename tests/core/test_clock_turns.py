@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bcast_grpc.core.clock import (
-    FEW_WRITERS,
-    MAX_PAUSE_S,
-    MAX_ROUND_S,
-    SLICE_S,
-    SMALL_BYTES,
-)
+from bcast_grpc.core.clock import FEW_WRITERS, MAX_PAUSE_S, MAX_ROUND_S, SLICE_S, SMALL_BYTES
 
 from .flushes import Flushes, Pen
 
