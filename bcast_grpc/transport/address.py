@@ -1,4 +1,4 @@
-"""Addresses to listen on: all that a host name has, or an error that says why not."""
+"""Listening on all addresses of a host name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BACKLOG = 65_535
 
 
 class CannotStart(Exception):
-    """The server cannot start: an address or the store cannot be used. Nothing was started."""
+    """The server cannot start: an address, a file or the store cannot be used. Nothing was started."""
 
 
 class Address(NamedTuple):
@@ -21,8 +21,8 @@ class Address(NamedTuple):
 
     Attributes:
         host: an address or a name.
-        port: 0 takes a free one.
-        setting: what the port is called in the settings, for error texts.
+        port: the port; 0 picks a free one.
+        setting: the name of the port's setting, for error texts.
     """
 
     host: str
@@ -30,28 +30,28 @@ class Address(NamedTuple):
     setting: str
 
     def listen(self) -> Sequence[socket.socket]:
-        """Listen there; see ``listen``."""
+        """Listen on this address; see ``listen``."""
         return listen(*self)
 
     def at(self, port: int) -> str:
-        """Return ``HOST:PORT`` with the port that was taken."""
+        """Return ``HOST:PORT`` with the port that was picked."""
         return join_host_port(self.host, port)
 
     def url(self, scheme: str, port: int) -> str:
-        """Return the URL with the port that was taken."""
+        """Return the URL with the port that was picked."""
         return f"{scheme}://{self.at(port)}"
 
 
 def listen(host: str, port: int, setting: str) -> Sequence[socket.socket]:
     """Listen on all addresses that a host name has, on the same port.
 
-    A name such as ``localhost`` may have several addresses. Those that this machine does not have are left out, unless
+    A name such as ``localhost`` may have several addresses. Those that this machine does not have are skipped, unless
     there is no other.
 
     Args:
         host: an address or a name.
-        port: 0 takes a free one.
-        setting: what the port is called in the settings, for error texts.
+        port: the port; 0 picks a free one.
+        setting: the name of the port's setting, for error texts.
 
     Raises:
         CannotStart: the address cannot be bound.
@@ -90,7 +90,7 @@ def join_host_port(host: str, port: int) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Whether a host can only be reached from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -11,7 +11,7 @@ def bearer_token(values: Sequence[str | bytes]) -> str:
     """Return the token in the values of ``authorization``; empty if there is none.
 
     Raises:
-        CallError: ``UNAUTHENTICATED``: they are not one token. The text does not repeat them.
+        CallError: ``UNAUTHENTICATED``: the values are not one token. The text does not repeat them.
     """
     if not values:
         return ""

@@ -1,4 +1,4 @@
-"""The way from a door whose connections have only coroutines to a stream's callbacks."""
+"""Adapts doors whose libraries offer only coroutines to the callbacks of a stream."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from bcast_grpc.events import Request
 from bcast_grpc.transport.stream import Stream, resolve
 
 Read: TypeAlias = Callable[[], Awaitable[Iterator[Sequence[Request]] | None]]
-"""Returns the next requests, in order, in slices, which may be empty.
+"""Returns the next requests, in order, in slices, which may be empty; None if the client will send no more requests.
 
-None where the client has said that it will ask for nothing more.
-
-It, and each slice, raises ``MalformedFrame`` or ``CallError`` where what came cannot be read, and ``ConnectionGone``.
+It, and each slice, raises ``MalformedFrame`` or ``CallError`` if the data cannot be read, and ``ConnectionGone``.
 """
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
-"""Writes a frame; returns once there is room for the next one. Raises ``ConnectionGone`` where there never will be."""
+"""Writes a frame; returns once there is room for the next one. Raises ``ConnectionGone`` if the connection is lost."""
 
 
 class CoroutineLine:
-    """A ``Line`` that is written to and read from by coroutines: a task reads, the door's own task writes."""
+    """A ``Line`` that coroutines read and write: a task reads, and the door's own task writes."""
 
     __slots__ = ("_loop", "_ready", "_wakened")
 
@@ -32,16 +30,16 @@ class CoroutineLine:
         self._wakened: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        """Have the writer look again."""
+        """Wake the writer."""
         if self._wakened:
             resolve(self._wakened, None)
 
     def write_now(self, piece: bytes) -> bool:
-        """Write nothing: the writer is a coroutine."""
+        """Return False: only the writer's coroutine may write."""
         return False
 
     def ready(self) -> None:
-        """Have the reader go on."""
+        """Wake the reader."""
         if self._ready:
             resolve(self._ready, None)
 
@@ -51,10 +49,10 @@ class CoroutineLine:
         """Serve the client until its stream ends; see ``Stream.serve``.
 
         Args:
-            stream: the client's.
-            write: to the client.
-            read: from the client; None where it never sends.
-            acked: how many bytes the client has acknowledged, where the door knows.
+            stream: the client's stream.
+            write: writes to the client.
+            read: reads from the client; None if it never sends.
+            acked: returns how many bytes the client has acknowledged, if the door knows.
         """
         reading = asyncio.create_task(self._read(stream, read)) if read else None
         try:
@@ -82,7 +80,7 @@ class CoroutineLine:
                 if not stream.received(slices):
                     self._ready = self._loop.create_future()
                     await self._ready
-                del slices  # it holds what was read
+                del slices  # it would keep what was read in memory
         except Exception as raised:  # noqa: BLE001  # it is sent to the client, or logged
             stream.failed(raised)
         else:

@@ -1,4 +1,4 @@
-"""What a door is: a way for clients to come in, over one protocol."""
+"""The interface of a door: a way for clients to connect, over one protocol."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from bcast_grpc.transport.tls.certificates import Certificates
 class Door(Protocol):
     """Serves clients over one protocol, from ``open()`` to ``stop()``.
 
-    For each client it awaits ``Hub.admit``, makes a ``Stream`` from the admission, and gives that its reads and writes.
+    For each client it awaits ``Hub.admit``, makes a ``Stream`` from the admission, and reads and writes for the stream.
     """
 
     async def open(self) -> Sequence[str]:
-        """Listen, and serve whoever connects.
+        """Listen, and serve clients.
 
         Returns:
             The URLs that clients connect to.
 
         Raises:
-            CannotStart: the address cannot be listened on; nothing is left open.
+            CannotStart: the address cannot be bound; nothing is left open.
         """
         ...
 
     async def drain(self) -> None:
-        """Announce that the server is about to close, where the protocol has a way to. Clients are still served."""
+        """Announce that the server is about to close, if the protocol allows that. Clients are still served."""
         return
 
     async def stop(self, grace_s: float) -> None:
         """Accept no more clients, give those that are connected ``grace_s`` to finish, and disconnect the rest.
 
-        It does nothing where the door was never opened.
+        Does nothing if the door was never opened.
         """
         ...
 

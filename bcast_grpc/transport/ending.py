@@ -1,4 +1,4 @@
-"""How serving a client ends, whatever was raised meanwhile, and whatever the door."""
+"""How serving a client ends: one place that turns exceptions into endings, for all doors."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ConnectionGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ending(Generic[T]):
-    """How it ended.
+    """How serving a client ended.
 
     Attributes:
-        result: what serving the client returned; None unless it ended well.
-        error: what to tell the client; None if it ended well, or the client is gone.
-        gone: whether nothing can be sent to the client any more.
+        result: what serving the client returned; None unless it ended normally.
+        error: the error to send to the client; None if it ended normally, or if the connection is lost.
+        gone: whether the connection is lost, so that nothing can be sent to the client.
     """
 
     result: T | None = None
@@ -35,10 +35,10 @@ class Ending(Generic[T]):
 
 
 async def ending(serving: Awaitable[T], who: str, *gone: type[Exception]) -> Ending[T]:
-    """Await the serving of a client, and return how it ended. Nothing but a cancellation is raised.
+    """Serve a client, and return how that ended. Only ``CancelledError`` is raised.
 
-    An exception keeps the frames that it was raised through, and all that they hold. So none leaves this function:
-    an error that is returned is a new one.
+    An exception refers to the frames that it was raised through, and to all objects in them. So no exception leaves
+    this function: an error that is returned is a new object.
 
     Args:
         serving: serves the client.
@@ -52,7 +52,7 @@ async def ending(serving: Awaitable[T], who: str, *gone: type[Exception]) -> End
 
 
 def ended_by(raised: Exception, who: str, *gone: type[Exception]) -> Ending[Any]:
-    """Return the ending of a client after what was raised; see ``ending``."""
+    """Return the ending that an exception means; see ``ending``."""
     if isinstance(raised, BcastError):
         return Ending(
             error=CallError(raised.code, raised.reason, retry_after_s=raised.retry_after_s, retryable=raised.retryable)

@@ -1,4 +1,4 @@
-"""Clients that present their token as their first request: at doors without headers, and from browsers."""
+"""Clients that present their token as their first request: plain sockets, which have no headers, and browsers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bcast_grpc.events import Request
 from bcast_grpc.wire.json_stream import RequestReader
 
 MAX_BYTES = 64 * 1024
-"""So much a client may send before its first request is whole."""
+"""The most that a client may send before its first request is complete."""
 
 
 class First(NamedTuple):
-    """The first request of a client, and what is to be carried out of what came with it."""
+    """The first request of a client, and the requests that came with it and are still to be carried out."""
 
     request: Request
     rest: Iterator[Sequence[Request]]
@@ -32,7 +32,7 @@ def find_first(slices: Iterator[Sequence[Request]]) -> First | None:
     """Return the first request in slices; None if there is none."""
     for requests in slices:
         if requests:
-            # Where it wants an answer it gets that as any other request does.
+            # With an id it is carried out again, as any other request, so that the client gets its answer.
             rest = requests if requests[0].id else requests[1:]
             return First(requests[0], chain([rest], slices))
     return None
@@ -42,11 +42,11 @@ class FirstRequest:
     """Waits for the first request in a stream of bytes.
 
     Args:
-        reader: of the stream.
+        reader: reads the stream.
 
     Attributes:
-        arrived: has the request as its result, or why there is none.
-        rest: what came with it.
+        arrived: its result is the request, or the error that came instead.
+        rest: the requests that came with it.
     """
 
     def __init__(self, reader: RequestReader) -> None:
@@ -57,7 +57,7 @@ class FirstRequest:
 
     @property
     def expected(self) -> bool:
-        """Whether it has not come."""
+        """Whether the request has not come yet."""
         return not self.arrived.done()
 
     def read(self, data: bytes) -> None:
@@ -72,7 +72,7 @@ class FirstRequest:
             self.fail(too_much())
 
     def fail(self, error: Exception) -> None:
-        """Note that it will not come."""
+        """Note that the request will not come."""
         if self.expected:
             self.arrived.set_exception(error)
 
@@ -80,17 +80,17 @@ class FirstRequest:
 async def admit(
     hub: Hub, hello: Hello, caller: Caller, first: Callable[[], Awaitable[Request]], timeout_s: float
 ) -> Admission:
-    """Admit a client, which may still present a token if that would help.
+    """Admit a client, or wait for it to present a token if it needs one.
 
     Args:
         hub: admits it.
         hello: what it wants.
-        caller: what is known of it already.
+        caller: what is known about it.
         first: waits for its first request.
-        timeout_s: how long to wait for that.
+        timeout_s: how long to wait for the first request.
 
     Raises:
-        CallError: it is not admitted.
+        CallError: the client is refused.
     """
     try:
         return await hub.admit(hello, caller)
@@ -108,7 +108,7 @@ async def admit(
 
 
 def too_much() -> CallError:
-    """Return what ends a client that sends more than its first request may have."""
+    """Return the error for a client that sends more than ``MAX_BYTES`` before its first request is complete."""
     return _token_required(f"{MAX_BYTES} bytes of something else came first")
 
 

@@ -1,4 +1,4 @@
-"""Checks that a request opens a WebSocket correctly, and from a page that may."""
+"""Checks that a request opens a WebSocket correctly, and that it comes from an allowed page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_upgrade(request: web.Request) -> None:
     """Check that a request asks for a WebSocket at all.
 
     Raises:
-        HTTPUpgradeRequired: it does not; the text says how to.
+        HTTPUpgradeRequired: it does not; the text says what would be right.
     """
     if request.version < HttpVersion11 or request.headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
         raise web.HTTPUpgradeRequired(
@@ -58,7 +58,7 @@ class Gate:
     """Decides which pages may open the WebSocket.
 
     Args:
-        origins: of the pages that may, besides our own; ``*`` allows all.
+        origins: the origins of allowed pages, besides the server's own; ``*`` allows all.
         on_loopback: whether only this machine reaches the server.
     """
 

@@ -1,4 +1,4 @@
-"""Last words: who still reads gets what is queued for it, however long that takes."""
+"""A client whose stream ends gets what is queued for it, as long as it keeps reading."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 from bcast_grpc.transport.tcp_info import all_taken
 
 LINGER_S = 10.0
-"""How long a client whose stream is ending may take nothing of what is queued for it."""
+"""How long a client whose stream is ending may go without reading anything of what is queued for it."""
 
 _LOOKS = 20
 _POLL_S = 0.1
 
 
 class Linger:
-    """A time limit that begins with ``begin()``, and anew whenever the client is seen to take something.
+    """A time limit that begins with ``begin()``, and again whenever the client has read something.
 
-    It limits nothing before ``start()`` and after ``stop()``.
+    It has no effect before ``start()`` and after ``stop()``.
     """
 
     __slots__ = ("_acked", "_expired", "_limit", "_look_timer", "_loop", "_seen")
@@ -32,17 +32,17 @@ class Linger:
         self._seen = 0
 
     def start(self, expired: Callable[[], None], acked: Callable[[], int] | None = None) -> None:
-        """Say what is to be done when the time is over.
+        """Set what is called when the time is over.
 
         Args:
-            expired: called once.
-            acked: how many bytes the client has acknowledged, where that is known.
+            expired: called once, when the time is over.
+            acked: returns how many bytes the client has acknowledged, if that is known.
         """
         self._expired = expired
         self._acked = acked
 
     def begin(self, seconds: float | None = None) -> None:
-        """Give it some time from now on: ``LINGER_S``, or as much as this says."""
+        """Begin the time limit: ``LINGER_S``, or ``seconds``."""
         if self._expired is None:
             return
         self._set(LINGER_S if seconds is None else seconds)
@@ -51,7 +51,7 @@ class Linger:
             self._look_later()
 
     def stop(self) -> None:
-        """Limit nothing any more."""
+        """End the time limit."""
         self._expired = self._acked = None
         for timer in (self._limit, self._look_timer):
             if timer:
@@ -82,7 +82,7 @@ class Linger:
 
 @asynccontextmanager
 async def limited(linger: Linger, acked: Callable[[], int] | None = None) -> AsyncIterator[None]:
-    """Raise ``TimeoutError`` inside when the time of ``linger`` is over. It limits nothing after that."""
+    """Raise ``TimeoutError`` in the ``with`` block when the time of ``linger`` is over; stop it at the end."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as limit:
         linger.start(lambda: limit.reschedule(loop.time()), acked)
@@ -93,7 +93,7 @@ async def limited(linger: Linger, acked: Callable[[], int] | None = None) -> Asy
 
 
 async def taken(transport: asyncio.WriteTransport) -> None:
-    """Wait until the client's system has acknowledged everything, or the client is gone."""
+    """Wait until the client's system has acknowledged everything, or the connection is lost."""
     pause_s = _POLL_S / 100
     while not all_taken(transport):
         await asyncio.sleep(pause_s)

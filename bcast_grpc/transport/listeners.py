@@ -15,7 +15,7 @@ from bcast_grpc.transport.turns import Turns
 
 
 class Listeners:
-    """Accepts connections, unless there is no room for more, and speaks TLS on them, where the server has certificates.
+    """Accepts connections, unless there is no room for more, and puts TLS on them if the server has certificates.
 
     Args:
         shared: what all doors share.
@@ -33,14 +33,14 @@ class Listeners:
         """Listen.
 
         Args:
-            scheme: of the URL; with TLS an ``s`` is added.
+            scheme: the scheme of the URL; with TLS an ``s`` is added.
             connection: makes the protocol of a connection.
 
         Returns:
             The URL that clients connect to.
 
         Raises:
-            CannotStart: the address cannot be listened on.
+            CannotStart: the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
         connections = self._shared.connections
@@ -63,7 +63,7 @@ class Listeners:
         shared = self._shared
         if not shared.certificates:
             return None
-        turns = Turns(asyncio.get_running_loop())  # of their own: they take long, and others wait behind none of them
+        turns = Turns(asyncio.get_running_loop())  # apart from those of connected clients: handshakes take long
         return Handshakes(
             shared.certificates,
             ALPN[scheme],
@@ -74,7 +74,7 @@ class Listeners:
         )
 
     def close(self) -> None:
-        """Accept nobody more."""
+        """Accept no more connections."""
         while self._servers:
             self._servers.pop().close()
         if self._arrivals:
@@ -84,8 +84,8 @@ class Listeners:
 
 
 class _Refused(asyncio.Protocol):
-    """A connection that there is no room for."""
+    """A connection for which there is no room."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hang up."""
-        cast("asyncio.Transport", transport).abort()  # uvloop's is one, but not by its class
+        cast("asyncio.Transport", transport).abort()  # uvloop's class is no subclass of it

@@ -1,7 +1,8 @@
-"""Whether the other ends of connections are still there.
+"""Detects dead peers.
 
 Received bytes are a sign of life, and so are TCP acknowledgements: a slow peer answers a ping only when it has read
-what was sent before. A peer that has stopped reading is alive as long as its system answers; its queue has a limit.
+what was sent before. A peer that has stopped reading counts as alive as long as its system answers; it is disconnected
+when its queue is full.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ _LOOKS_AT_ONCE = 32
 
 
 class Keepalive:
-    """Watches connections, and aborts each within twice ``interval_s`` once its peer is gone.
+    """Watches connections, and aborts a connection within twice ``interval_s`` after its peer has died.
 
-    All of them share a timer. An idle connection is looked at once or twice in an interval.
+    All connections share one timer. An idle connection is checked once or twice in an interval.
 
     Args:
         interval_s: how long a connection may be silent before it is pinged.
@@ -49,18 +50,18 @@ class Keepalive:
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
 
     def prepare(self, listener: socket.socket) -> None:
-        """Set the options that the connections of a listening socket need; they inherit them, where systems do that."""
+        """Set the options that the connections of a listening socket need; on some systems they inherit them."""
         watch_silence(listener, self.interval_s)
         limit_unsent(listener)
 
     def watch(self, transport: asyncio.WriteTransport, ping: Callable[[], None] | None = None) -> Liveness:
-        """Watch a connection of a listening socket that was prepared, until ``Liveness.stop()``.
+        """Watch a connection of a prepared listening socket, until ``Liveness.stop()``.
 
         Args:
-            transport: of the connection.
-            ping: sends a ping, if the protocol has one; otherwise the system probes.
+            transport: the connection's transport.
+            ping: sends a ping, if the protocol has one; otherwise the system sends probes.
         """
-        if not transport.is_closing():  # it may be lost again already, and uvloop then raises
+        if not transport.is_closing():  # the connection may be lost already, and uvloop would raise
             if not INHERITED:
                 self.prepare(transport.get_extra_info("socket"))
             transport.set_write_buffer_limits(high=UNSENT_BYTES)
@@ -69,14 +70,14 @@ class Keepalive:
         return liveness
 
     def look_later(self, liveness: Liveness, delay_s: float) -> None:
-        """Look at a connection after ``delay_s``, or a tick or two later."""
+        """Check a connection after ``delay_s``, or a tick or two later."""
         due = liveness.due = self._now + 1 + ceil(delay_s / self._tick_s)
         self._due[due].add(liveness)
         if not self._timer:
             self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
 
     def forget(self, liveness: Liveness) -> None:
-        """Do not look at it any more."""
+        """Stop checking a connection."""
         if due := self._due.get(liveness.due):
             due.discard(liveness)
 
@@ -85,7 +86,7 @@ class Keepalive:
         self._look()
 
     def _look(self) -> None:
-        """Look at those that are due, a few in each pass of the loop."""
+        """Check the connections that are due, a few in each pass of the loop."""
         loop = asyncio.get_running_loop()
         due = self._due.get(self._now, set())
         try:
@@ -103,7 +104,7 @@ class Liveness:
     """A connection that is watched.
 
     Attributes:
-        due: when it is to be looked at, in ticks; kept by its ``Keepalive``.
+        due: the tick at which it is checked; set by its ``Keepalive``.
     """
 
     __slots__ = (
@@ -128,11 +129,11 @@ class Liveness:
         self._transport = transport
         self._ping = ping
         self._pinged: float | None = None
-        self._received = 0  # before the ping
+        self._received = 0  # bytes received before the ping
         self._passed_on_s = 0.0  # how long a proxy may need for what it had acknowledged before the ping
-        self._began: float | None = None  # since when not all has been acknowledged
-        self._busy = -inf  # when that was last so
-        self._since = 0.0  # when it was last seen to acknowledge something, or had nothing to answer, meanwhile
+        self._began: float | None = None  # since when something has been unacknowledged
+        self._busy = -inf  # when something was last unacknowledged
+        self._since = 0.0  # when the peer last acknowledged something, or had nothing to answer, since _began
         self._acked = 0
         self._looked = now
         self.due = 0
@@ -140,10 +141,10 @@ class Liveness:
     def stop(self) -> None:
         """Stop watching."""
         self._keepalive.forget(self)
-        self._ping = None  # it keeps the connection, which keeps this
+        self._ping = None  # it refers to the connection, which refers to this
 
     def look(self, now: float) -> None:
-        """Look whether the peer is there, and when to look again."""
+        """Check whether the peer is alive, and schedule the next check."""
         heard = ask_system(self._transport)
         if heard is None:
             return
@@ -159,11 +160,11 @@ class Liveness:
             self._transport.abort()
 
     def _look_at_reader(self, heard: Heard, now: float) -> float:
-        """Look at a peer that has not acknowledged all; return when to look again, 0 if it is dead.
+        """Check a peer that has not acknowledged everything; return the delay of the next check, 0 if it is dead.
 
-        Where its window is shut, or smaller than a segment, the system asks it more and more seldom, but once before
-        the user timeout is over. That counts from the first such probe on, though bytes are acknowledged meanwhile, so
-        it is moved on as long as there are answers.
+        If its window is closed, or smaller than a segment, the system probes it more and more rarely, but once before
+        the user timeout ends. That timeout counts from the first probe on, even if bytes are acknowledged since, so it
+        is extended as long as there are answers.
         """
         keepalive_s = self._keepalive.interval_s
         if self._began is None:
@@ -178,9 +179,9 @@ class Liveness:
         return 0 if silent and now - self._since >= _ANSWER * keepalive_s else keepalive_s / 8
 
     def _look_at_idler(self, heard: Heard, now: float) -> float:
-        """Look at a peer that has acknowledged everything; return when to look again, 0 if it is dead.
+        """Check a peer that has acknowledged everything; return the delay of the next check, 0 if it is dead.
 
-        A proxy may acknowledge what it still has to pass on, and the ping waits behind that.
+        A proxy may acknowledge bytes that it has yet to pass on, and the ping waits behind them.
         """
         keepalive_s = self._keepalive.interval_s
         if self._began is not None:

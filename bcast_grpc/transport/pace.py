@@ -1,11 +1,11 @@
-"""How much one client takes at once."""
+"""How large the frames for one client should be."""
 
 from __future__ import annotations
 
 LEAST_BYTES = 16 * 1024
-"""A smaller write shows nothing."""
+"""A smaller write does not show how fast a client is."""
 
-_FIRST_BYTES = 64 * 1024  # to cut what all share costs time, so it is not done for many at once
+_FIRST_BYTES = 64 * 1024  # cutting a shared frame costs time, so this is large enough for most frames
 _MOST_BYTES = 1024 * 1024
 _SECONDS = 2.0
 _GROWTH = 1.5
@@ -13,14 +13,13 @@ _HALF_LIFE_S = 2.0
 
 
 class Pace:
-    """Learns from the writes to a client how large its frames should be: what it takes within two seconds.
+    """Learns from the writes to a client how large its frames should be: what it receives within two seconds.
 
-    It looks at what was written over some seconds. A single write that took long shows little: where many clients wait
-    for their turn, a smaller frame waits as long, and would only be one more to wait for. Nor does the client answer
-    for the time in which the loop itself was at work.
+    The estimate covers the writes of some seconds. A single slow write shows little: if many clients wait for their
+    turn, a smaller frame waits just as long. Time in which the loop itself was busy does not count against the client.
 
     Attributes:
-        bytes: so large a frame should be. It begins with as much as one message may be, and grows with every write.
+        bytes: how large a frame should be. It begins with the size of a large message, and may grow with every write.
     """
 
     __slots__ = ("_size", "_waited_s", "bytes")
@@ -31,12 +30,12 @@ class Pace:
         self._waited_s = 0.0
 
     def wrote(self, size: int, seconds: float, busy_s: float) -> None:
-        """Take account of a write of at least ``LEAST_BYTES``.
+        """Record a write of at least ``LEAST_BYTES``.
 
         Args:
-            size: in bytes.
-            seconds: how long it took until there was room for the next one.
-            busy_s: how much of that the loop's thread was at work.
+            size: its size in bytes.
+            seconds: how long it took until there was room for the next write.
+            busy_s: the part of that time in which the loop's thread was busy.
         """
         waited_s = max(0.0, seconds - busy_s)
         kept = 0.5 ** (waited_s / _HALF_LIFE_S)

@@ -15,7 +15,7 @@ def percent_decode(key: str, value: str | bytes) -> str:
     """Decode the value of a key.
 
     Raises:
-        CallError: ``METADATA_INVALID``: it is not percent-encoded, or not UTF-8.
+        CallError: ``METADATA_INVALID``: the value is not percent-encoded, or not UTF-8.
     """
     if isinstance(value, bytes) or not value.isascii():
         raise _invalid(key, "must be ASCII, with other characters percent-encoded, such as 'Jos%C3%A9'")

@@ -1,4 +1,4 @@
-"""Whose turn it is to be given the next part of what has arrived."""
+"""Shares the loop among connections that are fed with what they have received in portions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _PASS_S = 0.001
 
 
 class Fed(Protocol):
-    """A connection that takes what has arrived in portions."""
+    """A connection that processes what it has received in portions."""
 
     def feed(self) -> None:
-        """Take the next portion."""
+        """Process the next portion."""
 
 
 class Portions:
-    """Which connections get their next portion: each time the loop comes round, as many as fit into a millisecond."""
+    """Feeds connections in turn: in each pass of the loop, as many as fit into a millisecond."""
 
     __slots__ = ("_loop", "_running", "_waiting")
 
@@ -27,12 +27,12 @@ class Portions:
         self._waiting: dict[Fed, None] = {}
 
     def ask(self, connection: Fed) -> None:
-        """Have a connection fed when it is its turn."""
+        """Feed a connection when it is its turn."""
         self._waiting[connection] = None
         self._run()
 
     def withdraw(self, connection: Fed) -> None:
-        """It is not to be fed any more."""
+        """Do not feed a connection any more."""
         self._waiting.pop(connection, None)
 
     def _run(self) -> None:
@@ -44,7 +44,7 @@ class Portions:
         self._running = False
         over_at = perf_counter() + _PASS_S
         for connection in list(self._waiting):
-            if self._waiting.pop(connection, self) is None:  # it was not withdrawn meanwhile
+            if self._waiting.pop(connection, self) is None:  # a feed before it may have withdrawn it
                 connection.feed()
             if perf_counter() >= over_at:
                 break

@@ -1,4 +1,4 @@
-"""Single messages from those who hold no stream. They wait while the server is busy, as those of streams do."""
+"""Publishes single messages for clients that hold no stream. They wait while the server is busy, as streams do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RETRY_AFTER_S = 1.0
 
 
 class Publishing:
-    """Publishes messages, and bounds how many wait and how large they are: there may be any number of publishers."""
+    """Publishes messages, and bounds the number and size of those that wait, since there may be many publishers."""
 
     def __init__(self, scheduler: LoopScheduler) -> None:
         self._scheduler = scheduler
@@ -34,12 +34,12 @@ class Publishing:
         """Publish one message; return once it is in the others' queues.
 
         Args:
-            admission: of its author; it is used up.
+            admission: lets its author in, and is released.
             request: the message.
             begin: awaited when the author's session is known, before the message is published.
 
         Raises:
-            BcastError: the message was not accepted.
+            BcastError: the message was refused.
         """
         answered: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         publisher = Publisher(admission, answer=lambda event: self._scheduler.call(partial(resolve, answered, event)))
@@ -58,7 +58,7 @@ class Publishing:
         return answer
 
     async def _wait(self, publisher: Publisher, size: int) -> None:
-        """Return when a message of ``size`` bytes may be published. That must be done before anything else is awaited.
+        """Wait until a message of ``size`` bytes may be published. The caller must publish it before awaiting anything.
 
         Raises:
             CallError: ``RATE_LIMITED`` if too many are waiting already; ``BROKER_UNAVAILABLE`` if it takes too long.

@@ -1,4 +1,4 @@
-"""What a client sends, carried out in slices: in turns with the others, and no faster than the room takes it."""
+"""Carries out what a client sends in slices, in turn with other clients, and no faster than its room can take it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bcast_grpc.transport.turns import Turns
 
 
 class Reading:
-    """Carries out one client's requests, without a task: whatever has to be waited for calls back.
+    """Carries out one client's requests. It has no task: what it waits for calls back.
 
     It holds one frame at a time; what comes in the meantime has to wait in the door.
 
     Args:
-        session: the client's.
-        turns: which those of all clients take.
-        ready: called when a frame has been carried out, unless ``received`` has said so itself.
+        session: the client's session.
+        turns: the turns that all clients take.
+        ready: called when a frame has been carried out, unless ``received`` has returned True.
     """
 
     __slots__ = (
@@ -53,20 +53,20 @@ class Reading:
         """Carry out the next frame.
 
         Returns:
-            Whether that is done. If not, ``ready`` is called when it is, unless reading is over before.
+            Whether it has been carried out. If not, ``ready`` is called when it has been, unless reading ends before.
         """
         self._slices = slices
         self._frame_s = 0.0
         return self._go_on()
 
     def written(self) -> None:
-        """Look again whether the client has read enough of its answers: something has been written to it."""
+        """Check again whether the client has read enough of its answers, because something has been written."""
         if self._awaits_write:
             self._awaits_write = False
             self._resume_soon()
 
     def end(self, ended: Ending[None]) -> None:
-        """Read nothing more, and end the client's stream accordingly, once what is queued for it has gone out."""
+        """Read nothing more, and end the client's stream accordingly, once what is queued for it has been sent."""
         if ended.gone:
             self._session.outbox.close(discard=True)
         elif ended.error:
@@ -75,7 +75,7 @@ class Reading:
             self._session.leave()
 
     def close(self) -> None:
-        """Drop what is not carried out yet. Nothing is called back any more."""
+        """Drop what is not carried out yet, and call back no more."""
         self._ready = _nobody
         self._drop()
 
@@ -84,7 +84,7 @@ class Reading:
         self._requests, self._done = (), 0
 
     def _resume(self) -> bool:
-        """Go on after something that had to be waited for; return False if there is nothing to do any more."""
+        """Go on after a wait; return False if there is nothing left to do."""
         if self._slices is None:
             return False
         if self._go_on():
@@ -99,7 +99,7 @@ class Reading:
         return self._resume()
 
     def _go_on(self) -> bool:
-        """Carry out as much as goes without waiting; return whether that is all of the frame."""
+        """Carry out as much as possible without waiting; return whether that is all of the frame."""
         try:
             while not self._held_up():
                 if self._needs_turn and not self._has_turn and self._turns.scarce:
@@ -118,9 +118,9 @@ class Reading:
         return False
 
     def _held_up(self) -> bool:
-        """Say whether it has to wait for the room, the store or the client: before the first slice too.
+        """Return whether to wait for the room, the store or the client.
 
-        Else each of many clients could add one.
+        This is checked before the first slice, too: otherwise each of many clients could add a slice.
         """
         if self._session.congested:
             self._session.when_flushed(self._resume_soon)
@@ -142,7 +142,7 @@ class Reading:
         began = perf_counter()
         try:
             requests = next(self._slices, None)
-        finally:  # it may have taken long to find that it is malformed
+        finally:  # finding that a frame is malformed may have taken long
             slice_s = perf_counter() - began
             self._frame_s += slice_s
             self._turns.spent(slice_s)
@@ -159,4 +159,4 @@ class Reading:
 
 
 def _nobody() -> None:
-    """Call nobody: the client is gone."""
+    """Do nothing: the client has left."""

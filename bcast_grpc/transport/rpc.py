@@ -1,4 +1,4 @@
-"""The gRPC contract apart from any engine: the service's name, its metadata, its frames and its statuses."""
+"""The gRPC contract, independent of any engine: the service's name, its metadata, its frames and its statuses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _CODES = {
 
 
 def read_metadata(pairs: Iterable[tuple[str, str | bytes]], limits: Limits) -> Hello:
-    """Read who a client is and what it wants from a call's metadata. Keys that are not ours are ignored.
+    """Read who a client is and what it wants from a call's metadata. Keys without our prefix are ignored.
 
     Raises:
         CallError: ``METADATA_INVALID`` or ``NAME_INVALID``.
@@ -79,7 +79,7 @@ def _bcast_pairs(pairs: Iterable[tuple[str, str | bytes]]) -> Iterator[tuple[str
 
 
 def initial_metadata(session: Session | Publisher, hello: Hello) -> tuple[tuple[str, str], ...]:
-    """Return what a call is answered with first."""
+    """Return the initial metadata that answers a call."""
     return (
         ("bcast-session", session.id),
         ("bcast-room", quote(hello.room, safe="")),
@@ -88,12 +88,12 @@ def initial_metadata(session: Session | Publisher, hello: Hello) -> tuple[tuple[
 
 
 def codec_for(hello: Hello) -> Encoder:
-    """Return the format of the frames that the client asked for."""
+    """Return the wire format that the client asked for."""
     return BATCHES if hello.batch else _SINGLY
 
 
 def status(error: BcastError) -> status_pb2.Status:
-    """Return the status that a call ends with: the code, the reason, ``ErrorInfo``, and ``RetryInfo`` if it helps."""
+    """Return the status for an error: the code, the reason, ``ErrorInfo``, and ``RetryInfo`` if there is a time."""
     status = status_pb2.Status(code=_CODES[error.code], message=error.reason)
     info = error_details_pb2.ErrorInfo(reason=error.code.name, domain=_DOMAIN)
     info.metadata["retryable"] = "true" if error.retryable else "false"

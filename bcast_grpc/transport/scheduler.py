@@ -15,20 +15,20 @@ from bcast_grpc.transport.turns import Turns
 T = TypeVar("T")
 
 _LOOK_S = 0.5
-"""How often a thread that waits for the loop looks whether that has ended."""
+"""How often a thread that waits for the loop checks whether the loop has ended."""
 
 
 class LoopScheduler:
     """A core ``Scheduler`` on the running event loop.
 
     Attributes:
-        turns: for what would hold the loop up for long.
+        turns: for work that would block the loop for long.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps no reference to tasks
         self.turns = Turns(self._loop)
 
     def time(self) -> float:
@@ -40,14 +40,14 @@ class LoopScheduler:
         return perf_counter()
 
     def call(self, callback: Callable[[], None]) -> None:
-        """Call back at once where that is the loop's thread, otherwise from there."""
+        """Call back: at once in the loop's thread, from another thread in the loop."""
         if threading.get_ident() == self._thread:
             callback()
         else:
             self._loop.call_soon_threadsafe(callback)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Call back from the loop, as soon as it comes to it. Any thread may ask."""
+        """Call back from the loop in its next pass. May be called from any thread."""
         if threading.get_ident() == self._thread:
             self._loop.call_soon(callback)
         else:
@@ -58,14 +58,14 @@ class LoopScheduler:
         return self._loop.call_later(delay_s, callback)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do some work in a task of its own."""
+        """Run a coroutine in a task of its own."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do the work in this loop, whichever loop this is awaited in, and return its result."""
+        """Run a coroutine in this loop, whichever loop this is awaited in, and return its result."""
         if asyncio.get_running_loop() is self._loop:
             return await work()
         try:
@@ -74,16 +74,16 @@ class LoopScheduler:
             task = asyncio.current_task()
             if task and task.cancelling():
                 raise
-            raise _stopped() from None  # it was the server's loop that ended
+            raise _stopped() from None  # not this task was cancelled: the server's loop has ended
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do the work in this loop, and block until there is a result.
+        """Run a coroutine in this loop, and block until there is a result.
 
         Raises:
             CallError: ``SHUTTING_DOWN``: the loop has ended.
-            RuntimeError: this is the loop's own thread.
+            RuntimeError: it was called in the loop's own thread.
         """
-        if threading.get_ident() == self._thread and not self._loop.is_closed():  # numbers of threads are used again
+        if threading.get_ident() == self._thread and not self._loop.is_closed():  # thread ids are reused
             raise RuntimeError("this would block the server's own event loop; await the server's methods there")
         future = self._begin(work)
         while True:

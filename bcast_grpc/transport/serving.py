@@ -1,4 +1,4 @@
-"""The connections that a door serves, so that it can be closed."""
+"""The connections that a door serves, so that the door can be closed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, Protocol
 
 
 class Connection(Protocol):
-    """A connection that is served without a task, at times."""
+    """A connection that has no task at times."""
 
     def finish(self) -> None:
-        """Disconnect the client, whatever it is doing."""
+        """Disconnect the client at once."""
 
 
 class Serving:
-    """What serves a door's clients.
+    """The tasks and connections of a door's clients.
 
     Attributes:
-        connections: those that may have no task.
+        connections: the connections that may have no task.
     """
 
     def __init__(self) -> None:
@@ -35,13 +35,13 @@ class Serving:
         return task
 
     def forget(self, connection: Connection) -> None:
-        """Serve a connection no more."""
+        """Forget a connection, which has ended."""
         self.connections.discard(connection)
         self._look()
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        """Count the running task among them while it is inside."""
+        """Count the running task among the door's while it is in the ``with`` block."""
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
@@ -51,7 +51,7 @@ class Serving:
             self._done(task)
 
     async def end(self, grace_s: float) -> None:
-        """Wait until all are done, and cancel those that are not after ``grace_s``."""
+        """Wait until all have ended, and end those that have not after ``grace_s``."""
         if not self.empty:
             self._last = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._last], timeout=grace_s)
@@ -64,7 +64,7 @@ class Serving:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody is served."""
+        """Whether no client is served."""
         return not (self._tasks or self.connections)
 
     def _done(self, task: asyncio.Task[Any]) -> None:

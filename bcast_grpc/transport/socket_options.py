@@ -1,4 +1,4 @@
-"""Options of sockets: how the system watches a silent peer, and how much it queues for a slow one."""
+"""Socket options: how the system watches a silent peer, and how much it queues for a slow one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 from contextlib import suppress
 
 UNSENT_BYTES = 32 * 1024
-"""So much a connection may have that is written and not sent, before a writer has to wait."""
+"""How much of what is written to a connection may be unsent before the writer has to wait."""
 
 INHERITED = sys.platform == "linux"
-"""Whether the connections that a socket accepts have its options."""
+"""Whether the connections that a socket accepts inherit its options."""
 
 SLOWEST_BYTES_S = 8000
-"""The slowest line on which a live peer must not be taken for dead."""
+"""The slowest line on which a live peer must not be considered dead, in bytes a second."""
 
 _MOST_UNSENT_BYTES = 128 * 1024
 _PROBES = 3
@@ -21,14 +21,14 @@ _TCP_RTO_MAX_MS = 44  # of Linux since 6.15; Python does not name it
 
 
 def watch_silence(watched: socket.socket, keepalive_s: float) -> None:
-    """Have the system probe a silent peer, and drop the connection after twice this time without an answer."""
+    """Make the system probe a silent peer, and drop the connection after twice this time without an answer."""
     idle_s = max(1, round(keepalive_s))
     watched.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", idle_s),
         ("TCP_KEEPINTVL", max(1, idle_s // _PROBES)),
         ("TCP_KEEPCNT", _PROBES),
-        ("TCP_USER_TIMEOUT", 2000 * idle_s),  # the same where something is under way to it
+        ("TCP_USER_TIMEOUT", 2000 * idle_s),  # likewise if something is unacknowledged
     ):
         if option := getattr(socket, name, None):  # macOS and Windows have some of them
             watched.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -46,8 +46,8 @@ def limit_unsent(limited: socket.socket, size: int = UNSENT_BYTES) -> None:
 def let_pings_pass(listener: socket.socket, keepalive_s: float) -> None:
     """Limit what the system queues ahead of a ping, on all connections that a socket accepts from now on.
 
-    grpcio hands the system all that a client's window allows, which may be megabytes. A slow line would take longer for
-    that than a ping has time.
+    grpcio writes as much as a client's window allows, which may be megabytes. On a slow line that would take longer
+    than a ping may.
     """
     unsent = round(keepalive_s * SLOWEST_BYTES_S / 2)
     limit_unsent(listener, max(UNSENT_BYTES // 2, min(unsent, _MOST_UNSENT_BYTES)))

@@ -1,4 +1,4 @@
-"""What the doors share: one client's stream, whatever carries it."""
+"""One client's stream, independent of the door that carries it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Line(Protocol):
         ...
 
     def write_now(self, piece: bytes) -> bool:
-        """Write a piece, if there is room for all of it; return whether it is written.
+        """Write a piece, if there is room for all of it; return whether it was written.
 
-        It is at most ``SHORT_BYTES`` long, and everything that was taken before it has been written.
+        The piece is at most ``SHORT_BYTES`` long, and everything that was taken before it has been written.
         """
         ...
 
@@ -44,23 +44,23 @@ class Line(Protocol):
 
 
 class Stream:
-    """One client's stream. It has no task: the door says what happens on its line, and is called back.
+    """One client's stream. It has no task: the door reports what happens on its line, and the stream calls back.
 
-    - ``received()`` takes the next requests, ``finished()`` says that there will be no more;
-    - ``take()`` returns what to write next, ``wrote()`` says that there is room for more;
-    - ``failed()`` says that nothing can be read any more, ``ConnectionGone`` where nothing can be written either.
+    - ``received()`` takes the next requests, ``finished()`` reports that there will be no more;
+    - ``take()`` returns what to write next, ``wrote()`` reports that there is room for more;
+    - ``failed()`` reports why nothing more can be read; with ``ConnectionGone`` nothing can be written either.
 
-    The client is in its room from here until ``close()``.
+    The client is in its room from the making of the stream until ``close()``.
 
     Args:
-        admission: says that it may come in; it is used up.
-        scheduler: the loop that the hub flushes in.
-        encoder: its wire format.
-        line: its connection.
+        admission: lets the client in, and is released.
+        scheduler: the event loop.
+        encoder: the client's wire format.
+        line: the client's connection.
         reader: whether it only reads.
 
     Raises:
-        CallError: it cannot be let in.
+        CallError: the server filled up or closed since the admission.
     """
 
     __slots__ = ("_began", "_line", "_linger", "_pace", "_pieces", "_reading", "_size", "_worked", "session")
@@ -80,11 +80,11 @@ class Stream:
         self._reading = Reading(self.session, scheduler.turns, line.ready)
 
     def begin(self, expired: Callable[[], None], acked: Callable[[], int] | None = None) -> None:
-        """Have the door write, for one that calls ``close()`` itself; others use ``serve()``.
+        """Begin to write. For doors that call ``close()`` themselves; others use ``serve()``.
 
         Args:
-            expired: called where the client takes nothing of its last words; ``overdue`` says what to end with.
-            acked: how many bytes the client has acknowledged, where the door knows.
+            expired: called if the client stops reading while its stream ends; ``overdue`` is the error to end with.
+            acked: returns how many bytes the client has acknowledged, if the door knows.
         """
         self._linger.start(expired, acked)
         self._wake()
@@ -93,13 +93,13 @@ class Stream:
         """Serve the client until its stream ends.
 
         Args:
-            writing: lasts until ``take()`` returns nothing and the stream is ``over``. It is cancelled where the client
-                takes nothing of its last words.
-            acked: how many bytes the client has acknowledged, where the door knows.
+            writing: lasts until ``take()`` returns nothing and the stream is ``over``. It is cancelled if the client
+                stops reading while its stream ends.
+            acked: returns how many bytes the client has acknowledged, if the door knows.
 
         Raises:
-            CallError: what the stream is to end with, where that is not well.
-            ConnectionGone: the client is gone.
+            CallError: the error with which the stream ends.
+            ConnectionGone: the connection is lost.
         """
         try:
             async with limited(self._linger, acked):
@@ -113,58 +113,59 @@ class Stream:
             raise self.error
 
     def close(self) -> None:
-        """Take the client out of its room. To be called whatever happened."""
+        """Remove the client from its room. Call this in any case."""
         self._linger.stop()
         self._reading.close()
         self._pieces = None
         self.session.close()
         outbox = self.session.outbox
-        outbox.wake, outbox.write_now = _wake_nobody, no_room  # they would keep the stream, which keeps it
+        outbox.wake, outbox.write_now = _wake_nobody, no_room  # breaks the reference cycle with the stream
 
     def received(self, slices: Iterator[Sequence[Request]]) -> bool:
         """Carry out the requests of a frame, in slices, which may be empty.
 
-        A slice raises ``MalformedFrame`` or ``CallError`` where what came cannot be read.
+        A slice raises ``MalformedFrame`` or ``CallError`` if it cannot be read.
 
         Returns:
-            Whether that is done. If not, ``Line.ready`` is called when it is; until then nothing more is received.
+            Whether they have been carried out. If not, ``Line.ready`` is called when they have been; do not call this
+            before.
         """
         return self._reading.received(slices)
 
     def finished(self) -> None:
-        """Note that the client will ask for nothing more: its stream ends once it has what is queued for it."""
+        """Note that the client will send no more requests: its stream ends once it has got what is queued for it."""
         self._reading.end(Ending())
 
     def failed(self, raised: Exception) -> None:
-        """Note that nothing more can be read, and why."""
+        """Note why nothing more can be read."""
         self._reading.end(ended_by(raised, f"session {self.session.id}"))
 
     @property
     def over(self) -> bool:
-        """Whether the stream has ended, where ``take()`` returns nothing."""
+        """Whether the stream has ended once ``take()`` returns nothing."""
         return self.session.outbox.closed
 
     @property
     def done(self) -> bool:
-        """Whether it is ``over``, and ``take()`` would return nothing."""
+        """Whether the stream is ``over``, and ``take()`` would return nothing."""
         outbox = self.session.outbox
         return outbox.closed and not (outbox.frames or outbox.dropping or self._pieces)
 
     @property
     def error(self) -> CallError | None:
-        """What a stream that is ``over`` ends with; None where that is well. It is a new one each time.
+        """The error with which a stream that is ``over`` ends; None for a normal end.
 
-        What is raised knows its frames, and these know the outbox.
+        It is a new object each time: one that was raised would refer to its frames, and these to the outbox.
         """
         return copy(self.session.outbox.error)
 
     @property
     def overdue(self) -> CallError:
-        """What a stream ends with where the client did not take its last words."""
+        """The error with which a stream ends whose client has stopped reading."""
         return self.error or slow_consumer(self.session.outbox)
 
     def take(self) -> bytes | None:
-        """Take what to write next: no more than the client takes at once. None if there is nothing."""
+        """Take what to write next, at most a frame of the client's pace; None if there is nothing."""
         outbox = self.session.outbox
         piece = None
         if self._pieces:
@@ -188,7 +189,7 @@ class Stream:
             self._pace.wrote(self._size, perf_counter() - self._began, thread_time() - self._worked)
         outbox = self.session.outbox
         if outbox.closed and not outbox.discarded:
-            self._limit()  # it still reads
+            self._limit()  # the client still reads
         self._reading.written()
 
     def _wake(self) -> None:
@@ -197,12 +198,12 @@ class Stream:
             self._limit()
 
     def _limit(self) -> None:
-        """Give a client whose stream is ending some time for the next piece of what is queued for it."""
+        """Limit the time that a client whose stream is ending has for the next piece."""
         self._linger.begin(0.0 if self.session.outbox.discarded else None)
 
 
 def _wake_nobody() -> None:
-    """Do nothing: the writer is gone."""
+    """Do nothing: the stream is closed."""
 
 
 def resolve(future: asyncio.Future[T], result: T) -> None:

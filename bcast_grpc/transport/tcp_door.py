@@ -30,6 +30,6 @@ class TcpDoor(Door):
         return [await self._listeners.open("tcp", partial(Connection, self._shared, self._serving))]
 
     async def stop(self, grace_s: float) -> None:
-        """Accept nobody more, and disconnect those that are still connected after ``grace_s``."""
+        """Accept no more clients, and disconnect those that are still connected after ``grace_s``."""
         self._listeners.close()
         await self._serving.end(grace_s)

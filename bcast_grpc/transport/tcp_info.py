@@ -1,4 +1,4 @@
-"""What the system has heard from the other end of a socket."""
+"""What the system knows about the other end of a TCP connection."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import NamedTuple
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 _INFO = struct.Struct("=3xB4x 16xI24xII44x 16xQQ 8xI")
-"""Of ``struct tcp_info`` in linux/tcp.h: probes sent, segments not acknowledged, milliseconds since data and since an
-acknowledgement came, bytes acknowledged, bytes received, and bytes not sent (since Linux 4.6)."""
+"""Fields of ``struct tcp_info`` in linux/tcp.h: probes sent, segments not acknowledged, milliseconds since the last
+data and since the last acknowledgement, bytes acknowledged, bytes received, and bytes not sent (since Linux 4.6)."""
 
 KNOWN = _TCP_INFO is not None
-"""Whether the system reports what it has heard from a peer. Elsewhere a door has to ping the peer itself."""
+"""Whether the system reports what it has heard from a peer. If not, a door has to ping the peer itself."""
 
 
 class Heard(NamedTuple):
     """What the system has heard from the other end of a socket.
 
     Attributes:
-        data_s: seconds since it sent something.
-        ack_s: seconds since its system acknowledged something, or answered a probe.
-        acked: how many bytes it has acknowledged.
-        received: how many bytes it has sent.
-        unread: whether it has not acknowledged everything that was handed to the system.
-        asked: whether it has to answer something: bytes, or a probe of a closed window.
+        data_s: seconds since the peer sent something.
+        ack_s: seconds since the peer's system acknowledged something, or answered a probe.
+        acked: how many bytes the peer has acknowledged.
+        received: how many bytes the peer has sent.
+        unread: whether some of what was written to the system is unacknowledged.
+        asked: whether the peer has to answer something: bytes, or a probe of a closed window.
     """
 
     data_s: float
@@ -40,7 +40,7 @@ class Heard(NamedTuple):
 
 
 def ask_system(transport: asyncio.BaseTransport) -> Heard | None:
-    """Ask what the system has heard from a peer; None if the system does not report it, or the connection is closed."""
+    """Return what the system has heard from a peer; None if it does not report that, or the connection is closed."""
     if _TCP_INFO is None:
         return None
     try:
@@ -59,7 +59,7 @@ def acked(transport: asyncio.BaseTransport) -> int:
 
 
 def all_taken(transport: asyncio.WriteTransport) -> bool:
-    """Say whether the peer has acknowledged everything that was written, or is gone."""
+    """Return whether the peer has acknowledged everything that was written, or the connection is closed."""
     if transport.is_closing():
         return True
     heard = ask_system(transport)
@@ -67,17 +67,17 @@ def all_taken(transport: asyncio.WriteTransport) -> bool:
 
 
 def set_user_timeout(transport: asyncio.BaseTransport, seconds: float) -> None:
-    """Say how long the system waits for an acknowledgement before it gives the peer up."""
+    """Set how long the system waits for an acknowledgement before it drops the connection."""
     if _TCP_USER_TIMEOUT is not None:
         with suppress(OSError), _borrow(transport) as plain:
             plain.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, round(1000 * seconds))
 
 
 class _Borrowed(socket.socket):
-    """A connection's descriptor as a plain socket, for a ``with`` statement, which leaves it open.
+    """A connection's descriptor as a plain socket, for a ``with`` statement, which does not close it.
 
-    The sockets of uvloop's transports duplicate the descriptor for each option. A plain one is made for each use: one
-    that was kept might close the descriptor, or mean another connection's, which has got the same number since.
+    The sockets of uvloop's transports duplicate the descriptor for each option, which is slow. A plain socket is made
+    for each use: one that was kept might close the descriptor, or use another connection that got the same number.
     """
 
     __slots__ = ()
@@ -88,6 +88,6 @@ class _Borrowed(socket.socket):
 
 def _borrow(transport: asyncio.BaseTransport) -> _Borrowed:
     if transport.is_closing():
-        raise OSError("it is closed, and its number may be another's")
+        raise OSError("the connection is closed; its descriptor may belong to another one")
     descriptor = transport.get_extra_info("socket").fileno()
     return _Borrowed(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, descriptor)  # so that it looks nothing up

@@ -1,4 +1,4 @@
-"""Shares the event loop: long work is done in turns, with everything else in between."""
+"""Shares the event loop: long work is done in turns, and everything else runs in between."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Turns:
         self._run()
 
     def soon(self, work: Callable[[], None]) -> None:
-        """Do a small piece of work, after those before it: of thousands at once, a millisecond in each pass."""
+        """Do a small piece of work after earlier ones: if there are thousands, a millisecond's worth in each pass."""
         self._small.append(work)
         if len(self._small) == 1:
             self._loop.call_soon(self._work)
@@ -74,7 +74,7 @@ class Turns:
             await turn
 
     def pause(self, frame_s: float, go_on: Callable[[], bool]) -> bool:
-        """Let others go on, if this pass of the loop has read much already. To be called after each frame.
+        """Let others go on, if this pass of the loop has read much already. Call this after each frame.
 
         Args:
             frame_s: how long reading the frame took; a small one does not queue behind large ones.
