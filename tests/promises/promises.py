@@ -66,6 +66,8 @@ def has_one_order(room: Room) -> Iterator[str]:
 def _keeps_each_authors_order(room: Room, order: Order) -> Iterator[str]:
     """Check that messages came in the order of their author, but for those that were refused on the way."""
     refused = {step.text for client in room.clients for step in client.steps if isinstance(step, Refused)}
+    if room.refusing:
+        refused |= {text for client in room.clients for visit in client.visits[:-1] for text in _unanswered(visit)}
     last: dict[tuple[str, str], str] = {}
     for (epoch, seq), text in sorted(order.texts.items()):
         if text in refused:
@@ -74,6 +76,12 @@ def _keeps_each_authors_order(room: Room, order: Order) -> Iterator[str]:
         if before and number_of(before) > number_of(text):
             yield f"{text} is in {epoch}:{seq}, after {before}"
         last[epoch, author_of(text)] = text
+
+
+def _unanswered(visit: Visit) -> set[str]:
+    """Return what was sent in a visit that ended before the answer: that may have been a refusal."""
+    sent = {step.text for step in visit.steps if isinstance(step, Sent)}
+    return sent - {step.text for step in visit.steps if isinstance(step, Acked | Refused)}
 
 
 def keeps_what_it_acknowledged(room: Room) -> Iterator[str]:

@@ -145,6 +145,7 @@ class Room:
         kept: how many messages the server keeps.
         clients: all that ever were there.
         restored: whether older copies of the store were put back: what is kept goes on in a new epoch.
+        refusing: whether the store was full for a while: a message may have been refused, and later ones not.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Room:
     kept: int
     clients: list[Client] = field(default_factory=list)
     restored: bool = False
+    refusing: bool = False
 
 
 def author_of(text: str) -> str:

@@ -92,6 +92,8 @@ async def _answers(address: str, guard: Guard | None) -> bool:
 
 
 async def _fill_disk(storm: Storm) -> None:
+    for room in storm.outcome.rooms:
+        room.refusing = True
     async with storm.restarting:
         wal = storm.store.with_name(f"{storm.store.name}-wal")
         size = wal.stat().st_size if wal.exists() else 0

@@ -332,3 +332,14 @@ def test_what_is_wrong_is_found(
     room = Model(durable=durable).play(steps)
     bug(room, data)
     assert list(PROMISES[promise](room)), bug.__doc__
+
+
+@pytest.mark.parametrize("refusing", [False, True])
+def test_a_refusal_that_was_not_heard_excuses_the_order(refusing: bool) -> None:
+    """A client that was cut off before it heard of it sends the message again, after later ones that were accepted."""
+    first = Visit(steps=[Welcomed(Place("e", 0), False), Sent("c1/1"), Sent("c1/2")], ending="lost")
+    acks = [Acked("c1/1", Place("e", 2)), Acked("c1/2", Place("e", 1), duplicate=True)]
+    again = Visit(steps=[Welcomed(Place("e", 1), True), Sent("c1/1"), Sent("c1/2"), *acks])
+    room = Room("lobby", durable=True, kept=10, clients=[Client("c1", visits=[first, again])], refusing=refusing)
+    found = [violation for violation in violations(room) if "after c1/2" in violation]
+    assert len(found) == (not refusing)
