@@ -15,10 +15,12 @@ class Accepted(NamedTuple):
     Attributes:
         entries: the entries that became these events; None for a message whose author is a client of another server.
         events: one event for each entry.
+        sizes: the ``wire_bytes`` of each event.
     """
 
     entries: Sequence[Entry | None]
     events: Sequence[Event]
+    sizes: Sequence[int]
 
 
 class Repeated(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bcast_grpc.broker.budget import Budget
-from bcast_grpc.events import Event, Kind, wire_bytes
+from bcast_grpc.events import Event, Kind
 
 MESSAGE_BYTES = 416
 """Memory of a message beyond its size on the wire, if every message has another author."""
@@ -106,21 +106,22 @@ class History:
             counted.histories += sign * self.held
         self._budget = budget
 
-    def extend(self, events: Sequence[Event], now_ns: int) -> None:
+    def extend(self, events: Sequence[Event], sizes: Sequence[int], now_ns: int) -> None:
         """Add the next messages of the order, and drop the oldest ones beyond the bounds.
 
         Cost: O(len(events)).
 
         Args:
             events: the messages that follow ``head``.
+            sizes: the ``wire_bytes`` of each.
             now_ns: when they arrived, by the steady clock; not earlier than the messages before them.
         """
-        sizes = [wire_bytes(event) for event in events]
+        size = sum(sizes)
         self._events += events
         self._sizes.extend(sizes)
         self._arrivals.extend([now_ns] * len(events))
-        self._bytes += sum(sizes)
-        self._hold(sum(sizes) + _more_bytes(events))
+        self._bytes += size
+        self._hold(size + _more_bytes(events))
         self.head += len(events)
         self._drop_excess()
 

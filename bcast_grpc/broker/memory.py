@@ -128,7 +128,8 @@ class MemoryOrder:
         clock = self._broker.clock
         now_ns = clock.now_ns()
         outcomes = place(entries, self.head, clock.wall_ns(), partial(self._recall, now_ns))
-        self.history.extend(accepted(outcomes), now_ns)
+        for _, events, sizes in accepted(outcomes):
+            self.history.extend(events, sizes, now_ns)
         if self._deliver:
             self._deliver(outcomes)
         self._broker.relieve_soon()

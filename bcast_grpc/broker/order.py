@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from bcast_grpc.broker.base import Accepted, Outcome, Refused, Repeated
 from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Entry, Event, Kind, Stamp
+from bcast_grpc.events import Entry, Event, Kind, Stamp, wire_bytes
 
 Recall: TypeAlias = Callable[[str, str, Stamp], Stamp | RequestError | None]
 """Called with an author's key, an id and a place: returns the place of the author's earlier message with this id. If
@@ -28,6 +28,7 @@ def place(entries: Sequence[Entry], head: int, time_ns: int, recall: Recall) -> 
     outcomes: list[Outcome] = []
     some: list[Entry] = []
     events: list[Event] = []
+    sizes: list[int] = []
     places: list[Stamp] = []
     last: type[Outcome] | None = None
     seq = head
@@ -37,9 +38,10 @@ def place(entries: Sequence[Entry], head: int, time_ns: int, recall: Recall) -> 
         if known is None:
             seq += 1
             if last is not Accepted:
-                last, some, events = Accepted, [], []
-                outcomes.append(Accepted(some, events))
+                last, some, events, sizes = Accepted, [], [], []
+                outcomes.append(Accepted(some, events, sizes))
             some.append(entry)
+            sizes.append(wire_bytes(entry))
             events.append(_new(Event, (Kind.MESSAGE, message, author, seq, time_ns, data, "", None)))
         elif isinstance(known, Stamp):
             if last is not Repeated:
@@ -53,6 +55,6 @@ def place(entries: Sequence[Entry], head: int, time_ns: int, recall: Recall) -> 
     return outcomes
 
 
-def accepted(outcomes: Sequence[Outcome]) -> Sequence[Event]:
-    """Return all messages that were accepted."""
-    return [event for outcome in outcomes if isinstance(outcome, Accepted) for event in outcome.events]
+def accepted(outcomes: Sequence[Outcome]) -> Iterator[Accepted]:
+    """Return the outcomes of messages that were accepted."""
+    return (outcome for outcome in outcomes if isinstance(outcome, Accepted))

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from bcast_grpc.broker.base import Accepted
 from bcast_grpc.core.answers import Answers
 from bcast_grpc.core.batch import Batch, Run
 from bcast_grpc.core.clock import SLICE_S, FlushClock, Scheduler
@@ -18,7 +19,7 @@ from bcast_grpc.core.push import Push
 from bcast_grpc.core.roster import Roster
 from bcast_grpc.core.states import GONE, Move
 from bcast_grpc.errors import CallError
-from bcast_grpc.events import Entry, Event
+from bcast_grpc.events import Event
 
 NOTICES_SHARE = 1 / 8
 """Notices alone wait for more notices, so that writing them takes this share of the time. Otherwise a flood of joins
@@ -105,9 +106,9 @@ class FanOut:
         """The more members there are, the less is pushed to all of them at once."""
         self._pending.batch_bytes = self._limits.batch_bytes(max(1, len(self._roster.by_session)))
 
-    def add_messages(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
+    def add_messages(self, accepted: Accepted) -> None:
         """Push messages to everyone but their authors, with the next flush that has room for them."""
-        self._pending.extend(entries, events)
+        self._pending.extend(*accepted)
         self.clock.poke(full=self._pending.full)
 
     def add_notice(self, notice: Event) -> None:

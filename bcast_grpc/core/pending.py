@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bcast_grpc.core.batch import Due, Run
-from bcast_grpc.events import Entry, Event, Kind, wire_bytes
+from bcast_grpc.events import Entry, Event, Kind
 
 
 class Pending:
@@ -66,25 +66,20 @@ class Pending:
         self._bytes += run.bytes
         self._growing = False
 
-    def extend(self, entries: Sequence[Entry | None], events: Sequence[Event]) -> None:
-        """Add accepted messages: the entries, and the events made of them."""
+    def extend(self, entries: Sequence[Entry | None], events: Sequence[Event], sizes: Sequence[int]) -> None:
+        """Add accepted messages: the entries, the events made of them, and the ``wire_bytes`` of each."""
         run = self._runs[-1] if self._growing and self._runs else None
-        for entry, event in zip(entries, events, strict=True):
-            size = wire_bytes(event)
-            if (
-                run is None
-                or run.author != event.author
-                or len(run.events) >= self._batch_messages
-                or run.bytes + size > self.batch_bytes
-            ):
+        most, most_bytes = self._batch_messages, self.batch_bytes
+        for entry, event, size in zip(entries, events, sizes, strict=True):
+            if run is None or run.author != event.author or len(run.events) >= most or run.bytes + size > most_bytes:
                 run = Run(Kind.MESSAGE, event.author)
                 self._runs.append(run)
             run.add(event, size, entry)
-            self._bytes += size
             if run.asked:
                 self._asked = self.first + len(self._runs) - 1
         self._growing = self._growing or bool(entries)
         self._messages += len(entries)
+        self._bytes += sum(sizes)
 
     def attach(self, due: Due) -> bool:
         """Queue answers behind all acks that are pending; return False if no ack is."""

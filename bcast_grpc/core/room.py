@@ -156,7 +156,7 @@ class Room:
         """Push the messages that the broker accepted, and answer the authors of those that it refused or had."""
         for outcome in outcomes:
             if isinstance(outcome, Accepted):
-                self._fanout.add_messages(*outcome)
+                self._fanout.add_messages(outcome)
             else:
                 self.answers.put(Due.of(outcome.entries[0].author.session, self._answers_to(outcome)))
 

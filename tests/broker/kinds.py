@@ -16,7 +16,7 @@ from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.errors import BcastError
-from bcast_grpc.events import Author, Entry, Event, Stamp
+from bcast_grpc.events import Author, Entry, Event, Stamp, wire_bytes
 
 from .desk import Desk
 
@@ -107,7 +107,8 @@ class Room:
         self.deliveries.append([(type(outcome), [e.message for e in outcome.entries if e]) for outcome in outcomes])
         for outcome in outcomes:
             match outcome:
-                case Accepted(entries, events):
+                case Accepted(entries, events, sizes):
+                    assert sizes == [wire_bytes(event) for event in events]
                     self.accepted_entries += [(event.seq, entry) for entry, event in zip(entries, events, strict=True)]
                     self.events += events
                 case Repeated(entries, places):

@@ -26,7 +26,7 @@ def entries(*texts: str, author: Author = AUTHORS[0]) -> list[Entry]:
 
 def extend(pending: Pending, accepted: list[Entry], first_seq: int) -> None:
     """Have entries pending that were accepted in the places from ``first_seq`` on."""
-    pending.extend(accepted, placed(accepted, first_seq))
+    pending.extend(accepted, placed(accepted, first_seq), [wire_bytes(entry) for entry in accepted])
 
 
 def seqs(runs: list[Run]) -> list[list[int]]:

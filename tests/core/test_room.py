@@ -8,7 +8,7 @@ import pytest
 
 from bcast_grpc.broker.base import Accepted
 from bcast_grpc.core.room import Room
-from bcast_grpc.events import NOBODY, Author, Event, Kind, Request, Welcome
+from bcast_grpc.events import NOBODY, Author, Event, Kind, Request, Welcome, wire_bytes
 
 from .received import seqs
 from .world import ALL, LaterBroker, World
@@ -23,7 +23,7 @@ def test_a_message_of_another_server_reaches_everyone_here(world: World) -> None
     ana, bob = world.join("ana"), world.join("bob")
     world.settle()
     event = Event(Kind.MESSAGE, "eva: hola", Author("elsewhere", "eva", ":eva"), 1)
-    world.hub._rooms["lobby"].deliver([Accepted([None], [event])])
+    world.hub._rooms["lobby"].deliver([Accepted([None], [event], [wire_bytes(event)])])
     world.settle()
     assert [client.new() for client in (ana, bob)] == [[event], [event]]
 

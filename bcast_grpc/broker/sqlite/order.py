@@ -114,8 +114,9 @@ class StoredOrder:
             now_ns: when it arrived, by the steady clock.
             window_ns: how long an id is remembered.
         """
-        self.history.extend(accepted(outcomes), now_ns)
-        if any(_has_ids(outcome) for outcome in outcomes if isinstance(outcome, Accepted)):
+        for _, events, sizes in accepted(outcomes):
+            self.history.extend(events, sizes, now_ns)
+        if any(_has_ids(outcome) for outcome in accepted(outcomes)):
             self.ids_until_ns = now_ns + window_ns
         self.history.unload(IN_MEMORY_BYTES)
         self.oldest = self.history.first

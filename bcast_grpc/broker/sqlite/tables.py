@@ -94,7 +94,7 @@ class Insertion:
         at_ns = self._line.at(now_ns)
         head = self.heads.get(order, order.written)
         outcomes = place(entries, head, wall_ns, partial(self._recall, row, at_ns))
-        if events := accepted(outcomes):
+        for _, events, _ in accepted(outcomes):
             self._messages += [_values(row, event, at_ns) for event in events]
             self.heads[order] = events[-1].seq
         return outcomes
@@ -168,7 +168,8 @@ def _load_history(
     messages = connection.execute(_MESSAGES, (row, max(after, head - _IN_MEMORY), -1))
     while rows := messages.fetchmany(SLICE_ROWS):
         for values in rows:
-            history.extend([_event(values)], line.since(values[2]))
+            event = _event(values)
+            history.extend([event], [wire_bytes(event)], line.since(values[2]))
         history.unload(IN_MEMORY_BYTES)
         pause()
     history.expire(line.clock.now_ns())

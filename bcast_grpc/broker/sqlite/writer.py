@@ -97,7 +97,7 @@ class Writer:
                 _do_chore(job)
         if answers:
             self._answer(answers)
-        return sum(len(accepted(some)) for some in written)
+        return sum(len(outcome.events) for some in written for outcome in accepted(some))
 
     def _write(self, publishes: Sequence[Publish]) -> Sequence[Sequence[Outcome]]:
         """Write all publishes, or none."""
