@@ -55,17 +55,18 @@ def entry_of(hub: Hub, author: Author, request: Request, rated: str | None) -> E
         )
     if id_:
         check_id(hub, request)
-    check_rate(hub, rated)
+    if rated:
+        check_rate(hub, rated)
     return _new(Entry, (author, relayed(author.name, msg), data, id_, False))
 
 
-def check_rate(hub: Hub, rated: str | None) -> None:
-    """Count one request that makes work for a whole room against the rate limit of ``rated``; None counts nothing.
+def check_rate(hub: Hub, rated: str) -> None:
+    """Count one request that makes work for a whole room against the rate limit of ``rated``.
 
     Raises:
         RequestError: ``RATE_LIMITED``.
     """
-    if hub.rates and rated and (wait_s := hub.rates.take(rated)):
+    if hub.rates and (wait_s := hub.rates.take(rated)):
         raise RequestError(
             ErrorCode.RATE_LIMITED,
             f"the limit is {hub.limits.rate:g} messages a second; try again in {wait_s:.3f} s",

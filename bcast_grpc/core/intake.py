@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.room import Room
@@ -33,10 +33,10 @@ class Intake:
         else:
             self._scheduler.call_later(max(0.0, self._held_until - self._scheduler.time()), callback)
 
-    def hold(self) -> None:
-        """Delay the sender a little if the memory for ids is almost full. Call this when it sends messages with ids.
+    def hold(self, ids: Iterable[str]) -> None:
+        """Delay the sender a little if the memory for ids is almost full, and its messages have some.
 
         If it sends more ids nevertheless, the broker refuses them.
         """
-        if self._budget.ids_near_full:
+        if self._budget.ids_near_full and any(ids):
             self._held_until = self._scheduler.time() + _HOLD_S

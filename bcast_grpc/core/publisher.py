@@ -49,8 +49,8 @@ class Publisher:
 
     def hold(self, request: Request) -> None:
         """Delay the message if the memory for ids is almost full."""
-        if request.id and self._retries:
-            self._intake.hold()
+        if self._retries:
+            self._intake.hold([request.id])
 
     @property
     def congested(self) -> bool:

@@ -172,8 +172,10 @@ class Session:
             if request.operacion in ("", "broadcast"):
                 member = self._member
                 check_send(member.rights)
-                entry = entry_of(self._hub, member.author, request, rate_key(member.author, member.identity))
-                self._answer()
+                rated = rate_key(member.author, member.identity) if self._hub.rates else None
+                entry = entry_of(self._hub, member.author, request, rated)
+                if self._answers:
+                    self._answer()
                 self._entries.append(entry)
                 return
             check_id(self._hub, request)
@@ -194,8 +196,7 @@ class Session:
         if not self._entries:
             return
         entries, self._entries = self._entries, []
-        if any(entry.id for entry in entries):
-            self._intake.hold()
+        self._intake.hold(entry.id for entry in entries)
         try:
             self._room.publish(entries)
         except BcastError as error:
