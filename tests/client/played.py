@@ -18,9 +18,7 @@ from bcast_grpc.events import Author, Request
 from bcast_grpc.wire.protobuf import decode_requests, encode_batches
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-
 Play: TypeAlias = Callable[[Context], Awaitable[None]]
-
 HELLO = (("bcast-session", "s1"), ("bcast-room", "d%C3%A9v"), ("bcast-epoch", "e1"))
 
 

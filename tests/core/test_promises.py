@@ -6,9 +6,7 @@ of each client, from where on it is due. Flushes and writes happen whenever hypo
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
@@ -23,8 +21,9 @@ from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import NOBODY, Ack, Closing, Error, Event, Kind, Members, Request, Welcome, relayed
+from bcast_grpc.events import NOBODY, Ack, Closing, Error, Event, Kind, Members, Request, Welcome
 
+from .model import COMINGS, TO_ALL, Player, Producer, Room, listed, name_after
 from .world import ALL, Client, PlainWire, World, admit
 
 # A flush takes four small messages, a queue holds sixteen of them, or not quite two large ones.
@@ -33,8 +32,6 @@ FRAME_BYTES = 60
 MANY = 10_000
 """More steps than anything here can need."""
 
-TO_ALL = (Kind.MESSAGE, Kind.JOINED, Kind.LEFT, Kind.PROGRESS)
-COMINGS = {Kind.JOINED, Kind.LEFT}
 NOTICES = [Kind.WELCOME, Kind.JOINED, Kind.LEFT, Kind.PROGRESS]
 NAMES = ["", "ana", "bob"]
 ARRIVALS = st.tuples(
@@ -49,120 +46,19 @@ ARRIVALS = st.tuples(
     ),
     st.sampled_from([False, False, False, True]),  # whether it only reads
 )
+
 TEXTS = ["a", "b" * 30, "c" * 900, ""]  # small, middling, more than a flush takes, an error
 SAYINGS = st.one_of(
     st.lists(st.tuples(st.sampled_from(TEXTS), st.booleans()), min_size=1, max_size=4),
     st.lists(st.just(("a", True)), min_size=4, max_size=16),
 )
+
 REQUESTS = st.one_of(
     st.tuples(st.just("say"), SAYINGS),
     st.tuples(st.just("rename"), st.sampled_from(NAMES)),
     st.tuples(st.just("who"), st.none()),
     st.tuples(st.just("leave"), st.booleans()),
 )
-
-
-@dataclass
-class Accepted:
-    """One thing that everyone else in a room is due."""
-
-    kind: Kind
-    author: str
-    text: str
-    seq: int
-
-
-@dataclass(eq=False)
-class Room:
-    """A room from the first arrival to the last departure."""
-
-    name: str
-    epoch: str = ""
-    head: int = 0
-    log: list[Accepted] = field(default_factory=list)
-    players: list[Player] = field(default_factory=list)
-    producers: list[Producer] = field(default_factory=list)
-
-    def tell(self, kind: Kind, author: str, text: str) -> None:
-        """Log a notice."""
-        self.log.append(Accepted(kind, author, text, self.head if kind is Kind.PROGRESS else 0))
-
-    def announce(self, player: Player, old_name: str) -> None:
-        """Log what the others are told of a client that may have another name now."""
-        name = player.name
-        if name and old_name and name != old_name:
-            self.tell(Kind.JOINED, player.key, f"{old_name} is now {name}")
-        elif name and not old_name:
-            self.tell(Kind.JOINED, player.key, f"{name} joined")
-        elif old_name and not name:
-            self.tell(Kind.LEFT, player.key, f"{old_name} left")
-
-    def accept(self, author: str, name: str, text: str) -> int:
-        """Log a message and return its place."""
-        self.head += 1
-        self.log.append(Accepted(Kind.MESSAGE, author, relayed(name, text), self.head))
-        return self.head
-
-
-@dataclass(eq=False)
-class Player:
-    """One client: the real one, and what it should know.
-
-    Attributes:
-        start: where in the log begins what it is due.
-        left_at: where in the log it asked to leave.
-        acks: the place of the message by the request's id.
-        answers: the kind of the other answers by the request's id, in order.
-        lists: who was there when the answer was queued, by the request's id.
-        present: whether it is in its room.
-    """
-
-    client: Client
-    room: Room
-    key: str
-    name: str
-    hello: Hello
-    reader: bool
-    start: int
-    welcome: Welcome
-    left_at: int | None = None
-    replaced: bool = False
-    present: bool = True
-    acks: dict[str, int] = field(default_factory=dict)
-    answers: dict[str, Kind] = field(default_factory=dict)
-    lists: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    queued: Counter[int] = field(default_factory=Counter)
-    refused: Counter[int] = field(default_factory=Counter)
-
-    def due(self, until: int | None = None) -> list[tuple[Kind, str, int]]:
-        """What it is to receive of what all receive."""
-        return [
-            (item.kind, item.text, item.seq)
-            for item in self.room.log[self.start : until]
-            if item.kind in self.hello.kinds
-            and (item.author != self.key or (self.hello.echo and item.kind is Kind.MESSAGE))
-        ]
-
-    @property
-    def received(self) -> list[tuple[Kind, str, int]]:
-        """What it did receive of that."""
-        return [(event.kind, event.message, event.seq) for event in self.client.received if event.kind in TO_ALL]
-
-    @property
-    def dropped(self) -> bool:
-        """Whether its call ended, or ends, without what it was due."""
-        return self.client.session.outbox.discarded or (self.client.closed and self.left_at is None)
-
-
-@dataclass(eq=False)
-class Producer:
-    """An author that holds no stream."""
-
-    publisher: Publisher
-    room: Room
-    seq: int
-    key: str
-    answers: list[Event]
 
 
 class Promises(RuleBasedStateMachine):
@@ -523,12 +419,12 @@ class Promises(RuleBasedStateMachine):
             elif event.kind is Kind.ACK:
                 assert event.detail == Ack(epoch=player.room.epoch)
             elif isinstance(event.detail, Members):
-                assert _listed(event.detail) == player.lists[event.id]
+                assert listed(event.detail) == player.lists[event.id]
 
     def check_lists(self, player: Player) -> None:
         """Each list, with the JOINED and LEFT that came after it, says which others with a name are there now."""
         events = player.client.received
-        there = {_place(other): other.name for other in player.room.players if other.name and other.key != player.key}
+        there = {other.place: other.name for other in player.room.players if other.name and other.key != player.key}
         for number, event in enumerate(events):
             if isinstance(event.detail, Members):
                 assert self.believed(player, event.detail, events[number + 1 :]) == there
@@ -536,8 +432,8 @@ class Promises(RuleBasedStateMachine):
     def believed(self, player: Player, members: Members, after: Sequence[Event]) -> dict[tuple[str, bool], str]:
         """Return who a player thinks is there, of those with a name: nobody is told of itself."""
         by_session = {other.client.session.id: other for other in self.players}
-        said = [*_listed(members), *((e.author.session, _name_after(e)) for e in after if e.kind in COMINGS)]
-        last = {_place(by_session[session]): name for session, name in said}
+        said = [*listed(members), *((e.author.session, name_after(e)) for e in after if e.kind in COMINGS)]
+        last = {by_session[session].place: name for session, name in said}
         return {place: name for place, name in last.items() if name and place[0] != player.key}
 
     def check_producer(self, producer: Producer) -> None:
@@ -584,27 +480,14 @@ class Promises(RuleBasedStateMachine):
         assert set(self.world.hub.rooms) == set()
 
 
-def _listed(members: Members) -> tuple[tuple[str, str], ...]:
-    """Return the session and the name of each."""
-    return tuple((member.session, member.name) for member in members.members)
-
-
-def _name_after(notice: Event) -> str:
-    """Return which name the author of a JOINED or LEFT has from then on."""
-    return notice.author.name if notice.kind is Kind.JOINED else ""
-
-
-def _place(player: Player) -> tuple[str, bool]:
-    """Return what says whose place a client takes: another that has the same replaces it."""
-    return player.key, player.reader
-
-
 def _number(id_: str) -> int:
     """Where among all ids an id was given out."""
     return int(id_.removeprefix("id "))
 
 
 Promises.TestCase.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
+
 TestPromises = Promises.TestCase
+
 
 assert {*TO_ALL, Kind.WELCOME} == ALL
