@@ -11,6 +11,9 @@ OVER_GRPC = $(filter-out $(OTHER_DOORS:%=tests/integration/test_%.py),$(wildcard
 	tests/client/test_chat.py tests/client/test_fork.py tests/client/test_slow_line.py tests/client/test_sync.py \
 	tests/promises/test_storm.py tests/terminal/test_pipeline.py tests/bench/test_bench.py
 
+# What is said over a door is the same with TLS.
+OVER_TLS = $(patsubst %,tests/integration/test_%.py,broadcast errors history leftovers requests slow_clients stopping websocket)
+
 # These are about the clients as programs, or play the server themselves; slow lines take minutes.
 OF_CLIENTS = endings plain program slow_lines
 INTEROP_ON_BOTH = $(filter-out $(OF_CLIENTS:%=interop/test_%.py),$(wildcard interop/test_*.py))
@@ -38,9 +41,10 @@ run: install  ## run the server (make run ARGS="--port 0")
 client: install  ## run the terminal client (make client ARGS="--name ana")
 	$(PYTHON) -m bcast_grpc.client $(ARGS)
 
-test: lint types  ## run all checks: lint, types, all tests, and those over gRPC once more on the other engine
+test: lint types  ## run all checks: lint, types, all tests, those over gRPC on the other engine, and some over TLS
 	$(PYTHON) -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(ARGS)
 	$(PYTHON) -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder --grpc-engine other $(OVER_GRPC) $(ARGS)
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder --tls $(OVER_TLS) $(ARGS)
 
 lowest: install  ## run the integration tests with the oldest versions that pyproject.toml allows
 	$(PYTHON) tools/lowest.py tests/integration --ignore tests/integration/test_slow_lines.py $(ARGS)

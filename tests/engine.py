@@ -1,18 +1,25 @@
-"""The engine that serves gRPC in a run of the tests: ``pytest --grpc-engine native``."""
+"""What serves in a run of the tests: ``pytest --grpc-engine native``, and with or without ``--tls``."""
 
 from __future__ import annotations
 
+import atexit
 import os
+from functools import cache
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, Literal, cast, get_args
 
 import pytest
 
 from bcast_grpc.settings import Settings
+from tests.authority import Authority, Files, shared_ca
 
 Engine = Literal["native", "grpcio"]
 
 _FIELD = Settings.model_fields["grpc_engine"]
 _VARIABLE = "BCAST_GRPC_ENGINE"
+_TLS = "TESTS_TLS"
 _MARKERS = (
     "grpc_engine(name, reason): only for this engine, and why",
     "other_door: uses another door than gRPC, so one engine is enough: the default",
@@ -25,8 +32,26 @@ def engine() -> Engine:
 
 
 def settings(**given: Any) -> Settings:
-    """Return settings for a server in this process: a free port, and the engine of this run."""
-    return Settings(**{"port": 0, "grpc_engine": engine(), **given})
+    """Return settings for a server in this process: a free port, and the engine and the certificate of this run."""
+    shown = _certificate().settings if tls() and "tls_cert" not in given else {}
+    return Settings(**{"port": 0, "grpc_engine": engine(), **shown, **given})
+
+
+@cache
+def tls() -> Authority | None:
+    """Return who signs for all servers of this run; None for a run without TLS."""
+    if not os.environ.get(_TLS):
+        return None
+    folder = mkdtemp()
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return Authority(Path(folder), shared_ca())
+
+
+@cache
+def _certificate() -> Files:
+    authority = tls()
+    assert authority
+    return authority.sign("server")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=_FIELD.default,
         help=f"what serves gRPC (default: {_FIELD.default}, as the setting's; other: not that one)",
     )
+    parser.addoption("--tls", action="store_true", help="servers in this process speak TLS, where the test can")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,11 +74,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if chosen == "other":
         (chosen,) = set(get_args(_FIELD.annotation)) - {_FIELD.default}
     os.environ[_VARIABLE] = chosen
+    if config.getoption("--tls"):
+        os.environ[_TLS] = "1"
 
 
 def pytest_report_header() -> str:
     """Say which it is."""
-    return f"grpc engine: {engine()}"
+    return f"grpc engine: {engine()}{', with TLS' if tls() else ''}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -59,6 +59,9 @@ class LocalDoor(Door):
         """Open a plain socket."""
         peer = await SocketPeer.connect(self.server.tcp_port, self.tls)
         self._others.append(peer)
+        if self.tls:  # the server hears of the handshake's end later
+            port = peer.writer.get_extra_info("sockname")[1]
+            await eventually(lambda: port in self.server._connections._busy)
         return peer
 
     async def close(self) -> None:
@@ -129,8 +132,11 @@ async def serve(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Serve]:
     async def start(**settings: Any) -> LocalDoor:
         server = Server(engine.settings(**settings))
         await server.start()
-        doors.append(LocalDoor(server))
-        return doors[-1]
+        door = LocalDoor(server)
+        if authority := engine.tls():
+            door.trust(authority)
+        doors.append(door)
+        return door
 
     yield start
     for door in doors:

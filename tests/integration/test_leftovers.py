@@ -152,6 +152,8 @@ async def leave_websocket(door: LocalDoor) -> None:
 
 async def close_socket(door: LocalDoor) -> None:
     """Send much, half-close, and read to the end."""
+    if door.tls:
+        pytest.skip("the event loop's own TLS cannot half-close")
     plug = await door.plug()
     plug.writer.write(TEXT.encode())
     plug.writer.write_eof()

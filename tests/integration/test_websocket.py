@@ -13,6 +13,8 @@ import aiohttp
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests import engine
+
 from .conftest import LocalDoor, Serve
 from .peers import eventually, within
 
@@ -21,8 +23,10 @@ QUERY = "?name=ana&batch=1&events=all"
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of HTTP."""
-    async with aiohttp.ClientSession() as session:
+    """A client of HTTP, which trusts the servers of this run."""
+    authority = engine.tls()
+    trusted = aiohttp.TCPConnector(ssl=authority.context()) if authority else None
+    async with aiohttp.ClientSession(connector=trusted) as session:
         yield session
 
 
