@@ -21,6 +21,7 @@ class PageServer:
     Attributes:
         grpc: the address for gRPC.
         http: the address for HTTP.
+        scheme: how it is spoken to there: ``http`` or ``https``.
     """
 
     def __init__(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
@@ -29,11 +30,12 @@ class PageServer:
         self._process: Process | Forked | None = None
         self.grpc = ""
         self.http = ""
+        self.scheme = "http"
 
     @property
     def url(self) -> str:
         """Where the page is."""
-        return f"http://{self.http}"
+        return f"{self.scheme}://{self.http}"
 
     async def start(self) -> None:
         """Start it; if it was running before, at the same ports."""
@@ -52,6 +54,7 @@ class PageServer:
             assert line.startswith(_SAYS), f"the server said {line!r}"
             scheme, _, address = line.removeprefix(_SAYS).strip().partition("://")
             addresses[scheme.removesuffix("s")] = address
+            self.scheme = scheme if scheme.startswith("http") else self.scheme
         self.grpc, self.http = addresses["grpc"], addresses["http"]
 
     def signal(self, number: Signals) -> None:
