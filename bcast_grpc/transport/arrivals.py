@@ -88,7 +88,7 @@ class Arrival(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hand the connection on, or wait for a proxy's header."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass of it
         self._peer = _peer_of(transport)
         if self._arrivals.awaits_header(self, self._peer):
             self._timer = asyncio.get_running_loop().call_later(self._arrivals.timeout_s, self._expire)

@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve the client."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass of it
         self._liveness = self._shared.keepalive.watch(self._transport)
         self._shared.connections.begin_call(port_of(self._peer))
         self._serving.connections.add(self)

@@ -1,1 +1,1 @@
-"""gRPC over HTTP/2, spoken by the server itself: from the bytes of a connection to the calls on it."""
+"""gRPC on the server's own HTTP/2: from the bytes of a connection to the calls on it."""

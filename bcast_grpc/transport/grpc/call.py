@@ -1,4 +1,4 @@
-"""One call: what all of them have in common, whatever serves them."""
+"""What all calls have in common."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Carrier(Protocol):
     """A call's connection, as the call sees it.
 
     Attributes:
-        peer: the other end's address.
-        turns: which all connections take.
-        send_data: sends as much as the call's window and the connection's allow, and returns how many bytes that is.
-        send_now: sends something whole and at once if there is room, and nothing otherwise; returns whether it did.
+        peer: the client's address.
+        turns: the turns that all connections take.
+        send_data: sends as much as the windows of call and connection allow, and returns how many bytes that is.
+        send_now: sends all of the data at once if there is room, otherwise nothing; returns whether it did.
     """
 
     peer: str
@@ -35,14 +35,14 @@ class Carrier(Protocol):
 
     @property
     def certificate(self) -> str:
-        """Whom the client's certificate names; empty if it has shown none."""
+        """The name in the client's certificate; empty if it has presented none."""
         ...
 
     send_data: Callable[[Call, bytes | memoryview], int]
     send_now: Callable[[Call, bytes], bool]
 
     def send_headers(self, call: Call, block: bytes, *, ended: bool) -> None:
-        """Send fields: those that a call is answered with, or those that it ends with."""
+        """Send header fields: the first ones of an answer, or the last ones of a call."""
         ...
 
     @property
@@ -51,19 +51,19 @@ class Carrier(Protocol):
         ...
 
     def wake(self, call: Call) -> None:
-        """Have ``call.write()`` called, soon, when there is room."""
+        """Call ``call.write()`` soon, when there is room."""
         ...
 
     def consumed(self, call: Call, size: int) -> None:
-        """Let as many bytes come again, on the call or where it is over on the others."""
+        """Open the windows of call and connection again by as many bytes."""
         ...
 
     def keep(self, call: Call, size: int) -> None:
-        """Note how many bytes a call keeps of messages. Where that grows, it may end the call, or another."""
+        """Note how many bytes of messages a call keeps. If that is too much, this ends the call or another one."""
         ...
 
     def acked(self, call: Call) -> int:
-        """Return a number that grows while the client takes what is sent on a call."""
+        """Return a number that changes while the client reads what is sent on a call."""
         ...
 
     def ended(self, call: Call) -> None:
@@ -76,16 +76,16 @@ class Call(ABC):
 
     Args:
         carrier: its connection, which is kept as an attribute.
-        stream_id: its number there.
+        stream_id: the id of its stream.
         head: what it began with.
         max_bytes: size of its largest message.
 
     Attributes:
         over: whether it has ended, or its client is gone.
-        finished: whether its client sends no more.
-        sent: how many bytes of messages were sent.
-        blocked: whether its own window has no room for more; kept by its connection.
-        queued: whether it waits for its turn to write; kept by its connection.
+        finished: whether its client has sent everything.
+        sent: how many bytes of messages have been sent.
+        blocked: whether its own window has no room for more; set by its connection.
+        queued: whether it waits for its turn to write; set by its connection.
     """
 
     __slots__ = (
@@ -121,19 +121,19 @@ class Call(ABC):
         self._reader = MessageReader(max_bytes, ENCODINGS[head.encoding])
         self._arrived: list[Message] = []
         self._unconsumed = 0
-        self._waiting = 0  # bytes of whole messages that are not carried out yet
-        self._kept = 0  # those and what is unfinished
+        self._waiting = 0  # bytes of complete messages that are not carried out yet
+        self._kept = 0  # those bytes, and those of the incomplete message
         self._rest: bytes | memoryview = b""
         self._deadline: asyncio.TimerHandle | None = None
         self._silence: asyncio.TimerHandle | None = None  # until its one request has begun to come
         if head.timeout_s is not None:
             loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(head.timeout_s, carrier.turns.soon, self._expire)  # of many in turns
+            self._deadline = loop.call_later(head.timeout_s, carrier.turns.soon, self._expire)  # many may expire
 
-    # --- what the connection says
+    # --- called by the connection
 
     def received(self, payloads: Sequence[bytes], size: int) -> None:
-        """Take what came, which is ``size`` bytes of the windows."""
+        """Take data from the client, which is ``size`` bytes of the windows."""
         self._unconsumed += size
         begun = self._reader.begun
         if arrived := self._reader.read(payloads):
@@ -143,39 +143,39 @@ class Call(ABC):
         self._note_kept()
 
     def finish(self) -> None:
-        """Note that the client sends no more."""
+        """Note that the client has sent everything."""
         self.finished = True
         self.read_on()
 
     @property
     @abstractmethod
     def stalled(self) -> bool:
-        """Whether it goes on only once its client has read more of its answers."""
+        """Whether it waits until its client has read more of the answers."""
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether what it keeps is there since its client does not finish a message, or does not read."""
+        """Whether it keeps data because its client does not finish a message, or does not read."""
         return not self._waiting or self.stalled
 
     @abstractmethod
     def write(self) -> bool:
-        """Write one piece of what there is, as far as there is room; return whether more can be written at once."""
+        """Write one piece of what is queued, as far as there is room; return whether more can be written at once."""
 
     def drop(self) -> None:
-        """Forget the call: the client is gone."""
+        """Forget the call, because the client is gone."""
         if not self.over:
             self.over = True
             self._close()
 
-    # --- what serves the call
+    # --- implemented and called by the subclasses
 
     @abstractmethod
     def read_on(self) -> None:
-        """Carry out what came, as far as that can be done now."""
+        """Carry out what the client has sent, as far as possible now."""
 
     @abstractmethod
     def release(self) -> None:
-        """Let go of everything: the call is over."""
+        """Release everything that the call holds: it is over."""
 
     def answer(self, metadata: Metadata = ()) -> None:
         """Send the first fields."""
@@ -193,7 +193,7 @@ class Call(ABC):
         self._close()
 
     def fail(self, error: CallError | StatusError | None) -> None:
-        """End the call with an error; well where there is none."""
+        """End the call with an error; without one, normally."""
         if error is None:
             self.end()
         elif isinstance(error, StatusError):
@@ -203,18 +203,18 @@ class Call(ABC):
             self.end(what.code, what.message, details(what))
 
     def fault(self, raised: Exception) -> None:
-        """End the call after a failure of the server itself."""
+        """End the call because of an internal error of the server."""
         logger.error("internal error while serving %s", self.carrier.peer, exc_info=raised)
         self.fail(internal_error())
 
     def _put(self, data: bytes | memoryview) -> bool:
-        """Send data, and keep what there is no room for; return whether the call's own window has room for more."""
+        """Send data, and keep the rest if there is no room; return whether the call's own window has room for more."""
         sent = self.carrier.send_data(self, data)
         self._rest = memoryview(data)[sent:] if sent < len(data) else b""
         return not self.blocked
 
     def _consume(self) -> None:
-        """Let as much come again as was carried out, which is all."""
+        """Open the windows again: everything that came has been carried out."""
         size, self._unconsumed = self._unconsumed, 0
         self._waiting = 0
         if self._kept > self._reader.begun:
@@ -230,12 +230,12 @@ class Call(ABC):
 
     def _expire(self) -> None:
         self._deadline = None
-        self.end(code_pb2.DEADLINE_EXCEEDED, "the time that the client gave the call is over")
+        self.end(code_pb2.DEADLINE_EXCEEDED, "the deadline of the call (grpc-timeout) has passed")
 
     def _limit_silence(self, seconds: float) -> None:
-        """End the call where nothing has come of its one request after so long, unless ``_heard()`` is called before.
+        """End the call if its one request has not begun to come after so long, unless ``_heard()`` is called before.
 
-        There is no bound of calls whose clients have not said yet who they are.
+        Calls without a request are not yet clients, so no other bound applies to them.
         """
         loop = asyncio.get_running_loop()
         self._silence = loop.call_later(seconds, self.carrier.turns.soon, self._refuse_silent)

@@ -27,22 +27,22 @@ logger = logging.getLogger(__name__)
 
 
 class Owner(Protocol):
-    """What a door does for the calls on its connections."""
+    """A door, as the calls on its connections see it."""
 
     def begin(self, carrier: Carrier, event: events.HeadersReceived) -> Call:
-        """Make a call of a request.
+        """Make a call from a request.
 
         Raises:
-            NotGrpc: it is not a call.
-            StatusError: it cannot be served.
+            NotGrpc: the request is not a gRPC call.
+            StatusError: the call cannot be served.
         """
         ...
 
     def keep(self, call: Call, size: int) -> Call | None:
-        """Note how many bytes a call keeps of messages.
+        """Note how many bytes of messages a call keeps.
 
         Returns:
-            The call that is to end, since that is too much.
+            The call that must end because too much is kept, if any.
         """
         ...
 
@@ -51,13 +51,13 @@ class Calls(Carrier):
     """The calls on one connection.
 
     Args:
-        h2: the connection's protocol.
-        transport: of the connection.
-        writer: writes to it.
-        peer: the other end's address.
+        h2: the connection's HTTP/2.
+        transport: the connection's transport.
+        writer: writes to the connection.
+        peer: the client's address.
         owner: the door, which makes the calls.
-        connections: counts those that carry a call.
-        turns: which all connections take.
+        connections: counts the connections that carry a call.
+        turns: the turns that all connections take.
         none_left: called when the last call has ended.
     """
 
@@ -104,17 +104,17 @@ class Calls(Carrier):
 
     @property
     def certificate(self) -> str:
-        """Whom the client's certificate names; empty if it has shown none."""
+        """The name in the client's certificate; empty if it has presented none."""
         return subject_of(self._transport) or ""
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return how many calls are open."""
         return len(self._open)
 
-    # --- what happens on the connection
+    # --- events of the connection
 
     def data(self, event: events.DataReceived) -> None:
-        """Hand a call what came for it."""
+        """Pass data to its call."""
         call = self._open.get(event.stream_id)
         if call is None:
             self._h2.consumed(event.stream_id, event.size)
@@ -150,13 +150,13 @@ class Calls(Carrier):
                 call.finish()
 
     def _refuse(self, event: events.HeadersReceived, block: bytes) -> None:
-        """Answer a request that does not become a call."""
+        """Answer a request without making a call."""
         self._writer.send_headers(event.stream_id, block, ended=True)
         if not event.ended:
             self._h2.reset(event.stream_id, ErrorCode.NO_ERROR)
 
     def trailers(self, event: events.TrailersReceived) -> None:
-        """Tell a call that its client sends no more."""
+        """Tell a call that its client has sent everything."""
         if call := self._open.get(event.stream_id):
             try:
                 call.finish()
@@ -170,16 +170,16 @@ class Calls(Carrier):
             call.drop()
 
     def window(self, event: events.WindowOpened) -> None:
-        """Let those write that have room now."""
+        """Let calls write that have room now."""
         if not event.stream_id:
             self._writer.recheck(self._open.values())
         elif call := self._open.get(event.stream_id):
             self._writer.add(call)
 
-    # --- what calls say
+    # --- called by calls
 
     def send_headers(self, call: Call, block: bytes, *, ended: bool) -> None:
-        """Send fields; and where the call ends before its client is done, tell it to stop."""
+        """Send header fields. If the call ends before its client has sent everything, tell the client to stop."""
         self._writer.send_headers(call.stream_id, block, ended=ended)
         if ended and not call.finished:
             self._h2.reset(call.stream_id, ErrorCode.NO_ERROR)
@@ -191,22 +191,22 @@ class Calls(Carrier):
         return self._h2.window > 0
 
     def wake(self, call: Call) -> None:
-        """Have it write, soon."""
+        """Let a call write soon."""
         self._writer.add(call)
         self._writer.soon()
 
     def consumed(self, call: Call, size: int) -> None:
-        """Let as many bytes come again."""
+        """Open the windows again by as many bytes."""
         self._h2.consumed(call.stream_id, size)
         self._writer.soon()
 
     def keep(self, call: Call, size: int) -> None:
-        """Note how many bytes it keeps of messages."""
+        """Note how many bytes of messages a call keeps."""
         if too_much := self._owner.keep(call, size):
             too_much.fail(_too_much_kept())
 
     def acked(self, call: Call) -> int:
-        """Return how many bytes the client's system has acknowledged, and the client has made room for."""
+        """Return how many bytes the client's system has acknowledged or, if the window is full, the client has read."""
         return -call.sent if call.blocked else acked(self._transport)
 
     def ended(self, call: Call) -> None:
@@ -258,12 +258,12 @@ class Calls(Carrier):
 
 
 def _nobody() -> None:
-    """Tell nobody: the connection has ended."""
+    """Do nothing: the connection has ended."""
 
 
 def _too_much_kept() -> StatusError:
     return StatusError(
         code_pb2.RESOURCE_EXHAUSTED,
-        "too many bytes of messages wait for their end, or for their answers to be read;"
+        "too many bytes are kept of messages that are incomplete, or whose answers are not read;"
         " finish one message before the next, and read while you send",
     )

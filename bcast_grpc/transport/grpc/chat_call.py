@@ -1,4 +1,4 @@
-"""``Connect`` and ``Subscribe``: a client's stream, driven by what its connection says."""
+"""``Connect`` and ``Subscribe``: a client's stream, driven by the events of its connection."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES
 from bcast_grpc.wire import protobuf
 
-_read_hello = lru_cache(maxsize=128)(read_metadata)  # most clients of a kind say the same
+_read_hello = lru_cache(maxsize=128)(read_metadata)  # clients of one kind mostly send the same metadata
 _MESSAGES = Encoder(encode_events, protobuf.MAX_BATCH_BYTES, split_messages)
 
 
 TURN_BYTES = 64 * 1024
-"""So much a call may write before it is the turn of the others on its connection."""
+"""How much a call may write before it is the turn of the others on its connection."""
 
 _READ = Head("", None, "", ())
-"""Stands for what a call began with, once that has been read: there may be many calls."""
+"""Replaces the head of a call once it has been read, to save memory."""
 
 
 class ChatCall(Call):
-    """A call that is a client's stream: it is the stream's ``Line``."""
+    """A call that carries a client's stream: it is the stream's ``Line``."""
 
     __slots__ = ("_arriving", "_asked", "_batches", "_is_reader", "_ready", "_resources", "_stream", "_writing")
 
@@ -49,7 +49,7 @@ class ChatCall(Call):
         super().__init__(carrier, stream_id, head, protobuf.MAX_REQUEST_BYTES)
         self._resources = resources
         self._is_reader = is_reader
-        self._asked = False  # for all that may be asked for, where it only reads
+        self._asked = False  # the one request of `Subscribe` has come
         self._batches = False
         self._ready = False  # for more requests
         self._writing = False  # something was taken, and there may be no room for more yet
@@ -60,12 +60,12 @@ class ChatCall(Call):
         else:
             self._arrive()
 
-    # --- what the stream says
+    # --- called by the stream
 
     def wake(self) -> None:
         """Write, soon."""
         self.carrier.wake(self)
-        if self._stream and self._stream.over and not self.carrier.has_room:  # its end needs none
+        if self._stream and self._stream.over and not self.carrier.has_room:  # ending the call needs no window
             self.carrier.turns.soon(self._end_if_done)
 
     def write_now(self, piece: bytes) -> bool:
@@ -86,13 +86,13 @@ class ChatCall(Call):
 
     @property
     def stalled(self) -> bool:
-        """Whether it goes on only once its client has read more of its answers."""
+        """Whether it waits until its client has read more of the answers."""
         return self._stream is not None and self._stream.session.backlogged
 
     # --- reading
 
     def read_on(self) -> None:
-        """Hand the stream what came, all at once, as soon as it has carried out what came before."""
+        """Pass everything that has come to the stream, once that has carried out what came before."""
         if self.over:
             return
         if self._is_reader:
@@ -121,7 +121,7 @@ class ChatCall(Call):
                 stream.finished()
 
     def _read_subscription(self) -> None:
-        """Let a client in that only reads, once its one request has come."""
+        """Let a client of ``Subscribe`` in, once its one request has come."""
         self._consume()
         if (self._asked and self._arrived) or len(self._arrived) > 1:
             self.fail(too_many_messages())
@@ -177,7 +177,7 @@ class ChatCall(Call):
             self.fail(self._stream.overdue)
 
     def release(self) -> None:
-        """Take the client out of its room."""
+        """Remove the client from its room."""
         self._resources.unpacking.leave(self)
         if self._arriving:
             self._arriving.cancel()
@@ -189,7 +189,7 @@ class ChatCall(Call):
     # --- writing
 
     def write(self) -> bool:
-        """Write what there is, up to about a piece of ``TURN_BYTES``."""
+        """Write what is queued, up to about ``TURN_BYTES``."""
         stream = self._stream
         if self.over or stream is None:
             return False
@@ -211,13 +211,13 @@ class ChatCall(Call):
         return not (self.blocked or self.over)
 
     def _end_if_done(self) -> None:
-        """End, where nothing but that is left to write: it needs no room in the windows."""
+        """End the call if everything has been written: that needs no room in the windows."""
         if self._stream and self._stream.done and not self._rest:
             self.fail(self._stream.error)
 
 
 def _requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Sequence[Request]]:
-    """Decode messages, many small ones at once; one that takes long is preceded by an empty slice, which is a pause."""
+    """Decode messages, many small ones at once. An empty slice before a long one gives others their turn."""
     small: list[bytes] = []
     for message in messages:
         if isinstance(message, bytes) and len(message) <= protobuf.SMALL_BYTES:
@@ -232,7 +232,7 @@ def _requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Se
                     pieces.append(piece)
                     yield ()
             except StatusError as error:
-                reader.fault = StatusError(error.code, error.message)  # what was raised keeps the pieces
+                reader.fault = StatusError(error.code, error.message)  # a new one, without a traceback
                 return
             message = b"".join(pieces)
             del pieces

@@ -38,7 +38,7 @@ _SHUTTING_DOWN = b"the server is shutting down"
 
 
 class Owner(OwnerOfCalls, Protocol):
-    """What a door does for its connections."""
+    """A door, as its connections see it."""
 
     def opened(self, connection: Connection) -> None:
         """Count a connection."""
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
 
     Args:
         shared: what all doors share.
-        limits: what its peer may do.
+        limits: the bounds of HTTP/2 that the client must keep.
         owner: the door, which makes its calls.
         peer: the client's address.
     """
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._h2 = Http2(limits, monotonic)
         self._announced = False
         self._handshake: asyncio.TimerHandle | None = None
-        self._block_timer: asyncio.TimerHandle | None = None  # while a header block is not whole
+        self._block_timer: asyncio.TimerHandle | None = None  # while a header block is incomplete
         self._heartbeat: Heartbeat | None = None
         self._liveness: Liveness | None = None
         self._closing = False  # nothing more is read
@@ -98,11 +98,11 @@ class Connection(asyncio.Protocol):
         self._calls: Calls
         self._reader: Reader
 
-    # --- what the loop says
+    # --- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the client to begin."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass of it
         h2, shared, transport = self._h2, self._shared, self._transport
         writer = self._writer = Writer(h2, transport)
         turns, peer = shared.scheduler.turns, _as_grpc_writes(self._peer)
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
             self._heartbeat = Heartbeat(shared.keepalive.interval_s, self._ping, self.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Read what came, or as much of it as there is time for."""
+        """Read the data, or as much of it as there is time for."""
         if not (self._greeted or self._closing):
             self._greet(data)
         if self._heartbeat:
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
             self._limit_header_block()
 
     def _greet(self, data: bytes) -> None:
-        """Begin to speak HTTP/2, where the client does: any other is answered in its own way."""
+        """Begin HTTP/2 if the client does. A client of another protocol gets an answer that it can show."""
         self._greeted = True
         if PREFACE.startswith(data[: len(PREFACE)]):
             self._h2.start()
@@ -156,13 +156,13 @@ class Connection(asyncio.Protocol):
         self._writer.paused = True
 
     def resume_writing(self) -> None:
-        """Write on, and read on where that waited for it."""
+        """Write on, and read on if reading had to wait for that."""
         self._writer.paused = False
         self._writer.flush()
         self._writer.pump()
         self._reader.resume()
 
-    # --- what HTTP/2 says
+    # --- events of HTTP/2
 
     def _on_event(self, event: events.Event) -> None:
         self._HANDLERS[type(event)](self, event)
@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
         self._hang_up()
 
     def _ignore(self, _: events.Event) -> None:
-        """Do nothing: it was dealt with below."""
+        """Do nothing: the layer below has handled the event."""
 
     # --- its life
 
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
             self._writer.flush()
 
     def announce_drain(self) -> None:
-        """Tell the client to go elsewhere. Calls that are on their way are served, until it has heard that."""
+        """Tell the client to make its next calls elsewhere. Calls are still served until it has received that."""
         if self._greeted and not (self._announced or self._closing):
             self._announced = True
             self._h2.go_away(ErrorCode.NO_ERROR, last_stream_id=LARGEST_STREAM_ID, debug=_SHUTTING_DOWN)
@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
             self._writer.flush()
 
     def go_away(self) -> None:
-        """Take no more calls, and hang up once there are none."""
+        """Refuse new calls, and disconnect once there are none."""
         if not self._greeted:
             self.abort()
         elif not (self._draining or self._closing):
@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
             self._loop.call_later(LINGER_S, self._abort_if_stuck, acked(self._transport))
 
     def _abort_if_stuck(self, acked_before: int) -> None:
-        """End a connection without calls whose client has not read the last one's end for a while, nor reads now."""
+        """Disconnect a client without calls that has read nothing for a while."""
         if self._writer.paused and not self._calls and acked(self._transport) == acked_before:
             self.abort()
 
@@ -232,15 +232,15 @@ class Connection(asyncio.Protocol):
             self._hang_up()
 
     def abort(self) -> None:
-        """End it at once."""
+        """Disconnect at once."""
         self._closing = True
         self._reader.stop()
         self._transport.abort()
 
     def _hang_up(self) -> None:
-        """Close this end, and give the client a moment to read what was written and to close its own.
+        """Half-close, and give the client a moment to read what was written and to close its end.
 
-        A socket that is closed with something unread in it is reset, and what was last written to it may be lost.
+        Closing a socket with unread data in it resets the connection, and what was last written may be lost.
         """
         if self._closing:
             return
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
         self._writer.flush()
         if self._transport.is_closing():
             return
-        with suppress(OSError):  # the client is gone, which asyncio's own loop says at once
+        with suppress(OSError):  # the client is gone; asyncio's own loop raises at once
             self._transport.write_eof()
         self._loop.call_later(LAST_WORDS_S, self._transport.abort)
 
@@ -292,7 +292,7 @@ class Connection(asyncio.Protocol):
         events.ConnectionFailed: _on_failure,
         events.NotHttp2: _on_foreign,
     }
-    """What each event does; data are dealt with apart."""
+    """What handles each event, except ``DataReceived``, which the reader passes to ``Calls.data``."""
 
 
 def _as_grpc_writes(peer: str) -> str:

@@ -56,13 +56,13 @@ class GrpcDoor(Door):
         return [url]
 
     async def drain(self) -> None:
-        """Report as not serving, and tell clients to make their next calls elsewhere."""
+        """Report as not serving, and ask clients to make their next calls elsewhere."""
         await self._services.drain()
         for connection in list(self._connections):
             connection.announce_drain()
 
     async def stop(self, grace_s: float) -> None:
-        """Accept nobody more, and disconnect those whose calls have not ended after ``grace_s``."""
+        """Accept no more clients, and disconnect those whose calls have not ended after ``grace_s``."""
         self._listeners.close()
         for connection in list(self._connections):
             connection.go_away()
@@ -79,7 +79,7 @@ class GrpcDoor(Door):
             self._closed.clear()
             await self._closed.wait()
 
-    # --- what connections ask for
+    # --- called by connections
 
     def opened(self, connection: Connection) -> None:
         """Count a connection."""
@@ -91,7 +91,7 @@ class GrpcDoor(Door):
         self._closed.set()
 
     def begin(self, carrier: Carrier, event: HeadersReceived) -> Call:
-        """Make a call of a request."""
+        """Make a call from a request."""
         head = read_head(event.fields, secret=event.secret)
         if head.path in (_CONNECT, _SUBSCRIBE):
             is_reader = head.path == _SUBSCRIBE
@@ -101,5 +101,5 @@ class GrpcDoor(Door):
         raise StatusError(code_pb2.UNIMPLEMENTED, f"{head.path[:128]}: there is no such method")
 
     def keep(self, call: Call, size: int) -> Call | None:
-        """Note how many bytes a call keeps of messages."""
+        """Note how many bytes of messages a call keeps."""
         return self._kept.keep(call, size)

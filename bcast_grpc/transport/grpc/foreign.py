@@ -1,4 +1,4 @@
-"""What a client that does not speak HTTP/2 is answered."""
+"""The answer to a client that does not speak HTTP/2."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ _HTTP_1 = (
 
 
 def answer_to(first_bytes: bytes) -> bytes:
-    """Return what HTTP/1 shows to people, and what TLS takes for the sign that it is not spoken here; else nothing."""
+    """Return an HTTP/1 answer for clients of HTTP/1, and for those of TLS, which report it; nothing for others."""
     return _HTTP_1 if b" HTTP/1." in first_bytes or first_bytes.startswith(TLS_HANDSHAKE) else b""

@@ -34,7 +34,7 @@ class Head(NamedTuple):
 
     Attributes:
         path: the method, as ``/SERVICE/METHOD``.
-        timeout_s: how long the client waits for the end of the call; None: for ever.
+        timeout_s: how long the client waits for the end of the call; None for no limit.
         encoding: how its messages may be compressed; one of ``ENCODINGS``.
         metadata: the client's own fields. Those whose name ends with ``-bin`` are bytes.
         secrets: those of them that let somebody in, apart from the others, which many calls share.
@@ -56,8 +56,8 @@ class NotGrpc(Exception):
 
     Attributes:
         text: what is wrong with it.
-        fields: what it is answered with before the text, encoded.
-        has_body: whether the client takes the text.
+        fields: the header fields of the answer, encoded.
+        has_body: whether the answer has the text as its body.
     """
 
     def __init__(self, status: int, text: str, *fields: tuple[str, str], has_body: bool = True) -> None:
@@ -132,16 +132,16 @@ def _decode_binary(name: str, value: str) -> bytes:
 
 
 def first_fields(metadata: Metadata = ()) -> bytes:
-    """Return the fields that a call is answered with first, encoded."""
+    """Return the first fields of the answer to a call, encoded."""
     return _BEGIN + encode(_to_fields(metadata)) if metadata else _BEGIN
 
 
 def last_fields(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
-    """Return the fields that an answered call ends with, encoded.
+    """Return the last fields of the answer to a call, encoded.
 
     Args:
         code: the number of the gRPC status.
-        message: says why; any text.
+        message: why the call ends; any text.
         metadata: further fields.
     """
     fields = [("grpc-status", str(code))]
@@ -151,7 +151,7 @@ def last_fields(code: int, message: str = "", metadata: Metadata = ()) -> bytes:
 
 
 def details(status: status_pb2.Status) -> Metadata:
-    """Return the field that tells the client the details of a status."""
+    """Return the field with the details of a status."""
     return [("grpc-status-details-bin", status.SerializeToString())]
 
 

@@ -1,4 +1,4 @@
-"""Whether a client is still there, where the system does not tell: it is pinged, and has to send something."""
+"""Detects dead clients where the system does not report what it hears: pings them, and expects any byte."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Heartbeat:
 
     Args:
         interval_s: how long it may be silent before it is pinged.
-        ping: asks it for an answer.
-        gone: called once after twice the interval without a byte from it.
+        ping: sends a ping.
+        gone: called once after twice the interval without a byte from the client.
     """
 
     __slots__ = ("_gone", "_interval_s", "_loop", "_ping", "_silent", "_timer")
@@ -28,13 +28,13 @@ class Heartbeat:
         self._timer = self._loop.call_later(interval_s, self._beat)
 
     def heard(self) -> None:
-        """Note that something came."""
+        """Note that the client has sent something."""
         self._silent = 0
 
     def stop(self) -> None:
-        """Ping no more."""
+        """Stop pinging."""
         self._timer.cancel()
-        self._ping = self._gone = _nothing  # they keep the connection, which keeps this
+        self._ping = self._gone = _nothing  # breaks the reference cycle with the connection
 
     def _beat(self) -> None:
         self._silent += 1

@@ -1,36 +1,36 @@
-"""Bounds what is kept of messages: of those that have not come to their end, and of whole ones that wait."""
+"""Bounds the memory of messages that are incomplete, or complete and not carried out yet."""
 
 from __future__ import annotations
 
 from bcast_grpc.transport.grpc.call import Call
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Past that for all connections, the call ends that has waited for its own client the longest."""
+"""Beyond this for all connections, the oldest call ends that waits for its own client."""
 
 MAX_WAITING_BYTES = 256 * 1024 * 1024
-"""Past that the oldest call ends, though it waits for the server: its room takes less than its clients send."""
+"""Beyond this the oldest call ends even if it waits for the server: its clients send more than their room can take."""
 
 MAX_CONNECTION_BYTES = 16 * 1024 * 1024
-"""Past that for one connection, a call ends that waits for its own client and keeps more than before."""
+"""Beyond this for one connection, a call ends that waits for its own client and keeps more than before."""
 
 _STEP_BYTES = 1024 * 1024
-"""Where nobody waits for its own client, all are looked at again after so much more."""
+"""If no call waits for its own client, all calls are checked again when so much more is kept."""
 
 
 class Kept:
-    """What is kept of messages, by call, the oldest first."""
+    """How many bytes of messages each call keeps, the oldest first."""
 
     def __init__(self) -> None:
         self._sizes: dict[Call, int] = {}
         self._of_connections: dict[object, int] = {}
         self._total = 0
-        self._looked_at = 0  # how much there was when all were looked at for nothing
+        self._looked_at = 0  # the total when all calls were last checked in vain
 
     def keep(self, call: Call, size: int) -> Call | None:
         """Note how many bytes a call keeps.
 
         Returns:
-            The call that is to end, since that is too much.
+            The call that must end because too much is kept, if any.
         """
         before = self._sizes.get(call, 0)
         if size == before:

@@ -1,4 +1,4 @@
-"""gRPC's messages in a stream of bytes: each after a byte that says whether it is compressed, and its length."""
+"""gRPC's messages in a stream of bytes. Each has a prefix: whether it is compressed, and its length."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _KEPT = 16
 _PIECE_BYTES = 256 * 1024
 
 MAX_SMALL_BYTES = 16 * 1024
-"""Size of the largest request of methods that need no large ones, and may keep them as long as their call lasts."""
+"""The largest request of methods that need no large ones, and may keep a request as long as the call lasts."""
 
 ENCODINGS = {"identity": None, "gzip": 31, "deflate": 15}
-"""The names of what a message may be compressed with, and what zlib calls them."""
+"""The encodings that a message may be compressed with, and their ``wbits`` in zlib."""
 
 
 class StatusError(Exception):
-    """What a call ends with, where it is not an error of this project's contract."""
+    """A status that ends a call and is not one of the contract's errors."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class Packed(NamedTuple):
         """Yield the message in pieces, each of which takes less than a millisecond.
 
         Raises:
-            StatusError: it would be larger than ``max_bytes``, or is not what its encoding says.
+            StatusError: it would be larger than ``max_bytes``, or cannot be decompressed.
         """
         unpacking = zlib.decompressobj(self.window_bits)
         rest = self.data
@@ -63,26 +63,27 @@ class Packed(NamedTuple):
                 break
             yield piece
         if not unpacking.eof or unpacking.unused_data:
-            raise StatusError(code_pb2.INTERNAL, "a message cannot be decompressed: it ends too early or too late")
+            why = "other data follow it" if unpacking.eof else "it is incomplete"
+            raise StatusError(code_pb2.INTERNAL, f"a message cannot be decompressed: {why}")
 
 
 Message: TypeAlias = bytes | Packed
 
 
 def unpacked(message: Message, max_bytes: int) -> bytes:
-    """Return a message as it was before it was compressed, at once: for small ones; see ``Packed.pieces``."""
+    """Return a small message, decompressed if it was compressed. For large ones use ``Packed.pieces``."""
     return b"".join(message.pieces(max_bytes)) if isinstance(message, Packed) else message
 
 
 class MessageReader:
-    """Cuts what comes on one call into messages.
+    """Cuts the data of one call into messages.
 
     Args:
         max_bytes: size of the largest message.
-        window_bits: how messages may be compressed, as ``ENCODINGS`` has it.
+        window_bits: how messages may be compressed: one of the values of ``ENCODINGS``.
 
     Attributes:
-        fault: what is wrong with what came last: nothing more can be read. None while all is well.
+        fault: what is wrong with the data, so that nothing more can be read; None if nothing is wrong.
     """
 
     __slots__ = ("_max_bytes", "_missing", "_rest", "_window_bits", "fault")
@@ -92,7 +93,7 @@ class MessageReader:
         self._max_bytes = max_bytes
         self._window_bits = window_bits
         self._rest = bytearray()
-        self._missing = 0  # bytes that the rest must have until more can be said of it
+        self._missing = 0  # how many bytes the rest must have before it can be cut
 
     @property
     def unpacks(self) -> bool:
@@ -100,16 +101,16 @@ class MessageReader:
         return self._window_bits is not None
 
     def pieces(self, message: Packed) -> Iterator[bytes]:
-        """Yield a message as it was before it was compressed; see ``Packed.pieces``."""
+        """Decompress a message in pieces; see ``Packed.pieces``."""
         return message.pieces(self._max_bytes)
 
     @property
     def begun(self) -> int:
-        """How many bytes are kept of a message that has not come to its end."""
+        """How many bytes of an incomplete message are kept."""
         return len(self._rest)
 
     def read(self, payloads: Sequence[bytes]) -> list[Message]:
-        """Return the messages that have come to their end with these bytes, in order."""
+        """Return the messages that these bytes complete, in order."""
         messages: list[Message] = []
         head = _PREFIX.unpack_from
         limit = self._max_bytes
@@ -135,7 +136,7 @@ class MessageReader:
         self._rest = bytearray(data[at:])
 
     def _cut(self, data: bytes, messages: list[Message]) -> int:
-        """Take the messages that are whole, and return where the next one begins."""
+        """Take the complete messages, and return where the next one begins."""
         at = 0
         self._missing = _PREFIX_BYTES
         while len(data) - at >= _PREFIX_BYTES:
@@ -171,7 +172,7 @@ def _prefix(size: int) -> bytes:
 
 
 def split_messages(run: bytes, max_bytes: int) -> Iterator[bytes]:
-    """Cut joined messages into runs of at most ``max_bytes``, one of a single larger message apart."""
+    """Cut joined messages into runs of at most ``max_bytes``; a single larger message is a run of its own."""
     begin = at = 0
     while at < len(run):
         end = at + _PREFIX_BYTES + _PREFIX.unpack_from(run, at)[1]
@@ -183,22 +184,22 @@ def split_messages(run: bytes, max_bytes: int) -> Iterator[bytes]:
 
 
 def no_message() -> StatusError:
-    """Return what a call ends with that brought no message where one is needed."""
+    """Return the status for a call without a message to a method that needs one."""
     return StatusError(code_pb2.UNIMPLEMENTED, "this method needs a request: one message, which may be empty")
 
 
 def too_many_messages() -> StatusError:
-    """Return what a call ends with that brought a second message where one is needed."""
-    return StatusError(code_pb2.UNIMPLEMENTED, "this method takes one message, and another one came")
+    """Return the status for a call with a second message to a method that takes one."""
+    return StatusError(code_pb2.UNIMPLEMENTED, "this method takes one message, but the call has more")
 
 
 def too_large(size: str, limit: int) -> StatusError:
-    """Return what a call ends with that brought a message of ``size`` bytes."""
+    """Return the status for a call with a message of ``size`` bytes."""
     return StatusError(code_pb2.RESOURCE_EXHAUSTED, f"a message has {size} bytes; the limit is {limit}")
 
 
 def with_prefix(message: bytes) -> bytes:
-    """Return a message as it is sent."""
+    """Return a message with its prefix."""
     return _PREFIX.pack(0, len(message)) + message
 
 
@@ -209,11 +210,11 @@ class Prefixer:
         self._known: dict[int, tuple[bytes, bytes]] = {}
 
     def add(self, message: bytes) -> bytes:
-        """Return a message as it is sent."""
+        """Return a message with its prefix."""
         known = self._known.get(id(message))
         if known is None:
             if len(self._known) >= _KEPT:
                 self._known.clear()
-            # The message is kept too, so that its number stays its own.
+            # The message is kept, too, so that no other object gets its id().
             known = self._known[id(message)] = message, with_prefix(message)
         return known[1]

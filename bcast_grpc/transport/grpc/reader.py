@@ -1,4 +1,4 @@
-"""The reading half of a connection: in turns with the others, and no faster than answers can be written."""
+"""The reading half of a connection: it takes turns with the others, and reads no faster than answers can be written."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from bcast_grpc.transport.turns import Turns
 
 MOST_KEPT_BYTES = 16 * 1024
 MOST_KEPT_SEGMENTS = 128
-"""So much is taken from the system while a connection waits for a turn; the segment with which that is over apart."""
+"""A connection that waits for its turn takes in so much from the system, plus the rest of the last segment."""
 
 _NOTHING: tuple[bytes, ...] = ()
 
 
 class Reader:
-    """Makes events of what comes.
+    """Turns the data of a connection into events.
 
-    What comes while the connection waits for a turn is taken in as well. Else the turn would be for the first segment,
-    maybe one message of the hundred that its client has under way, and the rest would wait for the next one.
-    If a turn is not enough for what has come, nothing more is taken in until it is read.
+    While the connection waits for its turn, it takes in more data. Otherwise the turn would be for the first segment
+    alone, perhaps one message of the hundred that the client has sent, and the rest would wait for the next turn.
+    If a turn is not enough for the data, nothing more is taken in until they are read.
 
     Args:
-        h2: makes them.
-        transport: of the connection.
-        writer: of the connection.
-        turns: which all connections take.
-        data: takes the data of calls; what is done with them counts towards the turn by itself.
-        other: takes all other events.
+        h2: makes the events.
+        transport: the connection's transport.
+        writer: the connection's writer.
+        turns: the turns that all connections take.
+        data: called with the data of calls; it counts its time towards the turn itself.
+        other: called with all other events.
     """
 
     __slots__ = (
@@ -65,12 +65,12 @@ class Reader:
         self._other = other
         self._stopped = False
         self._waits = False  # for a turn
-        self._full = False  # too much waits to be sent for more to be read
-        self._kept = _NOTHING  # what came while it waits
+        self._full = False  # so much waits to be sent that nothing more is read
+        self._kept = _NOTHING  # the segments that came while it waits
         self._kept_bytes = 0
 
     def receive(self, data: bytes) -> None:
-        """Read what came, or as much of it as there is time for."""
+        """Read the data, or as much of them as there is time for."""
         if self._stopped:
             return
         if self._waits:
@@ -85,7 +85,7 @@ class Reader:
             self._read()
 
     def resume(self) -> None:
-        """Read on, where that waited for what is to be sent, and there is room for it now."""
+        """Read on, if that had to wait until more was sent, and enough has been sent now."""
         if self._full and not self._writer.full:
             self._full = False
             if not self._waits:
@@ -95,7 +95,7 @@ class Reader:
         """Read nothing more."""
         self._stopped = True
         self._kept = _NOTHING
-        self._data = self._other = _ignore  # they keep the connection, which keeps this
+        self._data = self._other = _ignore  # breaks the reference cycle with the connection
 
     def _wait_for_turn(self) -> None:
         self._waits = True
@@ -115,7 +115,7 @@ class Reader:
         return self._read()
 
     def _read(self) -> bool:
-        """Take what has come, as far as there is time and room; return whether that was anything."""
+        """Read what has come, as far as there is time and room; return whether there was anything."""
         took = self._take_events()
         if not self._writer.expects:
             self._writer.pump()

@@ -1,4 +1,4 @@
-"""A request that is no call: it is answered in words, as browsers and tools for HTTP show them."""
+"""The answer to a request that is not a gRPC call, in words that browsers and HTTP tools show."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.headers import Head
 
 PATIENCE_S = 1.0
-"""How long the rest of a request is awaited before it is answered: some clients listen only then."""
+"""How long to wait for the rest of a request before answering: some clients read an answer only after that."""
 
 _HEAD = Head("", PATIENCE_S, "identity", ())
 
 
 class Refusal(Call):
-    """An answer to a request that is no call.
+    """Answers a request that is not a gRPC call.
 
     Args:
-        fields: what it begins with, encoded.
+        carrier: the connection.
+        stream_id: the id of the stream.
+        fields: the header fields of the answer, encoded.
         text: what is wrong with the request.
-        has_body: whether the text is sent; a client that sent HEAD takes none.
+        has_body: whether the text is sent as the body; not in answer to HEAD.
     """
 
     __slots__ = ("_fields", "_has_body", "_text")
@@ -32,21 +34,21 @@ class Refusal(Call):
 
     @property
     def stalled(self) -> bool:
-        """Never: it keeps nothing."""
+        """Always False: it keeps nothing."""
         return False
 
     def received(self, payloads: object, size: int) -> None:
-        """Ignore what came: it is no message."""
+        """Ignore the data."""
         self._unconsumed += size
         self._consume()
 
     def read_on(self) -> None:
-        """Answer, once the client has said all."""
+        """Answer, once the client has sent everything."""
         if self.finished:
             self._reply()
 
     def write(self) -> bool:
-        """Write what there is of the text, and then the end."""
+        """Write the rest of the text, then end."""
         if self._rest and not self._put(self._rest):
             return False
         if self._rest:
@@ -55,7 +57,7 @@ class Refusal(Call):
         return False
 
     def release(self) -> None:
-        """Do nothing: there is nothing else."""
+        """Do nothing: there is nothing to release."""
 
     def _reply(self) -> None:
         if not self._answered:

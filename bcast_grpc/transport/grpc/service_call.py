@@ -1,4 +1,4 @@
-"""A call that a servicer of grpcio's serves, in a task: for calls that are few or short."""
+"""Calls that one of grpcio's servicers serves, in a task: those that are few or short."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class ServiceCall(Call):
     """A call that is served by a coroutine.
 
     Args:
-        method: what serves it, as ``add_…Servicer_to_server`` registers it. One without a deserializer takes frames of
-            the contract, which may be large.
+        method: the handler, as ``add_…Servicer_to_server`` registers it. One without a deserializer takes frames of the
+            contract, which may be large.
         resources: what all calls of the door share.
     """
 
@@ -47,25 +47,25 @@ class ServiceCall(Call):
         super().__init__(carrier, stream_id, head, max_bytes)
         self._method = method
         self._resources = resources
-        self._asked = False  # for all that may be asked for, where that is one message
-        self._something: asyncio.Future[None] | None = None  # something came
+        self._asked = False  # the one request of a unary method has been read
+        self._something: asyncio.Future[None] | None = None  # done when something has come
         self._room: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = resources.serving.start(self._serve())
 
     @property
     def stalled(self) -> bool:
-        """Whether it goes on only once its client has read more of its answers."""
+        """Whether it waits until its client has read more of the answers."""
         return self._room is not None and not self._room.done()
 
     def read_on(self) -> None:
-        """Have the task look again at what came."""
+        """Wake the task to read what has come."""
         if self._asked and self._arrived:
             self.fail(too_many_messages())
         if self._something:
             resolve(self._something, None)
 
     def write(self) -> bool:
-        """Write what there is; the task goes on when that is all written."""
+        """Write the rest of the message; wake the task when all of it has been written."""
         if self._rest and not self._put(self._rest):
             return False
         if self._rest:
@@ -75,7 +75,7 @@ class ServiceCall(Call):
         return False
 
     def release(self) -> None:
-        """Cancel the task, and forget it: a cancelled one keeps the frames that it was in, which keep the call."""
+        """Cancel the task, and forget it: a cancelled task refers to its frames, and these to the call."""
         self._resources.unpacking.leave(self)
         task, self._task = self._task, None
         if task and asyncio.current_task() is not task:
@@ -85,12 +85,12 @@ class ServiceCall(Call):
         """Return the next message; None if there will be none.
 
         Raises:
-            StatusError: what came is no message.
+            StatusError: the data are not a message.
         """
         while not self._arrived:
             self._consume()
             if fault := self._reader.fault:
-                raise StatusError(fault.code, fault.message)  # a new one: what is raised knows its frames
+                raise StatusError(fault.code, fault.message)  # a new one: one that was raised refers to its frames
             if self.finished:
                 return None
             await self._any_news()
@@ -106,7 +106,7 @@ class ServiceCall(Call):
         await self._something
 
     async def _unpack(self, message: Packed) -> bytes:
-        """Unpack a message, as soon as not too many others do, and in turns with all that is read."""
+        """Unpack a message when not too many other calls do, in turn with everything that is read."""
         unpacking, turns = self._resources.unpacking, self._resources.shared.scheduler.turns
         while not unpacking.enter(self):
             await self._any_news()
@@ -137,7 +137,7 @@ class ServiceCall(Call):
         try:
             await self._converse(context)
         except grpc.aio.AbortError:
-            pass  # it has ended
+            pass  # the servicer has ended the call
         except StatusError as error:
             self.fail(error)
         except Exception as raised:  # noqa: BLE001  # the client is told, and it is logged
@@ -155,7 +155,7 @@ class ServiceCall(Call):
         if method.request_streaming:
             responses = serve(self._requests(read), context)
         else:
-            responses = serve(read(await self._request()), context)  # nothing keeps it here: it may be large
+            responses = serve(read(await self._request()), context)  # no variable holds it: it may be large
         if isinstance(responses, AsyncIterator):
             async for response in responses:
                 await self.send(write(response))
@@ -182,13 +182,13 @@ class ServiceCall(Call):
 
 
 class Context:
-    """What a servicer sees of its call: what servicers use of ``grpc.aio.ServicerContext``.
+    """A call as a servicer sees it: the part of ``grpc.aio.ServicerContext`` that servicers use.
 
     Attributes:
-        code: the number of the status that the call ends with.
-        details: says why.
-        trailing: what is sent with the status.
-        serialize: makes bytes of what is written.
+        code: the number of the status that ends the call.
+        details: the text of the status.
+        trailing: metadata that is sent with the status.
+        serialize: turns what is written into bytes.
     """
 
     def __init__(self, call: ServiceCall) -> None:
@@ -217,7 +217,7 @@ class Context:
         self._call.answer(initial_metadata)
 
     def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
-        """Say what is sent with the status."""
+        """Set the metadata that is sent with the status."""
         self.trailing = trailing_metadata
 
     def invocation_metadata(self) -> Metadata:
@@ -231,25 +231,25 @@ class Context:
         return head.secrets
 
     def set_code(self, code: grpc.StatusCode) -> None:
-        """Say what the call ends with."""
+        """Set the status that ends the call."""
         self.code = code.value[0]
 
     def set_details(self, details: str) -> None:
-        """Say why the call ends so."""
+        """Set the text of the status."""
         self.details = details
 
     def peer(self) -> str:
-        """Return the other end's address."""
+        """Return the client's address."""
         return self._call.carrier.peer
 
     @property
     def certificate(self) -> str:
-        """Whom the client's certificate names; empty if it has shown none."""
+        """The name in the client's certificate; empty if it has presented none."""
         return self._call.carrier.certificate
 
 
 def _decoder(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
-    """Return what makes a request of a message, or ends the call."""
+    """Return a function that decodes a message, or ends the call if it is malformed."""
     if deserialize is None:
         return _identity
 

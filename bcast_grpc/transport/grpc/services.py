@@ -1,4 +1,4 @@
-"""What is served beside the streams: ``Publish``, and grpcio's own servicers for health and reflection."""
+"""The methods other than streams of clients: ``Publish``, and grpcio's own servicers for health and reflection."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from bcast_grpc.transport.rpc import SERVICE, initial_metadata, read_caller, rea
 from bcast_grpc.wire import protobuf
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
-"""The stable name of the reflection service, whose messages are those of v1alpha."""
+"""The stable name of the reflection service; its messages equal those of v1alpha."""
 
 MAX_STREAMS = 10_000
-"""How many streams of health and reflection there may be, on all connections. Each has a task, for as long as it likes.
+"""How many streams of health and reflection there may be on all connections. Each has a task, and may last forever.
 
-Single calls, such as health checks, are not counted: they are over soon.
+Single calls, such as health checks, are not counted: they end soon.
 """
 
 
@@ -57,16 +57,19 @@ class Services:
         self.add_registered_method_handlers(SERVICE, {"Publish": publish})
 
     def call(self, carrier: Carrier, stream_id: int, head: Head) -> Call | None:
-        """Begin a call; return None where there is no such method.
+        """Begin a call; return None if there is no such method.
 
         Raises:
-            StatusError: there are too many that may last.
+            StatusError: there are too many streams already.
         """
         method = self._methods.get(head.path)
         if not method:
             return None
         if method.response_streaming and len(self._streams) >= MAX_STREAMS:
-            raise StatusError(code_pb2.RESOURCE_EXHAUSTED, f"there are {MAX_STREAMS} streams of health and reflection")
+            raise StatusError(
+                code_pb2.RESOURCE_EXHAUSTED,
+                f"{MAX_STREAMS} streams of health and reflection are open, which is the limit; try again later",
+            )
         call = ServiceCall(carrier, stream_id, head, method, self._resources)
         if method.response_streaming:
             self._streams.add(call)
@@ -88,7 +91,7 @@ class Services:
         caller = read_caller(presented, context.peer(), self._proxies, context.certificate)
         del presented
         request = protobuf.decode_publish(frame)
-        del frame  # it may be much larger, and a message may have to wait
+        del frame  # it may be much larger than the request, and publishing may have to wait
 
         async def begin(publisher: Publisher) -> None:
             await context.send_initial_metadata(initial_metadata(publisher, hello))
@@ -97,7 +100,7 @@ class Services:
         del caller  # it knows the token
         return protobuf.encode_publish_response(await self._publishing.publish(admission, request, begin))
 
-    # --- what grpcio's functions expect of a server
+    # --- called by grpcio's functions, which expect a server
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Do nothing: the same methods are registered by name."""

@@ -1,4 +1,4 @@
-"""Bounds what is unpacked: a compressed message of some kilobytes may become four megabytes."""
+"""Bounds how many messages are decompressed at once: one of some kilobytes may become four megabytes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from google.rpc import code_pb2
 from bcast_grpc.transport.grpc.messages import StatusError
 
 AT_ONCE = 4
-"""How many calls may have a message unpacked at once; the others wait, with theirs as it came."""
+"""How many calls may have a message unpacked at once; the others wait with theirs compressed."""
 
 PATIENCE_S = 5.0
-"""So long a call may keep others waiting only since its client does not read the answers."""
+"""How long a call may keep others waiting because its client does not read the answers."""
 
 
 class Unpacks(Protocol):
@@ -21,15 +21,15 @@ class Unpacks(Protocol):
 
     @property
     def stalled(self) -> bool:
-        """Whether it goes on only once its client has read more of its answers."""
+        """Whether it waits until its client has read more of the answers."""
         ...
 
     def read_on(self) -> None:
-        """Go on: it may unpack now."""
+        """Go on: the call may unpack now."""
         ...
 
     def fail(self, error: StatusError) -> None:
-        """End."""
+        """End the call with an error."""
         ...
 
 
@@ -45,7 +45,7 @@ class Unpacking:
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, call: Unpacks) -> bool:
-        """Return whether a call may unpack a message, and then ``leave()``; if not, ``read_on()`` is called later."""
+        """Return whether a call may unpack a message, and then ``leave()``. If not, ``read_on()`` is called later."""
         if call in self._inside:
             return True
         if len(self._inside) < AT_ONCE:
@@ -56,7 +56,7 @@ class Unpacking:
         return False
 
     def leave(self, call: Unpacks) -> None:
-        """Let another call unpack. Nothing happens where this one neither does nor waits."""
+        """Let another call unpack. Does nothing if this call neither unpacks nor waits."""
         self._waiting.pop(call, None)
         if self._inside.pop(call, None) is not None and self._waiting:
             following = next(iter(self._waiting))
@@ -69,7 +69,7 @@ class Unpacking:
             self._timer = self._loop.call_later(PATIENCE_S, self._look)
 
     def _look(self) -> None:
-        """End the calls that others have waited for long enough, and whose clients do not read."""
+        """End the calls that have kept others waiting for too long because their clients do not read."""
         self._timer = None
         if self._waiting:
             before = self._loop.time() - PATIENCE_S
@@ -81,5 +81,5 @@ class Unpacking:
 def _unread() -> StatusError:
     return StatusError(
         code_pb2.RESOURCE_EXHAUSTED,
-        "the answers to a compressed message are not read, while others wait for theirs; read while you send",
+        "the answers to a compressed message are not read, while other calls wait; read while you send",
     )

@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from bcast_grpc.transport.grpc.call import Call
 
 UNSENT_BYTES = 64 * 1024
-"""Nothing more is read while so many bytes of fields and answers wait to be sent, so that they are bounded."""
+"""Nothing more is read while so many bytes wait to be sent, so that what is owed to the client is bounded."""
 
 PIECE_BYTES = 64 * 1024
-"""So much is collected before it is handed to the system."""
+"""How much is collected before it is written to the transport."""
 
 PUMP_S, FEW = 0.002, 100
-"""So long calls write in one pass of the loop, where they are more than a few."""
+"""How long calls write in one pass of the loop, if there are more than a few."""
 
 RECHECK_S = 0.01
-"""After so long all calls are looked at that wait for room, where the client has changed what they all have."""
+"""How long after a change of the connection's window all blocked calls are checked again."""
 
 
 class Writer:
-    """Writes what calls have for the client, and what HTTP/2 itself has to say.
+    """Writes the data of calls, and the frames of HTTP/2 itself.
 
     Args:
-        h2: makes bytes of it.
-        transport: of the connection.
+        h2: makes the bytes.
+        transport: the connection's transport.
 
     Attributes:
-        paused: whether the system has no room for more.
-        expects: whether a call has just begun, whose answer is written in the next pass of the loop, with all before.
+        paused: whether the transport has no room for more.
+        expects: whether a call has just begun: what is to be written waits for its answer, in the loop's next pass.
     """
 
     __slots__ = (
@@ -74,13 +74,13 @@ class Writer:
             self._ready.append(call)
 
     def soon(self) -> None:
-        """Pump, soon, but not from within this call."""
+        """Pump in the next pass of the loop."""
         if not (self._woken or self._pumping):
             self._woken = True
             self._loop.call_soon(self._wake)
 
     def expect(self) -> None:
-        """Note that a call has just begun: what there is to write is written with its answer, which is there soon."""
+        """Note that a call has just begun: what is to be written waits for its answer, which comes soon."""
         self.expects = True
         self.soon()
 
@@ -88,7 +88,7 @@ class Writer:
         """Let the calls write in turn, as long as there is room."""
         ready, h2 = self._ready, self._h2
         self._pumping = True
-        until = perf_counter() + PUMP_S if len(ready) > FEW else 0.0  # to look at the clock each time would cost
+        until = perf_counter() + PUMP_S if len(ready) > FEW else 0.0  # for a few calls the clock would cost too much
         late = False
         while ready and not self.paused and h2.window > 0:
             call = ready.pop(0)
@@ -106,7 +106,7 @@ class Writer:
         self.flush()
 
     def flush(self) -> None:
-        """Hand what is to be sent to the system, if that has room."""
+        """Write what is to be sent to the transport, if it has room."""
         if self.paused:
             return
         self._unsent = 0
@@ -115,7 +115,7 @@ class Writer:
             self._transport.writelines(pieces)
 
     def send_headers(self, stream_id: int, block: bytes, *, ended: bool) -> None:
-        """Send fields on a stream, unless the client has reset it."""
+        """Send header fields on a stream, unless the client has reset it."""
         try:
             self._h2.send_headers(stream_id, block, ended=ended)
         except LookupError:
@@ -123,7 +123,7 @@ class Writer:
         self._unsent += len(block)
 
     def send_data(self, call: Call, data: bytes | memoryview) -> int:
-        """Send as much as the windows allow; return how much that is. A blocked call waits for room of its own."""
+        """Send as much as the windows allow; return how much that is. A blocked call's own window is full."""
         sent = self._h2.send_data(call.stream_id, data)
         call.sent += sent
         call.blocked = sent < len(data) and self._h2.window > 0
@@ -133,9 +133,9 @@ class Writer:
         return sent
 
     def send_now(self, call: Call, data: bytes) -> bool:
-        """Send all of it, and hand it to the system; where there is no room, or others have a say, send nothing.
+        """Send all of the data, and write it to the transport; nothing if there is no room, or if there are other calls.
 
-        What many calls of one connection have to say is collected first: see ``pump``.
+        The data of many calls of one connection are collected first: see ``pump``.
         """
         h2 = self._h2
         if self.paused or self._ready or h2.streams > 1 or not h2.send_whole(call.stream_id, data):
@@ -145,14 +145,14 @@ class Writer:
         return True
 
     def recheck(self, calls: Iterable[Call]) -> None:
-        """Look at all blocked calls again, soon: each may have room now. That takes long where there are many."""
+        """Check all blocked calls again soon: each may have room now. Cost: O(calls), so it is not done at once."""
         if not self._recheck_timer:
             self._recheck_timer = self._loop.call_later(RECHECK_S, self._recheck, calls)
 
     def stop(self, calls: Iterable[Call]) -> None:
-        """Write nothing more for these calls, which are all there are."""
+        """Stop writing; ``calls`` are all calls of the connection."""
         for call in calls:
-            call.queued = True  # so it never is again
+            call.queued = True  # so that it is never queued again
         self._ready.clear()
         if self._recheck_timer:
             self._recheck_timer.cancel()

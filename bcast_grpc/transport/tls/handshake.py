@@ -107,7 +107,7 @@ class Handshake(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the client to begin."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass of it
         self._timer = asyncio.get_running_loop().call_later(self._handshakes.timeout_s, self._expire)
         self._handshakes.opened(self)
 
