@@ -1,15 +1,15 @@
-"""How often a peer may make work without carrying anything: leaky buckets on the caller's monotonic clock."""
+"""Limits how often a peer may send frames that make work and carry nothing: leaky buckets on a monotonic clock."""
 
 from __future__ import annotations
 
 from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
 
 SAVED = 100
-"""How often the limit can be saved: who receives slowly may answer all that was sent to it at once."""
+"""How many times the limit a peer can save up: a slow peer may answer everything that was sent to it at once."""
 
 
 class Budget:
-    """What a peer has spent and not yet regained; it regains with time, and by what it earns."""
+    """What a peer has spent; it regains that with time, and by what it earns."""
 
     __slots__ = ("_at", "_spent")
 
@@ -20,7 +20,7 @@ class Budget:
     def spend(self, at: float, limit: float, per_s: float, earned: int, what: str) -> None:
         """Spend 1 at time ``at``, after regaining ``per_s`` for each second and what was ``earned``.
 
-        Time gives back what was spent, and no more; earnings can be saved, up to ``SAVED`` times the limit.
+        Time gives back no more than was spent; earnings can be saved, up to ``SAVED`` times the limit.
 
         Raises:
             ConnectionFault: more than ``limit`` would be spent.

@@ -1,4 +1,4 @@
-"""A connection of the server: what comes in becomes events, and what is sent becomes bytes."""
+"""A server's connection: received bytes become events, and what is sent becomes bytes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Connection(Receiving):
         self._failed = False
 
     def receive(self, data: bytes) -> None:
-        """Keep what came, for ``next_event()``."""
+        """Keep received bytes for ``next_event()``."""
         if not self._failed:
             self._reader.add(data)
 
     def next_event(self) -> Event | None:
-        """What happened next; None if more data is needed. Each call takes one frame, or one run of DATA frames."""
+        """The next event; None if more data is needed. Each call takes one frame, or one run of DATA frames."""
         if self._failed:
             return None
         try:
@@ -49,7 +49,7 @@ class Connection(Receiving):
             return NotHttp2(foreign.first_bytes)
 
     def consumed(self, stream_id: int, size: int) -> None:
-        """The application is done with ``size`` bytes that came on a stream, so that as many may come again."""
+        """Note that the application has processed ``size`` bytes of a stream, so that as many may come again."""
         self._give_back(size)
         stream = self._streams.open.get(stream_id)
         if stream is None or stream.state is HALF_CLOSED_REMOTE:

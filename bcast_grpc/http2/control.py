@@ -1,4 +1,4 @@
-"""SETTINGS, PING, GOAWAY and PRIORITY that come in, and the budgets for what carries nothing."""
+"""Received SETTINGS, PING, GOAWAY and PRIORITY frames, and the budgets for frames that carry nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Handler: TypeAlias = Callable[[Any, int, int, bytes], Event]
 
 
 class Control(Sending):
-    """What the peer asks of the connection as a whole, and how often it may."""
+    """Handles the frames that concern the connection as a whole, and limits how often they may come."""
 
     __slots__ = ("_acknowledged", "_control", "_headers", "_resets", "_settings", "_time")
 
@@ -49,7 +49,7 @@ class Control(Sending):
             code = ErrorCode.FRAME_SIZE_ERROR if len(payload) != 5 else ErrorCode.PROTOCOL_ERROR
             if stream_id in self._streams.open:
                 raise StreamFault(stream_id, code)
-            raise ConnectionFault(code, "PRIORITY is 5 bytes, and no stream depends on itself")
+            raise ConnectionFault(code, "PRIORITY must be 5 bytes, and a stream must not depend on itself")
         return self._ignore("PRIORITY frames")
 
     def _on_settings(self, flags: int, _stream_id: int, payload: bytes) -> Event:
@@ -65,8 +65,8 @@ class Control(Sending):
         if len(payload) % 6:
             raise wrong_size(Kind.SETTINGS)
         if len(payload) > 6 * MAX_SETTINGS:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"SETTINGS may hold {MAX_SETTINGS} of them")
-        # Nothing earns them: each may concern all streams that are open.
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a SETTINGS frame must have at most {MAX_SETTINGS}")
+        # A peer cannot earn these: each may concern all open streams.
         limits = self._limits
         self._settings.spend(self._time(), limits.control_burst, limits.control_per_s, 0, "SETTINGS frames")
         before = self._initial
@@ -79,7 +79,7 @@ class Control(Sending):
         if name == sending.ENABLE_PUSH and value > 1:
             raise protocol_error("ENABLE_PUSH must be 0 or 1")
         if name == sending.INITIAL_WINDOW_SIZE:
-            if value + self._most_credit > LARGEST_WINDOW:  # maybe of a stream that is gone, or has been sent since
+            if value + self._most_credit > LARGEST_WINDOW:  # the stream with the most may have ended, or used it
                 self._most_credit = max((0, *(stream.credit for stream in self._streams.open.values())))
             if value + self._most_credit > LARGEST_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window must be at most {LARGEST_WINDOW}")
@@ -103,7 +103,7 @@ class Control(Sending):
         return GoAwayReceived(number(payload[4:]), number(payload) & LARGEST_WINDOW)
 
     def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> Event:
-        raise protocol_error("a client pushes nothing")
+        raise protocol_error("a client must not send PUSH_PROMISE")
 
     def _ignore(self, what: str) -> Event:
         self._spend_control(what)
@@ -130,16 +130,16 @@ class Control(Sending):
         Kind.PING: _on_ping,
         Kind.GOAWAY: _on_goaway,
     }
-    """What each kind of frame does, given its flags, stream id and payload."""
+    """The handler of each kind of frame; it gets the flags, the stream id and the payload."""
 
 
 def protocol_error(reason: str) -> ConnectionFault:
-    """A rule of the protocol was broken."""
+    """The fault of a peer that broke a rule of the protocol."""
     return ConnectionFault(ErrorCode.PROTOCOL_ERROR, reason)
 
 
 def wrong_size(kind: int) -> ConnectionFault:
-    """A frame is shorter or longer than its kind allows."""
+    """The fault of a frame that is shorter or longer than its kind allows."""
     return ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a {Kind(kind).name} frame has the wrong size")
 
 

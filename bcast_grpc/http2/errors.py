@@ -1,4 +1,4 @@
-"""What HTTP/2 calls its errors (RFC 9113, section 7), and how a rule that was broken is raised inside this package."""
+"""The error codes of HTTP/2 (RFC 9113, section 7), and the exceptions that this package uses inside."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StreamFault(Exception):
 
 
 class ForeignProtocol(Exception):
-    """The peer speaks something else than HTTP/2."""
+    """The peer does not speak HTTP/2."""
 
     def __init__(self, first_bytes: bytes) -> None:
         super().__init__(first_bytes)
@@ -51,4 +51,4 @@ class ForeignProtocol(Exception):
 
 
 class Malformed(ValueError):
-    """The fields of a request are not what RFC 9113, section 8, allows."""
+    """The fields of a request break a rule of RFC 9113, section 8."""

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 class HeadersReceived(NamedTuple):
     """A request began, and its fields are valid: pseudo fields first, values decoded as latin-1.
 
-    ``secret``: one of them lets somebody in, so they are not to be kept.
+    ``secret``: one of them is a credential, so they must not be kept.
     """
 
     stream_id: int
@@ -22,9 +22,9 @@ class HeadersReceived(NamedTuple):
 
 
 class DataReceived(NamedTuple):
-    """A run of DATA frames of one stream. ``size`` is what they take of the windows: padding counts too.
+    """A run of DATA frames of one stream. ``size`` is what they use of the windows, including padding.
 
-    The caller gives all of ``size`` back with ``Connection.consumed()``, even when the stream is gone by then.
+    The caller passes all of ``size`` to ``Connection.consumed()``, even if the stream has ended by then.
     """
 
     stream_id: int
@@ -41,9 +41,9 @@ class TrailersReceived(NamedTuple):
 
 
 class StreamReset(NamedTuple):
-    """The stream is gone, by the peer, or by this side since the peer broke a rule or was refused.
+    """The stream was reset: by the peer, or by this side because the peer broke a rule or was refused.
 
-    It may be a stream that was never reported, since its request was not valid.
+    The stream may never have been reported, if its request was not valid.
     """
 
     stream_id: int
@@ -52,13 +52,13 @@ class StreamReset(NamedTuple):
 
 
 class WindowOpened(NamedTuple):
-    """More can be sent on a stream, or with 0 on all of them."""
+    """More can be sent on a stream, or on all streams if the id is 0."""
 
     stream_id: int
 
 
 class PingReceived(NamedTuple):
-    """The peer pinged; the answer is in what is to be sent."""
+    """The peer sent a ping; ``data_to_send()`` has the answer."""
 
 
 class PingAcknowledged(NamedTuple):
@@ -79,18 +79,18 @@ class GoAwayReceived(NamedTuple):
 
 
 class FrameIgnored(NamedTuple):
-    """A frame came that changes nothing for the caller."""
+    """A frame was received that means nothing to the caller."""
 
 
 class ConnectionFailed(NamedTuple):
-    """The peer broke the protocol: GOAWAY is in what is to be sent, and nothing more is read."""
+    """The peer broke the protocol: ``data_to_send()`` has a GOAWAY, and nothing more is read."""
 
     code: int
     reason: str
 
 
 class NotHttp2(NamedTuple):
-    """The peer speaks something else; nothing more is read."""
+    """The peer does not speak HTTP/2; nothing more is read."""
 
     first_bytes: bytes
 

@@ -1,4 +1,4 @@
-"""Header fields: what a request may say (RFC 9113, section 8), and the encoding of an answer (HPACK, RFC 7541)."""
+"""Header fields: the rules for those of a request (RFC 9113, section 8), and the encoding of an answer's (RFC 7541)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _VALUE = re.compile(rb"(?:[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?)?", re.DOTALL)
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
 _FORBIDDEN = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
 SECRETS = frozenset({"authorization", "cookie", "proxy-authorization"})
-"""Fields that let somebody in. They are not kept for longer than the request that has them is looked at."""
+"""Credentials. They are not kept any longer than it takes to look at the request."""
 
 _RAW_SECRETS = frozenset(name.encode() for name in SECRETS)
 _DIGITS = re.compile("[0-9]{1,18}", re.ASCII).fullmatch
 
 
 class FieldSection:
-    """The fields of a header block, before it is known whether they open a request or end one.
+    """The fields of a header block, before it is known whether they begin a request or are its trailers.
 
     Attributes:
-        size: How large they are, as HTTP/2 counts it.
-        secret: Whether one of them lets somebody in.
+        size: Their size, as HTTP/2 counts it.
+        secret: Whether one of them is a credential.
     """
 
     __slots__ = ("_raw", "_request", "secret", "size")
@@ -66,7 +66,7 @@ def check_request(raw: Iterable[tuple[bytes, bytes]]) -> tuple[Fields, int | Non
             _check_regular(name, value)
             regular = True
         elif regular or name in pseudo or name not in _PSEUDO or not _VALUE(value):
-            raise Malformed(f"{name!r} is twice there, unknown or after other fields")
+            raise Malformed(f"the pseudo field {name!r} is repeated, unknown, or after other fields")
         else:
             pseudo[name] = value
         text = value.decode("latin-1")
@@ -76,7 +76,7 @@ def check_request(raw: Iterable[tuple[bytes, bytes]]) -> tuple[Fields, int | Non
                 raise Malformed("content-length must be one number")
             length = text
         elif name == b"host" and pseudo.get(b":authority", value).lower() != value.lower():
-            raise Malformed("host is not what :authority says")
+            raise Malformed("host must equal :authority")
     _check_pseudo(pseudo)
     return tuple(fields), None if length is None else int(length)
 
@@ -90,7 +90,7 @@ def check_trailers(raw: Iterable[tuple[bytes, bytes]]) -> Fields:
     fields = []
     for name, value in raw:
         if name.startswith(b":"):
-            raise Malformed("trailers have no pseudo fields")
+            raise Malformed("trailers must not have pseudo fields")
         _check_regular(name, value)
         fields.append((name.decode("latin-1"), value.decode("latin-1")))
     return tuple(fields)
@@ -98,7 +98,7 @@ def check_trailers(raw: Iterable[tuple[bytes, bytes]]) -> Fields:
 
 def _check_regular(name: bytes, value: bytes) -> None:
     if not _NAME(name) or not _VALUE(value):
-        raise Malformed(f"the field {name!r} has characters that are not allowed")
+        raise Malformed(f"the field {name!r} contains characters that are not allowed")
     if name in _FORBIDDEN or (name == b"te" and value.lower() != b"trailers"):
         raise Malformed(f"the field {name!r} belongs to HTTP/1")
 
@@ -106,9 +106,9 @@ def _check_regular(name: bytes, value: bytes) -> None:
 def _check_pseudo(pseudo: dict[bytes, bytes]) -> None:
     if pseudo.get(b":method") == b"CONNECT":
         if pseudo.keys() != {b":method", b":authority"}:
-            raise Malformed("CONNECT has :authority, and neither :scheme nor :path")
+            raise Malformed("CONNECT must have :authority, and neither :scheme nor :path")
     elif not (pseudo.get(b":method") and pseudo.get(b":scheme") and pseudo.get(b":path")):
-        raise Malformed("a request has :method, :scheme and :path")
+        raise Malformed("a request must have :method, :scheme and :path")
 
 
 _INDEXED = {(":status", "200"): b"\x88", (":status", "404"): b"\x8d", (":status", "400"): b"\x8c"}

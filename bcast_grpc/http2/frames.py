@@ -1,4 +1,4 @@
-"""Frames that go out, as bytes (RFC 9113, section 6)."""
+"""Encodes the frames that are sent (RFC 9113, section 6)."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ LONG = Struct(">I")
 SETTING = Struct(">HI")
 
 COPIED_SIZE = 2048
-"""Bytes up to which a payload is copied behind its header: that is cheaper than another piece to write."""
+"""A payload up to this size is copied behind its header: that is cheaper than another piece to write."""
 SHARED_SIZE = 65_536
-"""Bytes up to which the frames of a payload become one piece for all streams with the same number."""
+"""The frames of a payload up to this size become one piece for all streams with the same id."""
 SHARED_COUNT = 16
-"""How many payloads are looked at for that."""
+"""How many payloads are remembered for that."""
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
-    """A whole frame."""
+    """A frame with its header."""
     return HEADER.pack(len(payload) << 8 | kind, flags, stream_id) + payload
 
 
@@ -70,8 +70,8 @@ def header_frames(stream_id: int, block: bytes, max_size: int, *, ended: bool) -
 def data_frames(data: bytes | memoryview, stream_id: int, max_size: int) -> Sequence[bytes | memoryview]:
     """DATA frames in pieces to be written one after the other.
 
-    A broadcast goes to many connections, and mostly on the same stream id. So ``bytes`` that are sent a second time are
-    copied into one piece, which is then given to all. Else nothing is copied but what is short.
+    A broadcast goes to many connections, mostly on the same stream id. So ``bytes`` that are sent a second time are
+    copied into one piece, which all connections then share. Otherwise only short payloads are copied.
     """
     size = len(data)
     if size <= COPIED_SIZE:
@@ -93,7 +93,7 @@ def data_frames(data: bytes | memoryview, stream_id: int, max_size: int) -> Sequ
 
 
 _sent: dict[tuple[int, int, int], tuple[bytes, Sequence[bytes | memoryview]]] = {}
-"""What was sent lately, and its frames once they are shared. The payload is kept, so that its number stays its own."""
+"""What was sent lately, and its frames once they are shared. It keeps the payload, so that no other gets its id()."""
 
 
 def _data_pieces(data: bytes | memoryview, stream_id: int, max_size: int) -> list[bytes | memoryview]:

@@ -1,4 +1,4 @@
-"""Header blocks that come in: put together from HEADERS and CONTINUATION, and decoded."""
+"""Received header blocks: assembled from HEADERS and CONTINUATION frames, and decoded."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from bcast_grpc.http2.errors import ConnectionFault, ErrorCode
 from bcast_grpc.http2.fields import FieldSection
 
 MAX_CONTINUATIONS = 8
-"""Frames in which a header block may go on (nghttp2: 8)."""
+"""Most CONTINUATION frames of a header block (nghttp2: 8)."""
 
 
 CACHED_SIZE, CACHED_COUNT = 512, 128
-"""Bytes of a block whose fields are kept for the next that is the same, and how many are kept.
+"""The fields of blocks up to this size are cached, and so many of them.
 
-Most clients send the same block with each call, and decoding is most of what a call costs. One that holds a secret is
-decoded each time, and forgotten.
+Most clients send the same block with each call, and decoding is most of the cost of a call. A block with a credential
+is decoded each time, and not cached.
 """
 
 SKIPPED_TIMES = 4
-"""A block that is too large, by up to so many times, ends only its stream: clients of one proxy share a connection."""
+"""A block up to so many times too large ends only its stream, because the clients of a proxy share a connection."""
 
 MAX_SIZE_UPDATES = 2
 """How often a block may change the size of the table (RFC 7541, section 4.2)."""
@@ -32,20 +32,20 @@ _TOO_MANY_SIZE_UPDATES = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f
 
 
 MAX_EARLY = 8
-"""How many blocks may be too large while there is a table: they have to be decoded nevertheless, which takes long."""
+"""How many blocks may be too large while there is a table: they have to be decoded all the same, which takes long."""
 
 
 class PartialBlock:
-    """A header block whose end has not come.
+    """A header block that is not complete yet.
 
     Args:
-        max_size: Bytes of the largest that is allowed.
-        keeps: Whether one is kept that is larger, since there is a table that it may change.
+        max_size: Size of the largest block that is allowed, in bytes.
+        keeps: Whether a larger block is kept, because it may change the table.
 
     Attributes:
-        stream_id: Whose it is.
+        stream_id: The stream that it belongs to.
         ended: Whether the request ends with it.
-        depends_on_itself: Whether its priority says so.
+        depends_on_itself: Whether its priority says that the stream depends on itself.
     """
 
     __slots__ = ("_count", "_keeps", "_max_size", "_parts", "_size", "depends_on_itself", "ended", "stream_id")
@@ -61,10 +61,10 @@ class PartialBlock:
         self._size = 0
 
     def add(self, part: bytes) -> None:
-        """Take what a frame carries of it.
+        """Add the part in another frame.
 
         Raises:
-            ConnectionFault: that makes it far too long, or too many frames.
+            ConnectionFault: the block is far too long, or has too many frames.
         """
         self._count += 1
         self._size += len(part)
@@ -75,22 +75,22 @@ class PartialBlock:
             self._parts.clear()
 
     def joined(self) -> bytes | None:
-        """All that came of it; None if that is too large."""
+        """The whole block; None if it is too large."""
         return b"".join(self._parts) if self._parts else None
 
 
 class HeaderDecoder:
     """Decodes the header blocks of a connection.
 
-    Until the peer has agreed to do without a table, a block may build on those before it. But few connections have a
-    second one by then. So the first is decoded as any other that is the same, and the table is made of it when the
-    second comes.
+    Until the peer has agreed to do without a table, a block may refer to earlier ones. But few connections have a
+    second block by then. So the first is decoded by itself, with the cache, and the table is made from it if a second
+    comes.
 
     Args:
-        max_size: Bytes that a block may have, and its fields.
+        max_size: Largest size of a block, and of its fields, in bytes.
 
     Attributes:
-        has_table: Whether blocks may build on those before.
+        has_table: Whether blocks may refer to earlier ones.
     """
 
     __slots__ = ("_decoder", "_first", "_max_size", "has_table")
@@ -102,20 +102,21 @@ class HeaderDecoder:
         self.has_table = True
 
     def drop_table(self) -> None:
-        """From now on each block stands for itself."""
+        """Drop the table: from now on blocks do not refer to earlier ones."""
         self.has_table = False
         self._decoder = self._first = None
 
     def decode(self, block: bytes | None) -> FieldSection | None:
-        """Decode a block of at most the size that is allowed, None for a larger one.
+        """Decode a block; None stands for one that is too large.
 
-        Where there is a table a larger block is decoded too: it may change the table.
+        While there is a table, a block that is too large is decoded, too, because it may change the table.
 
         Returns:
-            None if it is too large, or its fields are.
+            The fields; None if the block is too large, or its fields are.
 
         Raises:
-            ConnectionFault: it is no HPACK; or far too large where there is a table. What follows could not be decoded.
+            ConnectionFault: the block is not HPACK; or, while there is a table, it is far too large, so that later
+                blocks could not be decoded.
         """
         if self.has_table:
             section = None if block is None else self._decode_with_table(block)
@@ -142,7 +143,7 @@ class HeaderDecoder:
 
 
 class _Secret(Exception):
-    """Fields that are not to be kept: of a call that raises, ``lru_cache`` keeps neither arguments nor result."""
+    """Carries fields that must not be cached: ``lru_cache`` keeps nothing of a call that raises."""
 
     def __init__(self, section: FieldSection) -> None:
         super().__init__()
@@ -182,15 +183,16 @@ def _without_table(max_size: int) -> Decoder:
 
 def _decode(block: bytes, decoder: Decoder) -> FieldSection | None:
     if _TOO_MANY_SIZE_UPDATES(block):  # each takes time, and thousands fit into a block
-        raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a header block may hold {MAX_SIZE_UPDATES} size updates")
+        text = f"a header block must have at most {MAX_SIZE_UPDATES} size updates"
+        raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, text)
     try:
         return FieldSection(list(decoder.decode(block, raw=True)))
     except OversizedHeaderListError:
         return None
-    except (HPACKError, IndexError):  # their texts name addresses in memory, which are not the peer's to know
+    except (HPACKError, IndexError):  # their texts contain memory addresses, which the peer must not learn
         raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "the header block must be HPACK") from None
 
 
 def too_large(max_size: int) -> ConnectionFault:
-    """A block, or what it unpacks to, is too large."""
+    """The fault of a block that is too large, or whose fields are."""
     return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"the fields of a request must be at most {max_size} bytes")

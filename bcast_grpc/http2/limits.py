@@ -18,19 +18,19 @@ class Limits:
         stream_window: Bytes of DATA that may come on a stream before ``consumed()`` is called.
         connection_window: The same for all streams together, at least 65,535.
         max_header_bytes: Size of the fields of a request, each with 32 bytes on top, as HTTP/2 counts it.
-        resets_burst: Streams that may be reset at once, by the peer or since it broke a rule (nghttp2: 1000).
+        resets_burst: Streams that may be reset at once, by the peer or because it broke a rule (nghttp2: 1000).
         resets_per_s: The same for each second after that (nghttp2: 33).
         resets_per_stream: How much ``resets_burst`` grows, and ``resets_per_s`` in proportion, with the most streams
-            that were open at once: a client may cancel all its calls, soon after it opened them anew (Go: 4).
+            that were open at once: a client may cancel all its calls soon after it has opened them again (Go: 4).
             Each stream that ends without a reset also allows another reset.
         control_burst: Frames at once that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, CONTINUATION, empty
-            and unknown ones, and those for streams that are gone (nghttp2: 10,000; Envoy: 1000 answers owed for them).
+            and unknown ones, and those for closed streams (nghttp2: 10,000; Envoy: 1000 answers owed for them).
         control_per_s: The same for each second after that (nghttp2: 330).
-        control_per_data_frame: The same for each DATA frame that was sent, since it may be answered with WINDOW_UPDATE
+        control_per_data_frame: The same for each DATA frame that was sent: the peer may answer it with WINDOW_UPDATE
             frames and a PING that measures the line (Envoy: 10).
         control_per_stream: The same for each stream that was opened: for PRIORITY and WINDOW_UPDATE frames, and for
             the DATA that is under way when this side resets it (Envoy: 100).
-        max_owed_bytes: Answers that wait to be sent; a peer that asks and does not read is cut off.
+        max_owed_bytes: Bytes of answers that wait to be sent; a peer that asks and does not read is cut off.
     """
 
     max_concurrent_streams: int = 100

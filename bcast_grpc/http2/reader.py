@@ -1,4 +1,4 @@
-"""Bytes to frames: nothing is decoded or judged here but the preface and the length of a frame."""
+"""Cuts bytes into frames, and checks only the preface and the length of each frame."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bcast_grpc.http2.errors import ConnectionFault, ErrorCode, ForeignProtocol
 from bcast_grpc.http2.frames import HEADER, HEADER_SIZE, PREFACE, SMALLEST_MAX_FRAME
 
 LONGEST_RUN = 256
-"""DATA frames that are taken at once."""
+"""Most DATA frames that are taken at once."""
 _MAX_STREAM_ID = 2**31 - 1
 
 _header_at = HEADER.unpack_from
@@ -21,7 +21,7 @@ One frame; or a run of DATA frames of one stream without flags, of which none is
 
 
 class Reader:
-    """What has come, cut into frames."""
+    """Cuts received bytes into frames."""
 
     __slots__ = ("_at", "_began", "_buffer")
 
@@ -31,21 +31,21 @@ class Reader:
         self._began = False
 
     def add(self, data: bytes) -> None:
-        """Keep what came."""
+        """Add received bytes."""
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
 
     def clear(self) -> None:
-        """Forget all that came."""
+        """Drop all received bytes."""
         self._buffer = b""
         self._at = 0
 
     def next(self) -> Frames | None:
-        """The next frame, or the run of DATA frames that begins with it; None if its end has not come.
+        """The next frame, or the run of DATA frames that begins with it; None if it is not complete.
 
         Raises:
-            ConnectionFault: it is longer than allowed.
-            ForeignProtocol: what came cannot be the start of HTTP/2.
+            ConnectionFault: the frame is longer than allowed.
+            ForeignProtocol: the bytes cannot be the beginning of HTTP/2.
         """
         if not self._began and not self._begin():
             return None
@@ -69,7 +69,7 @@ class Reader:
         return head & 0xFF, flags, stream_id & _MAX_STREAM_ID, payloads, length
 
     def _add_run(self, payloads: list[bytes], stream_id: int) -> int:
-        """Add the payloads of the DATA frames that go on with a run, and return their size."""
+        """Add the payloads of the DATA frames that continue a run, and return their size."""
         buffer = self._buffer
         first = at = self._at
         size = len(buffer)
@@ -96,6 +96,6 @@ class Reader:
         return True
 
     def _wait(self) -> None:
-        """Keep nothing but the beginning of a frame."""
+        """Keep only the beginning of an incomplete frame."""
         self._buffer = self._buffer[self._at :]
         self._at = 0

@@ -1,4 +1,4 @@
-"""What each kind of frame that comes in does (RFC 9113, section 6)."""
+"""Handles the received frames of streams (RFC 9113, section 6)."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class Receiving(Control):
         self._block: PartialBlock | None = None
         self._early = 0  # header blocks that were too large while there was a table
         self._greeted = False
-        self._taken = 0  # bytes of DATA that came, and were not given back
-        self._gathered = 0  # those of them that the application is done with
+        self._taken = 0  # bytes of DATA received since the window was last opened
+        self._gathered = 0  # those of them that the application has processed
 
     @property
     def in_header_block(self) -> bool:
-        """Whether a header block has begun whose end has not come."""
+        """Whether a header block has begun and is not complete."""
         return self._block is not None
 
     def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> Event:
         self._check_place(kind, flags, stream_id)
         if kind in _OF_CONNECTION and stream_id:
-            raise protocol_error(f"a frame of kind {kind} belongs to the connection, not to stream {stream_id}")
+            raise protocol_error(f"{Kind(kind).name} must be sent on stream 0, not on {stream_id}")
         if kind in _OF_STREAM and not stream_id:
-            raise protocol_error(f"a frame of kind {kind} belongs to a stream")
+            raise protocol_error(f"{Kind(kind).name} must be sent on a stream, not on 0")
         if len(payload) != _SIZES.get(kind, len(payload)):  # type: ignore[call-overload]
             raise wrong_size(kind)
         handler = self._HANDLERS.get(kind)
@@ -68,9 +68,9 @@ class Receiving(Control):
         block = self._block
         if block is None:
             if kind == Kind.CONTINUATION:
-                raise protocol_error("CONTINUATION follows HEADERS only")
+                raise protocol_error("CONTINUATION must follow HEADERS")
         elif kind != Kind.CONTINUATION or stream_id != block.stream_id:
-            raise protocol_error("a header block must be finished first")
+            raise protocol_error("a header block must be complete before the next frame")
 
     # DATA
 
@@ -84,12 +84,12 @@ class Receiving(Control):
     def _on_data(self, stream_id: int, payloads: Sequence[bytes], size: int, padding: int, ended: bool) -> Event:
         self._taken += size
         if self._taken > self._limits.connection_window:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the window of the connection allows")
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "DATA exceed the window of the connection")
         stream = self._streams.open.get(stream_id)
         if stream is None or stream.state is HALF_CLOSED_REMOTE:
             self._give_back(size)
             self._judge(stream_id, Kind.DATA)
-            return self._ignore("DATA frames for streams that are gone")
+            return self._ignore("DATA frames for closed streams")
         stream.taken += size
         if stream.taken > self._limits.stream_window or stream.length_left is not None or ended or not payloads:
             self._check_data(stream_id, stream, size, size - padding, ended)
@@ -146,7 +146,7 @@ class Receiving(Control):
 
     def _add_to_block(self, flags: int, stream_id: int, payload: bytes) -> Event:
         block = self._block
-        assert block is not None  # _check_place() saw to it
+        assert block is not None  # _check_place() has made sure of that
         block.add(payload)
         if not flags & frames.END_HEADERS:
             return FRAME_IGNORED
@@ -159,7 +159,7 @@ class Receiving(Control):
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
         action = self._judge(stream_id, Kind.HEADERS)
         if action is Action.IGNORE:
-            self._spend_resets()  # they are as costly as a stream
+            self._spend_resets()  # the fields are as costly as those of a stream
             return FRAME_IGNORED
         try:
             if stream_id in self._streams.open:
@@ -175,13 +175,13 @@ class Receiving(Control):
 
     def _begin_request(self, stream_id: int, section: FieldSection | None, ended: bool) -> Event:
         if not stream_id % 2:
-            raise protocol_error("a client's streams have odd numbers")
+            raise protocol_error("a client's streams must have odd ids")
         streams = self._streams
         streams.highest = stream_id
         section = _not_too_large(stream_id, section)
         fields, length = section.request()
         if ended and length:
-            raise Malformed("content-length announces DATA, and none follows")
+            raise Malformed("content-length announces DATA, but none follow")
         refused_above = self._refused_above
         if len(streams.open) >= self._limits.max_concurrent_streams or (
             refused_above is not None and stream_id > refused_above
@@ -195,7 +195,7 @@ class Receiving(Control):
     def _end_request(self, stream_id: int, section: FieldSection | None, ended: bool) -> Event:
         fields = _not_too_large(stream_id, section).trailers()
         if not ended or self._streams.open[stream_id].length_left:
-            raise Malformed("trailers end a request, and content-length was more than came")
+            raise Malformed("trailers must end the request, after as many DATA as content-length says")
         self._streams.end_by_peer(stream_id)
         return TrailersReceived(stream_id, fields)
 
@@ -213,7 +213,7 @@ class Receiving(Control):
         increment = number(payload) & LARGEST_WINDOW
         if not stream_id:
             if not increment:
-                raise protocol_error("WINDOW_UPDATE must open the window by at least 1")
+                raise protocol_error("WINDOW_UPDATE must have an increment of at least 1")
             self._open_window(increment)
             return WindowOpened(0)
         if self._judge(stream_id, Kind.WINDOW_UPDATE) is Action.IGNORE:
@@ -231,14 +231,14 @@ class Receiving(Control):
         """Whether a frame is accepted or ignored on a stream.
 
         Raises:
-            StreamFault, ConnectionFault: it is neither.
+            StreamFault, ConnectionFault: the frame is not allowed.
         """
         state = self._streams.state_of(stream_id)
         action = TABLE[state, kind]
         if action is Action.STREAM_CLOSED:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
         if action is Action.CONNECTION_CLOSED:
-            raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"stream {stream_id} was ended")
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"{kind.name} on stream {stream_id}, which has ended")
         if action is Action.CONNECTION_ERROR:
             raise protocol_error(f"{kind.name} on stream {stream_id}, which is {state.name.lower().replace('_', ' ')}")
         return action
@@ -260,8 +260,8 @@ def _not_too_large(stream_id: int, section: FieldSection | None) -> FieldSection
 
 def _without_padding(payload: bytes) -> bytes:
     if not payload:
-        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a padded frame says how much of it is padding")
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a padded frame must have the length of its padding")
     padding = payload[0]
     if padding >= len(payload):
-        raise protocol_error("a frame has more padding than payload")
+        raise protocol_error("the padding of a frame must be shorter than its payload")
     return payload[1 : len(payload) - padding]

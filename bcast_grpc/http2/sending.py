@@ -1,4 +1,4 @@
-"""What a connection sends: frames in order, within the peer's windows and frame size."""
+"""Sends frames in order, within the peer's windows and frame size."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Sending:
     """The sending half of a connection.
 
     Attributes:
-        owed: Bytes of answers that the peer asked for, in what is to be sent.
-        peer_max_frame_size: Bytes that a frame to the peer may carry.
+        owed: Bytes of answers to the peer's frames that wait to be sent.
+        peer_max_frame_size: Largest payload of a frame that the peer accepts, in bytes.
     """
 
     __slots__ = (
@@ -44,8 +44,8 @@ class Sending:
         self._out: list[bytes | memoryview] = []
         self._window = DEFAULT_WINDOW
         self._initial = DEFAULT_WINDOW
-        self._most_credit = 0  # that a stream was given; seldom looked for again, since there are thousands of them
-        self._data_frames = 0  # sent, and not yet counted to what the peer may ask for
+        self._most_credit = 0  # an upper bound of all streams' credit: finding the exact maximum costs O(streams)
+        self._data_frames = 0  # DATA frames that were sent and not yet counted as earned by the peer
         self._refused_above: int | None = None
         self.owed = 0
         self.peer_max_frame_size = frames.SMALLEST_MAX_FRAME
@@ -70,23 +70,23 @@ class Sending:
         self._out.append(_preface(self._limits))
 
     def data_to_send(self) -> list[bytes | memoryview]:
-        """What is to be written now, in order; it is not given again."""
+        """What is to be written now, in order; the next call returns only what comes later."""
         out, self._out = self._out, []
         self.owed = 0
         return out
 
     def room(self, stream_id: int) -> int:
-        """Bytes of DATA that can be sent on a stream now; 0 also where it is gone."""
+        """Bytes of DATA that can be sent on a stream now; 0 if it has ended, too."""
         stream = self._streams.open.get(stream_id)
         if stream is None or stream.state not in _OPEN_FOR_US:
             return 0
         return max(0, min(self._window, self._initial + stream.credit))
 
     def send_headers(self, stream_id: int, block: bytes, *, ended: bool = False) -> None:
-        """Send a block of ``encode()``; ``ended`` says that nothing follows.
+        """Send a block of ``encode()``; ``ended`` if nothing follows on the stream.
 
         Raises:
-            LookupError: the stream is gone, or was ended.
+            LookupError: the stream has ended.
         """
         self._stream_to_send(stream_id)
         self._out.append(frames.header_frames(stream_id, block, self.peer_max_frame_size, ended=ended))
@@ -97,10 +97,10 @@ class Sending:
         """Send as much as the windows allow, and return how many bytes that was.
 
         The same ``bytes`` on the same stream id of many connections are made into frames once.
-        A ``memoryview``, or what is larger than 2 KiB, is not copied: it must not change.
+        A ``memoryview``, or anything larger than 2 KiB, is not copied, so it must not change.
 
         Raises:
-            LookupError: the stream is gone, or was ended.
+            LookupError: the stream has ended.
         """
         stream = self._stream_to_send(stream_id)
         size = min(len(data), self._window, self._initial + stream.credit)
@@ -127,37 +127,37 @@ class Sending:
         stream.credit -= size
 
     def reset(self, stream_id: int, code: int) -> None:
-        """End a stream at once; what still comes on it is ignored. Nothing happens where it is gone."""
+        """Reset a stream; what still comes on it is ignored. Does nothing if the stream has ended."""
         if stream_id in self._streams.open:
             self._out.append(frames.rst_stream(stream_id, code))
             self._streams.close(stream_id, State.RESET_BY_US)
 
     def ping(self, data: bytes) -> None:
-        """Ask the peer for a sign of life that carries these 8 bytes."""
+        """Send a ping with these 8 bytes, which the answer will have, too."""
         if len(data) != 8:
-            raise ValueError("a ping carries 8 bytes")
+            raise ValueError(f"data: must be 8 bytes, not {len(data)}")
         self._out.append(frames.frame(Kind.PING, 0, 0, data))
 
     def go_away(self, code: int, *, last_stream_id: int | None = None, debug: bytes = b"") -> None:
-        """Announce that streams above ``last_stream_id`` are refused, by default those that are not yet there."""
+        """Announce that streams above ``last_stream_id`` are refused; by default those that are not open yet."""
         last = self._streams.highest if last_stream_id is None else last_stream_id
         self._refused_above = last
         self._out.append(frames.go_away(last, code, debug))
 
     def _answer(self, data: bytes) -> None:
-        """Send what the peer asked for, unless it does not read.
+        """Send the answer to a frame, unless the peer does not read.
 
         Raises:
-            ConnectionFault: more is owed than allowed.
+            ConnectionFault: too many bytes of answers wait to be sent.
         """
         self.owed += len(data)
         if self.owed > self._limits.max_owed_bytes:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "answers are not read")
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the answers to PING and SETTINGS must be read")
         self._out.append(data)
 
     def _open_window(self, increment: int) -> None:
         if self._window + increment > LARGEST_WINDOW:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window of the connection is too large")
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window must be at most {LARGEST_WINDOW}")
         self._window += increment
 
     def _stream_to_send(self, stream_id: int) -> Stream:
@@ -169,7 +169,7 @@ class Sending:
 
 @lru_cache(maxsize=8)
 def _preface(limits: Limits) -> bytes:
-    """What each connection with these limits begins with."""
+    """The first frames of each connection with these limits."""
     settings = {
         HEADER_TABLE_SIZE: 0,
         MAX_CONCURRENT_STREAMS: limits.max_concurrent_streams,

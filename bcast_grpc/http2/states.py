@@ -1,4 +1,4 @@
-"""The states of a stream, and what each kind of frame does in them, as RFC 9113, section 5.1, has it."""
+"""The states of a stream, and what each kind of frame does in each state (RFC 9113, section 5.1)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Kind(IntEnum):
 
 
 class State(Enum):
-    """Where a stream stands, seen from the server. A closed one is remembered for a while by how it closed."""
+    """The state of a stream, seen from the server. How a stream closed is remembered for a while."""
 
     IDLE = auto()
     OPEN = auto()
@@ -35,7 +35,7 @@ class State(Enum):
 
 
 OPEN, HALF_CLOSED_LOCAL, HALF_CLOSED_REMOTE = State.OPEN, State.HALF_CLOSED_LOCAL, State.HALF_CLOSED_REMOTE
-"""Those of open streams; to look one up in its class takes 0.15 µs in Python 3.11."""
+"""The states of open streams; looking one up in its class takes 0.15 µs in Python 3.11."""
 
 
 class Action(Enum):
@@ -76,10 +76,10 @@ class Stream:
 
     Attributes:
         state: Open, or half closed.
-        credit: What may be sent beyond the peer's initial window; negative as DATA goes out.
-        taken: Bytes of DATA that came and were not given back to the peer.
-        gathered: Those of them that the application is done with.
-        length_left: Bytes that ``content-length`` still promises; None where the request does not say.
+        credit: What may be sent beyond the peer's initial window; negative when DATA have been sent.
+        taken: Bytes of DATA received since the window was last opened.
+        gathered: Those of them that the application has processed.
+        length_left: Bytes that ``content-length`` still promises; None if the request has none.
     """
 
     __slots__ = ("credit", "gathered", "length_left", "state", "taken")
@@ -93,14 +93,14 @@ class Stream:
 
 
 class Streams:
-    """The streams of a connection: those open, and how the last ones closed.
+    """The streams of a connection: the open ones, and how the last ones closed.
 
     Attributes:
-        open: Those that are open, by their numbers.
-        highest: The highest number that the peer used.
-        most: How many were open at once.
-        opened: How many were opened, and not yet counted to what the peer may ask for.
-        ended: The same of those that ended without a reset.
+        open: The open streams, by their ids.
+        highest: The highest id that the peer has used.
+        most: How many have been open at once.
+        opened: How many were opened and not yet counted as earned by the peer.
+        ended: The same for those that ended without a reset.
     """
 
     __slots__ = ("_closed", "ended", "highest", "most", "open", "opened")
@@ -121,7 +121,7 @@ class Streams:
         return stream
 
     def state_of(self, stream_id: int) -> State:
-        """Where a stream stands. Even ids belong to the server, which opens none."""
+        """The state of a stream. Even ids belong to the server, which opens none."""
         stream = self.open.get(stream_id)
         if stream is not None:
             return stream.state
@@ -130,7 +130,7 @@ class Streams:
         return (self._closed or {}).get(stream_id, State.FORGOTTEN)
 
     def close(self, stream_id: int, how: State) -> None:
-        """Remember how a stream closed, and nothing else of it."""
+        """Close a stream, and remember only how."""
         self.open.pop(stream_id, None)
         if self._closed is None:
             self._closed = {}
@@ -139,11 +139,11 @@ class Streams:
             self._closed = dict(islice(self._closed.items(), REMEMBERED // 2, None))
 
     def end_by_peer(self, stream_id: int) -> None:
-        """The peer sends no more on an open stream."""
+        """Note that the peer has sent everything on an open stream."""
         self._end(stream_id, HALF_CLOSED_REMOTE)
 
     def end_by_us(self, stream_id: int) -> None:
-        """This side sends no more on an open stream."""
+        """Note that this side has sent everything on an open stream."""
         self._end(stream_id, HALF_CLOSED_LOCAL)
 
     def _end(self, stream_id: int, half: State) -> None:

@@ -171,7 +171,9 @@ def test_a_peer_that_asks_and_does_not_read_is_cut_off() -> None:
     while not seen or isinstance(seen[-1], happened.PingReceived):
         clock.now_s += 60
         seen += feed(connection, ping)
-    assert seen[-1] == happened.ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "answers are not read")
+    assert seen[-1] == happened.ConnectionFailed(
+        ErrorCode.ENHANCE_YOUR_CALM, "the answers to PING and SETTINGS must be read"
+    )
     assert sum(map(len, connection.data_to_send())) < 200
     again = opened(Limits(max_owed_bytes=100), clock)
     for _ in range(50):

@@ -123,7 +123,7 @@ class Writer:
         self._unsent += len(block)
 
     def send_data(self, call: Call, data: bytes | memoryview) -> int:
-        """Send as much as the windows allow; return how much that is. A blocked call's own window is full."""
+        """Send as much as the windows allow; return how much that is. A blocked call waits for its own window."""
         sent = self._h2.send_data(call.stream_id, data)
         call.sent += sent
         call.blocked = sent < len(data) and self._h2.window > 0
@@ -133,7 +133,7 @@ class Writer:
         return sent
 
     def send_now(self, call: Call, data: bytes) -> bool:
-        """Send all of the data, and write it to the transport; nothing if there is no room, or if there are other calls.
+        """Send all of the data, and write it to the transport; nothing if there is no room, or other calls are open.
 
         The data of many calls of one connection are collected first: see ``pump``.
         """
