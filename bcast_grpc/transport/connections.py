@@ -16,6 +16,7 @@ from typing import Any
 
 from bcast_grpc.core.peers import PeerCounts, host_of, network_of
 from bcast_grpc.transport.proxies import TrustedProxies
+from bcast_grpc.transport.unfinished import Unfinished
 
 _IDLE_S = 1.0
 """How long a connection may be idle before it is closed."""
@@ -44,6 +45,7 @@ class Connections:
     Attributes:
         ports: the doors listen on them.
         proxies: see above.
+        unfinished: bounds what the socket doors keep of unfinished messages.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Connections:
         self.crowded = crowded
         self.ports: set[int] = set()
         self.proxies = proxies or TrustedProxies()
+        self.unfinished = Unfinished()
         self._counts = PeerCounts(0, spares_loopback=True) if counts is None else counts
         self._busy: Counter[int] = Counter()
         self._ended: dict[int, float] = {}

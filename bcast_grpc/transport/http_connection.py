@@ -10,10 +10,11 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
-from aiohttp import web
+from aiohttp import WSMessage, WSMsgType, web
 from aiohttp.http import HttpProcessingError, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.first_request import MAX_BYTES
 from bcast_grpc.transport.handshake import shown
 from bcast_grpc.transport.http_answers import (
@@ -36,6 +37,7 @@ _LINGER_S = 2.0
 _PORTION_BYTES = 4096
 _PORTION_S = 0.0005
 _MAX_UNREAD_BYTES = 64 * 2**10
+_CONTROL_HEAD_BYTES = 6  # of a ping or a pong from a client
 
 
 class HttpConnection(web.RequestHandler):
@@ -48,7 +50,7 @@ class HttpConnection(web.RequestHandler):
         server: what answers its requests.
         portions: who is fed when.
         head_s: how long the headers of a request may take, those of the first from the beginning of the connection.
-        gone: called with ``peer`` when the connection is lost.
+        connections: those of all doors.
         peer: the client's address.
 
     Attributes:
@@ -56,18 +58,12 @@ class HttpConnection(web.RequestHandler):
     """
 
     __slots__ = (
-        *("_allowed", "_body", "_exceeded", "_gone", "_head_bytes", "_head_s", "_head_timer"),
-        *("_is_read", "_portions", "_tokens", "_unread", "peer"),
+        *("_allowed", "_body", "_connections", "_exceeded", "_head_bytes", "_head_s", "_head_timer"),
+        *("_is_read", "_portions", "_tokens", "_unfinished", "_unread", "peer"),
     )
 
     def __init__(
-        self,
-        server: web.Server,
-        portions: Portions,
-        head_s: float,
-        gone: Callable[[str], None],
-        peer: str,
-        **options: Any,
+        self, server: web.Server, portions: Portions, head_s: float, connections: Connections, peer: str, **options: Any
     ) -> None:
         super().__init__(
             server,
@@ -80,7 +76,7 @@ class HttpConnection(web.RequestHandler):
             max_line_size=MAX_LINE_BYTES,
             **options,
         )
-        self._gone = gone
+        self._connections = connections
         self.peer = peer
         self._head_bytes = 0
         self._head_timer: TimerHandle | None = None
@@ -90,6 +86,7 @@ class HttpConnection(web.RequestHandler):
         self._portions = portions
         self._tokens: Sequence[str] = ()  # of the last request
         self._unread = bytearray()
+        self._unfinished = 0  # bytes of a WebSocket's message that have come so far
         self._allowed: int | None = MAX_BYTES  # how much more a WebSocket gets before its client is let in
         self._exceeded: Callable[[], None] | None = None
 
@@ -141,6 +138,14 @@ class HttpConnection(web.RequestHandler):
             finally:
                 self._exceeded = None
 
+    def received(self, message: WSMessage) -> None:
+        """Note that the WebSocket has got a message. A ping may come in the middle of another one."""
+        if message.type in (WSMsgType.PING, WSMsgType.PONG):
+            self._unfinished = max(0, self._unfinished - len(message.data) - _CONTROL_HEAD_BYTES)
+        else:
+            self._unfinished = 0
+            self._connections.unfinished.forget(self.transport)
+
     def admitted(self) -> None:
         """Have the WebSocket get all that comes: its client is let in. There are no more requests."""
         self._allowed = None
@@ -175,6 +180,9 @@ class HttpConnection(web.RequestHandler):
         del self._unread[:_PORTION_BYTES]
         if not self._upgraded or self._allows(portion):
             self._take_in(portion)
+        if self._upgraded and self.transport:
+            self._unfinished += len(portion)
+            self._connections.unfinished.keep(self.transport, self._unfinished)
 
     def _allows(self, portion: bytes) -> bool:
         if self._allowed is None:
@@ -234,7 +242,8 @@ class HttpConnection(web.RequestHandler):
         self._portions.withdraw(self)
         self._end_head()
         self._body = EMPTY_PAYLOAD
-        self._gone(self.peer)
+        self._connections.gone(self.peer)
+        self._connections.unfinished.forget(self.transport)
         super().connection_lost(exc)
 
     def handle_error(

@@ -62,7 +62,7 @@ class HttpDoor(Door):
         assert self._runner.server
         shared = self._shared
         connection = partial(
-            HttpConnection, self._runner.server, Portions(loop), shared.handshake_s, shared.connections.gone, loop=loop
+            HttpConnection, self._runner.server, Portions(loop), shared.handshake_s, shared.connections, loop=loop
         )
         return [await self._listeners.open("http", connection)]
 

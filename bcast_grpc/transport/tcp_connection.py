@@ -40,23 +40,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_ended",
-        "_eof",
-        "_first",
-        "_liveness",
-        "_loop",
-        "_over",
-        "_paused",
-        "_peer",
-        "_ready",
-        "_requests",
-        "_serving",
-        "_shared",
-        "_stream",
-        "_transport",
-        "_unread",
-        "_woken",
-        "_writing",
+        *("_ended", "_eof", "_first", "_liveness", "_loop", "_over", "_paused", "_peer", "_ready", "_requests"),
+        *("_serving", "_shared", "_stream", "_transport", "_unread", "_woken", "_writing"),
     )
 
     _transport: asyncio.Transport
@@ -103,6 +88,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End the client's stream without a word."""
         self._shared.connections.gone(self._peer)
+        self._shared.connections.unfinished.forget(self._transport)
         self._note_eof()
         self._unread = b""
         self._leave(ConnectionGone(str(error or "it disconnected")))
@@ -173,6 +159,7 @@ class Connection(asyncio.Protocol):
                     break
         except Exception as raised:  # noqa: BLE001  # the stream ends with it
             self._leave(raised)
+        self._shared.connections.unfinished.keep(self._transport, self._requests.unfinished)
         if not (self._transport.is_closing() or self._eof):
             if dropped:
                 self._transport.pause_reading()  # or uvloop would read megabytes in one go

@@ -173,6 +173,7 @@ class _Connection:
             try:
                 with self._http.reading():
                     message = await self._socket.receive()
+                self._http.received(message)
                 await self._take_turn(message)
                 if message.type is WSMsgType.PING:
                     await self._socket.pong(message.data)

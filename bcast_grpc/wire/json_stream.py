@@ -38,6 +38,11 @@ class RequestReader:
         self._ends = EndFinder()
         self._parsed = 0  # how much of it is known to be no invalid JSON
 
+    @property
+    def unfinished(self) -> int:
+        """How many bytes it keeps of an object that has not come to its end."""
+        return len(self._rest)
+
     def feed(self, data: bytes) -> list[Request]:
         """Read the next bytes of the stream, wherever they were cut.
 

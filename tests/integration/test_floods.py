@@ -9,11 +9,12 @@ from typing import Any
 import grpc
 import pytest
 
+from bcast_grpc.transport import unfinished
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS
 
 from .conftest import Serve
-from .peers import Peer, WebSocketPeer, within
+from .peers import Peer, WebSocketPeer, eventually, within
 
 MIB = 2**20
 
@@ -196,3 +197,31 @@ async def test_tiny_frames_by_the_thousand(serve: Serve) -> None:
             assert event.error.code == pb.ERROR_CODE_EMPTY_MESSAGE
 
     await talk(sender, listener, asyncio.gather(through_websocket(), through_socket(), through_grpc()))
+
+
+def fragment(payload: bytes, *, first: bool = False, last: bool = False) -> bytes:
+    """A part of a message on a WebSocket, of a client that masks with zeros."""
+    return bytes([last << 7 | first, 0xFE]) + len(payload).to_bytes(2) + bytes(4) + payload
+
+
+async def test_messages_that_never_end_fill_no_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection goes whose message began first, whatever it sends in between; the others may finish theirs."""
+    monkeypatch.setattr(unfinished, "MAX_BYTES", 200_000)
+    door = await serve(http_port=0, tcp_port=0)
+    listener, kept = await door.connect(), door.server._connections.unfinished
+    ping = b"\x89\x80\0\0\0\0"
+    browsers, plugs = [await door.browse() for _ in range(2)], [await door.plug() for _ in range(2)]
+    begin, rest = b'{"msg":"' + b"x" * 30_000, b"x" * 30_000
+    for total, browser in enumerate(browsers, 1):
+        browser.socket.transport.write(fragment(begin, first=True) + ping + fragment(rest) + ping * 200)
+        await eventually(lambda total=total: kept._total > total * 60_000)  # type: ignore[misc]
+    plugs[0].writer.write(begin + rest)
+    await eventually(lambda: len(kept._sizes) == 3)
+    plugs[1].writer.write(begin + rest)
+    await within(browsers[0].socket.wait_closed())
+    browsers[1].socket.transport.write(fragment(b'"}', last=True))
+    for plug in plugs:
+        plug.writer.write(b'"}')
+    for _ in range(3):
+        assert (await listener.hear()).message == "x" * 60_000
+    await eventually(lambda: not (kept._sizes or kept._total))
