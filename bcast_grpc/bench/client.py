@@ -13,6 +13,7 @@ import grpc
 
 from bcast_grpc.bench.histogram import Histogram
 from bcast_grpc.bench.plan import Plan
+from bcast_grpc.bench.renewing import Renewing
 from bcast_grpc.bench.sender import Sender
 from bcast_grpc.bench.summary import Summaries, Summary
 from bcast_grpc.bench.verify import Checker
@@ -74,6 +75,7 @@ class Client:
         self._channel: grpc.aio.Channel | None = None
         self._call: GrpcCall | None = None
         self._listener: asyncio.Task[None] | None = None
+        self._renewing: Renewing | None = None
 
     async def join(self) -> None:
         """Connect, and begin to listen once the server has let us in.
@@ -84,12 +86,16 @@ class Client:
         """
         options = self._plan.options
         room = self._plan.room(self.number)
-        token = await Tokens(options.token, JOIN_TIMEOUT_S).fetch()
-        metadata = call_metadata(name="", room=room, client="", events="none", echo=False, token=token)
+        tokens = Tokens(options.token, JOIN_TIMEOUT_S)
+        events = "expiring" if tokens.renewable else "none"
+        token = await tokens.fetch()
+        metadata = call_metadata(name="", room=room, client="", events=events, echo=False, token=token)
         self._channel = open_channel(options.target, _credentials(options.tls) if options.tls else None)
         self._call = start_call(self._channel, metadata)
         status = FinalStatus(self._call)
         await wait_until_let_in(self._call, options.target, JOIN_TIMEOUT_S, options.tls)
+        if tokens.renewable:
+            self._renewing = Renewing(tokens, self._call.write)
         self._listener = asyncio.create_task(self._listen(self._call, status))
 
     async def send(self, start_ns: int, stop_ns: int) -> None:
@@ -97,7 +103,8 @@ class Client:
         if self.sender and self._call:
             # If the call has ended, the listener finds out why.
             with suppress(grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
-                await self.sender.send(self._call.write, start_ns, stop_ns)
+                write = self._renewing.write if self._renewing else self._call.write
+                await self.sender.send(write, start_ns, stop_ns)
 
     async def gone(self) -> None:
         """Wait until the call has ended."""
@@ -106,6 +113,8 @@ class Client:
 
     async def leave(self) -> None:
         """End the call, if it has not ended, and close the connection."""
+        if self._renewing:
+            self._renewing.stop()
         if self._listener:
             self._listener.cancel()
         if self._channel:
@@ -135,8 +144,9 @@ class Client:
         summary = self._summaries.of(frame)
         self._receipts.record(summary, len(frame))
         self.checker.take(summary)
-        if summary.answers and self.sender:
-            for answer in summary.answers:
+        for answer in summary.answers:
+            about_tokens = self._renewing and self._renewing.hear(answer)
+            if self.sender and not about_tokens:
                 self.sender.hear(answer)
 
 

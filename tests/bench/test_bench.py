@@ -132,6 +132,25 @@ async def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
             assert token[-20:] not in err
 
 
+async def test_a_token_that_expires_is_renewed_at_full_speed(tmp_path: Path) -> None:
+    """Nothing is lost meanwhile; without a new one in the file the calls end when it expires."""
+    path = tmp_path / "token"
+    with server("--token-keys", str(tokens.key_file(tmp_path))) as target:
+        for renewed in (True, False):
+            path.write_text(tokens.token(expires_s=6))
+            process = await start(target, *size_of(6, 3, 2), "--duration=9", "--json", f"--token-file={path}")
+            if renewed:
+                assert process.stderr
+                new = tmp_path / "new"
+                new.write_text(tokens.token())
+                await asyncio.sleep(3)  # by then all have come in with the one before
+                new.rename(path)
+            code, out, err = await end(process)
+            found = json.loads(out)
+            assert found["disconnected"] == ({} if renewed else {"TOKEN_EXPIRED": 6}), err
+            assert (code, found["lost"]) == (0 if renewed else 69, 0), err
+
+
 async def test_refused_messages_are_no_losses() -> None:
     """They are told as what they are."""
     with server("--rate", "0.001", "--burst", "3") as target:
