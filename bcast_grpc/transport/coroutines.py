@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeAlias
 
+from bcast_grpc.core.outbox import no_room
 from bcast_grpc.events import Request
 from bcast_grpc.transport.stream import Stream, resolve
 
@@ -20,11 +21,16 @@ Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 
 class CoroutineLine:
-    """A ``Line`` that coroutines read and write: a task reads, and the door's own task writes."""
+    """A ``Line`` that coroutines read and write: a task reads, and the door's own task writes.
 
-    __slots__ = ("_loop", "_ready", "_wakened")
+    Args:
+        write_now: writes a frame whenever it is called, if there is room; returns whether it did.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_loop", "_ready", "_wakened", "write_now")
+
+    def __init__(self, write_now: Callable[[bytes], bool] = no_room) -> None:
+        self.write_now = write_now
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] | None = None
         self._wakened: asyncio.Future[None] | None = None
@@ -33,10 +39,6 @@ class CoroutineLine:
         """Wake the writer."""
         if self._wakened:
             resolve(self._wakened, None)
-
-    def write_now(self, piece: bytes) -> bool:
-        """Return False: only the writer's coroutine may write."""
-        return False
 
     def ready(self) -> None:
         """Wake the reader."""

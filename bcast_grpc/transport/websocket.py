@@ -23,6 +23,7 @@ from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
 from bcast_grpc.transport.first_request import admit, find_first, too_much
+from bcast_grpc.transport.framer import Framer
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.http_secrets import SUBPROTOCOL, TOKEN_PROTOCOL
 from bcast_grpc.transport.lingering import LINGER_S, Linger, limited, taken
@@ -45,6 +46,7 @@ _REQUESTS = (WSMsgType.TEXT, WSMsgType.BINARY)
 _WRITES_IN_A_ROW = 64
 _WRITE_BYTES = 16 * 1024  # after so much aiohttp looks whether it has to wait; the last words are less
 _READS_IN_A_ROW = 16
+_FIN_TEXT = 0x81
 
 
 class WebSockets:
@@ -56,6 +58,8 @@ class WebSockets:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
+        self._arrays = Framer(lambda pieces: _framed(json_events.close_array(pieces)))
+        self._singly = Framer(_framed)
 
     async def serve(self, request: web.Request, peer: str) -> web.WebSocketResponse:
         """Serve a client until its WebSocket ends.
@@ -75,7 +79,8 @@ class WebSockets:
         )
         batch = "batch=1" in request.rel_url.raw_query_string.split("&")
         assert isinstance(request.protocol, HttpConnection)
-        connection = _Connection(request.protocol, socket, self._shared.scheduler.turns, batch=batch)
+        framer = self._arrays if batch else self._singly
+        connection = _Connection(request.protocol, socket, self._shared.scheduler.turns, framer, batch=batch)
         try:
             ended = await ending(self._talk(request, socket, connection, peer), peer, OSError)
             if not ended.gone:
@@ -106,7 +111,7 @@ class WebSockets:
             admission.release()
             raise ConnectionGone("it disconnected before it was admitted")
         connection.admitted()
-        line = CoroutineLine()
+        line = CoroutineLine(connection.write_now)
         with closing(Stream(admission, shared.scheduler, connection.encoder, line)) as stream:
             if not socket.prepared:
                 session = stream.session
@@ -126,10 +131,16 @@ class WebSockets:
 class _Connection:
     """Reads requests from a WebSocket, and writes frames to it."""
 
-    __slots__ = ("_batch", "_http", "_in_a_row", "_reads_in_a_row", "_received", "_socket", "_turns", "encoder")
+    __slots__ = (
+        *("_batch", "_framer", "_http", "_in_a_row", "_reads_in_a_row", "_received", "_socket", "_turns"),
+        "encoder",
+    )
 
-    def __init__(self, http: HttpConnection, socket: web.WebSocketResponse, turns: Turns, *, batch: bool) -> None:
+    def __init__(
+        self, http: HttpConnection, socket: web.WebSocketResponse, turns: Turns, framer: Framer, *, batch: bool
+    ) -> None:
         self._http = http
+        self._framer = framer
         self._reads_in_a_row = 0
         self._turns = turns
         self.encoder = _ARRAYS if batch else _SINGLY
@@ -193,6 +204,14 @@ class _Connection:
             self._reads_in_a_row = 0
             await asyncio.sleep(0)
 
+    def write_now(self, frame: bytes) -> bool:
+        """Write a frame, past aiohttp, if nothing is waiting to be sent; return whether it was written."""
+        transport = self._http.transport
+        if self._socket.closed or transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        transport.write(self._framer.frame(frame))
+        return True
+
     async def write(self, frame: bytes) -> None:
         await self._socket.send_frame(json_events.close_array(frame) if self._batch else frame, WSMsgType.TEXT)
         self._in_a_row += 1
@@ -227,6 +246,13 @@ class _Connection:
                 await self._socket.close(code=code, message=reason, drain=False)
         except (OSError, TimeoutError) as lost:
             logger.debug("%s is gone: %s", self._http.peer, lost)
+
+
+def _framed(text: bytes) -> bytes:
+    """Return a text of less than 64 KiB as a server's frame (RFC 6455, section 5.2)."""
+    size = len(text)
+    head = bytes((_FIN_TEXT, size)) if size < 126 else bytes((_FIN_TEXT, 126)) + size.to_bytes(2)
+    return head + text
 
 
 def _shortened(reason: str) -> bytes:

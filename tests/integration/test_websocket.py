@@ -119,6 +119,20 @@ async def test_frames_are_arrays_for_those_who_ask(doors: LocalDoor) -> None:
     assert len(frames) < 100
 
 
+@pytest.mark.parametrize("batch", ["", "&batch=1"])
+async def test_frames_of_any_size_come_whole_and_in_order(doors: LocalDoor, batch: str) -> None:
+    """Short ones are written in the flush, long ones by a task: the frame's header fits, and none overtakes another."""
+    ana = await doors.browse(f"?events=none{batch}")
+    bob = await doors.connect("", events="none")
+    texts = ["x" * size for size in (0, 1, 2, 3, 40_000, 1, 15_000, 20_000, 126, 125)]
+    for text in texts:
+        await bob.say(f"{text}.")
+        assert (await ana.hear())["message"] == f"{text}."  # nothing waits: the next one may go in the flush
+    for text in texts:
+        await bob.say(f"{text}.")
+    assert [(await ana.hear())["message"] for _ in texts] == [f"{text}." for text in texts]
+
+
 async def test_who_comes_back_goes_on_where_it_was(doors: LocalDoor) -> None:
     """``after``, ``history``, ``client`` and ``echo`` mean what they mean at the other doors."""
     bob = await doors.connect("bob")

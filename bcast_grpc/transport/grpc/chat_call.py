@@ -73,7 +73,7 @@ class ChatCall(Call):
         if self.over:
             return False
         try:
-            return self.carrier.send_now(self, self._resources.prefixer.add(piece) if self._batches else piece)
+            return self.carrier.send_now(self, self._resources.framer.frame(piece) if self._batches else piece)
         except Exception as raised:  # noqa: BLE001  # the call ends with it, but not in the middle of a flush
             asyncio.get_running_loop().call_soon(self.fault, raised)
             return True
@@ -206,7 +206,7 @@ class ChatCall(Call):
                     self.fail(stream.error)
                 return False
             self._writing = True
-            self._put(self._resources.prefixer.add(piece) if self._batches else piece)
+            self._put(self._resources.framer.frame(piece) if self._batches else piece)
         self._end_if_done()
         return not (self.blocked or self.over)
 

@@ -13,12 +13,13 @@ from bcast_grpc.http2 import Limits
 from bcast_grpc.http2.events import HeadersReceived
 from bcast_grpc.transport.address import Address
 from bcast_grpc.transport.door import Door, Shared
+from bcast_grpc.transport.framer import Framer
 from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.chat_call import ChatCall
 from bcast_grpc.transport.grpc.connection import Connection
 from bcast_grpc.transport.grpc.headers import read_head
 from bcast_grpc.transport.grpc.kept import Kept
-from bcast_grpc.transport.grpc.messages import Prefixer, StatusError
+from bcast_grpc.transport.grpc.messages import StatusError, with_prefix
 from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.services import Services
 from bcast_grpc.transport.grpc.unpacking import Unpacking
@@ -46,7 +47,7 @@ class GrpcDoor(Door):
         self._closed = asyncio.Event()
         self._kept = Kept()
         self._serving = Serving()
-        self._resources = Resources(shared, self._serving, Prefixer(), Unpacking())
+        self._resources = Resources(shared, self._serving, Framer(with_prefix), Unpacking())
         self._services = Services(self._resources)
 
     async def open(self) -> Sequence[str]:

@@ -16,7 +16,6 @@ from bcast_grpc.wire import protobuf
 
 _PREFIX = Struct(">BI")
 _PREFIX_BYTES = _PREFIX.size
-_KEPT = 16
 _PIECE_BYTES = 256 * 1024
 
 MAX_SMALL_BYTES = 16 * 1024
@@ -201,20 +200,3 @@ def too_large(size: str, limit: int) -> StatusError:
 def with_prefix(message: bytes) -> bytes:
     """Return a message with its prefix."""
     return _PREFIX.pack(0, len(message)) + message
-
-
-class Prefixer:
-    """Puts prefixes before messages, once for all clients that get the same one."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[bytes, bytes]] = {}
-
-    def add(self, message: bytes) -> bytes:
-        """Return a message with its prefix."""
-        known = self._known.get(id(message))
-        if known is None:
-            if len(self._known) >= _KEPT:
-                self._known.clear()
-            # The message is kept, too, so that no other object gets its id().
-            known = self._known[id(message)] = message, with_prefix(message)
-        return known[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bcast_grpc.transport.door import Shared
-from bcast_grpc.transport.grpc.messages import Prefixer
+from bcast_grpc.transport.framer import Framer
 from bcast_grpc.transport.grpc.unpacking import Unpacking
 from bcast_grpc.transport.serving import Serving
 
@@ -17,11 +17,11 @@ class Resources:
     Attributes:
         shared: what all doors share.
         serving: the door's tasks.
-        prefixer: puts prefixes before frames.
+        framer: puts prefixes before frames.
         unpacking: bounds how many calls unpack at once.
     """
 
     shared: Shared
     serving: Serving
-    prefixer: Prefixer
+    framer: Framer
     unpacking: Unpacking
