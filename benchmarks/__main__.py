@@ -42,7 +42,8 @@ def main() -> int:
     chosen = (*GROUPS, *MORE, *CURVES) if options.full else (*GROUPS, *MORE) if options.only else GROUPS
     groups = [prepare(group, options.engine, options.rounds) for group in chosen]
     if not any(asked(group, figure, options.only) for group in groups for figure in group.figures):
-        parser.error(f"--only {options.only!r} matches nothing; the groups are: {', '.join(g.name for g in groups)}")
+        names = dict.fromkeys(group.name for group in groups)
+        parser.error(f"--only {options.only!r} matches nothing; the groups are: {', '.join(names)}")
     begin = time.monotonic()
     try:
         allow_files(6000)

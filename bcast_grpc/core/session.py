@@ -217,9 +217,6 @@ class Session:
         if request.id:
             self._answers.append(notices.done(f"your name is {name}", self.epoch, request.id))
 
-    def _leave(self, request: Request) -> None:
-        self.leave(request.id)
-
     def _auth(self, request: Request) -> None:
         self._standing = self._standing or self._stand()
         self._standing.renew(request)
@@ -239,7 +236,7 @@ class Session:
 
 _OPERATIONS: dict[str, Callable[[Session, Request], None]] = {
     "join": Session._join,  # noqa: SLF001
-    "leave": Session._leave,  # noqa: SLF001
+    "leave": lambda session, request: session.leave(request.id),
     "who": Session._who,  # noqa: SLF001
     "auth": Session._auth,  # noqa: SLF001
 }
