@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 MAX_BYTES = 128 * 1024
 """The most that a client may send before the handshake is done: room for a long chain of certificates."""
 
+MAX_HALF_DONE = 1024
+"""How many handshakes of a door may wait for the client once TLS has begun: each takes 50 KB, and most a round trip."""
+
 LAST_WORDS_S = 1.0
 """How long a refused client has to read why."""
 
@@ -60,6 +63,7 @@ class Handshakes:
         self._alpn = alpn
         self._buffer = memoryview(bytearray(SLICE_BYTES))
         self._open: set[Handshake] = set()
+        self._half_done: dict[Handshake, None] = {}  # in the order in which they began
 
     def begin(self, make: Callable[[str], asyncio.Protocol], peer: str) -> asyncio.Protocol:
         """Return the protocol of a new connection, which makes the door's own when the handshake is done."""
@@ -77,6 +81,16 @@ class Handshakes:
     def closed(self, handshake: Handshake) -> None:
         """Forget a handshake."""
         self._open.discard(handshake)
+        self._half_done.pop(handshake, None)
+
+    def wait(self, handshake: Handshake) -> None:
+        """Note that it is the client's turn. Where too many take their time, the one that began first is ended."""
+        self._half_done[handshake] = None
+        if len(self._half_done) > MAX_HALF_DONE:
+            first = next(iter(self._half_done))
+            del self._half_done[first]
+            logger.debug("%s has not finished the TLS handshake, and %d others began one", first.peer, MAX_HALF_DONE)
+            first.abort()
 
 
 class Handshake(asyncio.Protocol):
@@ -87,9 +101,12 @@ class Handshake(asyncio.Protocol):
         records: of this connection.
         make: makes the door's protocol.
         peer: the client's address.
+
+    Attributes:
+        peer: the same.
     """
 
-    __slots__ = ("_bytes", "_handshakes", "_make", "_over", "_peer", "_records", "_timer", "_transport", "_waits")
+    __slots__ = ("_bytes", "_handshakes", "_make", "_over", "_records", "_timer", "_transport", "_waits", "peer")
 
     _transport: asyncio.Transport
     _timer: asyncio.TimerHandle
@@ -100,7 +117,7 @@ class Handshake(asyncio.Protocol):
         self._handshakes = handshakes
         self._records = records
         self._make = make
-        self._peer = peer
+        self.peer = peer
         self._bytes = 0
         self._over = False  # it succeeded, or was refused
         self._waits = False  # for a turn
@@ -133,14 +150,14 @@ class Handshake(asyncio.Protocol):
         """Close: a client that sends nothing more cannot finish the handshake."""
         if not self._over:
             self._over = True
-            logger.debug("%s disconnected during the TLS handshake", self._peer)
+            logger.debug("%s disconnected during the TLS handshake", self.peer)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection."""
         self._over = True
         self._timer.cancel()
         self._handshakes.closed(self)
-        self._handshakes.gone(self._peer)
+        self._handshakes.gone(self.peer)
 
     def abort(self) -> None:
         """End it at once."""
@@ -170,20 +187,22 @@ class Handshake(asyncio.Protocol):
             self._finish()
         elif self._bytes > MAX_BYTES:
             self._refuse(f"it sent more than {MAX_BYTES} bytes for it")
+        else:
+            self._handshakes.wait(self)
 
     def _finish(self) -> None:
         """Make the connection the door's."""
         self._over = True
         self._timer.cancel()
         self._handshakes.closed(self)
-        transport = TlsTransport(self._transport, self._records, self._make(self._peer), self._handshakes.later)
+        transport = TlsTransport(self._transport, self._records, self._make(self.peer), self._handshakes.later)
         self._transport.set_protocol(transport)
         transport.begin()
 
     def _refuse(self, why: str, last_words: bytes = b"") -> None:
         """Say why, and hang up; what still comes is dropped for a while, or the last words might be lost."""
         self._over = True
-        logger.info("the TLS handshake with %s failed: %s", self._peer, why)
+        logger.info("the TLS handshake with %s failed: %s", self.peer, why)
         if not last_words:
             self._transport.abort()
         elif not self._transport.is_closing():
@@ -195,7 +214,7 @@ class Handshake(asyncio.Protocol):
     def _expire(self) -> None:
         if not self._over:
             self._over = True
-            logger.debug("%s did not finish the TLS handshake within %g s", self._peer, self._handshakes.timeout_s)
+            logger.debug("%s did not finish the TLS handshake within %g s", self.peer, self._handshakes.timeout_s)
             self._transport.abort()
 
 

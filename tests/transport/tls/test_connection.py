@@ -15,12 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bcast_grpc.transport.tls import handshake
 from bcast_grpc.transport.tls.certificates import Certificates
 from bcast_grpc.transport.tls.handshake import MAX_BYTES, Handshakes
 from bcast_grpc.transport.tls.records import USELESS_BYTES
 from bcast_grpc.transport.tls.transport import TlsTransport
 from bcast_grpc.transport.turns import Turns
 from tests.authority import HOST, Authority, shared_ca
+from tests.integration.peers import eventually
 
 
 class Below(asyncio.Transport):
@@ -170,6 +172,17 @@ class Pair:
                 await asyncio.sleep(0)
             if not self.below.sent:
                 return
+
+
+def beside(pair: Pair, authority: Authority) -> Pair:
+    """Return another client of the same door."""
+    other = Pair.__new__(Pair)
+    other.turns, other.handshakes = pair.turns, pair.handshakes
+    other.below, other.door = Below(), Door()
+    other.below.protocol = pair.handshakes.begin(lambda _: other.door, "127.0.0.1:1")
+    other.below.protocol.connection_made(other.below)
+    other.client = Client(authority.context())
+    return other
 
 
 @pytest.fixture
@@ -330,19 +343,28 @@ async def test_a_handshake_has_bounds(authority: Authority) -> None:
     assert pair.below.events
 
 
+async def test_handshakes_that_nobody_goes_on_with_are_few(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes memory, so the first one that is half done makes room for the next."""
+    monkeypatch.setattr(handshake, "MAX_HALF_DONE", 2)
+    pair = Pair(authority)
+    pairs = [pair, *(beside(pair, authority) for _ in range(3))]
+    for one in pairs[:3]:
+        one.client.take(b"")
+        one.below.protocol.data_received(one.client.sent())
+    await eventually(lambda: all(one.below.sent for one in pairs[:3]))  # they take turns
+    assert [one.below.events for one in pairs] == [["abort"], [], [], []]
+    for one in pairs[1:]:
+        await one.exchange()
+    assert [one.door.events for one in pairs] == [[], ["made"], ["made"], ["made"]]
+
+
 @pytest.mark.parametrize("count", [1, 50])
 async def test_handshakes_take_turns(authority: Authority, count: int) -> None:
     """Many at once all come to their end."""
     pair = Pair(authority)
-    pairs = [pair]
-    for _ in range(count):
-        other = Pair.__new__(Pair)
-        other.turns, other.handshakes = pair.turns, pair.handshakes
-        other.below, other.door = Below(), Door()
-        other.below.protocol = pair.handshakes.begin(lambda _, other=other: other.door, "127.0.0.1:1")  # type: ignore[misc]
-        other.below.protocol.connection_made(other.below)
-        other.client = Client(authority.context())
-        pairs.append(other)
+    pairs = [pair, *(beside(pair, authority) for _ in range(count))]
     await asyncio.gather(*(one.exchange() for one in pairs))
     while any(one.door.events != ["made"] for one in pairs):
         await asyncio.gather(*(one.exchange() for one in pairs))
