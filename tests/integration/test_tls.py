@@ -27,7 +27,7 @@ from tests import engine
 from tests.authority import HOST, Authority
 
 from .conftest import LocalDoor, Serve
-from .peers import eventually, within
+from .peers import SocketPeer, eventually, within
 
 ALL = {"http_port": 0, "tcp_port": 0}
 OURS = (Handshake, Records, TlsTransport)
@@ -175,7 +175,7 @@ async def test_clients_without_a_certificate(serve: Serve, authority: Authority)
         ending = await door.open("ana").end()
         assert ending.code is grpc.StatusCode.UNAVAILABLE
         with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
-            await (await door.plug()).hear()
+            await (await SocketPeer.connect(door.server.tcp_port, door.tls)).hear()
         with pytest.raises((ssl.SSLError, ConnectionError, InvalidMessage)):
             await door.browse()
     door.trust(authority, authority.sign("client", "ana.example"))
