@@ -135,9 +135,11 @@ def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
 
 def _check_token_keys(sources: tuple[str, ...]) -> tuple[str, ...]:
     for source in sources:
-        scheme, colon, _ = source.partition("://")
+        scheme, colon, rest = source.partition("://")
         if not source.isprintable() or not source or (colon and scheme != "https"):
             raise ValueError
+        if colon and "@" in rest.partition("/")[0]:  # the log and --print-config name the URL
+            raise PydanticCustomError("must_be", "a URL without a user and a password: keys that verify are public")
     return sources
 
 

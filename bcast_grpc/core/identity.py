@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 
@@ -47,7 +47,7 @@ class Caller:
     """
 
     peer: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)  # a log of callers is not to hold any
     certificate: str = ""
 
 

@@ -420,6 +420,12 @@ def test_the_issuer_of_tokens_needs_keys() -> None:
     ]
 
 
+def test_the_url_of_keys_has_no_secret() -> None:
+    """The log and ``--print-config`` name it."""
+    (fault,) = faults_of("--token-keys", "https://me:password@id.example/jwks")
+    assert "must be a URL without a user and a password" in fault
+
+
 def test_burst_needs_a_rate(sources: Sources) -> None:
     """A burst of nothing means nothing, so it is refused; rate off in a nearer source counts."""
     assert faults_of("--burst", "5") == ["--burst 5: must be off while rate is off"]
