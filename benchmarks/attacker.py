@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Self, cast
+from typing import Any, Self, cast
 
 from bcast_grpc.http2 import encode
 from bcast_grpc.http2 import frames as wire
@@ -92,10 +92,10 @@ class Attacker(asyncio.Protocol):
         self._room.set()
 
     @classmethod
-    async def connect(cls, address: str, greeting: bytes = GREETING, *, reads: bool = True) -> Self:
-        """Connect, and greet."""
+    async def connect(cls, address: str, greeting: bytes = GREETING, *, reads: bool = True, **options: Any) -> Self:
+        """Connect, and greet; the options are those of ``create_connection``."""
         host, _, port = address.rpartition(":")
-        _, attacker = await asyncio.get_running_loop().create_connection(cls, host, int(port))
+        _, attacker = await asyncio.get_running_loop().create_connection(cls, host, int(port), **options)
         if not reads:
             attacker.transport.pause_reading()
         attacker.transport.write(greeting)

@@ -17,9 +17,11 @@ from benchmarks.peers import (
     GRPC_GO,
     JETSTREAM,
     NATS,
+    NATS_TLS,
     OUR_TCP,
     OUR_WEBSOCKET,
     OURS,
+    OURS_TLS,
     THREADS,
     WEBSOCKETS,
     WEBSOCKETS_JOINED,
@@ -122,6 +124,22 @@ THROUGHPUT = Group(
         ),
     ),
 )
+TLS = Group(
+    "tls",
+    "The same with TLS",
+    "per_second",
+    (RATE, COST, P50, P99, *SHARES),
+    tuple(
+        Figure(
+            f"100 x 10, {title}",
+            {"clients": 100, "senders": 10, "batch": batch},
+            (OURS, OURS_TLS, NATS, NATS_TLS),
+            goals=goals.TLS,
+        )
+        for title, batch in (("one a frame", 1), ("batching", 64))
+    ),
+    rounds=3,
+)
 STOCK = Group(
     "stock",
     "The same by ordinary clients: grpc-go with generated stubs, one message a frame, no bcast-batch",
@@ -182,7 +200,7 @@ IDLE = Group(
         Column("load CPU %", "joins_load_cpu_share", ".0f", 0.01),
     ),
     (
-        Figure("1000 clients", {"clients": 1000, "hold": True}, (*BROKERS, OUR_WEBSOCKET, WEBSOCKETS)),
+        Figure("1000 clients", {"clients": 1000, "hold": True}, (*BROKERS, OURS_TLS, OUR_WEBSOCKET, WEBSOCKETS)),
         Figure("5000 clients", {"clients": 5000, "hold": True}, BROKERS, goals=goals.IDLE),
     ),
     more_is_better=False,
@@ -269,7 +287,7 @@ STOCK_LATENCY = Group(
     more_is_better=False,
     rounds=3,
 )
-GROUPS = (THROUGHPUT, STOCK, STOCK_CPP, DOORS, LATENCY, IDLE, CYCLES, JOINING, STOPPED, INTAKE, PYTHON)
+GROUPS = (THROUGHPUT, TLS, STOCK, STOCK_CPP, DOORS, LATENCY, IDLE, CYCLES, JOINING, STOPPED, INTAKE, PYTHON)
 MORE = (STOCK_LATENCY,)
 
 

@@ -13,11 +13,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from benchmarks.attacker import Attacker, data, message, request
+from benchmarks.attacker import CONNECT_BLOCK, Attacker, data, message, request
 from benchmarks.attacks import CUT_OFF, UNREAD, WORK, Attack
 from benchmarks.load import allow_files
 from benchmarks.peers import LOAD_CORE, OURS, Peer, pinned, running, with_engines
@@ -43,11 +44,20 @@ class Talker(Attacker):
         super()._on_frame(kind, flags, stream_id, payload)
 
 
-async def talk(address: str, seconds: float) -> list[float]:
-    """Let one talk to another; return by how many seconds each message was late."""
-    sender, listener = await Talker.connect(address), await Talker.connect(address)
-    for talker in (sender, listener):
-        await talker.send(request(_TALKING))
+async def talk(
+    address: str, seconds: float, fields: Sequence[bytes] = (CONNECT_BLOCK, CONNECT_BLOCK), **options: Any
+) -> list[float]:
+    """Let one talk to another; return by how many seconds each message was late.
+
+    Args:
+        address: of the server.
+        seconds: how long.
+        fields: what the call of each begins with.
+        options: of ``create_connection``.
+    """
+    sender, listener = await Talker.connect(address, **options), await Talker.connect(address, **options)
+    for talker, begun_with in zip((sender, listener), fields, strict=True):
+        await talker.send(request(_TALKING, begun_with))
         await talker.until(lambda talker=talker: bool(talker.answered))  # type: ignore[misc]
     due: list[float] = []
     while len(due) * EACH_S < seconds:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.load import Result
-from benchmarks.peers import GRPC_GO, JETSTREAM, NATS, Peer
+from benchmarks.peers import GRPC_GO, JETSTREAM, NATS, OURS, Peer
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def judge(goals: Sequence[Goal], peers: Sequence[Peer], results: Mapping[str, Re
     """Judge each gRPC server of ours; ``results`` are by the peer's name. What was not measured has no verdict."""
     verdicts = []
     for ours in (peer for peer in peers if peer.kind == "bcast"):
-        for goal in goals:
+        for goal in (goal for goal in goals if goal.peer != ours):
             value = results.get(ours.name, {}).get(goal.key)
             beside = results.get(goal.peer.name, {}).get(goal.key) if goal.peer else 1
             if value is not None and beside:
@@ -54,6 +54,7 @@ def judge(goals: Sequence[Goal], peers: Sequence[Peer], results: Mapping[str, Re
 RATE, COST = "per_second", "server_cpu_s_per_million"
 BATCHING = (Goal(RATE, 2, NATS), Goal(COST, 0.5, NATS, at_most=True))
 LATENCY = (Goal("p99_ms", 1, GRPC_GO, at_most=True), Goal("p50_ms", 1.3, GRPC_GO, at_most=True))
+TLS = (Goal(RATE, 0.6, OURS), Goal(COST, 1 / 0.6, OURS, at_most=True))
 STOCK = (Goal(RATE, 1, GRPC_GO), Goal(COST, 0.5, GRPC_GO, at_most=True))
 IDLE = (Goal("bytes_per_client", 8000, at_most=True), Goal("joins_per_second", 1, GRPC_GO))
 CYCLES = (Goal("growth_since_second", 1.1, at_most=True),)

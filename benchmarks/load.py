@@ -28,6 +28,7 @@ def drive(peer: Peer, flags: Flags, seconds: float, program: Path = BUILD / "loa
     """
     words = [f"-{name}={json.dumps(value)}" for name, value in flags.items()]
     with running(peer) as (address, pid):
+        words += ["-tls"] if peer.tls else []
         load = [str(program), f"-kind={peer.kind}", f"-addr={address}", f"-pid={pid}", *words]
         return _answer([*load, f"-duration={seconds}s"], seconds, {"GOMAXPROCS": "1", "PATH": os.defpath})
 

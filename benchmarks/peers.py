@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import trustme
+
 ROOT = Path(__file__).parent.parent
 GO = ROOT / "benchmarks" / "go"
 CPP = ROOT / "benchmarks" / "cpp"
@@ -33,11 +35,13 @@ class Peer:
         name: as the tables show it.
         kind: what the load generator is to speak.
         command: what starts it; ``{port}`` stands for the port to listen on, ``{temp}`` for a folder of its own.
+        tls: whether it speaks TLS.
     """
 
     name: str
     kind: str
     command: Sequence[str]
+    tls: bool = False
 
 
 def _binary(name: str, *words: str) -> list[str]:
@@ -55,7 +59,14 @@ OURS = Peer("bcast_grpc", "bcast", [*_SERVER, "--port", "{port}", "--max-streams
 _OTHER_DOOR = [*_SERVER, "--port", "0"]
 OUR_WEBSOCKET = Peer("bcast_grpc WebSocket", "bcast-ws", [*_OTHER_DOOR, "--http-port", "{port}"])
 OUR_TCP = Peer("bcast_grpc TCP", "bcast-tcp", [*_OTHER_DOOR, "--tcp-port", "{port}"])
+CERT, KEY = BUILD / "tls" / "cert.pem", BUILD / "tls" / "key.pem"
+OURS_TLS = replace(
+    OURS, name="bcast_grpc TLS", command=[*OURS.command, "--tls-cert", str(CERT), "--tls-key", str(KEY)], tls=True
+)
 NATS = Peer("NATS core", "nats", _binary("nats-server", "-a", _HERE, "-p", "{port}"))
+NATS_TLS = replace(
+    NATS, name="NATS TLS", command=[*NATS.command, "--tls", "--tlscert", str(CERT), "--tlskey", str(KEY)], tls=True
+)
 JETSTREAM = Peer(
     "NATS JetStream", "jetstream", _binary("nats-server", "-a", _HERE, "-p", "{port}", "-js", "-sd", "{temp}")
 )
@@ -98,7 +109,7 @@ def build() -> None:
     """
     if not shutil.which("go") or not shutil.which("taskset"):
         raise CannotRun("the load generator is written in Go: install it, version 1.26 or later, and taskset")
-    BUILD.mkdir(parents=True, exist_ok=True)
+    make_certificate()
     environment = {**os.environ, "GOBIN": str(BUILD)}
     path = {**environment, "PATH": f"{BUILD}{os.pathsep}{os.environ['PATH']}"}
     _run(["go", "install", "tool"], environment)
@@ -112,6 +123,15 @@ def build() -> None:
     if not Path(CENTRIFUGO.command[0]).exists():
         _or_leave_out("Centrifugo", lambda: _run(["go", "install", CENTRIFUGO_MODULE], environment))
     _or_leave_out("the load by C++ clients", _build_cpp)
+
+
+def make_certificate() -> None:
+    """Make the certificate that servers with TLS show, unless there is one."""
+    CERT.parent.mkdir(parents=True, exist_ok=True)
+    if not CERT.exists():
+        made = trustme.CA().issue_cert(_HERE, "localhost")
+        KEY.write_bytes(made.private_key_pem.bytes())
+        CERT.write_bytes(b"".join(part.bytes() for part in made.cert_chain_pems))
 
 
 def _build_cpp() -> None:

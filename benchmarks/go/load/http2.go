@@ -45,7 +45,7 @@ const (
 
 // dialCall begins the call, and returns once the server has answered it.
 func dialCall(addr, path string, metadata ...[2]string) (*call, error) {
-	connection, err := net.Dial("tcp", addr)
+	connection, err := dial(addr, "h2")
 	if err != nil {
 		return nil, err
 	}

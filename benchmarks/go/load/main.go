@@ -50,6 +50,7 @@ func main() {
 	flag.BoolVar(&o.Acks, "acks", false, "ask for an ack for every message")
 	flag.BoolVar(&o.Single, "single", false, "do not ask for batch frames")
 	flag.BoolVar(&o.Stock, "stock", false, "be an ordinary gRPC client: grpc-go with generated stubs, one message a frame")
+	flag.BoolVar(&overTLS, "tls", false, "encrypt the connections: bcast, grpcgo, nats")
 	flag.IntVar(&o.PID, "pid", 0, "the server's process, for its CPU time and memory")
 	flag.BoolVar(&o.Hold, "hold", false, "connect, print the memory a client costs and the idle CPU, and leave")
 	flag.IntVar(&o.Cycles, "cycles", 0, "connect and leave that often, and print how the server's memory grows")

@@ -30,6 +30,13 @@ func dialNATS(o options, room string) (client, error) {
 	if _, err := c.reader.ReadSlice('\n'); err != nil { // INFO
 		return nil, err
 	}
+	if overTLS {
+		if connection, err = encrypted(connection); err != nil {
+			return nil, err
+		}
+		c.connection = connection
+		c.reader.Reset(connection)
+	}
 	fmt.Fprintf(connection, "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false}\r\nSUB %s 1\r\nPING\r\n", room)
 	for {
 		line, err := c.reader.ReadSlice('\n')
