@@ -69,7 +69,6 @@ class CoroutineLine:
             piece = stream.take()
             if piece is not None:
                 await write(piece)
-                stream.wrote()
             elif stream.over:
                 return
             else:

@@ -47,7 +47,7 @@ class Stream:
     """One client's stream. It has no task: the door reports what happens on its line, and the stream calls back.
 
     - ``received()`` takes the next requests, ``finished()`` reports that there will be no more;
-    - ``take()`` returns what to write next, ``wrote()`` reports that there is room for more;
+    - ``take()`` returns what to write next, and reports that there is room for it;
     - ``failed()`` reports why nothing more can be read; with ``ConnectionGone`` nothing can be written either.
 
     The client is in its room from the making of the stream until ``close()``.
@@ -165,7 +165,12 @@ class Stream:
         return self.error or slow_consumer(self.session.outbox)
 
     def take(self) -> bytes | None:
-        """Take what to write next, at most a frame of the client's pace; None if there is nothing."""
+        """Take what to write next, at most a frame of the client's pace; None if there is nothing.
+
+        The call reports that what was taken before has been written.
+        """
+        if self._size:
+            self._note_written()
         outbox = self.session.outbox
         piece = None
         if self._pieces:
@@ -183,10 +188,10 @@ class Stream:
             self._began, self._worked = perf_counter(), thread_time()
         return piece
 
-    def wrote(self) -> None:
-        """Note that what was taken has been written, and there is room for more."""
-        if self._size >= LEAST_BYTES:
-            self._pace.wrote(self._size, perf_counter() - self._began, thread_time() - self._worked)
+    def _note_written(self) -> None:
+        size, self._size = self._size, 0
+        if size >= LEAST_BYTES:
+            self._pace.wrote(size, perf_counter() - self._began, thread_time() - self._worked)
         outbox = self.session.outbox
         if outbox.closed and not outbox.discarded:
             self._limit()  # the client still reads

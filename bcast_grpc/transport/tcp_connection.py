@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         *("_ended", "_eof", "_first", "_liveness", "_loop", "_over", "_paused", "_peer", "_ready", "_requests"),
-        *("_serving", "_shared", "_stream", "_transport", "_unread", "_woken", "_writing"),
+        *("_serving", "_shared", "_stream", "_transport", "_unread", "_woken"),
     )
 
     _transport: asyncio.Transport
@@ -62,7 +62,6 @@ class Connection(asyncio.Protocol):
         self._over = False  # the client is out of its room, or was not let in
         self._woken = False
         self._paused = False  # there is no room to write
-        self._writing = False  # something was taken, and there is no room for more yet
 
     # --- what the loop says
 
@@ -188,16 +187,12 @@ class Connection(asyncio.Protocol):
         stream = self._stream
         try:
             while stream and not self._paused:
-                if self._writing:
-                    self._writing = False
-                    stream.wrote()
                 piece = stream.take()
                 if piece is None:
                     if stream.over:
                         self._leave(stream.error)
                     break
                 self._put(piece)
-                self._writing = True
         except Exception as raised:  # noqa: BLE001  # the stream ends with it
             self._leave(raised)
 

@@ -58,7 +58,6 @@ class Script:
         written = b""
         while (piece := self.stream.take()) is not None:
             written += piece
-            self.stream.wrote()
         if self.stream.over and not self.over.done():
             self.over.set_result(None)
         return written

@@ -43,7 +43,7 @@ _READ = Head("", None, "", ())
 class ChatCall(Call):
     """A call that carries a client's stream: it is the stream's ``Line``."""
 
-    __slots__ = ("_arriving", "_asked", "_batches", "_is_reader", "_ready", "_resources", "_stream", "_writing")
+    __slots__ = ("_arriving", "_asked", "_batches", "_is_reader", "_ready", "_resources", "_stream")
 
     def __init__(self, carrier: Carrier, stream_id: int, head: Head, resources: Resources, *, is_reader: bool) -> None:
         super().__init__(carrier, stream_id, head, protobuf.MAX_REQUEST_BYTES)
@@ -52,7 +52,6 @@ class ChatCall(Call):
         self._asked = False  # the one request of `Subscribe` has come
         self._batches = False
         self._ready = False  # for more requests
-        self._writing = False  # something was taken, and there may be no room for more yet
         self._stream: Stream | None = None
         self._arriving: asyncio.Task[None] | None = None
         if is_reader:
@@ -197,15 +196,11 @@ class ChatCall(Call):
             self._put(self._rest)
         end = self.sent + TURN_BYTES
         while not self._rest and self.sent < end:
-            if self._writing:
-                self._writing = False
-                stream.wrote()
             piece = stream.take()
             if piece is None:
                 if stream.over:
                     self.fail(stream.error)
                 return False
-            self._writing = True
             self._put(self._resources.framer.frame(piece) if self._batches else piece)
         self._end_if_done()
         return not (self.blocked or self.over)
