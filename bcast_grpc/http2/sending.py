@@ -110,11 +110,12 @@ class Sending:
         return size
 
     def send_whole(self, stream_id: int, data: bytes) -> bool:
-        """Send data if the windows allow all of it and the stream is open for sending; return whether that was done."""
-        stream = self._streams.open.get(stream_id)
-        if stream is None or stream.state not in _OPEN_FOR_US:
+        """Send data if this is the only stream, and the windows allow all of it; return whether that was done."""
+        streams, size = self._streams.open, len(data)
+        stream = streams.get(stream_id)
+        if stream is None or len(streams) > 1 or stream.state not in _OPEN_FOR_US:
             return False
-        if len(data) > self._window or len(data) > self._initial + stream.credit:
+        if size > self._window or size > self._initial + stream.credit:
             return False
         self._send(stream, stream_id, data)
         return True

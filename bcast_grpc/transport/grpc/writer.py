@@ -137,8 +137,7 @@ class Writer:
 
         The data of many calls of one connection are collected first: see ``pump``.
         """
-        h2 = self._h2
-        if self.paused or self._ready or h2.streams > 1 or not h2.send_whole(call.stream_id, data):
+        if self.paused or self._ready or not self._h2.send_whole(call.stream_id, data):
             return False
         call.sent += len(data)
         self.flush()
