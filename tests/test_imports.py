@@ -7,9 +7,7 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -167,21 +165,6 @@ def test_the_core_has_one_lock() -> None:
     threaded = {one.file.name for one in IMPORTS if one.file in core and one.module.split(".")[0] == "threading"}
     assert threaded == {"hub.py"}
     assert (SOURCE / "core" / "hub.py").read_text().count("Lock()") == 1
-
-
-def _normal(distribution: str) -> str:
-    return distribution.lower().replace("_", "-")
-
-
-def test_everything_that_is_imported_is_declared() -> None:
-    """A package that comes only along with another may be gone with that one's next release."""
-    project = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text())["project"]
-    declared = {_normal(re.split("[<>=;]", one)[0]) for one in project["dependencies"]}
-    modules = {one.module.split(".")[0] for one in IMPORTS} - {PACKAGE, "__future__"} - sys.stdlib_module_names
-    providers = packages_distributions()
-    undeclared = {name for name in modules if declared.isdisjoint(map(_normal, providers.get(name, ())))}
-    assert modules
-    assert not undeclared
 
 
 def test_nothing_is_imported_by_name_behind_our_back() -> None:
