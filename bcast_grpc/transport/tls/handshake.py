@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Protocol, cast
 
 from bcast_grpc.transport.tls import plaintext
+from bcast_grpc.transport.tls.peer import has_expired
 from bcast_grpc.transport.tls.records import SLICE_BYTES, Records
 from bcast_grpc.transport.tls.transport import TlsTransport
 from bcast_grpc.transport.turns import Turns
@@ -183,7 +184,9 @@ class Handshake(asyncio.Protocol):
             self._handshakes.turns.worked(perf_counter() - began)
         if said := self._records.to_send():
             self._transport.write(said)
-        if done:
+        if done and has_expired(self._records.ssl):
+            self._refuse("its certificate has expired")
+        elif done:
             self._finish()
         elif self._bytes > MAX_BYTES:
             self._refuse(f"it sent more than {MAX_BYTES} bytes for it")

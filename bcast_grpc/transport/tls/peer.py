@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,6 +31,12 @@ def subject(certificate: Mapping[str, Any]) -> str | None:
                 return str(name)
     parts = (part for parts in certificate.get("subject", ()) for part in parts)
     return next((str(name) for key, name in parts if key == "commonName" and name), None)
+
+
+def has_expired(connection: ssl.SSLObject) -> bool:
+    """Whether the certificate of a client that resumes a session has expired since: OpenSSL does not look again."""
+    certificate = connection.getpeercert() if connection.session_reused else None
+    return certificate is not None and ssl.cert_time_to_seconds(str(certificate["notAfter"])) <= time.time()
 
 
 def subject_of_pem(pem: bytes) -> str | None:

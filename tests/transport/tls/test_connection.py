@@ -9,13 +9,14 @@ import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bcast_grpc.transport.tls import handshake
+from bcast_grpc.transport.tls import handshake, peer
 from bcast_grpc.transport.tls.certificates import Certificates
 from bcast_grpc.transport.tls.handshake import MAX_BYTES, Handshakes
 from bcast_grpc.transport.tls.records import USELESS_BYTES
@@ -107,9 +108,9 @@ class Door(asyncio.Protocol):
 class Client:
     """A client of TLS without a network."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=HOST)
+        self.ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=HOST, session=session)
         self.heard = bytearray()
         self.ended = False
 
@@ -144,10 +145,17 @@ class Client:
 class Pair:
     """A client and a door, with the bytes between them in the test's hands."""
 
-    def __init__(self, authority: Authority, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> None:
+    def __init__(
+        self,
+        authority: Authority,
+        version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        *,
+        client_ca: Path | None = None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.turns = Turns(loop)
-        self.handshakes = Handshakes(Certificates(*authority.sign("server")), "", 10, Turns(loop), self.turns)
+        certificates = Certificates(*authority.sign("server"), client_ca)
+        self.handshakes = Handshakes(certificates, "", 10, Turns(loop), self.turns)
         self.below, self.door = Below(), Door()
         self.below.protocol = self.handshakes.begin(lambda _: self.door, "127.0.0.1:1")
         self.below.protocol.connection_made(self.below)
@@ -358,6 +366,29 @@ async def test_handshakes_that_nobody_goes_on_with_are_few(
     for one in pairs[1:]:
         await one.exchange()
     assert [one.door.events for one in pairs] == [[], ["made"], ["made"], ["made"]]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("expired", [False, True])
+async def test_whose_certificate_has_expired_resumes_no_session(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion, expired: bool
+) -> None:
+    """Where a client comes back within hours, OpenSSL asks for no certificate, and looks at none."""
+    pair = Pair(authority, client_ca=authority.file)
+    again = beside(pair, authority)
+    context = authority.context(authority.sign("client", "ana.example"))
+    context.maximum_version = version
+    pair.client = Client(context)
+    await pair.exchange()
+    assert pair.door.events == ["made"]
+    again.client = Client(context, pair.client.ssl.session)
+    if expired:
+        far = ssl.cert_time_to_seconds(str(pair.door.transport.get_extra_info("peercert")["notAfter"])) + 1
+        monkeypatch.setattr(peer, "time", SimpleNamespace(time=lambda: far))
+    with suppress(AssertionError):  # the client writes on, to nobody
+        await again.exchange()
+    assert again.client.ssl.session_reused
+    assert (again.door.events, again.below.events) == (([], ["abort"]) if expired else (["made"], []))
 
 
 @pytest.mark.parametrize("count", [1, 50])
