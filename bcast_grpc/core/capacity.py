@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 5.0
 
+_LARGE_BYTES = 16 * 1024
+"""A smaller queue is no reason to disconnect its client, whatever fills the memory."""
+
 
 class Capacity:
     """The bounds beyond which new clients are refused: clients, open files, and memory.
@@ -92,6 +95,23 @@ class Capacity:
         self.budget.queues = replays + sum(outbox.queued_bytes + outbox.writing_bytes for outbox in outboxes)
         if self.budget.excess > 0:  # that was an upper bound, which counts shared frames for each client
             self.budget.queues = replays + distinct_bytes(outboxes)
+
+    def end_slowest(self, rooms: Collection[Room]) -> None:
+        """Disconnect the clients with the largest queues if more is queued than memory allows.
+
+        Queues share what was sent to a whole room, so one look may not be enough; the next one counts again.
+        Cost: O(n log n), where memory is full.
+        """
+        if self.budget.used <= self.budget.max_bytes:
+            return
+        excess = self.budget.excess
+        members = [member for room in rooms for member in room.members.values() if not member.outbox.closed]
+        for member in sorted(members, key=lambda member: member.outbox.queued_bytes, reverse=True):
+            size = member.outbox.queued_bytes
+            if excess <= 0 or size < _LARGE_BYTES:
+                return
+            excess -= size + member.outbox.writing_bytes
+            member.disconnect(f"the server's memory is full, and {size} bytes were queued for it ({self.budget})")
 
     def relieved(self) -> None:
         """Note that histories have been dropped if memory was short."""

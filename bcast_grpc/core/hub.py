@@ -182,10 +182,11 @@ class Hub:
             self._free(room)
 
     def relieve(self) -> None:
-        """Count what is queued, and drop histories if memory is short. Call this every few seconds."""
+        """Count what is queued, and drop histories if memory is short, then the largest queues. Call this often."""
         with self._lock:
             self.capacity.count_queues(self._rooms.values())
             self._broker.relieve()
+            self.capacity.end_slowest(self._rooms.values())
             self.capacity.relieved()
 
     def expire(self) -> None:

@@ -149,10 +149,14 @@ class Member:
         if may_fall_behind:
             self._log("fed from the history")
             return Offered.BEHIND
-        self._log("disconnected")
-        outbox.close(slow_consumer(outbox), discard=True)
-        self.move(Move.END)
+        self.disconnect()
         return Offered.DISCONNECTED
+
+    def disconnect(self, why: str = "") -> None:
+        """End the client's call, since it reads too slowly; what is queued for it is dropped."""
+        self._log("disconnected")
+        self.outbox.close(slow_consumer(self.outbox, why), discard=True)
+        self.move(Move.END)
 
     def _log(self, what: str) -> None:
         logger.warning(
@@ -171,11 +175,13 @@ def _is_long(answer: Event) -> bool:
     return isinstance(detail, Members) and (detail.more or len(detail.members) > _FEW_MEMBERS)
 
 
-def slow_consumer(outbox: Outbox) -> CallError:
-    """Return the error that ends the call of a client that does not read what is queued for it."""
+def slow_consumer(outbox: Outbox, why: str = "") -> CallError:
+    """Return the error that ends the call of a client that does not read what is queued for it.
+
+    Args:
+        outbox: its queue.
+        why: the limit that was reached; if empty, one of the queue itself.
+    """
+    why = why or f"its queue reached the limit of {outbox.max_messages} messages or {outbox.max_bytes} bytes"
     last = f"; the last message sent to it is {outbox.seq}" if outbox.seq else ""
-    return CallError(
-        ErrorCode.SLOW_CONSUMER,
-        f"this client read too slowly: its queue reached the limit of {outbox.max_messages} messages or"
-        f" {outbox.max_bytes} bytes{last}",
-    )
+    return CallError(ErrorCode.SLOW_CONSUMER, f"this client read too slowly: {why}{last}")

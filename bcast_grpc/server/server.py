@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _CLIENTS_BACK_PER_S = 1000
 _LAST_WORDS_S = 0.5
 _EXPIRE_S = 5.0
-_RELIEVE_S = 2.0
+_RELIEVE_S, _SHORT_RELIEVE_S = 1.0, 0.2
 _DAY_S = 86_400.0
 
 
@@ -198,7 +198,7 @@ class Server:
             asyncio.create_task(_repeat(settings.progress_s, lambda: self.hub.for_each_room(Room.report_progress))),
             asyncio.create_task(_repeat(_EXPIRE_S, self.hub.expire)),
             asyncio.create_task(self._connections.keep_some_free(lambda: self._descriptors.short)),
-            asyncio.create_task(_repeat(_RELIEVE_S, self.hub.relieve)),
+            asyncio.create_task(_relieve(self.hub)),
         ]
         if self.access:
             logger.info("%s", self.access.describe())
@@ -269,6 +269,14 @@ def _doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator
         yield HttpDoor(shared, Address(settings.host, settings.http_port, "http-port"), settings.http_allow_origin)
     if settings.tcp_port is not None:
         yield TcpDoor(shared, Address(settings.host, settings.tcp_port, "tcp-port"))
+
+
+async def _relieve(hub: Hub) -> None:
+    """Look again soon while queues take a part of the memory that may grow quickly."""
+    budget = hub.capacity.budget
+    while True:
+        hub.relieve()
+        await asyncio.sleep(_SHORT_RELIEVE_S if budget.queues * 8 > budget.max_bytes else _RELIEVE_S)
 
 
 async def _repeat(interval_s: float, chore: Callable[[], None]) -> None:

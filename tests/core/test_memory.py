@@ -94,7 +94,7 @@ def test_newcomers_are_refused_before_memory_is_full(caplog: pytest.LogCaptureFi
     budget = Budget(1_000_000)
     world = world_of(budget, messages=1000)
     ana, bob = world.join("ana", client="a"), world.join("bob")
-    for _ in range(100):
+    for _ in range(95):
         ana.say("x" * 10_000)
         world.scheduler.settle()
         ana.write_all()
@@ -118,6 +118,28 @@ def test_newcomers_are_refused_before_memory_is_full(caplog: pytest.LogCaptureFi
         "memory runs short, so the largest histories are dropped",
         "memory is full, so new clients are refused",
     ]
+
+
+def test_the_slowest_go_where_queues_alone_fill_the_memory() -> None:
+    """As many as it takes, the largest queues first; the others stay, and the error names the setting."""
+    budget = Budget(1_000_000)
+    world = world_of(budget, messages=0)
+    rooms = [(world.join("ana", room=room), world.join("bob", room=room)) for room in "abc"]
+    reader = world.join("eva", room="a")
+    for count, (sender, _) in enumerate(rooms, 1):
+        for _ in range(count * 20):
+            sender.say("x" * 10_000)
+            world.scheduler.settle()
+            sender.write_all()
+            reader.write_all()
+    world.hub.relieve()
+    assert [slow.session.outbox.closed for _, slow in rooms] == [False, False, True]
+    error = rooms[2][1].session.outbox.error
+    assert error
+    assert (error.code, "max-memory" in error.reason) == (ErrorCode.SLOW_CONSUMER, True)
+    assert not reader.session.outbox.closed
+    world.hub.relieve()
+    assert budget.used < budget.max_bytes
 
 
 def publish(world: World) -> None:

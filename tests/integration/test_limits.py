@@ -127,6 +127,28 @@ async def test_a_connection_has_so_many_streams(serve: Serve) -> None:
     await third.arrive()
 
 
+async def test_those_who_do_not_read_fill_no_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together their queues are bounded by max-memory, though each is within its own bound; others go on."""
+    monkeypatch.setattr("bcast_grpc.server.server._RELIEVE_S", 0.05)
+    doors = await serve(max_memory=3 * 2**20, queue_bytes=2**26, history_messages=0)
+    peers = [(await doors.connect("ana", room=room), await doors.connect("bob", room=room)) for room in "abc"]
+    eva = await doors.connect("eva", room="d")
+    for count in range(1000):
+        if doors.server.hub.clients < 7:
+            break
+        for ana, _ in peers:
+            await ana.say(data=bytes(60_000), id=f"{count}")
+            await ana.answer(f"{count}")
+    await eventually(lambda: doors.server.hub.capacity.budget.used < 3 * 2**20)
+    here = {member.session for room in "abc" for member in doors.server.hub.members(room)}
+    ends = [await bob.end() for _, bob in peers if bob.session not in here]
+    assert ends
+    assert all(end.reason == "SLOW_CONSUMER" and "max-memory" in end.text for end in ends)
+    fay = await doors.connect("fay", room="d")
+    await fay.say("hola")
+    await eva.hear_until("fay: hola")
+
+
 # --- connections
 
 
