@@ -143,6 +143,13 @@ class Liveness:
         self._keepalive.forget(self)
         self._ping = None  # it refers to the connection, which refers to this
 
+    def answered(self) -> None:
+        """Note that the peer has answered a ping: it is not checked again before the next ping is due."""
+        if self._pinged is not None and self._ping is not None:
+            self._pinged = None
+            self._keepalive.forget(self)
+            self._keepalive.look_later(self, self._keepalive.interval_s)
+
     def look(self, now: float) -> None:
         """Check whether the peer is alive, and schedule the next check."""
         heard = ask_system(self._transport)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 from unittest.mock import patch
@@ -31,6 +31,7 @@ class Peer:
         dies_at: nothing comes from it after that.
         relayed: whether a proxy acknowledges for it, and passes on at the slowest rate.
         looks: how often the system was asked about it.
+        tell: called when an answer to a ping has come.
     """
 
     delay_s: float = 0.05
@@ -39,6 +40,7 @@ class Peer:
     looks: int = 0
     pings: int = 0
     aborted_at: float | None = None
+    tell: Callable[[], None] = lambda: None
     _writes: list[tuple[float, int]] = field(default_factory=list)
     _said: list[float] = field(default_factory=lambda: [0.0])
     _passed_on_at: float = 0.0
@@ -57,7 +59,10 @@ class Peer:
         """Have the peer answer, once all before that has come to it."""
         self.pings += 1
         self.write(PING_BYTES)
-        self._said.append(self._passed_on_at + self.delay_s)
+        answer_at = self._passed_on_at + self.delay_s
+        self._said.append(answer_at)
+        if answer_at <= self.dies_at:
+            asyncio.get_running_loop().call_at(answer_at, self.tell)
 
     def heard(self) -> Heard:
         """What the system knows."""
@@ -95,10 +100,14 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def _live(peer: Peer, writes: Sequence[tuple[float, int]], says: Sequence[float], *, pings: bool) -> None:
+async def _live(
+    peer: Peer, writes: Sequence[tuple[float, int]], says: Sequence[float], *, pings: bool, tells: bool
+) -> None:
     """Let much time pass."""
     keepalive = Keepalive(KEEPALIVE_S)
     liveness = keepalive.watch(cast("asyncio.Transport", peer), peer.ping if pings else None)
+    if tells:
+        peer.tell = liveness.answered
     loop = asyncio.get_running_loop()
     for at, size in writes:
         loop.call_at(at, peer.write, size)
@@ -108,14 +117,20 @@ async def _live(peer: Peer, writes: Sequence[tuple[float, int]], says: Sequence[
     liveness.stop()
 
 
-def _run(peer: Peer, writes: Sequence[tuple[float, int]] = (), says: Sequence[float] = (), pings: bool = True) -> Peer:
+def _run(
+    peer: Peer,
+    writes: Sequence[tuple[float, int]] = (),
+    says: Sequence[float] = (),
+    pings: bool = True,
+    tells: bool = True,
+) -> Peer:
     with (
         patch("bcast_grpc.transport.liveness.ask_system", lambda peer: peer.heard()),
         patch("bcast_grpc.transport.liveness.set_user_timeout", lambda *_: None),
         patch("bcast_grpc.transport.liveness.INHERITED", True),
         asyncio.Runner(loop_factory=VirtualLoop) as runner,
     ):
-        runner.run(_live(peer, writes, says, pings=pings))
+        runner.run(_live(peer, writes, says, pings=pings, tells=tells))
     return peer
 
 
@@ -123,12 +138,18 @@ TIMES = st.floats(0, LONG_S)
 DELAYS = st.floats(0.001, 2)
 
 
-@given(TIMES, DELAYS, st.lists(st.tuples(TIMES, st.integers(1, 400)), max_size=12), st.lists(TIMES, max_size=6))
+@given(
+    TIMES,
+    DELAYS,
+    st.lists(st.tuples(TIMES, st.integers(1, 400)), max_size=12),
+    st.lists(TIMES, max_size=6),
+    st.booleans(),
+)
 def test_a_dead_peer_is_given_up_within_twice_the_keepalive(
-    dies_at: float, delay_s: float, writes: Sequence[tuple[float, int]], says: Sequence[float]
+    dies_at: float, delay_s: float, writes: Sequence[tuple[float, int]], says: Sequence[float], tells: bool
 ) -> None:
-    """Whatever was sent before and after, both ways."""
-    peer = _run(Peer(delay_s, dies_at), writes, says)
+    """Whatever was sent before and after, both ways; whether the door hears of answers to pings or not."""
+    peer = _run(Peer(delay_s, dies_at), writes, says, tells=tells)
     latest = dies_at + 2 * KEEPALIVE_S
     assert peer.aborted_at is None or peer.aborted_at > dies_at
     assert latest > LONG_S or (peer.aborted_at or LONG_S) <= latest
@@ -146,27 +167,32 @@ def test_without_pings_what_is_not_acknowledged_tells(
 
 
 @given(
-    DELAYS, st.lists(st.tuples(TIMES, st.integers(1, 10**6)), max_size=12), st.lists(TIMES, max_size=6), st.booleans()
+    DELAYS,
+    st.lists(st.tuples(TIMES, st.integers(1, 10**6)), max_size=12),
+    st.lists(TIMES, max_size=6),
+    st.booleans(),
+    st.booleans(),
 )
 def test_a_live_peer_is_never_given_up(
-    delay_s: float, writes: Sequence[tuple[float, int]], says: Sequence[float], pings: bool
+    delay_s: float, writes: Sequence[tuple[float, int]], says: Sequence[float], pings: bool, tells: bool
 ) -> None:
     """However far it is."""
-    assert _run(Peer(delay_s), writes, says, pings).aborted_at is None
+    assert _run(Peer(delay_s), writes, says, pings, tells).aborted_at is None
 
 
-@given(TIMES, st.integers(1, round(SLOWEST_BYTES_S * KEEPALIVE_S)), st.booleans())
-def test_a_peer_behind_a_slow_proxy_is_never_given_up(at: float, size: int, again: bool) -> None:
+@given(TIMES, st.integers(1, round(SLOWEST_BYTES_S * KEEPALIVE_S)), st.booleans(), st.booleans())
+def test_a_peer_behind_a_slow_proxy_is_never_given_up(at: float, size: int, again: bool, tells: bool) -> None:
     """The proxy has acknowledged what it still passes on, and the ping waits behind that."""
     writes = [(at, size), (at + 2 * KEEPALIVE_S, size)] if again else [(at, size)]
-    assert _run(Peer(0.05, relayed=True), writes).aborted_at is None
+    assert _run(Peer(0.05, relayed=True), writes, tells=tells).aborted_at is None
 
 
-def test_an_idle_peer_is_looked_at_twice_for_each_ping() -> None:
-    """And pinged once in a keepalive."""
-    peer = _run(Peer())
+@pytest.mark.parametrize(("tells", "looks"), [(True, 1), (False, 2)])
+def test_an_idle_peer_is_looked_at_once_or_twice_for_each_ping(tells: bool, looks: int) -> None:
+    """And pinged once in a keepalive: that the answer came is looked up only where the door does not tell."""
+    peer = _run(Peer(), tells=tells)
     assert LONG_S / KEEPALIVE_S / 2 <= peer.pings <= LONG_S / KEEPALIVE_S
-    assert peer.looks <= 2 * peer.pings + 2
+    assert peer.looks <= looks * peer.pings + 2
 
 
 def test_a_peer_that_talks_is_not_pinged() -> None:

@@ -170,6 +170,8 @@ class Connection(asyncio.Protocol):
     def _on_ping_answer(self, event: events.PingAcknowledged) -> None:
         if event.data == _DRAIN_PING:
             self.go_away()
+        elif self._liveness:
+            self._liveness.answered()
 
     def _on_settings_answer(self, _: events.SettingsAcknowledged) -> None:
         self._stop_timers()
