@@ -35,6 +35,7 @@ GOAL_PER_SECOND, GOAL_TIMES = 500, 2
 WRONG_PER_SECOND = 1000
 AT_ONCE = 16
 _STRANGER = "127.0.0.2"
+Count = Any  # a number that processes share, whose type has no name
 _TICK_S = 0.01
 
 
@@ -121,8 +122,7 @@ def connections(algorithm: str, key: Any, count: int) -> str:
     return f"{algorithm:18} {each_s * 1e6:12.0f} {1 / each_s:12.0f} {count / seconds:12.0f}{missed}"
 
 
-async def _guess(address: str) -> None:
-    """Present wrong tokens for ever, from another address."""
+async def _guess(address: str, presented: Count) -> None:
     wrong = bearing(tokens(secrets.token_bytes(32), "HS256", 1)[0])
     attacker = await Attacker.connect(address, ssl=trusting(), local_addr=(_STRANGER, 0))
     due, stream = time.perf_counter(), 1
@@ -131,30 +131,40 @@ async def _guess(address: str) -> None:
         for _ in range(round(WRONG_PER_SECOND * _TICK_S)):
             await attacker.send(request(stream, wrong, ended=True))
             stream += 2
+            presented.value += 1
         await asyncio.sleep(max(0, due - time.perf_counter()))
     raise ConnectionError("the server hung up")
 
 
-def guess(address: str) -> None:
-    """Present wrong tokens for ever, in a process of its own."""
-    asyncio.run(_guess(address))
+def guess(address: str, presented: Count) -> None:
+    """Present wrong tokens for ever, from another address and in a process of its own; count them."""
+    asyncio.run(_guess(address, presented))
 
 
-def lateness(key: Any, seconds: float, *, guessed: bool) -> tuple[float, float, float]:
-    """Let two talk, while another guesses or not; return the median, p99 and the worst, in milliseconds."""
+def lateness(key: Any, seconds: float, *, guessed: bool) -> tuple[float, ...]:
+    """Let two talk, while another guesses or not.
+
+    Returns:
+        The median, p99 and the worst in milliseconds, wrong tokens a second, and the share of a core that the server
+        needed.
+    """
+    presented: Count = multiprocessing.Value("i", lock=False)
     one, other = tokens(key, "HS256", 2)
-    with guarded(key) as (address, _):
-        guesser = multiprocessing.Process(target=guess, args=(address,), daemon=True)
+    with guarded(key) as (address, pid):
+        guesser = multiprocessing.Process(target=guess, args=(address, presented), daemon=True)
         if guessed:
             guesser.start()
+        began, before, wrong = time.perf_counter(), cpu_s(pid), presented.value
         late = asyncio.run(talk(address, seconds, [bearing(one), bearing(other)], ssl=trusting()))
+        took = time.perf_counter() - began
+        share, rate = (cpu_s(pid) - before) / took, (presented.value - wrong) / took
         if guessed:
             if not guesser.is_alive():
                 raise ConnectionError("whoever guessed has ended before the others")
             guesser.kill()
             guesser.join()
     p50, p99, worst = (late[int((len(late) - 1) * part)] * 1000 for part in (0.5, 0.99, 1))
-    return p50, p99, worst
+    return p50, p99, worst, rate, share
 
 
 def main() -> None:
@@ -171,14 +181,16 @@ def main() -> None:
     print(f"{'new connections':18} {'CPU µs':>12} {'a core: /s':>12} {'here: /s':>12}")
     for algorithm, key in made.items():
         print(connections(algorithm, key, options.clients), flush=True)
-    print(f"\n{'wrong tokens':18} {'p50 ms':>12} {'p99 ms':>12} {'worst ms':>12}")
+    print(f"\n{'wrong tokens':18} {'p50 ms':>12} {'p99 ms':>12} {'worst ms':>12} {'server CPU':>12}")
     found: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(options.rounds):
         for guessed, p99s in found.items():
-            p50, p99, worst = lateness(made["HS256"], options.seconds, guessed=guessed)
+            p50, p99, worst, rate, share = lateness(made["HS256"], options.seconds, guessed=guessed)
             p99s.append(p99)
-            wrong = f"{WRONG_PER_SECOND}/s" if guessed else "none"
-            print(f"{wrong:18} {p50:12.2f} {p99:12.2f} {worst:12.2f}", flush=True)
+            print(
+                f"{f'{rate:.0f}/s' if guessed else 'none':18} {p50:12.2f} {p99:12.2f} {worst:12.2f} {share:12.0%}",
+                flush=True,
+            )
     times = sorted(found[True])[options.rounds // 2] / sorted(found[False])[options.rounds // 2]
     print(f"the median p99 with them is {times:.2f} times that without{' missed' if times > GOAL_TIMES else ''}")
 
