@@ -71,7 +71,7 @@ export class Entrance {
     }
     const token = this.#token.value.trim();
     if (!isPlain(token)) {
-      this.#refuse("token: contains characters that no token has");
+      this.#refuse("token: contains characters that are not allowed in a token");
       return;
     }
     if (token) this.#present(token);

@@ -68,7 +68,7 @@ export class People {
     }, kind === "EVENT_KIND_MEMBERS" ? 0 : PAINT_MS);
   }
 
-  /** We may not know. */
+  /** Show that we are not allowed to see the list. */
   refused() {
     this.#asking = false;
     this.#listedAt = performance.now();

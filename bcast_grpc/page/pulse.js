@@ -1,4 +1,4 @@
-/** Whether the server is still there: it is probed when it was quiet, and given up when it does not answer. */
+/** Detects a dead connection: the server is probed when it was quiet, and given up when it does not answer. */
 
 /**
  * @typedef {object} Line

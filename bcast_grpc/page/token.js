@@ -1,5 +1,5 @@
 /**
- * The token that the server asks for: from a function of the site, else from the form. It is kept in memory alone.
+ * The token that the server requires: from a function of the site, or else from the form. It is kept only in memory.
  *
  * A site that serves this page itself may set, in a script before main.js:
  *

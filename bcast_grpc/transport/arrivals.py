@@ -1,4 +1,4 @@
-"""A connection that was just accepted: where it comes from, and whether that address may have another one."""
+"""Connections that were just accepted: finds the client's address, and whether it may have another connection."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from bcast_grpc.transport.proxy_header import BadProxyHeader, ProxyHeader, read_
 logger = logging.getLogger(__name__)
 
 Make = Callable[[str], asyncio.Protocol]
-"""Makes the protocol of a connection. It gets the client's address as ``HOST:PORT``, or nothing where that is gone
+"""Makes the protocol of a connection. It gets the client's address as ``HOST:PORT``, empty if the connection is lost
 already, and calls ``Connections.gone`` with it when the connection is lost."""
 
 
 class Arrivals:
-    """The connections at one door that are not the door's yet.
+    """The connections that one door has accepted and does not serve yet.
 
-    Those of trusted proxies may begin with a header of the PROXY protocol, which is read here.
+    Connections of trusted proxies may begin with a header of the PROXY protocol, which is read here.
 
     Args:
-        connections: counts those of each address, and knows the proxies.
+        connections: counts the connections of each address, and knows the proxies.
         timeout_s: how long a proxy's header may take.
         make: makes the door's protocol.
     """
@@ -40,11 +40,11 @@ class Arrivals:
         return Arrival(self)
 
     def close(self) -> None:
-        """Disconnect those whose header is awaited."""
+        """Disconnect the proxies whose header is awaited."""
         for arrival in list(self._waiting):
             arrival.abort()
 
-    # --- what arrivals ask for
+    # --- called by arrivals
 
     def awaits_header(self, arrival: Arrival, peer: str) -> bool:
         """Whether a proxy is at the other end; its arrival is kept until ``forget()``."""
@@ -54,7 +54,7 @@ class Arrivals:
         return True
 
     def forget(self, arrival: Arrival) -> None:
-        """Keep an arrival no longer."""
+        """Forget an arrival."""
         self._waiting.discard(arrival)
 
     def enter(self, transport: asyncio.Transport, peer: str) -> asyncio.Protocol | None:
@@ -70,10 +70,10 @@ class Arrivals:
 
 
 class Arrival(asyncio.Protocol):
-    """A connection until it is the door's: at once, or once a proxy has said whose it is.
+    """A connection until the door serves it: at once, or once a proxy has sent the client's address.
 
     Args:
-        arrivals: of the door.
+        arrivals: the door's.
     """
 
     __slots__ = ("_arrivals", "_data", "_peer", "_timer", "_transport")
@@ -87,7 +87,7 @@ class Arrival(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hand the connection on, or wait for a proxy's header."""
+        """Pass the connection to the door, or wait for a proxy's header."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass of it
         self._peer = _peer_of(transport)
         if self._arrivals.awaits_header(self, self._peer):
@@ -107,7 +107,7 @@ class Arrival(asyncio.Protocol):
             self._hand_on(header)
 
     def eof_received(self) -> bool | None:
-        """Hand on a client that only reads; but half a header is an error."""
+        """Pass a client that only reads to the door; an incomplete header is an error."""
         if self._data:
             self._refuse("it ends in the middle")
             return None
@@ -128,7 +128,7 @@ class Arrival(asyncio.Protocol):
         self.abort()
 
     def _expire(self) -> None:
-        """Hand on a client that has sent nothing, which may only want to read."""
+        """Pass a client that has sent nothing to the door, because it may only want to read."""
         if self._data:
             self._refuse(f"it was not complete after {self._arrivals.timeout_s:g} s")
         else:

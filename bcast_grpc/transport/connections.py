@@ -22,14 +22,14 @@ _IDLE_S = 1.0
 """How long a connection may be idle before it is closed."""
 
 _SWEEP_S, _SHORT_SWEEP_S = 0.25, 0.05
-"""How often it is looked whether descriptors are short, and which connections are idle while they are."""
+"""How often to check whether descriptors are short and, while they are, which connections are idle."""
 
 _KEPT_OPEN: list[int] = []
-"""Files that took a socket's number in the moment it was looked at: to close one would release the process's locks on
-it, which SQLite relies on."""
+"""Files that got a socket's descriptor while it was being looked at. Closing one would release the process's locks on
+it, on which SQLite relies."""
 
 _LAST_WORDS_S = 0.05
-"""The same after its last call has ended, such as a refused one: the time to send the status."""
+"""How long a connection stays open after its last call has ended, so that the status can be sent."""
 
 
 class Connections:
@@ -96,7 +96,7 @@ class Connections:
         self._busy[port] += 1
 
     def end_call(self, port: int) -> None:
-        """Count it no more."""
+        """Stop counting a call."""
         self._busy[port] -= 1
         if not self._busy[port]:
             del self._busy[port]
@@ -144,7 +144,7 @@ def port_of(peer: str) -> int:
 
 
 def listening_on(port: int) -> Iterator[socket.socket]:
-    """Find the sockets with which this process listens on a port, whoever made them, to set options of theirs."""
+    """Find the sockets with which this process listens on a port, also those of libraries, to set their options."""
     for found in _sockets():
         with found, suppress(OSError, IndexError, TypeError):
             if found.getsockname()[1] == port and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

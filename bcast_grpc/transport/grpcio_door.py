@@ -98,7 +98,7 @@ class GrpcioDoor(Door):
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace_s: float) -> None:
-        """Stop the engine. Health watches would stay for ever, so there is a limit."""
+        """Stop the engine. There is a limit because watches of health would stay forever."""
         if self._engine:
             await self._engine.stop(grace_s)
 
@@ -150,7 +150,7 @@ class ChatService:
         admission = await self._hub.admit(hello, caller)
         line = CoroutineLine()
         with closing(Stream(admission, self._scheduler, codec_for(hello), line, reader=reader)) as stream:
-            # Not within the stream's time limit: gRPC does not survive an end in the middle of this.
+            # Not within the stream's time limit: gRPC does not survive a cancellation in the middle of this.
             await context.send_initial_metadata(initial_metadata(stream.session, hello))
             await line.serve(stream, context.write, None if reader else partial(_read, context, self._scheduler.turns))
 
@@ -168,7 +168,7 @@ class ChatService:
 
 
 def _certificate(context: Context) -> str:
-    """Return whom the client's certificate names; empty if it has shown none."""
+    """Return the name in the client's certificate; empty if it has presented none."""
     shown = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
     return (subject_of_pem(shown) or "") if shown else ""
 
@@ -176,7 +176,7 @@ def _certificate(context: Context) -> str:
 def counted(
     connections: Connections, call: Callable[[Any, Context], Awaitable[Any]]
 ) -> Callable[[Any, Context], Awaitable[Any]]:
-    """Have each call count for its connection while it lasts."""
+    """Count each call for its connection while it lasts."""
 
     async def serve(request: Any, context: Context) -> Any:
         with connections.carrying(port_of(context.peer())):
@@ -195,7 +195,7 @@ async def _read(context: Context, turns: Turns) -> Iterator[Sequence[Request]] |
 
 
 async def _end(context: Context, serving: Awaitable[T]) -> T | None:
-    """Serve a client, and end its call with what that ends with."""
+    """Serve a client, and end its call with the resulting status."""
     ended = await ending(serving, context.peer(), grpc.aio.InternalError)
     if ended.error:
         try:
@@ -219,7 +219,7 @@ class _Health(health.aio.HealthServicer):
 
 
 def credentials(certificates: Certificates) -> grpc.ServerCredentials:
-    """Return what the engine speaks TLS with: for each handshake, what is in force then."""
+    """Return the engine's credentials: each handshake uses the certificates that are in force then."""
     loaded, in_force = certificates.loaded, _for_engine(certificates.loaded)
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:  # in a thread of the engine's
@@ -239,7 +239,7 @@ def _for_engine(loaded: Loaded) -> grpc.ServerCertificateConfiguration:
 
 
 def options(keepalive_s: float, handshake_s: float, *, max_streams: int, max_connections: int) -> list[tuple[str, int]]:
-    """Return what the engine is set up with."""
+    """Return the options of the engine."""
     # A slow peer answers a ping when it has read what is before it, so it has most of the time that there is. Only the
     # ping timeout tells who is frozen: the core never sets the timer of its keepalive timeout (as of 1.85).
     ping_ms = max(1, round(keepalive_s * 400))
@@ -248,7 +248,7 @@ def options(keepalive_s: float, handshake_s: float, *, max_streams: int, max_con
         ("grpc.so_reuseport", 0),  # a second server on the port would silently take half of the clients
         ("grpc.max_receive_message_length", protobuf.MAX_REQUEST_BYTES),
         ("grpc.max_send_message_length", -1),
-        # Or a client that sends large frames without stop would have 50 MB under way, and its reads would come first.
+        # Otherwise a client that keeps sending large frames would have 50 MB under way, which would be read first.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.enable_channelz", 0),  # nobody is offered it, and it would cost 600 bytes for each client
         ("grpc.keepalive_time_ms", ping_ms),

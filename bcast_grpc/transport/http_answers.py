@@ -1,4 +1,4 @@
-"""What the HTTP port answers to what is not a valid request."""
+"""The answers of the HTTP port to invalid requests, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HEADERS = {
     "Server": "bcast_grpc",
     "X-Content-Type-Options": "nosniff",
 }
-"""What every answer carries."""
+"""The headers of every answer."""
 
 MAX_LINE_BYTES = 8190
 MAX_FIELD_BYTES = 64 * 2**10
-"""Generous: whatever other programs on localhost keep in cookies comes along."""
+"""Generous, because browsers also send the cookies of other programs on localhost."""
 
 MAX_HEAD_BYTES = 128 * 2**10
 MAX_FIELDS = 128
@@ -50,7 +50,7 @@ def say_what_is_wrong(error: HttpProcessingError) -> tuple[HTTPStatus, str]:
 
 
 def raw(status: HTTPStatus, text: str) -> bytes:
-    """Return a whole answer after which the connection ends."""
+    """Return a complete answer, after which the connection ends."""
     body = f"{text}\n".encode()
     headers = {
         **HEADERS,

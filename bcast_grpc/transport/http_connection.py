@@ -1,4 +1,4 @@
-"""A connection of the HTTP port. Everything gets an answer of ours, even what is not a valid request."""
+"""A connection of the HTTP port. Even what is not a valid request gets an answer of ours, not of aiohttp."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class HttpConnection(web.RequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request", shown(str(error)))
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came: of a WebSocket only as fast as it is read."""
+        """Pass received data on to aiohttp; those of a WebSocket only as fast as it is read."""
         self._unread += data
         while not self._upgraded:
             self._feed_portion()
@@ -118,7 +118,7 @@ class HttpConnection(web.RequestHandler):
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Have the WebSocket get what came, while it is waited for something from there."""
+        """Pass received data to the WebSocket while somebody waits for a frame."""
         self._is_read = True
         if self._unread:
             self._portions.ask(self)
@@ -130,7 +130,7 @@ class HttpConnection(web.RequestHandler):
 
     @asynccontextmanager
     async def before_admission(self) -> AsyncIterator[None]:
-        """Raise ``TimeoutError`` inside when the WebSocket has sent more than a client may that is not let in."""
+        """Raise ``TimeoutError`` in the block when a client that is not let in has sent more than it may."""
         async with timeout(None) as limit:
             self._exceeded = lambda: limit.reschedule(self._loop.time())
             try:
@@ -147,12 +147,12 @@ class HttpConnection(web.RequestHandler):
             self._connections.unfinished.forget(self.transport)
 
     def admitted(self) -> None:
-        """Have the WebSocket get all that comes: its client is let in. There are no more requests."""
+        """Note that the client is let in: its WebSocket may receive everything, and there are no more requests."""
         self._allowed = None
         self._parser = None  # which knows the last one's headers
 
     def feed(self) -> None:
-        """Give aiohttp some of what is unread; unless somebody gets something out of that, there will be more."""
+        """Pass a portion of the unread data to aiohttp, and ask for another turn if there are more."""
         held = len(self._unread) > _MAX_UNREAD_BYTES
         over_at = perf_counter() + _PORTION_S
         while self._unread and perf_counter() < over_at:
@@ -166,7 +166,7 @@ class HttpConnection(web.RequestHandler):
                 self.transport.resume_reading()
 
     def resume_reading(self, *args: Any, **options: Any) -> None:
-        """Read on, unless enough is unread here; aiohttp knows only what it got."""
+        """Read on, unless enough data are unread here, which aiohttp does not know of."""
         super().resume_reading(*args, **options)
         self._hold()
 
@@ -194,7 +194,7 @@ class HttpConnection(web.RequestHandler):
         return self._allowed >= 0
 
     def _take_in(self, data: bytes) -> None:
-        """Give aiohttp what came, and hold it against what the head of a request may be."""
+        """Pass data to aiohttp, and bound the size and time of a request's head."""
         before = self._request_count
         try:
             super().data_received(data)
@@ -228,13 +228,13 @@ class HttpConnection(web.RequestHandler):
     def _expire(self) -> None:
         if not self._head_bytes:
             self._head_timer = None
-            self.force_close()  # browsers connect in advance, and expect no answer
+            self.force_close()  # browsers connect in advance, and expect no answer on such a connection
             return
         text = f"the headers of the request were not complete after {self._head_s:g} s"
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, text, "an incomplete request")
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget what was about to happen, once everything that came is read."""
+        """End the connection, once everything that was received has been read."""
         if self._unread:
             self._feed_portion()
             self._loop.call_soon(self.connection_lost, exc)
@@ -253,7 +253,7 @@ class HttpConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is no request, or where something went wrong."""
+        """Answer what is not a valid request, or an internal error."""
         if isinstance(exc, HttpProcessingError):
             self._refuse(*say_what_is_wrong(exc), shown(str(exc)))
             raise ConnectionError("it is answered, and no more is read")
@@ -269,13 +269,13 @@ class HttpConnection(web.RequestHandler):
         return answer
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        """Log an error of the server. What a client sent wrong is none, and errors of handlers do not come here."""
+        """Log an error of the server; mistakes of clients at debug level. Errors of handlers do not come here."""
         noise = (web.RequestPayloadError, HttpProcessingError, OSError, ValueError)
         is_noise = isinstance(kwargs.get("exc_info"), noise)
         logger.log(logging.DEBUG if is_noise else logging.ERROR, *args, **kwargs)
 
     def answering(self, request: web.BaseRequest) -> None:
-        """Note what comes with the request that is being answered: it is no part of the next one's head."""
+        """Note the body of the request that is being answered: it does not count towards the next request's head."""
         self._body = request.content
 
     def _end_head(self) -> None:
@@ -285,10 +285,10 @@ class HttpConnection(web.RequestHandler):
             self._head_timer = None
 
     def _refuse(self, status: HTTPStatus, text: str, why: str) -> None:
-        """Answer what is not a whole request, and end the connection.
+        """Answer an invalid or incomplete request, and end the connection.
 
-        What still comes is dropped for a while: a socket that is closed with something unread is reset, and the answer
-        lost.
+        Data that still come are dropped for a while: closing a socket with unread data resets it, and the answer would
+        be lost.
         """
         self._end_head()
         if self.transport and not self.transport.is_closing():

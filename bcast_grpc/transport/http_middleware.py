@@ -1,4 +1,4 @@
-"""What is done with each request of the HTTP port before it is answered, and with each answer."""
+"""What is done with each request of the HTTP port, and with each answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tell the connection what it answers."""
+    """Tell the connection which request it answers, and refuse HTTP/2."""
     if isinstance(request.protocol, HttpConnection):
         request.protocol.answering(request)
     if request.version > HttpVersion11:
@@ -29,7 +29,7 @@ async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def finish(request: web.Request, response: web.StreamResponse) -> None:
-    """Give an answer what every answer carries, and tell the log of a refusal."""
+    """Add the headers that every answer has, and log a refusal."""
     response.headers.update(HEADERS)
     if response.status >= HTTPStatus.BAD_REQUEST:
         what, why = shown(request.rel_url.raw_path), shown(getattr(response, "text", None) or "")

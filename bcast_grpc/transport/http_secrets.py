@@ -1,4 +1,4 @@
-"""What lets somebody in, taken out of a request before aiohttp keeps that: for as long as a WebSocket, say."""
+"""Takes credentials out of a request before aiohttp keeps it, perhaps as long as a WebSocket."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
 SUBPROTOCOL = "bcast"
-"""What a client may name as the protocol on top of the WebSocket; it has to where it names its token beside it."""
+"""The subprotocol that a client may offer; it must if it offers its token, too."""
 
 TOKEN_PROTOCOL = f"{SUBPROTOCOL}.token."
-"""Precedes the token: a browser cannot set ``Authorization``, so it may name its token among the subprotocols."""
+"""The prefix of a token among the subprotocols: browsers cannot set ``Authorization``."""
 
 _SECRETS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 def take_tokens(message: RawRequestMessage) -> tuple[RawRequestMessage, Sequence[str]]:
-    """Return a request without what lets somebody in, and its tokens, as values of ``Authorization``."""
+    """Return a request without its credentials, and its tokens, as values of ``Authorization``."""
     given = message.headers
     if not (_SECRETS.intersection(map(str.lower, given)) or hdrs.SEC_WEBSOCKET_PROTOCOL in given):
         return message, ()

@@ -1,4 +1,4 @@
-"""Proxies that are believed about where a client comes from."""
+"""The proxies that the server trusts to report a client's address."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class TrustedProxies:
         return address is not None and any(address in network for network in self._networks)
 
     def client(self, peer: str, forwarded: Sequence[str], x_forwarded_for: Sequence[str]) -> str:
-        """Return where a request comes from: what headers say, as far as proxies have written that; else ``peer``.
+        """Return a client's address: what the headers say, as far as trusted proxies wrote it, or else ``peer``.
 
-        Each proxy adds the address that it was called from, so they are read from the end, up to the first that is no
-        proxy's; anybody may have written what is before that. A proxy that writes one of the two headers may pass on
-        the other as it came. So where both are there, they count only if they agree.
+        Each proxy appends the address that it was called from, so the addresses are read from the end, up to the first
+        that is not a proxy's; anyone may have written those before it. A proxy that writes one of the two headers may
+        pass on the other unchanged, so if both are present, they count only if they agree.
 
         Args:
             peer: the address at the other end of the connection, as ``host_of()`` takes it.
@@ -64,7 +64,7 @@ class TrustedProxies:
         return peer if found else client or peer
 
     def _first_beyond(self, hops: Sequence[str]) -> str:
-        """Return the last hop that is no proxy's; nothing where it is no address, or there is none."""
+        """Return the last hop that is not a proxy's; empty if it is not an address, or if there is none."""
         for hop in reversed(hops[-_MAX_HOPS:]):
             peer = _read(hop)
             if not self.trusts(host_of(peer)):

@@ -1,4 +1,4 @@
-"""The header of the PROXY protocol (v1 and v2), by which a proxy says whose connection it passes on.
+"""The header of the PROXY protocol (v1 and v2), with which a proxy reports the client's address.
 
 https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 """
@@ -23,11 +23,11 @@ _TCP4, _TCP6 = 0x11, 0x21
 
 
 class ProxyHeader(NamedTuple):
-    """What a proxy says.
+    """The content of a header.
 
     Attributes:
-        size: the header's bytes; what follows is the client's.
-        peer: the client as ``HOST:PORT``; empty where the proxy speaks for itself, or does not say.
+        size: the size of the header; the client's data follow it.
+        peer: the client's address as ``HOST:PORT``; empty if the header has none.
     """
 
     size: int
@@ -35,13 +35,13 @@ class ProxyHeader(NamedTuple):
 
 
 class BadProxyHeader(Exception):
-    """What began like a header is none."""
+    """The data begin like a header, but are malformed."""
 
 
 def read_proxy_header(data: bytes) -> ProxyHeader | None:
-    """Read the header at the beginning of what a proxy sent; None as long as more of it is needed.
+    """Read the header at the beginning of what a proxy sent; None if more data are needed.
 
-    What does not begin as one does is a header of no bytes that says nothing.
+    For data that do not begin like a header, it returns an empty header of no bytes.
 
     Raises:
         BadProxyHeader: it is malformed, or too long.

@@ -1,4 +1,4 @@
-"""The server's certificate, its key, and whose certificates clients must show: read from files, and read anew."""
+"""The server's certificate and key, and the authorities of clients: loaded from files, and reloaded."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from bcast_grpc.transport.tls.handshake import explain
 logger = logging.getLogger(__name__)
 
 ALPN = {"grpc": "h2", "http": "http/1.1", "tcp": ""}
-"""How TLS names what each door speaks, by the scheme of its URL; plain sockets have no name."""
+"""The ALPN name of each door's protocol, by the scheme of its URL; plain sockets have none."""
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2: those that RFC 9113 allows. Those of TLS 1.3 are all good."""
+"""The ciphers of TLS 1.2 that RFC 9113 allows. It allows all of TLS 1.3."""
 
 _WARN_BEFORE = timedelta(days=14)
 _TRIES = 3
@@ -32,14 +32,14 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was read, and fits together.
+    """Files that have been read and belong together.
 
     Attributes:
-        contents: of the files, in their order.
-        contexts: by the name of what is spoken, as in ``ALPN``.
-        names: whom the certificate is for.
-        begins: since when it is valid.
-        expires: until when.
+        contents: the contents of the files, in their order.
+        contexts: the TLS contexts, by ALPN name.
+        names: the names in the certificate.
+        begins: when its validity begins.
+        expires: when it expires.
     """
 
     contents: Sequence[bytes]
@@ -50,18 +50,18 @@ class Loaded:
 
 
 class Certificates:
-    """What is in force for new connections. Those that exist keep what they began with.
+    """The certificates that new connections use. Existing connections keep those that they began with.
 
     Args:
-        cert: PEM file with the server's certificate, and those between it and a root.
-        key: PEM file with its key.
-        client_ca: PEM file with the certificates that have signed those of clients, which must then show one.
+        cert: PEM file with the server's certificate, followed by those between it and a root.
+        key: PEM file with the certificate's key.
+        client_ca: PEM file with the authorities of clients, which must then present a certificate.
 
     Raises:
-        CannotStart: a file is not what it should be; the text names the setting, the file and the fault.
+        CannotStart: a file cannot be used; the text names the setting and the file, and says what is wrong.
 
     Attributes:
-        files: that are read.
+        files: the files that are read.
         loaded: what is in force.
     """
 
@@ -72,11 +72,11 @@ class Certificates:
 
     @property
     def requires_clients(self) -> bool:
-        """Whether clients must show a certificate."""
+        """Whether clients must present a certificate."""
         return len(self.files) > len(("cert", "key"))
 
     def context(self, alpn: str) -> ssl.SSLContext:
-        """Return what is in force now for connections that speak ``alpn``."""
+        """Return the context that is in force now for an ALPN name."""
         return self.loaded.contexts[alpn]
 
     def read(self) -> Callable[[], str]:
@@ -101,7 +101,7 @@ class Certificates:
         return self.describe()
 
     def describe(self) -> str:
-        """Say what is in force."""
+        """Return in words what is in force."""
         loaded = self.loaded
         clients = f", for clients with a certificate of {self.files[-1]}" if self.requires_clients else ""
         until = loaded.expires.strftime("%Y-%m-%d %H:%M UTC")
@@ -163,7 +163,7 @@ class Certificates:
                 context.verify_mode = ssl.CERT_REQUIRED
                 context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the file may hold what a root has signed
         except ssl.SSLError as error:
-            raise CannotStart(f"tls-cert {cert}: OpenSSL does not take it: {explain(error)}") from None
+            raise CannotStart(f"tls-cert {cert}: OpenSSL rejects it: {explain(error)}") from None
         except OSError as error:
             raise CannotStart(f"tls-cert {cert}: cannot be read: {error.strerror or error}") from None
         return context
@@ -189,7 +189,7 @@ def _certificates(setting: str, file: Path, content: bytes) -> Sequence[x509.Cer
 
 
 def _names(certificate: x509.Certificate) -> Sequence[str]:
-    """Return whom a certificate is for: hosts and addresses, or else its common name."""
+    """Return the names in a certificate: hosts and addresses, or else the common name."""
     try:
         extension = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
     except x509.ExtensionNotFound:

@@ -1,4 +1,4 @@
-"""A connection before it is the door's: the TLS handshake, within bounds of time and bytes."""
+"""The TLS handshake of a connection, within bounds of time and bytes, before a door serves it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ LAST_WORDS_S = 1.0
 
 
 class Certificates(Protocol):
-    """What the server shows, and accepts."""
+    """The server's certificates."""
 
     def context(self, alpn: str) -> ssl.SSLContext:
-        """Return what is in force now for connections that speak ``alpn``."""
+        """Return the context that is in force now for an ALPN name."""
         ...
 
 
@@ -43,7 +43,7 @@ class Handshakes:
         alpn: the protocol's name in TLS; empty for none.
         timeout_s: how long a handshake may take.
         turns: the turns that handshakes take among themselves.
-        later: the turns of those who are connected.
+        later: the turns that connected clients take.
         gone: called with the address of a connection that was lost before it was the door's.
     """
 
@@ -71,7 +71,7 @@ class Handshakes:
         return Handshake(self, Records(self._certificates.context(self._alpn), self._buffer), make, peer)
 
     def close(self) -> None:
-        """Break off all handshakes."""
+        """Abort all handshakes."""
         for handshake in list(self._open):
             handshake.abort()
 
@@ -130,7 +130,7 @@ class Handshake(asyncio.Protocol):
         self._handshakes.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Go on, now or when it is this connection's turn."""
+        """Continue the handshake, now or when it is this connection's turn."""
         if self._over:
             return
         if not self._bytes and not data.startswith(plaintext.TLS_HANDSHAKE):
@@ -161,7 +161,7 @@ class Handshake(asyncio.Protocol):
         self._handshakes.gone(self.peer)
 
     def abort(self) -> None:
-        """End it at once."""
+        """Disconnect at once."""
         self._over = True
         self._transport.abort()
 
@@ -194,7 +194,7 @@ class Handshake(asyncio.Protocol):
             self._handshakes.wait(self)
 
     def _finish(self) -> None:
-        """Make the connection the door's."""
+        """Pass the connection to the door."""
         self._over = True
         self._timer.cancel()
         self._handshakes.closed(self)
@@ -203,7 +203,7 @@ class Handshake(asyncio.Protocol):
         transport.begin()
 
     def _refuse(self, why: str, last_words: bytes = b"") -> None:
-        """Say why, and hang up; what still comes is dropped for a while, or the last words might be lost."""
+        """Send the reason and half-close. Data that still come are dropped for a while, or the reason might be lost."""
         self._over = True
         logger.info("the TLS handshake with %s failed: %s", self.peer, why)
         if not last_words:

@@ -1,4 +1,4 @@
-"""Whom a client's certificate names."""
+"""The name in a client's certificate."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 
 
 def subject_of(transport: Any) -> str | None:
-    """Return whom the certificate of a connection's peer names; None where it has shown none.
+    """Return the name in the certificate of a connection's peer; None if it has presented none.
 
-    That is the first URI among its alternative names, else the first DNS name there, else its common name.
+    It is the first URI among the alternative names, else the first DNS name there, else the common name.
 
     Args:
-        transport: of asyncio, with or without TLS.
+        transport: a transport of asyncio, with or without TLS.
     """
     return subject(transport.get_extra_info("peercert") or {})
 
 
 def subject(certificate: Mapping[str, Any]) -> str | None:
-    """Return whom a certificate names, as ``ssl.SSLObject.getpeercert()`` describes it."""
+    """Return the name in a certificate, as ``ssl.SSLObject.getpeercert()`` describes it."""
     names = certificate.get("subjectAltName", ())
     for kind in ("URI", "DNS"):
         for found, name in names:
@@ -40,13 +40,13 @@ def has_expired(connection: ssl.SSLObject) -> bool:
 
 
 def subject_of_pem(pem: bytes) -> str | None:
-    """Return whom a certificate names, as the library grpcio hands it on."""
+    """Return the name in a certificate in PEM, as grpcio provides it."""
     certificate = x509.load_pem_x509_certificate(pem)
     return next(_names(certificate), None)
 
 
 def _names(certificate: x509.Certificate) -> Iterator[str]:
-    """Yield whom a certificate names, the most telling first."""
+    """Yield the names in a certificate, the most specific first."""
     try:
         extension = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
     except x509.ExtensionNotFound:

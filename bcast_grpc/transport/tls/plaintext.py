@@ -1,4 +1,4 @@
-"""TLS where there is none: what a client gets that does not speak it to a port that requires it."""
+"""The answer to a client that does not speak TLS at a port that requires it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _HTTP = (
 _REQUEST = re.compile(rb"[A-Z]{3,10} ")  # gRPC begins with such a line too, and its clients show what HTTP/1 answers
 
 TLS_HANDSHAKE = b"\x16"
-"""What TLS begins with."""
+"""The first byte of a TLS handshake."""
 
 
 def answer(first_bytes: bytes) -> bytes:
-    """Return what HTTP or JSON shows to people; nothing to others."""
+    """Return an answer that clients of HTTP or JSON can show; nothing for others."""
     if _REQUEST.match(first_bytes):
         return _HTTP
     if first_bytes.lstrip()[:1] in (b"{", b"["):

@@ -1,4 +1,4 @@
-"""The two directions of one TLS connection, without I/O: what the network has on one side, the door's on the other."""
+"""Encryption and decryption for one TLS connection, without I/O."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import ssl
 from contextlib import suppress
 
 RECORD_BYTES = 16 * 1024
-"""The largest record of TLS. OpenSSL's buffers never shrink, so no more than this is handed to it at once."""
+"""The largest TLS record. OpenSSL's buffers never shrink, so it gets no more than this at once."""
 
 SLICE_BYTES = 4 * RECORD_BYTES
 """The most that is decrypted at once, before others have their turn."""
 
 USELESS_BYTES = 64 * 1024
-"""The most that a peer may send in a row without any data in it, such as changes of keys: they cost much time."""
+"""How many bytes without data, such as key updates, a peer may send in a row: they cost much time."""
 
 
 class Records:
     """Encrypts and decrypts.
 
     Args:
-        context: what is in force when the connection begins.
-        buffer: ``SLICE_BYTES`` to decrypt into, which connections of one event loop share.
+        context: the context that is in force when the connection begins.
+        buffer: ``SLICE_BYTES`` to decrypt into, which all connections of an event loop share.
 
     Attributes:
-        ssl: what OpenSSL knows of the connection.
-        ended: whether the peer has said that it sends nothing more.
-        fault: what makes everything that follows unreadable.
+        ssl: OpenSSL's object for the connection.
+        ended: whether the peer has announced that it sends nothing more.
+        fault: the error after which nothing can be decrypted.
     """
 
     __slots__ = (
@@ -58,7 +58,7 @@ class Records:
         return bool(self._decrypted or self._unread or self._incoming.pending or self.ssl.pending())
 
     def receive(self, data: bytes) -> None:
-        """Take what came from the network."""
+        """Take data from the network."""
         if self._unread:
             self._unread = self._unread[self._at :] + data
         else:
@@ -66,10 +66,10 @@ class Records:
         self._at = 0
 
     def handshake(self) -> bool:
-        """Go on with the handshake, as far as what was received allows; return whether it is done.
+        """Continue the handshake as far as the received data allow; return whether it is done.
 
         Raises:
-            ssl.SSLError: it failed. ``to_send()`` has an alert that says so to the peer.
+            ssl.SSLError: it failed. ``to_send()`` has an alert for the peer.
         """
         while True:
             try:
@@ -82,7 +82,7 @@ class Records:
                 return True
 
     def decrypt(self) -> bytes:
-        """Return up to ``SLICE_BYTES`` of what was received; empty where there is no whole record.
+        """Return up to ``SLICE_BYTES`` of decrypted data; empty if there is no complete record.
 
         After an empty answer, ``ended`` and ``fault`` say whether there will ever be one.
         """
@@ -97,7 +97,7 @@ class Records:
         return bytes(self._buffer[:filled])
 
     def encrypt(self, data: bytes | bytearray | memoryview) -> list[bytes]:
-        """Return what to send for what the door has written.
+        """Encrypt what the door writes, and return the pieces to send.
 
         Raises:
             ssl.SSLError: the connection is broken.
@@ -113,12 +113,12 @@ class Records:
         return pieces
 
     def to_send(self) -> bytes:
-        """Return what TLS itself has to say."""
+        """Return the messages of TLS itself that are to be sent."""
         return self._outgoing.read() if self._outgoing.pending else b""
 
     def end(self) -> bytes:
-        """Return what says to the peer that nothing more will be sent. What it sends can still be decrypted."""
-        # OpenSSL looks for the peer's answer at once, and would take anything else for a fault.
+        """Return the message that ends this direction. What the peer sends can still be decrypted."""
+        # OpenSSL expects the peer's answer at once, and would report anything else as an error.
         filled = 0
         while (self._incoming.pending or self.ssl.pending()) and not (self.ended or self.fault):
             filled += self._read(filled)
@@ -146,7 +146,7 @@ class Records:
         return int(count)
 
     def _feed(self) -> bool:
-        """Hand OpenSSL the next part of what was received; return whether there was any."""
+        """Pass the next part of the received data to OpenSSL; return whether there was any."""
         if not self._unread:
             return False
         self._useless += self._incoming.write(memoryview(self._unread)[self._at : self._at + RECORD_BYTES])

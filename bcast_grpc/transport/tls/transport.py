@@ -1,4 +1,4 @@
-"""An encrypted connection, once the handshake is done: a door's transport, and the protocol of the one below."""
+"""An encrypted connection after the handshake: a door's transport, and the protocol of the plain transport below."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from bcast_grpc.transport.turns import Turns
 logger = logging.getLogger(__name__)
 
 MAX_ANSWERS = 64
-"""How often TLS answers by itself while the peer does not read."""
+"""How many answers TLS itself sends while the peer does not read."""
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """To a door it behaves like the plain transport below.
 
-    What the door writes is encrypted and handed on at once, so the buffer below, its limits and its pauses are those of
-    the door. Either side may end what it sends and go on reading, which the event loops' own TLS cannot do.
+    What the door writes is encrypted and passed on at once, so the buffer below, its limits and its pauses apply to the
+    door. Either side may half-close and go on reading, which the event loops' own TLS cannot do.
 
     Args:
-        below: the plain transport, whose protocol this is.
-        records: after the handshake.
-        protocol: of the door.
-        turns: to which the time counts that is spent on decrypting.
+        below: the plain transport; this is its protocol.
+        records: encrypts and decrypts.
+        protocol: the door's protocol.
+        turns: the turns that decrypting counts towards.
     """
 
     __slots__ = (
@@ -66,15 +66,15 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._write_paused = False
 
     def begin(self) -> None:
-        """Introduce the door to its client, and read what came right behind the handshake."""
+        """Connect the door's protocol, and read what came directly after the handshake."""
         assert self._protocol
         self._protocol.connection_made(self)
         self._read_on()
 
-    # --- what the door asks for
+    # --- called by the door
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what is known of the connection: of TLS itself, or of the plain transport."""
+        """Return information about TLS, or about the plain transport."""
         match name:
             case "ssl_object":
                 return self._records.ssl
@@ -88,7 +88,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 return self._below.get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have another protocol take what comes."""
+        """Replace the door's protocol."""
         assert isinstance(protocol, asyncio.Protocol)
         self._protocol = protocol
 
@@ -102,7 +102,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         return self._closing or self._below.is_closing()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt, and hand it to the system."""
+        """Encrypt data, and write them to the plain transport."""
         if self._write_ended:
             raise RuntimeError("write() after write_eof()")
         if not data or self.is_closing():
@@ -118,15 +118,15 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._below.writelines(pieces)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Write all of it in as few records as possible."""
+        """Write all data in as few records as possible."""
         self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:
-        """TLS can, as TCP does."""
+        """Return True: TLS can be half-closed, as TCP can."""
         return True
 
     def write_eof(self) -> None:
-        """Say that nothing more will be written, once all before it is."""
+        """Half-close, once everything has been written."""
         if not (self._write_ended or self.is_closing()):
             self._write_ended = True
             self._send(self._records.end())
@@ -146,17 +146,17 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._below.abort()
 
     def is_reading(self) -> bool:
-        """Whether the door takes what comes."""
+        """Whether the door is reading."""
         return not (self._paused or self.is_closing())
 
     def pause_reading(self) -> None:
-        """Hand over nothing more: neither what comes, nor what has come."""
+        """Pass no more data to the door, including those that have been received already."""
         if not self._paused:
             self._paused = True
             self._below.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on, first with what has come."""
+        """Read on, beginning with the data that have been received already."""
         if self._paused:
             self._paused = False
             if not self._scheduled:
@@ -164,7 +164,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 self._loop.call_soon(self._resume)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set how much may wait before the door is asked to pause; it is encrypted already."""
+        """Set how many encrypted bytes may wait before the door must pause writing."""
         self._below.set_write_buffer_limits(high, low)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
@@ -175,35 +175,35 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """Return how many encrypted bytes the system has not taken."""
         return self._below.get_write_buffer_size()
 
-    # --- what the plain transport says
+    # --- called by the plain transport
 
     def data_received(self, data: bytes) -> None:
-        """Decrypt what came, and hand it to the door."""
+        """Decrypt data, and pass them to the door."""
         if not self._told_eof:
             self._records.receive(data)
             self._read_on()
 
     def eof_received(self) -> bool:
-        """Tell the door, once it has read all before it. It says by itself when to close."""
+        """Tell the door, once it has read everything before. The door decides when to close."""
         self._eof = True
         self._read_on()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell the door, and know it no more."""
+        """Tell the door, and drop the reference to it."""
         self._closing = True
         protocol, self._protocol = self._protocol, None
         if protocol:
             protocol.connection_lost(self._error or error)
 
     def pause_writing(self) -> None:
-        """Have the door pause."""
+        """Tell the door to pause writing."""
         self._write_paused = True
         if self._protocol:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """Have the door write on."""
+        """Tell the door to write on."""
         self._write_paused = False
         self._answers = 0
         if self._protocol:
@@ -218,7 +218,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._below.resume_reading()
 
     def _read_on(self) -> None:
-        """Hand over what has come, a slice at a time, as long as the door takes it."""
+        """Pass received data to the door, a slice at a time, as long as it reads."""
         records, turns = self._records, self._turns
         while self._protocol and not (self._paused or self._closing or self._told_eof):
             began = perf_counter()
@@ -241,11 +241,11 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self.close()
 
     def _answer(self, said: bytes) -> None:
-        """Send what TLS answers by itself, such as refusals to negotiate anew; a peer that reads none gets no more."""
+        """Send an answer of TLS itself, such as to a renegotiation; a peer that does not read them is disconnected."""
         if said and self._write_paused:
             self._answers += 1
         if self._answers > MAX_ANSWERS:
-            self._fail(ConnectionAbortedError("it makes TLS answer, and does not read the answers"))
+            self._fail(ConnectionAbortedError("it sends TLS requests and does not read the answers"))
         else:
             self._send(said)
 
