@@ -43,16 +43,17 @@ class Outbox:
         idle: whether the writer found the queue empty and waits to be woken.
         error: the error that ends the client's call, once the outbox is closed; None for a normal end.
         writing_bytes: the size of the frame that was taken last, until the next one is taken.
+        closed: whether new frames are refused; those that are queued may still go out.
         discarded: whether what was queued has been dropped, so that nothing more will be written.
     """
 
     __slots__ = (
         "_bytes",
-        "_closed",
         "_dropped_seq",
         "_frames",
         "_lists",
         "_messages",
+        "closed",
         "discarded",
         "dropping",
         "encoder",
@@ -87,7 +88,7 @@ class Outbox:
         self.seq = 0
         self.dropping = False
         self._dropped_seq: int | None = None
-        self._closed = False
+        self.closed = False
         self._frames = _NONE
         self._lists: list[Iterator[bytes]] = []
         self._messages = 0
@@ -107,11 +108,6 @@ class Outbox:
     def frames(self) -> Sequence[Frame]:
         """What is queued."""
         return self._frames
-
-    @property
-    def closed(self) -> bool:
-        """Whether new frames are refused; those that are queued may still go out."""
-        return self._closed
 
     @property
     def half_full(self) -> bool:
@@ -135,7 +131,7 @@ class Outbox:
         Raises:
             OutboxClosed: after ``close()``.
         """
-        if self._closed:
+        if self.closed:
             raise OutboxClosed
         messages = size = 0
         for data, count, _, _ in frames:
@@ -160,7 +156,7 @@ class Outbox:
         Raises:
             OutboxClosed: after ``close()``.
         """
-        if self._closed:
+        if self.closed:
             raise OutboxClosed
         self._queue((_LIST,))
         self._lists.append(frames)
@@ -229,7 +225,7 @@ class Outbox:
         self._frames = _NONE
         if self._dropped_seq is not None:
             return self._tell_dropped(self._dropped_seq)
-        self.idle = not self._closed
+        self.idle = not self.closed
         self.dropping = False
         return None
 
@@ -274,10 +270,10 @@ class Outbox:
             error: what ends the call, after what is queued has been sent; None for a normal end.
             discard: drop what is queued, because the client would not read it.
         """
-        if self._closed and not discard:
+        if self.closed and not discard:
             return
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self.error = error
         if discard:
             self.discarded = True

@@ -22,6 +22,7 @@ MAX_REQUESTS = 16_384
 
 TOO_MANY = f"more than {MAX_REQUESTS} requests in one frame; put them into several"
 
+_parse = pb.ConnectRequest.FromString  # looking it up takes a fifth of what parsing a small request does
 _new = tuple.__new__  # a named tuple's own constructor takes twice as long, and this is made for each request
 _BATCH = pb.ConnectRequest.BATCH_FIELD_NUMBER
 _SCALARS = frozenset({field.number for field in pb.ConnectRequest.DESCRIPTOR.fields} - {_BATCH})
@@ -145,7 +146,7 @@ def _decode_large(frame: bytes, body: int, end: int) -> Request:
 
 def _decode(frame: bytes) -> list[Request]:
     try:
-        message = pb.ConnectRequest.FromString(frame)
+        message = _parse(frame)
     except DecodeError as error:
         raise MalformedFrame(f"the frame is not a valid ConnectRequest: {error}") from None
     batch = message.batch

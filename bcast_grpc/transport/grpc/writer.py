@@ -137,10 +137,12 @@ class Writer:
 
         The data of many calls of one connection are collected first: see ``pump``.
         """
-        if self.paused or self._ready or not self._h2.send_whole(call.stream_id, data):
+        h2, transport = self._h2, self._transport
+        if self.paused or self._ready or transport.is_closing() or not h2.send_whole(call.stream_id, data):
             return False
         call.sent += len(data)
-        self.flush()
+        self._unsent = 0
+        transport.writelines(h2.data_to_send())
         return True
 
     def recheck(self, calls: Iterable[Call]) -> None:
