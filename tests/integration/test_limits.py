@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_address
+from itertools import pairwise
 
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
 from bcast_grpc.server import parts
+from bcast_grpc.v1 import chat_pb2 as pb
 from tests.authority import HOST, Authority
 from tests.engine import engine
 
@@ -125,6 +127,17 @@ async def test_a_connection_has_so_many_streams(serve: Serve) -> None:
     await ana.half_close()
     await ana.end()
     await third.arrive()
+
+
+async def test_refused_messages_have_times_of_their_own(serve: Serve) -> None:
+    """One after the other, so that they do not all come back in the same instant, and keep their order."""
+    doors = await serve(rate=2, burst=1)
+    ana = await doors.connect("ana")
+    await ana.send(pb.ConnectRequest(batch=[pb.ConnectRequest(msg="hola", id=f"{number}") for number in range(5)]))
+    answers = {event.id: event for event in await ana.hear_some(5)}
+    waits = [answers[f"{number}"].error.retry_after.ToTimedelta().total_seconds() for number in range(5)]
+    assert waits[0] == 0
+    assert [round(2 * (later - earlier)) for earlier, later in pairwise(waits)] == [1] * 4
 
 
 async def test_those_who_do_not_read_fill_no_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_connection_ends_the_call_that_goes_too_far() -> None:
     """Not the others on it, nor those on other connections."""
-    bounded = Kept()
+    bounded = Kept(2**30)
     first, second = keeper("shared"), keeper("shared")
     assert bounded.keep(first, 30) is None
     assert bounded.keep(second, 30) is None
@@ -45,7 +45,7 @@ def test_a_connection_ends_the_call_that_goes_too_far() -> None:
 
 def test_the_oldest_that_waits_for_its_client_ends() -> None:
     """And nobody else, as long as there is one."""
-    bounded = Kept()
+    bounded = Kept(2**30)
     honest, slow, newer = keeper(is_waited_for=False), keeper(), keeper()
     assert bounded.keep(honest, 50) is None
     assert bounded.keep(slow, 50) is None
@@ -56,14 +56,22 @@ def test_the_oldest_that_waits_for_its_client_ends() -> None:
 
 def test_those_who_wait_for_the_server_may_keep_more() -> None:
     """Past the higher bound the oldest ends."""
-    bounded = Kept()
+    bounded = Kept(2**30)
     calls = [keeper(is_waited_for=False) for _ in range(6)]
     assert [bounded.keep(call, 40) for call in calls] == [None] * 5 + [calls[0]]
 
 
+def test_little_memory_bounds_what_waits_for_the_server() -> None:
+    """To a quarter of it, or to what may wait for clients."""
+    for max_memory, fit in ((10, 2), (600, 3), (2**30, 5)):
+        bounded = Kept(max_memory)
+        calls = [keeper(is_waited_for=False) for _ in range(fit + 1)]
+        assert [bounded.keep(call, 40) for call in calls] == [None] * fit + [calls[0]]
+
+
 def test_nothing_is_left_of_those_who_keep_nothing() -> None:
     """However they came to it."""
-    bounded = Kept()
+    bounded = Kept(2**30)
     calls = [keeper("shared") for _ in range(3)]
     for call in calls:
         bounded.keep(call, 10)

@@ -8,7 +8,10 @@ MAX_BYTES = 64 * 1024 * 1024
 """Beyond this for all connections, the oldest call ends that waits for its own client."""
 
 MAX_WAITING_BYTES = 256 * 1024 * 1024
-"""Beyond this the oldest call ends even if it waits for the server: its clients send more than their room can take."""
+"""Beyond this the oldest call ends even if it waits for the server: its clients send more than their room can take.
+
+A server with little memory has a quarter of ``max-memory`` for these, but no less than ``MAX_BYTES``.
+"""
 
 MAX_CONNECTION_BYTES = 16 * 1024 * 1024
 """Beyond this for one connection, a call ends that waits for its own client and keeps more than before."""
@@ -18,9 +21,14 @@ _STEP_BYTES = 1024 * 1024
 
 
 class Kept:
-    """How many bytes of messages each call keeps, the oldest first."""
+    """How many bytes of messages each call keeps, the oldest first.
 
-    def __init__(self) -> None:
+    Args:
+        max_memory: the bound for everything else that the process holds.
+    """
+
+    def __init__(self, max_memory: int) -> None:
+        self._max_waiting = min(MAX_WAITING_BYTES, max(MAX_BYTES, max_memory // 4))
         self._sizes: dict[Call, int] = {}
         self._of_connections: dict[object, int] = {}
         self._total = 0
@@ -58,4 +66,4 @@ class Kept:
             if call.is_waited_for:
                 return call
         self._looked_at = self._total
-        return next(iter(self._sizes)) if self._total > MAX_WAITING_BYTES else None
+        return next(iter(self._sizes)) if self._total > self._max_waiting else None
