@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 MOST = 10
@@ -21,7 +21,7 @@ class Refusals:
 
     def __init__(self, time: Callable[[], float]) -> None:
         self._time = time
-        self._refused: OrderedDict[str, deque[float]] = OrderedDict()
+        self._refused: OrderedDict[str, tuple[float, ...]] = OrderedDict()  # a deque would take ten times as much
         self._banned: OrderedDict[str, float] = OrderedDict()
 
     def wait_s(self, network: str) -> float:
@@ -37,9 +37,8 @@ class Refusals:
     def add(self, network: str) -> bool:
         """Count a refused token; return whether it bans the network."""
         now = self._time()
-        times = self._refused.setdefault(network, deque(maxlen=MOST))
-        self._refused.move_to_end(network)
-        times.append(now)
+        times = (*self._refused.pop(network, ())[-MOST + 1 :], now)
+        self._refused[network] = times  # the last one now
         if len(self._refused) > MAX_NETWORKS:
             self._refused.popitem(last=False)
         if len(times) < MOST or now - times[0] > WITHIN_S:
