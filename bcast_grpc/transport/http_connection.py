@@ -99,7 +99,9 @@ class HttpConnection(web.RequestHandler):
         """Answer requests until there are no more. aiohttp raises on some, such as one without an address."""
         try:
             await super().start()
-        except (AttributeError, ValueError) as error:
+        except (AssertionError, AttributeError, TypeError, ValueError) as error:
+            if self.transport and isinstance(error, AssertionError | TypeError):
+                raise  # otherwise the client is gone, and aiohttp has forgotten what it would have gone on with
             self._refuse(HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request", shown(str(error)))
 
     def data_received(self, data: bytes) -> None:
@@ -287,8 +289,7 @@ class HttpConnection(web.RequestHandler):
     def _refuse(self, status: HTTPStatus, text: str, why: str) -> None:
         """Answer an invalid or incomplete request, and end the connection.
 
-        Data that still come are dropped for a while: closing a socket with unread data resets it, and the answer would
-        be lost.
+        Data that still come are dropped for a while: closing a socket with unread data would lose the answer.
         """
         self._end_head()
         if self.transport and not self.transport.is_closing():

@@ -185,6 +185,39 @@ async def test_clients_without_a_certificate(serve: Serve, authority: Authority)
     (await door.plug()).reset()
 
 
+FIRST_WORDS = {
+    "grpc": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",
+    "http": b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+    "tcp": b'{"operacion":"who"}',
+}
+
+
+@pytest.mark.parametrize("says_something", [False, True])
+@pytest.mark.parametrize("scheme", FIRST_WORDS)
+async def test_whoever_breaks_tls_at_once_is_no_fault_of_the_server(
+    serve: Serve, authority: Authority, scheme: str, says_something: bool
+) -> None:
+    """A record that is none comes right behind the handshake, while the client is being let in."""
+    door = await serve_tls(serve, authority)
+    reader, writer = await asyncio.open_connection(HOST, ports(door)[scheme])
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = authority.context().wrap_bio(incoming, outgoing, server_hostname=HOST)
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            writer.write(outgoing.read())
+            incoming.write(await within(reader.read(65536)))
+    if says_something:
+        tls.write(FIRST_WORDS[scheme])
+    writer.write(outgoing.read() + b"\x17\x03\x03\x00\x20" + bytes(32))
+    with suppress(ConnectionError):
+        await within(reader.read())
+    writer.close()
+
+
 @pytest.mark.parametrize(
     ("identities", "options", "subject"),
     [

@@ -10,6 +10,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from bcast_grpc.transport.ending import ConnectionGone
+
 
 def subject_of(transport: Any) -> str | None:
     """Return the name in the certificate of a connection's peer; None if it has presented none.
@@ -17,9 +19,18 @@ def subject_of(transport: Any) -> str | None:
     It is the first URI among the alternative names, else the first DNS name there, else the common name.
 
     Args:
-        transport: a transport of asyncio, with or without TLS.
+        transport: a transport of asyncio, with or without TLS; None if the connection is lost.
+
+    Raises:
+        ConnectionGone: the connection is lost or broken, so nobody can tell.
     """
-    return subject(transport.get_extra_info("peercert") or {})
+    if transport is None:
+        raise ConnectionGone("it disconnected")
+    try:
+        certificate = transport.get_extra_info("peercert")
+    except ValueError as error:  # OpenSSL has forgotten all about a connection that broke TLS
+        raise ConnectionGone(f"TLS is broken: {error}") from None
+    return subject(certificate or {})
 
 
 def subject(certificate: Mapping[str, Any]) -> str | None:
