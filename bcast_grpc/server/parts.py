@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from bcast_grpc.broker.base import Broker
 from bcast_grpc.broker.budget import Budget
@@ -12,6 +12,7 @@ from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.broker.sqlite.faults import CannotOpen
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.core.peers import PeerCounts
+from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import CannotStart
 from bcast_grpc.transport.connections import Connections
@@ -33,10 +34,17 @@ def certificates(settings: Settings) -> Certificates | None:
     return Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
-def connections(limits: Limits, crowded: Callable[[], bool], proxies: Sequence[str]) -> Connections:
-    """Return what counts connections: of an address a few more than clients, to be told that there are too many."""
-    most = limits.max_clients_per_peer and limits.max_clients_per_peer + _CONNECTIONS_BESIDES
-    return Connections(crowded, PeerCounts(most, spares_loopback=limits.spares_loopback), TrustedProxies(proxies))
+def connections(limits: Limits, descriptors: Descriptors, proxies: Sequence[str]) -> Connections:
+    """Return what counts connections.
+
+    An address may have a few more than clients, so that further clients learn that there are too many. But it may not
+    have all that the system allows.
+    """
+    most = limits.max_clients_per_peer
+    if most:
+        most = min(most + _CONNECTIONS_BESIDES, descriptors.connections * 9 // 10 or 1)
+    counts = PeerCounts(most, spares_loopback=limits.spares_loopback)
+    return Connections(lambda: descriptors.crowded, counts, TrustedProxies(proxies))
 
 
 def limits(settings: Settings) -> Limits:

@@ -85,7 +85,7 @@ class Server:
         self.reload = Reload([part for part in (certificates, self.access) if part])
         self._descriptors = Descriptors()
         self.hub.capacity.why_full = self._descriptors.why_full
-        self._connections = parts.connections(limits, lambda: self._descriptors.crowded, settings.trusted_proxy)
+        self._connections = parts.connections(limits, self._descriptors, settings.trusted_proxy)
         shared = Shared(
             self.hub,
             self._scheduler,

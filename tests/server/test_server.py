@@ -10,7 +10,7 @@ import pytest
 
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.server.descriptors import Descriptors, _are_free, _can_be_opened
-from bcast_grpc.server.parts import limits
+from bcast_grpc.server.parts import connections, limits
 from bcast_grpc.settings import Settings
 
 
@@ -38,6 +38,17 @@ def test_one_address_leaves_places_to_others(max_clients: int, most: int) -> Non
     """Unless it is said how many it may have, be that all."""
     assert limits(Settings(max_clients=max_clients)).max_clients_per_peer == most
     assert limits(Settings(max_clients=max_clients, max_clients_per_peer=1000)).max_clients_per_peer == 1000
+
+
+@pytest.mark.parametrize(("clients", "most"), [(100, 100), (1000, 910), (5000, 1100)])
+def test_one_address_leaves_descriptors_to_others(monkeypatch: pytest.MonkeyPatch, clients: int, most: int) -> None:
+    """However few the system allows; and a few connections more than clients, where it allows that."""
+    descriptors = Descriptors()
+    monkeypatch.setattr(descriptors, "_clients", clients)
+    monkeypatch.setattr(descriptors, "_reserve", 16)
+    counted = connections(Limits(spares_loopback=False), descriptors, ())
+    assert [counted.arrived("203.0.113.7:1") for _ in range(most + 1)] == [True] * most + [False]
+    assert counted.arrived("203.0.113.8:1")
 
 
 def test_a_burst_follows_its_rate() -> None:
