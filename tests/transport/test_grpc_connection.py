@@ -8,6 +8,7 @@ import pytest
 from google.rpc import code_pb2
 
 from bcast_grpc.events import Kind, Request
+from bcast_grpc.http2 import frames as wire
 from bcast_grpc.http2.frames import PREFACE
 from bcast_grpc.server import Server
 from bcast_grpc.settings import Settings
@@ -15,7 +16,7 @@ from bcast_grpc.transport import turns
 from bcast_grpc.transport.grpc import services, writer
 from bcast_grpc.transport.grpc.door import GrpcDoor
 from bcast_grpc.wire import protobuf
-from benchmarks.attacker import CONNECT, GREETING, OPEN_WINDOWS, PUBLISH, block, data, message, request
+from benchmarks.attacker import ACKNOWLEDGEMENT, CONNECT, GREETING, OPEN_WINDOWS, PUBLISH, block, data, message, request
 
 from .cable import Cable
 from .virtual import in_virtual_time, pass_time
@@ -96,6 +97,27 @@ def cable_to(server: Server) -> Cable:
     (door,) = server.doors
     assert isinstance(door, GrpcDoor)
     return Cable(door)
+
+
+@in_virtual_time
+async def test_nothing_is_written_into_the_middle_of_a_message() -> None:
+    """Not where history waits for room, and a notice comes just after the client has widened the windows."""
+    server = Server(Settings(port=0, grpc_engine="native"))
+    speaker = cable_to(server)
+    speaker.send(OPEN_WINDOWS + request(1))
+    await pass_time()
+    texts = [str(n) * 300 for n in range(4)]
+    for text in texts:
+        speaker.send(data(1, message(protobuf.encode_request(Request(msg=text)))))
+    await pass_time()
+    reader = cable_to(server)
+    fields = block(CONNECT, ("bcast-history", "9"), ("bcast-events", "joined"))
+    reader.send(wire.PREFACE + wire.settings_frame({4: 1000}) + ACKNOWLEDGEMENT + request(1, fields))
+    await pass_time()
+    reader.send(wire.settings_frame({4: 100_000}))
+    cable_to(server).send(OPEN_WINDOWS + request(1, block(CONNECT, ("bcast-name", "eva"))))
+    await pass_time()
+    assert [event.message for event in reader.events(1)] == [*texts, "eva joined"]
 
 
 @in_virtual_time

@@ -69,7 +69,7 @@ class ChatCall(Call):
 
     def write_now(self, piece: bytes) -> bool:
         """Write a piece, if there is room for all of it."""
-        if self.over:
+        if self.over or self._rest:  # which is of history, or the queue would not be idle
             return False
         try:
             return self.carrier.send_now(self, self._resources.framer.frame(piece) if self._batches else piece)
