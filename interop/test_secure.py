@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,15 @@ from .matrix import Matrix
 from .program import Program
 
 ROOM = "salón seguro"
+
+_UNKNOWN = "issuer|authority|verify the first certificate|certification path"
+WHY = {
+    "expired": "expired",
+    "another name": "name|not localhost",
+    "another authority": _UNKNOWN,
+    "none of the system's": _UNKNOWN,
+}
+"""What is wrong with a server's certificate, and how libraries say that; of these gRPC for C++ says the name alone."""
 
 
 class Guarded(NamedTuple):
@@ -106,17 +117,26 @@ async def test_not_let_in(guarded: Guarded, secure: Sequence[Language], run: Run
         await matrix.each("not let in", programs, check)
 
 
+@pytest.mark.parametrize("fault", WHY)
 async def test_not_trusted(
-    guarded: Guarded, secure: Sequence[Language], run: Run, tmp_path: Path, matrix: Matrix
+    fault: str, serve: Serve, secure: Sequence[Language], run: Run, tmp_path: Path, matrix: Matrix
 ) -> None:
-    """Signed by somebody else, or for another name: one line that says why, and 69."""
+    """One line that says what is wrong with the server's certificate, and 69."""
+    authority = Authority(tmp_path)
     (tmp_path / "else").mkdir()
-    stranger = Authority(tmp_path / "else")
+    trusted = {"another authority": Authority(tmp_path / "else").file, "none of the system's": None}
+    names = ["other.example"] if fault == "another name" else ["localhost"]
+    expires = datetime.now(UTC) - timedelta(days=1) if fault == "expired" else None
+    server = await serve(*authority.sign("server", *names, expires=expires).flags)
+    address = server.grpc.replace("127.0.0.1", "localhost")
+    ca = trusted.get(fault, authority.file)
+    options = ["--tls-ca", str(ca)] if ca else []
 
     async def check(program: Program) -> None:
         assert await program.end() == 69
         assert len(program.err) == 1
-        assert "not trusted: " in program.err[0]
+        why = WHY[fault] if program.language.name != "cpp" or fault == "another name" else "certificate verify failed"
+        assert re.search(f"not trusted: .*({why})", program.err[0], re.IGNORECASE), program.err
 
-    programs = [await run(language, guarded.address, options=["--tls-ca", str(stranger.file)]) for language in secure]
-    await matrix.each("not trusted", programs, check)
+    programs = [await run(language, f"grpcs://{address}", options=options) for language in secure]
+    await matrix.each(f"not trusted, {fault}", programs, check)

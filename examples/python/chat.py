@@ -55,7 +55,10 @@ LOOPBACK = re.compile(r"(dns:/*|ipv[46]:)?(localhost\.?|127(\.\d+){1,3}|\[::1\])
 # Without an ErrorInfo of the server: it is no such server, or does not let us in.
 REFUSALS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED")
 HTTP_STATUS = re.compile("http.* status", re.IGNORECASE)  # so gRPC tells of one that a proxy answered with
-UNTRUSTED = re.compile(r"(CERTIFICATE_VERIFY_FAILED|Peer name \S+ is not in peer certificate)(?:: ([^:;\]]+))?")
+UNTRUSTED = re.compile(
+    r"(CERTIFICATE_VERIFY_FAILED|Hostname Verification Check failed|Peer name \S+ is not in peer certificate)"
+    r"(?:: ([^:;\]]+))?"
+)
 NOT_SHOWN = {pb.EVENT_KIND_WELCOME, pb.EVENT_KIND_ACK, pb.EVENT_KIND_PROGRESS, pb.EVENT_KIND_EXPIRING}
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

@@ -37,6 +37,7 @@ import java.net.URLEncoder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.cert.CertificateException;
+import java.security.cert.CertificateExpiredException;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.HashMap;
@@ -267,10 +268,19 @@ public final class Chat {
   private static String distrust(Throwable error) {
     for (Throwable cause = error; cause != null; cause = cause.getCause()) {
       if (cause instanceof CertificateException) {
-        return cause.getMessage();
+        return reason(cause);
       }
     }
     return null;
+  }
+
+  /** What the innermost cause says, which is the only one that names the fault. */
+  private static String reason(Throwable fault) {
+    while (fault.getCause() != null) {
+      fault = fault.getCause();
+    }
+    String expired = fault instanceof CertificateExpiredException ? "its certificate has expired: " : "";
+    return expired + fault.getMessage();
   }
 
   /** Whether it would be the same again; keeps what the server says of when to come back. */
