@@ -1,6 +1,9 @@
 # The Python to work with: the one of the active virtual environment, or `make PYTHON=python3.13 …`.
 PYTHON ?= $(shell command -v python || command -v python3 || echo python3)
 ARGS   ?=
+# Some environments forbid Python to keep its bytecode. Then each process that the tests start would compile everything,
+# and each that runs tests would rewrite all their assertions.
+export PYTHONDONTWRITEBYTECODE =
 # How many processes share the tests: `auto` is two more than there are cores, since some tests only wait; 0 is none.
 WORKERS ?= auto
 
