@@ -110,8 +110,9 @@ class Gatekeeper:
     async def _verify(self, token: str) -> Claims:
         policy = self.policy
         keys = [*policy.keys]
+        others = bool(keys) or len(policy.remote) > 1
         for source in policy.remote:
-            keys += await source.keys()
+            keys += await source.keys(others=others)
         if not keys:
             raise CallError(
                 ErrorCode.UNAUTHENTICATED,

@@ -53,14 +53,17 @@ class RemoteKeys:
         self._failing = False
         self._fetching: asyncio.Task[None] | None = None
 
-    async def keys(self) -> Sequence[Key]:
+    async def keys(self, *, others: bool = False) -> Sequence[Key]:
         """Return the keys, and fetch them first if they are outdated; none if that has never succeeded.
 
         While fetching fails, only callers that would get no keys at all wait for it: each attempt may take long.
+
+        Args:
+            others: whether the caller has other keys, too.
         """
         if self._time() >= self._stale_at:
             self._begin()
-            if not (self._failing and self._keys):
+            if not (self._failing and (self._keys or others)):
                 await self._fetched()
         return self._keys
 

@@ -110,6 +110,18 @@ async def test_nobody_waits_for_a_server_that_does_not_answer() -> None:
     assert issuer.fetched == 3
 
 
+async def test_keys_from_a_file_do_without_a_server_that_never_answered() -> None:
+    """Once it is known that it does not answer."""
+    issuer = Issuer()
+    issuer.answer = TimeoutError()
+    assert await issuer.keys.keys(others=True) == ()
+    issuer.now += 10
+    issuer.answering.clear()
+    assert await issuer.keys.keys(others=True) == ()
+    await eventually(lambda: issuer.fetched == 2)
+    await issuer.keys.close()
+
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
