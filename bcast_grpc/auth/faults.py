@@ -16,11 +16,11 @@ def read_file(path: Path) -> bytes:
     """Read a file.
 
     Raises:
-        Unusable: it cannot be read, or not again: a pipe could keep a reload waiting for ever.
+        Unusable: it cannot be read, or is not a regular file: a pipe could keep a reload waiting forever.
     """
     try:
         if path.is_fifo() or path.is_char_device() or path.is_socket():
-            raise Unusable(path, "is not a regular file, which could be read again")
+            raise Unusable(path, "is not a regular file; the server must be able to read it again")
         return path.read_bytes()
     except OSError as error:
         raise Unusable(path, f"cannot read this file: {error.strerror or error}") from None

@@ -40,7 +40,7 @@ _PUBLIC_TEXTS = {
     b"ssh-": "a public key of SSH; convert it to PEM: ssh-keygen -e -m PKCS8 -f FILE",
     b"ecdsa-sha2-": "a public key of SSH; convert it to PEM: ssh-keygen -e -m PKCS8 -f FILE",
 }
-"""What has one of these in it is no secret, by what it is instead."""
+"""A file that contains one of these is public and not a secret; the value says what it is."""
 
 _OF_CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",)}
 
@@ -79,7 +79,7 @@ def read_keys(path: Path) -> Sequence[Key]:
 
 
 def find_pem(content: bytes) -> bytes:
-    """Return a file's content from its PEM on; empty where it has none. Comments may come before it (RFC 7468, 2)."""
+    """Return a file's content from its PEM on; empty if it has none. Comments may precede it (RFC 7468, section 2)."""
     _, begin, rest = content.partition(_PEM)
     return begin + rest.rstrip()
 

@@ -1,4 +1,4 @@
-"""A client of the bench presents a new token on its running call, where its token comes from a file."""
+"""Renews the token of a bench client on its running call, if the token comes from a file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Renewing:
         return self._renewal.resolve(decode_events(answer.SerializeToString())[0])
 
     def stop(self) -> None:
-        """Renew no more."""
+        """Stop renewing."""
         self._task.cancel()
         if self._presenting:
             self._presenting.cancel()
@@ -57,10 +57,10 @@ class Renewing:
         self._presenting = asyncio.create_task(self._write_renewal(self._renewal.take()))
 
     async def _write_renewal(self, frame: bytes) -> None:
-        # If the call has ended, whoever reads it finds out why.
+        # If the call has ended, its reader finds out why.
         with suppress(grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
             await self.write(frame)
 
 
 def _ignore(_: CallError) -> None:
-    """Say nothing: another attempt follows, and if none succeeds the call ends with the reason."""
+    """Do nothing: another attempt follows, and if none succeeds the call ends with the reason."""

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _RETRY_AFTER_S = 5.0
 
 _LARGE_BYTES = 16 * 1024
-"""A smaller queue is no reason to disconnect its client, whatever fills the memory."""
+"""A client with a smaller queue is not disconnected when memory is short."""
 
 
 class Capacity:

@@ -1,4 +1,4 @@
-"""Addresses of clients, as far as limits are concerned."""
+"""The addresses of clients that limits apply to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PeerCounts:
         self._counts: Counter[str] = Counter()
 
     def full(self, network: str) -> bool:
-        """Whether there may be no more of an address; an empty one has no bound."""
+        """Whether an address has reached the bound; an empty one has none."""
         if not 0 < self.most <= self._counts[network] or not network:
             return False
         return not (self._spares_loopback and network.startswith(_LOOPBACK))
@@ -61,7 +61,7 @@ def host_of(peer: str) -> str:
 
 
 def address_of(host: str) -> IPv4Address | IPv6Address | None:
-    """Return the address that a host is, without a zone; an IPv4 address where IPv6 maps one; None for a name."""
+    """Return the address of a host, without a zone; IPv4 for a mapped IPv6 address; None for a name."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -85,6 +85,6 @@ def _network(host: str) -> str:
     if address is None:
         return host
     if isinstance(address, IPv4Address):
-        return intern(str(address))  # thousands may keep it
+        return intern(str(address))  # thousands of clients may refer to it
     shift = address.max_prefixlen - _PREFIX_BITS
     return intern(f"{IPv6Address(int(address) >> shift << shift)}/{_PREFIX_BITS}")

@@ -66,7 +66,7 @@ class Standing:
             self._lease.stop()
             self._lease = None
         self._waiting = []
-        self._end = _end_nothing  # it would keep the session, which keeps this
+        self._end = _end_nothing  # breaks the reference cycle with the session
 
     async def _renew(self, request: Request) -> None:
         answer = await self._answer_to(request)
@@ -129,4 +129,4 @@ class Standing:
 
 
 def _end_nothing(_: CallError) -> None:
-    """End nothing: the client has left."""
+    """Do nothing: the client has left."""

@@ -35,10 +35,10 @@ def certificates(settings: Settings) -> Certificates | None:
 
 
 def connections(limits: Limits, descriptors: Descriptors, proxies: Sequence[str]) -> Connections:
-    """Return what counts connections.
+    """Return the connections of all doors, bounded for each address.
 
-    An address may have a few more than clients, so that further clients learn that there are too many. But it may not
-    have all that the system allows.
+    An address may have a few more connections than clients, so that further clients can be refused with a reason; but
+    not as many as the system allows in all.
     """
     most = limits.max_clients_per_peer
     if most:
@@ -50,12 +50,12 @@ def connections(limits: Limits, descriptors: Descriptors, proxies: Sequence[str]
 def limits(settings: Settings) -> Limits:
     """Return the bounds of the core."""
     is_set = "max_clients_per_peer" in settings.model_fields_set
-    # Whoever sets it may give one address all places; of fewer places than the default has, it leaves some to others.
+    # If it is set, one address may take all places. The default leaves some places to others, however few there are.
     most = settings.max_clients_per_peer if is_set else min(settings.max_clients_per_peer, _most_of(settings))
     return Limits(
         max_clients=settings.max_clients,
         max_clients_per_peer=most,
-        # So that a proxy on this machine needs no set-up; where it is named, its clients have addresses of their own.
+        # A proxy on this machine then needs no set-up. If trusted-proxy names it, its clients have their own addresses.
         spares_loopback=not (is_set or settings.trusted_proxy),
         max_message_bytes=settings.max_message_bytes,
         queue_messages=settings.queue_messages,

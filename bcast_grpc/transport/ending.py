@@ -60,7 +60,7 @@ def ended_by(raised: Exception, who: str, *gone: type[Exception]) -> Ending[Any]
     if isinstance(raised, MalformedFrame):
         return Ending(error=CallError(ErrorCode.MALFORMED, str(raised)))
     if isinstance(raised, (ConnectionGone, *gone)):
-        logger.debug("%s is gone: %s", who, raised)
+        logger.debug("%s disconnected: %s", who, raised)
         raised.__traceback__ = raised.__context__ = None  # some connections keep what they raised
         return Ending(gone=True)
     logger.error("internal error while serving %s", who, exc_info=raised)

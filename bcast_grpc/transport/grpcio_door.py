@@ -201,7 +201,7 @@ async def _end(context: Context, serving: Awaitable[T]) -> T | None:
         try:
             await context.abort_with_status(rpc_status.to_status(status(ended.error)))
         except grpc.aio.InternalError as error:
-            logger.debug("%s is gone: %s", context.peer(), error)
+            logger.debug("%s disconnected: %s", context.peer(), error)
     return ended.result
 
 

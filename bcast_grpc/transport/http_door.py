@@ -23,7 +23,7 @@ from bcast_grpc.transport.portions import Portions
 from bcast_grpc.transport.serving import Serving
 from bcast_grpc.transport.websocket import WebSockets
 
-# It warns of every client that asks for a protocol on top of the WebSocket; there is none, and that is no fault.
+# aiohttp warns about every client that offers an unknown subprotocol, which is no mistake.
 logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 _ANSWER_S = 0.1

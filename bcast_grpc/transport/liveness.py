@@ -163,7 +163,7 @@ class Liveness:
         if again_s > 0:
             self._keepalive.look_later(self, again_s)
         else:
-            logger.debug("%s is gone: it does not answer", self._transport.get_extra_info("peername"))
+            logger.debug("%s is disconnected: it does not answer", self._transport.get_extra_info("peername"))
             self._transport.abort()
 
     def _look_at_reader(self, heard: Heard, now: float) -> float:

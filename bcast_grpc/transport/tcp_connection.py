@@ -27,7 +27,7 @@ from bcast_grpc.wire import json_events, json_stream
 
 _LINES = Encoder(json_events.encode_lines, json_events.MAX_BATCH_BYTES, json_events.split_lines)
 _SEGMENT_BYTES = 16 * 1024
-_DROP_S = 0.005  # between two portions of what a client sends after its stream's end
+_DROP_S = 0.005  # the pause between two portions of data that are dropped after a stream's end
 
 
 class Connection(asyncio.Protocol):
@@ -55,15 +55,15 @@ class Connection(asyncio.Protocol):
         self._requests = json_stream.RequestReader()
         self._stream: Stream | None = None
         self._unread = b""
-        self._first: FirstRequest | None = None  # where it has to present a token
+        self._first: FirstRequest | None = None  # while the client has to present a token
         self._ready = True  # for the next segment
         self._eof = False  # the client has closed its end
-        self._ended: asyncio.Future[None] | None = None  # is waiting for that
-        self._over = False  # the client is out of its room, or was not let in
+        self._ended: asyncio.Future[None] | None = None  # done when the client has closed its end
+        self._over = False  # the client has left its room, or was not let in
         self._woken = False
         self._paused = False  # there is no room to write
 
-    # --- what the loop says
+    # --- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve the client."""
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End the client's stream without a word."""
+        """End the client's stream; nothing can be sent any more."""
         self._shared.connections.gone(self._peer)
         self._shared.connections.unfinished.forget(self._transport)
         self._note_eof()
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._write()
 
-    # --- what the stream says
+    # --- called by the stream
 
     def wake(self) -> None:
         """Write, soon."""
@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        """Hand over what has come, a segment at a time, and have no more come than can be."""
+        """Pass received data to the stream, a segment at a time, and pause reading while it cannot take more."""
         stream = self._stream
         dropped = self._over and bool(self._unread)
         if dropped:
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
                 elif self._unread:
                     self._ready = stream.received(self._requests.read(self._next_segment()))
                 elif self._eof:
-                    self._requests.close()  # a fault, where that is in the middle of an object
+                    self._requests.close()  # sets a fault if the stream ends in the middle of an object
                     if not self._requests.fault:
                         self._ready = False
                         stream.finished()
@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
         try:
             return await self._first.arrived
         except BaseException:
-            self._first = None  # what was raised knows its frames, which know this
+            self._first = None  # breaks the cycle: the exception refers to its frames, and these to this connection
             raise
 
     def _write(self) -> None:
@@ -197,14 +197,14 @@ class Connection(asyncio.Protocol):
             self._leave(raised)
 
     def _put(self, frame: bytes) -> None:
-        if self._transport.is_closing():  # uvloop takes that for a fault of the program's
+        if self._transport.is_closing():  # uvloop would log the write as an error of the program
             raise ConnectionGone("it was lost")
         self._transport.write(frame)
 
     # --- its life
 
     async def _arrive(self) -> None:
-        """Let the client in, or say why not."""
+        """Let the client in, or send it the reason for the refusal."""
         ended: Ending[None] = Ending(gone=True)
         try:
             ended = await ending(self._let_in(), self._peer, OSError)
@@ -227,7 +227,7 @@ class Connection(asyncio.Protocol):
         self._read_on()
 
     def _leave(self, raised: Exception | None) -> None:
-        """Take the client out of its room; then it learns why, unless it is gone."""
+        """Remove the client from its room, and send it the reason, unless the connection is lost."""
         if not self._stream:
             if self._first and raised:
                 self._first.fail(raised)
@@ -253,7 +253,7 @@ class Connection(asyncio.Protocol):
             self.finish()
 
     async def _say_goodbye(self, error: CallError | None) -> None:
-        """Send what the stream ends with; wait until the client has read everything and has closed its end too.
+        """Send the error, if any, and half-close; wait until the client has read everything and closed its end.
 
         A socket that is closed with something unread in it is reset, and what was last written to it is lost.
         """
@@ -265,17 +265,17 @@ class Connection(asyncio.Protocol):
         linger = Linger()
         async with limited(linger, partial(acked, self._transport)):
             linger.begin()
-            self._transport.write_eof()  # once all before it is written
-            self._read_on()  # what still comes is dropped
+            self._transport.write_eof()  # takes effect once everything has been written
+            self._read_on()  # data that still come are dropped
             if not self._eof:
                 self._ended = self._loop.create_future()
                 await self._ended
             await taken(self._transport)  # a client that has half-closed still reads
 
     def finish(self) -> None:
-        """Disconnect the client, whatever it is doing."""
+        """Disconnect the client at once."""
         if not self._over:
             self._be_over()
         self._liveness.stop()
-        self._transport.abort()  # what it did not read until now, it never will
+        self._transport.abort()  # the client had its time to read the rest
         self._serving.forget(self)

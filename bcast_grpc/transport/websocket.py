@@ -37,14 +37,14 @@ from bcast_grpc.wire import json_events, json_requests
 logger = logging.getLogger(__name__)
 
 CLOSE_CODES = 4000
-"""A WebSocket that is ended by an error closes with this and the error code's number."""
+"""An error closes a WebSocket with this plus the number of its code."""
 
 _ARRAYS = Encoder(json_events.encode_arrays, json_events.PIECE_BYTES, json_events.split_arrays)
 _SINGLY = Encoder(json_events.encode_singly, 0)
 _REASON_BYTES = 123
 _REQUESTS = (WSMsgType.TEXT, WSMsgType.BINARY)
 _WRITES_IN_A_ROW = 64
-_WRITE_BYTES = 16 * 1024  # after so much aiohttp looks whether it has to wait; the last words are less
+_WRITE_BYTES = 16 * 1024  # after so much aiohttp checks whether it has to wait; the last events are smaller
 _READS_IN_A_ROW = 16
 _FIN_TEXT = 0x81
 
@@ -65,7 +65,7 @@ class WebSockets:
         """Serve a client until its WebSocket ends.
 
         Raises:
-            HTTPException: it is no WebSocket.
+            HTTPException: the request is not a WebSocket handshake.
             ConnectionResetError: the client disconnected before it was admitted.
         """
         socket = web.WebSocketResponse(
@@ -173,7 +173,7 @@ class _Connection:
         return bearer_token(self._http.take_tokens())
 
     def admitted(self) -> None:
-        """Take all that comes from now on."""
+        """Note that the client is let in, so that it may send more than a first request."""
         self._http.admitted()
 
     async def read(self) -> Iterator[Sequence[Request]]:
@@ -188,15 +188,15 @@ class _Connection:
                 await self._take_turn(message)
                 if message.type is WSMsgType.PING:
                     await self._socket.pong(message.data)
-            except OSError as error:  # it could not answer a ping, say
+            except OSError as error:  # as when a ping cannot be answered
                 raise ConnectionGone(str(error)) from None
             if message.type in _REQUESTS:
                 return json_requests.read_requests(message.data)
             if message.type not in (WSMsgType.PING, WSMsgType.PONG):
-                raise ConnectionGone(message.type.name)  # who has closed a WebSocket reads nothing more
+                raise ConnectionGone(message.type.name)  # a client that has closed its WebSocket reads nothing more
 
     async def _take_turn(self, message: WSMessage) -> None:
-        """Let others have their turn where much is read, or often: what has come is received without waiting."""
+        """Give others their turn after much or frequent reading: receiving data that have come does not wait."""
         self._reads_in_a_row += 1
         if message.type in _REQUESTS and len(message.data) > LIGHT_BYTES:
             await self._turns.take()
@@ -228,9 +228,9 @@ class _Connection:
             await self._socket.ping()
 
     async def end(self, request: web.Request, error: CallError | None = None) -> None:
-        """Say what it ends with, in an event and in the close code: a browser sees no other answer to a handshake."""
+        """Send the error in an event and in the close code: a browser cannot see any other answer to a handshake."""
         try:
-            await self._socket.prepare(request)  # if it is not
+            await self._socket.prepare(request)  # does nothing if it is prepared
             if request.transport is None:
                 return
             linger = Linger()
@@ -240,12 +240,12 @@ class _Connection:
                     for frame, *_ in self.encoder.frames([notices.error(error, "")]):
                         await self.write(frame)
                 await taken(request.transport)
-            # aiohttp's drain cannot be waited for again where a wait for it was broken off.
+            # After a wait for aiohttp's drain was cancelled, the next one is cancelled, too.
             code, reason = (CLOSE_CODES + error.code, _shortened(error.reason)) if error else (WSCloseCode.OK, b"")
             with self._http.reading():
                 await self._socket.close(code=code, message=reason, drain=False)
         except (OSError, TimeoutError) as lost:
-            logger.debug("%s is gone: %s", self._http.peer, lost)
+            logger.debug("%s disconnected: %s", self._http.peer, lost)
 
 
 def _framed(text: bytes) -> bytes:
@@ -256,7 +256,7 @@ def _framed(text: bytes) -> bytes:
 
 
 def _shortened(reason: str) -> bytes:
-    """Return as much of a reason as a close frame holds."""
+    """Shorten a reason to what a close frame can carry."""
     encoded = reason.encode()
     if len(encoded) <= _REASON_BYTES:
         return encoded

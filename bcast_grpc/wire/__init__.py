@@ -1,1 +1,1 @@
-"""Events and requests as bytes, and back: pure functions, one module for each format."""
+"""Encodes and decodes events and requests, in pure functions: a few modules for each format."""

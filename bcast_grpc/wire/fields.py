@@ -1,7 +1,6 @@
-"""The fields of a serialised protobuf message, looked at without parsing what is in them.
+"""Walks over the fields of a serialised protobuf message without parsing their contents.
 
-A parser makes an object of each field before anyone can say that there are too many. A walk over their tags and sizes
-can stop at a bound.
+A parser makes an object from each field before they can be counted. A walk over tags and sizes can stop at a bound.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 Field: TypeAlias = tuple[int, int, int, int]
-"""The number of a field; and where in the message its tag, its value and the next field begin."""
+"""The number of a field, and the offsets at which its tag, its value and the next field begin."""
 
 MAX_FIELDS = 64
-"""How many fields of all but one number a request may have; the contract has five."""
+"""The most fields that a request may have, besides its batch; the contract has five."""
 
 _VARINT, _FIXED64, _SIZED, _GROUP, _GROUP_END, _FIXED32 = range(6)
 _VARINT_BYTES = 10
@@ -21,16 +20,16 @@ _MAX_NUMBER = (1 << 29) - 1
 
 
 class MalformedFrame(ValueError):
-    """Bytes that are no message of the contract."""
+    """The bytes are not a message of the contract."""
 
 
 def fields(message: bytes, at: int = 0, end: int | None = None) -> Iterator[Field]:
-    """Walk over the fields of ``message``, or of the one that stands in it from ``at`` to ``end``.
+    """Walk over the fields of ``message``, or of the message inside it from ``at`` to ``end``.
 
-    A field within a group counts too; its number is 0, as nothing of the contract is in a group.
+    A field within a group is counted, too, with the number 0: the contract has no groups.
 
     Raises:
-        MalformedFrame: a field that ends outside of the message, or is none.
+        MalformedFrame: a field ends outside of the message, or is not valid.
     """
     end = len(message) if end is None else end
     groups = 0
@@ -64,7 +63,7 @@ def fields(message: bytes, at: int = 0, end: int | None = None) -> Iterator[Fiel
 
 
 def check_number_of_fields(message: bytes) -> None:
-    """Check that a message which repeats nothing has few fields.
+    """Check that a message without repeated fields has few fields.
 
     Raises:
         MalformedFrame: it has more than ``MAX_FIELDS``, or fields that do not fit.
@@ -75,7 +74,7 @@ def check_number_of_fields(message: bytes) -> None:
 
 
 def _varint(message: bytes, at: int, end: int) -> tuple[int, int]:
-    """Return the number that begins at ``at``, and where it ends."""
+    """Return the number that begins at ``at``, and the offset at which it ends."""
     if at < end and message[at] < 0x80:
         return message[at], at + 1
     number = 0

@@ -22,7 +22,7 @@ from bcast_grpc.wire.protobuf import MAX_BATCH_BYTES as MAX_BATCH_BYTES
 Object: TypeAlias = dict[str, object]
 
 PIECE_BYTES = MAX_BATCH_BYTES - 2
-"""What pieces of events may be joined up to: closed as an array, they are a byte more."""
+"""The size up to which pieces of events are joined; closing the array adds a byte."""
 
 _NS = 1_000_000_000
 
@@ -47,7 +47,7 @@ def encode_lines(events: Sequence[Event]) -> list[tuple[bytes, int]]:
 
 
 def encode_arrays(events: Sequence[Event]) -> list[tuple[bytes, int]]:
-    """Encode events as pieces of an array, which are joined end to end and made one by ``close_array``.
+    """Encode events as pieces of an array; ``close_array`` makes joined pieces an array.
 
     Returns:
         As for ``encode_lines``.
@@ -56,12 +56,12 @@ def encode_arrays(events: Sequence[Event]) -> list[tuple[bytes, int]]:
 
 
 def close_array(frame: bytes) -> bytes:
-    """Return joined pieces of ``encode_arrays``, at least one, as the array that a client takes."""
+    """Return joined pieces of ``encode_arrays``, at least one, as the array that a client reads."""
     return b"".join((b"[", memoryview(frame)[1:], b"]"))
 
 
 def split_lines(frame: bytes, max_bytes: int) -> Iterator[bytes]:
-    """Cut lines into frames of at most ``max_bytes``, one of a single longer line apart."""
+    """Cut lines into frames of at most ``max_bytes``; a single longer line is a frame of its own."""
     begin = 0
     while begin < len(frame):
         end = frame.rfind(b"\n", begin, begin + max_bytes) + 1 or frame.find(b"\n", begin) + 1 or len(frame)
@@ -70,7 +70,7 @@ def split_lines(frame: bytes, max_bytes: int) -> Iterator[bytes]:
 
 
 def split_arrays(frame: bytes, max_bytes: int) -> Iterator[bytes]:
-    """Cut joined pieces of ``encode_arrays`` into such of at most ``max_bytes``, one of a single larger event apart."""
+    """Cut joined pieces of ``encode_arrays`` into parts of at most ``max_bytes``; a single larger event is one part."""
     begin = end = 0
     while end < len(frame) and (event := VALUE.match(frame, end + 1)):
         if event.end() - begin > max_bytes and end > begin:
@@ -165,7 +165,7 @@ def _duration(seconds: float) -> str:
 
 
 def _fraction(nanos: int) -> str:
-    """Thousandths, millionths or all: as few digits as say it."""
+    """Return a fraction of a second with 3, 6 or 9 digits, as few as possible."""
     if nanos % 1000:
         return f".{nanos:09}"
     if nanos % 1_000_000:

@@ -1,4 +1,4 @@
-"""The contract's requests in JSON: one value, as a frame of a WebSocket has it, or cut out of a stream."""
+"""The contract's requests in JSON: one value, which is a frame of a WebSocket or was cut out of a stream."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read_requests(frame: bytes | bytearray | str) -> Iterator[list[Request]]:
 
 
 def pauses(steps: Iterator[None]) -> Iterator[list[Request]]:
-    """Take steps; an empty slice is a pause between them."""
+    """Take the steps of a generator, with an empty slice as a pause after each."""
     for _ in steps:
         yield []
 
@@ -70,7 +70,7 @@ def _request(value: object, *, within_batch: bool = False) -> Request:
 
 
 class _Misfit(ValueError):
-    """A value that does not fit its key."""
+    """A value has the wrong type for its key."""
 
 
 def _refuse_batch(value: Object, within_batch: bool) -> None:

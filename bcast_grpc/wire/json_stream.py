@@ -40,7 +40,7 @@ class RequestReader:
 
     @property
     def unfinished(self) -> int:
-        """How many bytes it keeps of an object that has not come to its end."""
+        """How many bytes of an incomplete object are kept."""
         return len(self._rest)
 
     def feed(self, data: bytes) -> list[Request]:
@@ -64,7 +64,7 @@ class RequestReader:
                 self._fail(malformed(f"{fault} of the object" if isinstance(fault, BrokenJson) else str(fault)))
 
     def close(self) -> None:
-        """Tell that the stream has ended; in the middle of an object that is a ``fault``."""
+        """Note that the stream has ended; in the middle of an object that is a ``fault``."""
         if self._rest or self._first:
             self._fail(malformed("the stream ended in the middle of an object"))
 

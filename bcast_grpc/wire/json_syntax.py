@@ -1,4 +1,4 @@
-"""Where JSON values end, and how many there are, found without making an object of each.
+"""Finds where JSON values end, and counts them, without making an object from each.
 
 Regular expressions that never backtrack look for the marks outside of texts, so each byte is read a fixed number of
 times, however the stream is cut. What is a whole value, the parser reads.
@@ -50,7 +50,7 @@ _TO_QUOTE = re.compile(_IN_TEXT, re.DOTALL)
 
 
 class BrokenJson(MalformedFrame):
-    """The parser refuses a text."""
+    """A text is not valid JSON."""
 
 
 def malformed(reason: str) -> CallError:
@@ -103,7 +103,7 @@ def count_values(text: bytes | bytearray | str) -> Iterator[None]:
 
 
 def _count_outside_texts(text: bytes | bytearray) -> Iterator[int]:
-    """Count the marks that are within no text, a window at a time."""
+    """Count the marks outside of strings, a window at a time."""
     at = 0
     in_text = False
     while at < len(text):
@@ -136,7 +136,7 @@ class EndFinder:
 
     @property
     def within(self) -> bool:
-        """Whether the end of a value is being looked for."""
+        """Whether a value has begun and its end has not been found."""
         return self._depth > 0
 
     def forget(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""The contract's events in protobuf, and all that a door needs of this format.
+"""The contract's events in protobuf, and everything that a door needs for this format.
 
 Serialised messages joined end to end are one valid message whose repeated fields are concatenated. So a run of events
 is encoded once, as a ``ConnectResponse`` that holds nothing but a ``batch``, and any number of such runs become one
@@ -43,7 +43,7 @@ from bcast_grpc.wire.protobuf_requests import read_requests as read_requests
 from bcast_grpc.wire.protobuf_requests import read_small as read_small
 
 MAX_BATCH_BYTES = 1024 * 1024
-"""The largest frame of events that a server makes, a single larger event apart."""
+"""The largest frame of events that the server makes; only a single event may be larger."""
 
 _NS = 1_000_000_000
 _BATCH_TAG = pb.ConnectResponse.BATCH_FIELD_NUMBER << 3 | 2  # length-delimited
@@ -101,7 +101,7 @@ def _batch_head(size: int) -> bytes:
 
 
 def split_batches(frame: bytes, max_bytes: int) -> Iterator[bytes]:
-    """Cut a batch frame into frames of at most ``max_bytes``, one of a single larger event apart."""
+    """Cut a batch frame into frames of at most ``max_bytes``; a single larger event is a frame of its own."""
     begin = last = 0
     for _, _, _, end in fields(frame):
         if end - begin > max_bytes and last > begin:
@@ -117,7 +117,7 @@ def encode_singly(events: Sequence[Event]) -> list[tuple[bytes, int]]:
 
 
 def _encode_each(events: Sequence[Event]) -> Iterator[bytes]:
-    """Encode what follows an event of the same author, accepted with it, only as far as it is another one."""
+    """Encode each event; what neighbours of one author and time have in common is encoded once."""
     others = pb.ConnectResponse()
     write_others = others.SerializeToString
     same_kind, same_author, same_time_ns, shared = Kind.UNSPECIFIED, NOBODY, 0, b""

@@ -1,4 +1,4 @@
-"""The contract's requests in protobuf: a client's way to the server.
+"""The contract's requests in protobuf.
 
 A parser makes an object of each request before anyone can say that there are too many. So a large frame is first walked
 over, and then decoded a slice at a time.
@@ -15,10 +15,10 @@ from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.fields import MAX_FIELDS, Field, MalformedFrame, check_number_of_fields, fields
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
-"""The largest frame of requests that a server takes: gRPC's own limit."""
+"""The largest frame of requests that the server accepts: gRPC's own limit."""
 
 MAX_REQUESTS = 16_384
-"""How many requests one frame may hold."""
+"""The most requests in one frame."""
 
 TOO_MANY = f"more than {MAX_REQUESTS} requests in one frame; put them into several"
 
@@ -30,7 +30,7 @@ _NESTED = "a batch within a batch; put all requests into one list"
 _SLICE = 64
 _SLICE_BYTES = 8192
 SMALL_BYTES = 2048
-"""A frame so small is decoded at once, whatever it is."""
+"""A frame up to this size is decoded at once, whatever is in it."""
 
 _SLICE_SMALL = 128
 _LARGE_BYTES = 512  # a request of a batch that is larger may be more than it seems
@@ -119,7 +119,7 @@ def _fields(frame: bytes) -> Iterator[Field]:
 
 
 def _pop_slice(items: list[Field]) -> int:
-    """Pop as many small requests as are quickly decoded, and return where they end."""
+    """Take as many small requests as can be decoded quickly, and return where they end."""
     begin = items[-1][1]
     end = 0
     count = 0
@@ -130,7 +130,7 @@ def _pop_slice(items: list[Field]) -> int:
 
 
 def _decode_large(frame: bytes, body: int, end: int) -> Request:
-    """Decode a request of a batch that may hold so much that it has to be looked at first."""
+    """Decode a request of a batch that may be so large that its fields must be counted first."""
     known = bytearray()
     nested = False
     for count, (number, start, _, stop) in enumerate(fields(frame, body, end)):
@@ -158,7 +158,7 @@ def _decode(frame: bytes) -> list[Request]:
 
 
 def check_subscribe(frame: bytes) -> None:
-    """Check a ``SubscribeRequest``, which says nothing.
+    """Check a ``SubscribeRequest``, which has no fields.
 
     Raises:
         MalformedFrame: it does not parse.

@@ -49,7 +49,7 @@ async def test_nobody_is_told_where_the_client_is_gone(caplog: pytest.LogCapture
     caplog.set_level(logging.DEBUG)
     assert await ending(served(ConnectionGone("reset")), "ana") == Ending(gone=True)
     assert await ending(served(BrokenPipeError("broken")), "bob", OSError) == Ending(gone=True)
-    assert caplog.messages == ["ana is gone: reset", "bob is gone: broken"]
+    assert caplog.messages == ["ana disconnected: reset", "bob disconnected: broken"]
 
 
 async def test_anything_else_is_an_internal_error(caplog: pytest.LogCaptureFixture) -> None:

@@ -93,7 +93,7 @@ class Calls(Carrier):
         self._writer = writer
         self.send_data = writer.send_data
         self.send_now = writer.send_now
-        self.peer = peer
+        self.peer = _as_grpc_writes(peer)
         self._owner = owner
         self._connections = connections
         self.turns = turns
@@ -267,3 +267,7 @@ def _too_much_kept() -> StatusError:
         "too many bytes are kept of messages that are incomplete, or whose answers are not read;"
         " finish one message before the next, and read while you send",
     )
+
+
+def _as_grpc_writes(peer: str) -> str:
+    return f"ipv6:{peer}" if peer.startswith("[") else f"ipv4:{peer}"

@@ -105,8 +105,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass of it
         h2, shared, transport = self._h2, self._shared, self._transport
         writer = self._writer = Writer(h2, transport)
-        turns, peer = shared.scheduler.turns, _as_grpc_writes(self._peer)
-        calls = Calls(h2, transport, writer, peer, self._owner, shared.connections, turns, self._none_left)
+        turns = shared.scheduler.turns
+        calls = Calls(h2, transport, writer, self._peer, self._owner, shared.connections, turns, self._none_left)
         self._calls = calls
         self._reader = Reader(h2, transport, writer, turns, calls.data, self._on_event)
         self._owner.opened(self)
@@ -295,7 +295,3 @@ class Connection(asyncio.Protocol):
         events.NotHttp2: _on_foreign,
     }
     """What handles each event, except ``DataReceived``, which the reader passes to ``Calls.data``."""
-
-
-def _as_grpc_writes(peer: str) -> str:
-    return f"ipv6:{peer}" if peer.startswith("[") else f"ipv4:{peer}"
