@@ -206,8 +206,9 @@ class HttpConnection(web.RequestHandler):
         if self._request_count != before:
             self._end_head()
             self._hide_tokens(self._request_count - before)
-        elif self._body.is_eof() and not (self._force_close or self._upgraded):
+        elif self.transport and self._body.is_eof() and not (self._force_close or self._upgraded):
             self._head_bytes += len(data)
+            self._connections.unfinished.keep(self.transport, self._head_bytes)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(*TOO_LARGE, "its headers are too large")
             elif self._head_timer is None:
@@ -245,7 +246,6 @@ class HttpConnection(web.RequestHandler):
         self._end_head()
         self._body = EMPTY_PAYLOAD
         self._connections.gone(self.peer)
-        self._connections.unfinished.forget(self.transport)
         super().connection_lost(exc)
 
     def handle_error(
@@ -282,15 +282,13 @@ class HttpConnection(web.RequestHandler):
 
     def _end_head(self) -> None:
         self._head_bytes = 0
+        self._connections.unfinished.forget(self.transport)
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
 
     def _refuse(self, status: HTTPStatus, text: str, why: str) -> None:
-        """Answer an invalid or incomplete request, and end the connection.
-
-        Data that still come are dropped for a while: closing a socket with unread data would lose the answer.
-        """
+        """Answer an invalid request, and end the connection: later, as with unread data the answer would be lost."""
         self._end_head()
         if self.transport and not self.transport.is_closing():
             logger.debug("answered %d to %s: %s", status, self.peer, why)

@@ -1,4 +1,4 @@
-"""Bounds what is kept of messages that have not come to their end, for all connections of the socket doors together.
+"""Bounds what is kept of messages, and of HTTP headers, that have not come to their end, at the socket doors together.
 
 gRPC has its own bound, for calls: see ``grpc/kept.py``.
 """

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from bcast_grpc.transport import unfinished
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.portions import Portions
@@ -22,6 +23,27 @@ class Gone(asyncio.Transport):
 
     def close(self) -> None:
         """Do nothing more."""
+
+
+class There(asyncio.Transport):
+    """Of a client that is there until it is disconnected."""
+
+    aborted = False
+
+    def is_closing(self) -> bool:
+        """Once it is disconnected."""
+        return self.aborted
+
+    def abort(self) -> None:
+        """Disconnect the client."""
+        self.aborted = True
+
+    def close(self) -> None:
+        """Disconnect the client."""
+        self.aborted = True
+
+    def pause_reading(self) -> None:
+        """Read nothing more."""
 
 
 async def answer(_: web.BaseRequest) -> web.Response:
@@ -46,3 +68,19 @@ async def test_a_client_that_is_gone_before_its_request_is_read_is_no_fault(begu
     await asyncio.wait([serving])
     assert serving.exception() is None
     assert not faults
+
+
+async def test_headers_that_never_end_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many connections there are: what began first goes. One whose headers are complete stays."""
+    monkeypatch.setattr(unfinished, "MAX_BYTES", 100_000)
+    loop = asyncio.get_running_loop()
+    shared = Connections()
+    connections = [HttpConnection(web.Server(answer), Portions(loop), 10, shared, "", loop=loop) for _ in range(4)]
+    transports = [There() for _ in connections]
+    head = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 40_000
+    for connection, transport in zip(connections, transports, strict=True):
+        connection.connection_made(transport)
+        connection.data_received(head + (b"\r\n\r\n" if connection is connections[0] else b""))
+    assert [transport.aborted for transport in transports] == [False, True, False, False]
+    for connection in connections:
+        connection.connection_lost(None)
