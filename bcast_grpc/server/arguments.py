@@ -26,7 +26,7 @@ from bcast_grpc.server.machine import default_max_memory
 from bcast_grpc.settings import PREFIX, Accepts, Settings, SettingsError, explain_unknown, say_what_fits, show
 
 _CONFIG = "BCAST_CONFIG"
-_CLIENTS_OWN = frozenset({"BCAST_TARGET", "BCAST_TOKEN"})  # read by the terminal client, and ignored by the server
+_CLIENTS_OWN = frozenset({"BCAST_TARGET", "BCAST_TOKEN", "BCAST_TOKEN_FILE"})  # the terminal client reads them
 
 
 @dataclass(frozen=True, slots=True)

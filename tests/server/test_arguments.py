@@ -292,8 +292,9 @@ def test_flags_are_read_as_people_write_them() -> None:
 
 
 def test_the_clients_variable_and_those_of_others_are_let_be() -> None:
-    """BCAST_TARGET and BCAST_TOKEN are the client's; what does not begin with BCAST_ is nobody's business here."""
-    assert load([], {"BCAST_TARGET": "x", "BCAST_TOKEN": "t", "PORT": "y", "bcast_port": "z"}).settings == DEFAULTS
+    """The client's variables are not the server's, and neither are those that do not begin with BCAST_."""
+    of_clients = {"BCAST_TARGET": "x", "BCAST_TOKEN": "t", "BCAST_TOKEN_FILE": "f"}
+    assert load([], {**of_clients, "PORT": "y", "bcast_port": "z"}).settings == DEFAULTS
 
 
 # --- what fits
