@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
+from bcast_grpc.core.slices import FEW_WRITERS, Slice
+
 MAX_ROUND_S = 0.05
 """The clock waits no longer than this for a round of writes: a client in it has stopped reading."""
 
@@ -24,20 +26,11 @@ SCARCE_SHARE = 1 / 8
 SCARCE_READS = 1 / 4
 """Reading is the bottleneck if a pause brought more messages than this share of the writes that it had time for."""
 
-FEW_WRITERS = 16
-"""A round with fewer writers counts as one with this many: its time says more about other rooms than about its writes.
-At least this many write in one go, however long that takes."""
-
 MAX_PAUSE_S = 0.01
 """The longest single pause, and so the longest that one pause can delay a message."""
 
 MAX_PAUSES_S = 0.05
 """The longest time of all pauses between two flushes, if reading is the bottleneck."""
-
-SLICE_S = 0.002
-"""How long writers write in one go, estimated from the last writes; then others have their turn."""
-
-_LEAST_S = 1e-6
 
 SMALL_BYTES = 65_536
 """A writer with a large frame counts as one more writer for every so many bytes."""
@@ -104,9 +97,7 @@ class FlushClock:
         patience_s: returns how long what is pending may wait for more.
 
     Attributes:
-        at_once: how many writers may be set off in one go, or may write in the flush itself: as many as take
-            ``SLICE_S``.
-        passed_on: set by the flush: how many writers have written in the flush itself and need not be set off.
+        slice: how many writers may be woken in one go, or be written to in the flush itself.
     """
 
     def __init__(
@@ -135,8 +126,7 @@ class FlushClock:
         self._paused = self._pause_s = 0.0
         self._round_writers = 0
         self._seen = 0
-        self.at_once = FEW_WRITERS
-        self.passed_on = 0
+        self.slice = Slice(scheduler.precise_time)
 
     def poke(self, *, full: bool = False) -> None:
         """Report that something is pending; ``full`` if it is as much as one flush can take."""
@@ -200,14 +190,12 @@ class FlushClock:
         self._reading = self._full = False
         self._writers.clear()
         self._began = self._scheduler.precise_time()
-        self.passed_on = 0
+        self.slice.begin()
         busy: Iterable[Writer] = ()
         try:
             busy = self._push()
         finally:  # an error in one flush must not stop the room's clock
-            if self.passed_on:  # the time since the flush began is the time of these writes alone
-                self.at_once = _as_many_as_fit(self.passed_on, self._scheduler.precise_time() - self._began)
-            writers = len(self._writers) + self.passed_on
+            writers = len(self._writers) + self.slice.passed_on
             self._round_writers = max(writers, FEW_WRITERS)
             self._tolerated = writers // 8
             if not writers:
@@ -218,7 +206,7 @@ class FlushClock:
 
     def _wake_some(self) -> None:
         weight = 0
-        while self._sleeping and weight < self.at_once:
+        while self._sleeping and weight < self.slice.writers:
             writer, size = self._sleeping.popleft()
             weight += 1 + size // SMALL_BYTES
             writer.wake()
@@ -246,8 +234,8 @@ class FlushClock:
         self._stop_timer()
         now = self._scheduler.precise_time()
         self._round_s = now - self._began
-        if not self.passed_on:
-            self.at_once = _as_many_as_fit(self._round_writers, self._round_s)
+        if not self.slice.passed_on:
+            self.slice.measure(self._round_writers, self._round_s)
         if self._full:
             self._scheduler.call_soon(self._flush)
             return
@@ -287,11 +275,6 @@ class FlushClock:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-
-
-def _as_many_as_fit(writers: int, took_s: float) -> int:
-    """Return how many writers fit into a slice, if ``writers`` of them took ``took_s``."""
-    return max(FEW_WRITERS, int(SLICE_S * writers / max(took_s, _LEAST_S)))
 
 
 def _nothing() -> Iterable[Writer]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bcast_grpc.broker.base import Accepted
 from bcast_grpc.core.answers import Answers
 from bcast_grpc.core.batch import Batch, Run
-from bcast_grpc.core.clock import SLICE_S, FlushClock, Scheduler
+from bcast_grpc.core.clock import FlushClock, Scheduler
 from bcast_grpc.core.feed import Feed
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.core.member import Arrival, Member
@@ -17,6 +17,7 @@ from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.pending import Pending
 from bcast_grpc.core.push import Push
 from bcast_grpc.core.roster import Roster
+from bcast_grpc.core.slices import SLICE_S
 from bcast_grpc.core.states import GONE, Move
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Event
@@ -142,7 +143,7 @@ class FanOut:
             return 0
         if self._leaving or self._waiting:
             return 0
-        writing_s = members / self.clock.at_once * SLICE_S
+        writing_s = members / self.clock.slice.writers * SLICE_S
         return min(writing_s / NOTICES_SHARE, MAX_PATIENCE_S)
 
     def _flush(self) -> Iterator[Outbox]:

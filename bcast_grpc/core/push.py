@@ -97,7 +97,8 @@ class Push:
     def _offer(self, view: View, group: Sequence[Member]) -> _Tally:
         first_seq = self._batch.first_seq if view.shows_messages else None
         queued = refused = passed_on = 0
-        may_pass = self._clock.at_once - self._clock.passed_on
+        slice_ = self._clock.slice
+        may_pass = slice_.writers - slice_.passed_on
         encoder, frames, only = None, _NO_FRAMES, None
         for member in group:
             outbox = member.outbox
@@ -107,13 +108,16 @@ class Push:
                 only = frames[0] if len(frames) == 1 else None
             if only and passed_on < may_pass and outbox.pass_on(only):
                 passed_on += 1
+                if passed_on == may_pass:
+                    slice_.passed(passed_on)
                 continue
             if not frames:
                 continue
             offered = self._queue(member, frames, first_seq)
             queued += offered is _QUEUED
             refused += offered in _REFUSED
-        self._clock.passed_on += passed_on
+        if 0 < passed_on < may_pass:
+            slice_.passed(passed_on)
         return _Tally(view, queued + passed_on, refused)
 
     def _queue(self, member: Member, frames: Sequence[Frame], first_seq: int | None) -> Offered:

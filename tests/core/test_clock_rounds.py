@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bcast_grpc.core.clock import (
-    FEW_WRITERS,
     MAX_PAUSE_S,
     MAX_PAUSES_S,
     MAX_ROUND_S,
@@ -18,6 +17,7 @@ from bcast_grpc.core.clock import (
     SCARCE_SHARE,
     FlushClock,
 )
+from bcast_grpc.core.slices import FEW_WRITERS
 
 from .flushes import PAUSE, Pen
 from .scheduler import ManualScheduler

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bcast_grpc.core.clock import FEW_WRITERS, MAX_PAUSE_S, MAX_ROUND_S, SLICE_S, SMALL_BYTES
+from bcast_grpc.core.clock import MAX_PAUSE_S, MAX_ROUND_S, SMALL_BYTES
+from bcast_grpc.core.slices import FEW_WRITERS, SLICE_S
 
 from .flushes import Flushes, Pen
 
@@ -64,7 +65,7 @@ def test_who_wrote_in_the_flush_itself_is_part_of_the_round(room: Flushes) -> No
     """The time counts for them as well, and one in eight that is late holds nobody up."""
 
     def pass_on() -> None:
-        room.clock.passed_on += 7
+        room.clock.slice.passed(7)
         room.clock.set_off(Pen(), 100)
 
     room.during = pass_on

@@ -11,6 +11,7 @@ from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.fanout import MAX_PATIENCE_S, NOTICES_SHARE, PATIENT_FROM
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.outbox import Outbox
+from bcast_grpc.core.slices import SLICE_S
 from bcast_grpc.events import Kind, Request
 
 from .world import Client, LaterBroker, World
@@ -184,6 +185,33 @@ def test_notices_wait_as_long_as_writing_them_is_a_small_share_of_the_time(world
     world.scheduler.run_soon()
     waits_s = world.scheduler.next_due(0) - world.scheduler.now
     assert waits_s == pytest.approx(CROWD * write_s / NOTICES_SHARE, rel=0.05)
+
+
+def test_most_of_a_crowd_is_written_to_in_the_flush(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as fit into a slice by what such writes cost, and not by what it costs to queue for the others."""
+    passed: list[Client] = []
+
+    def write(_: bytes) -> bool:
+        world.scheduler.work(10e-6)
+        passed.append(ana)
+        return True
+
+    offer = Outbox.offer
+
+    def queue(outbox: Outbox, frames: Sequence[Frame], **options: Any) -> bool:
+        world.scheduler.work(100e-6)
+        return offer(outbox, frames, **options)
+
+    monkeypatch.setattr(Outbox, "offer", queue)
+    ana, *others = crowd(world)
+    world.settle()
+    for client in others:
+        client.session.outbox.write_now = write
+    for _ in range(2):
+        passed.clear()
+        ana.say("hola")
+        world.settle()
+    assert len(passed) == pytest.approx(SLICE_S / 10e-6, rel=0.1)
 
 
 def test_a_message_does_not_wait_with_them(world: World) -> None:

@@ -27,13 +27,12 @@ from bcast_grpc.transport.tls.plaintext import TLS_HANDSHAKE
 
 logger = logging.getLogger(__name__)
 
-LARGEST_STREAM_ID = 2**31 - 1
-
 LAST_WORDS_S = 1.0
 """How long a connection that the server closes stays open for the client to read what was written last."""
 
 _PING = b"keepaliv"
 _DRAIN_PING = b"draining"
+_LARGEST_STREAM_ID = 2**31 - 1
 _SHUTTING_DOWN = b"the server is shutting down"
 
 
@@ -204,7 +203,7 @@ class Connection(asyncio.Protocol):
         """Tell the client to make its next calls elsewhere. Calls are still served until it has received that."""
         if self._greeted and not (self._announced or self._closing):
             self._announced = True
-            self._h2.go_away(ErrorCode.NO_ERROR, last_stream_id=LARGEST_STREAM_ID, debug=_SHUTTING_DOWN)
+            self._h2.go_away(ErrorCode.NO_ERROR, last_stream_id=_LARGEST_STREAM_ID, debug=_SHUTTING_DOWN)
             self._h2.ping(_DRAIN_PING)
             self._writer.flush()
 

@@ -1,0 +1,49 @@
+"""How many clients are written to in one go, before others have their turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+SLICE_S = 0.002
+"""How long writers write in one go, estimated from the last writes; then others have their turn."""
+
+FEW_WRITERS = 16
+"""A round with fewer writers counts as one with this many: its time says more about other rooms than about its writes.
+At least this many write in one go, however long that takes."""
+
+_LEAST_S = 1e-6
+
+
+class Slice:
+    """As many writers as take ``SLICE_S``, by what the last writes took.
+
+    Args:
+        time: returns seconds on a clock that never goes back and shows microseconds.
+
+    Attributes:
+        writers: how many that is.
+        passed_on: how many clients the flush has written to itself; their writers need not be woken.
+    """
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        self._time = time
+        self._began = 0.0
+        self.writers = FEW_WRITERS
+        self.passed_on = 0
+
+    def begin(self) -> None:
+        """Report that a flush begins."""
+        self._began = self._time()
+        self.passed_on = 0
+
+    def passed(self, clients: int) -> None:
+        """Report that the flush has written to so many clients itself.
+
+        Call this right after the last of these writes: the time until then is theirs, and what follows is not.
+        """
+        self.passed_on += clients
+        self.measure(self.passed_on, self._time() - self._began)
+
+    def measure(self, writers: int, took_s: float) -> None:
+        """Report how long the writes of so many clients took."""
+        self.writers = max(FEW_WRITERS, int(SLICE_S * writers / max(took_s, _LEAST_S)))
