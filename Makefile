@@ -52,11 +52,11 @@ test: lint types  ## run all checks: lint, types, all tests, those over gRPC on 
 lowest: install  ## run the integration tests with the oldest versions that pyproject.toml allows
 	$(PYTHON) tools/lowest.py tests/integration --ignore tests/integration/test_slow_lines.py $(ARGS)
 
-interop: install  ## build the clients in examples/ and let each talk to each (needs their languages' tools)
+interop: install  ## build the clients in examples/, and test each against all others (needs their languages' tools)
 	$(PYTHON) -m pytest interop $(ARGS)
 	$(PYTHON) -m pytest --grpc-engine other $(INTEROP_ON_BOTH) $(ARGS)
 
-soak: install  ## break everything for minutes and look what was kept of the promises (ARGS="--minutes 5 --seed 7")
+soak: install  ## break everything at random for minutes, and check every promise (ARGS="--minutes 5 --seed 7")
 	$(PYTHON) -m tests.promises $(ARGS)
 
 lint: protos-check  ## check the style of code and contract, and that the stubs are fresh
@@ -78,10 +78,10 @@ cover: install  ## run the tests and show what they do not reach
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
-bench: install  ## measure all figures beside the peers, in eight minutes (needs Go)
+bench: install  ## measure all figures, and those of the peers, in eight minutes (needs Go)
 	$(PYTHON) -m benchmarks $(ARGS)
 
-bench-full: install  ## the same, ordinary clients' latency and the growth curves, in half an hour, and draw them (ARGS=--resume goes on)
+bench-full: install  ## the same, with ordinary clients' latency and growth curves, in half an hour, and draw them (ARGS=--resume continues)
 	$(PYTHON) -m benchmarks --full $(ARGS); code=$$?; $(MAKE) plots && exit $$code
 
 plots: install  ## draw docs/plots/ from what bench-full found
@@ -98,7 +98,7 @@ picture: install  ## make the pictures in the README from real runs
 	$(PYTHON) tools/picture.py
 	$(PYTHON) -m tests.page.picture
 
-clean:  ## delete what was made
+clean:  ## delete everything that was built
 	rm -rf build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	-git clean -fdXq examples interop
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ChatStub(object):
-    """One room for all who connect to it.
+    """Rooms in which clients meet: what one of them sends, all others in its room receive.
     """
 
     def __init__(self, channel):
@@ -53,12 +53,12 @@ class ChatStub(object):
 
 
 class ChatServicer(object):
-    """One room for all who connect to it.
+    """Rooms in which clients meet: what one of them sends, all others in its room receive.
     """
 
     def Connect(self, request_iterator, context):
         """The main job: whatever a client sends, every other client connected to the same room receives. Half-closing the
-        request stream is a "leave": what is queued for the client still goes out, then the stream ends with OK.
+        request stream is a "leave": what is queued for the client is still sent, then the stream ends with OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,7 +72,7 @@ class ChatServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Subscribe(self, request, context):
-        """For a reader that never sends. It is a client like any other: listed, counted, and told of departures.
+        """For a reader that never sends. Otherwise it is a client like any other: listed, counted, and with the same events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +105,7 @@ def add_ChatServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Chat(object):
-    """One room for all who connect to it.
+    """Rooms in which clients meet: what one of them sends, all others in its room receive.
     """
 
     @staticmethod
