@@ -11,7 +11,8 @@ from playwright.async_api import Browser, async_playwright, expect
 
 from tests.integration.peers import PATIENCE_S
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""In the order of preference. The first is the same browser without a window: a page opens in a sixth of the time."""
 
 # It asks nobody for anything of its own accord, and could not if it tried: only this machine's own address leads
 # anywhere.
