@@ -43,10 +43,12 @@ class Portions:
     def _next(self) -> None:
         self._running = False
         over_at = perf_counter() + _PASS_S
-        for connection in list(self._waiting):
-            if self._waiting.pop(connection, self) is None:  # a feed before it may have withdrawn it
-                connection.feed()
-            if perf_counter() >= over_at:
-                break
-        if self._waiting:
-            self._run()
+        try:
+            for connection in list(self._waiting):
+                if self._waiting.pop(connection, self) is None:  # a feed before it may have withdrawn it
+                    connection.feed()
+                if perf_counter() >= over_at:
+                    break
+        finally:  # an error at one, which the loop logs, must not stop the others
+            if self._waiting:
+                self._run()

@@ -116,10 +116,13 @@ class Turns:
             return
         self._running = False
         self._spent_s = 0.0
-        while self._waiting:
-            if self._waiting.popleft()():
+        taken = False
+        try:
+            while self._waiting and not taken:
+                taken = self._waiting.popleft()()
+        finally:  # an error in one turn, which the loop logs, must not stop the others
+            if taken or self._waiting:
                 self._run()
-                return
 
 
 def _grant(turn: asyncio.Future[None]) -> bool:

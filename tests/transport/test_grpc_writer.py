@@ -76,3 +76,17 @@ async def test_what_many_calls_have_to_say_is_collected() -> None:
     alone.add(call)
     assert not alone.send_now(call, b"hola")
     assert wire.written == b""
+
+
+async def test_nothing_is_written_once_it_has_ended() -> None:
+    """A half-closed transport would raise, in the middle of somebody's turn."""
+    writer, wire, h2 = opened_writer(1)
+    h2.ping(b"earlier!")
+    writer.paused = True
+    writer.end()
+    said = bytes(wire.written)
+    assert b"earlier!" in said
+    h2.ping(b"too late")
+    writer.pump()
+    assert not writer.send_now(cast("Call", Caller()), b"hola")
+    assert wire.written == said

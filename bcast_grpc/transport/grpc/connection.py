@@ -248,8 +248,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._reader.stop()
         self._stop_timers()
-        self._writer.paused = False
-        self._writer.flush()
+        self._writer.end()
         if self._transport.is_closing():
             return
         with suppress(OSError):  # the client is gone; asyncio's own loop raises at once

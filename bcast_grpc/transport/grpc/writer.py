@@ -38,6 +38,7 @@ class Writer:
     """
 
     __slots__ = (
+        "_ended",
         "_h2",
         "_loop",
         "_pumping",
@@ -57,6 +58,7 @@ class Writer:
         self._ready: list[Call] = []  # calls that have something to write
         self._recheck_timer: asyncio.TimerHandle | None = None
         self._pumping = False
+        self._ended = False  # the connection is half-closed
         self._woken = False
         self._unsent = 0
         self.paused = False
@@ -107,7 +109,7 @@ class Writer:
 
     def flush(self) -> None:
         """Write what is to be sent to the transport, if it has room."""
-        if self.paused:
+        if self.paused or self._ended:
             return
         self._unsent = 0
         pieces = self._h2.data_to_send()
@@ -138,7 +140,9 @@ class Writer:
         The data of many calls of one connection are collected first: see ``pump``.
         """
         h2, transport = self._h2, self._transport
-        if self.paused or self._ready or transport.is_closing() or not h2.send_whole(call.stream_id, data):
+        if self.paused or self._ended or self._ready or transport.is_closing():
+            return False
+        if not h2.send_whole(call.stream_id, data):
             return False
         call.sent += len(data)
         self._unsent = 0
@@ -149,6 +153,12 @@ class Writer:
         """Check all blocked calls again soon: each may have room now. Cost: O(calls), so it is not done at once."""
         if not self._recheck_timer:
             self._recheck_timer = self._loop.call_later(RECHECK_S, self._recheck, calls)
+
+    def end(self) -> None:
+        """Write what is to be sent, even if the transport has no room for it, and nothing more after that."""
+        self.paused = False
+        self.flush()
+        self._ended = True
 
     def stop(self, calls: Iterable[Call]) -> None:
         """Stop writing; ``calls`` are all calls of the connection."""
