@@ -10,6 +10,7 @@ from typing import cast
 from bcast_grpc.core.peers import peer_at
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.proxy_header import BadProxyHeader, ProxyHeader, read_proxy_header
+from bcast_grpc.transport.small_reads import SmallReads
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Arrivals:
         self.timeout_s = timeout_s
         self._connections = connections
         self._make = make
+        self._reads = SmallReads()
         self._waiting: set[Arrival] = set()
 
     def begin(self) -> asyncio.Protocol:
@@ -64,7 +66,7 @@ class Arrivals:
             transport.abort()
             return None
         protocol = self._make(peer)
-        transport.set_protocol(protocol)
+        self._reads.attach(transport, protocol)
         protocol.connection_made(transport)
         return protocol
 

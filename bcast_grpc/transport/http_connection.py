@@ -36,7 +36,7 @@ _IDLE_S = 60.0
 _LINGER_S = 2.0
 _PORTION_BYTES = 4096
 _PORTION_S = 0.0005
-_MAX_UNREAD_BYTES = 64 * 2**10
+_MAX_UNREAD_BYTES = 32 * 2**10
 _CONTROL_HEAD_BYTES = 6  # of a ping or a pong from a client
 
 

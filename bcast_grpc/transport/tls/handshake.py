@@ -9,6 +9,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Protocol, cast
 
+from bcast_grpc.transport.small_reads import SmallReads
 from bcast_grpc.transport.tls import plaintext
 from bcast_grpc.transport.tls.peer import has_expired
 from bcast_grpc.transport.tls.records import SLICE_BYTES, Records
@@ -57,6 +58,7 @@ class Handshakes:
         gone: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.gone = gone
+        self.reads = SmallReads()
         self.timeout_s = timeout_s
         self.turns = turns
         self.later = later
@@ -199,7 +201,7 @@ class Handshake(asyncio.Protocol):
         self._timer.cancel()
         self._handshakes.closed(self)
         transport = TlsTransport(self._transport, self._records, self._make(self.peer), self._handshakes.later)
-        self._transport.set_protocol(transport)
+        self._handshakes.reads.attach(self._transport, transport)
         transport.begin()
 
     def _refuse(self, why: str, last_words: bytes = b"") -> None:

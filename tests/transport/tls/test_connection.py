@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bcast_grpc.transport.small_reads import SmallReader
 from bcast_grpc.transport.tls import handshake, peer
 from bcast_grpc.transport.tls.certificates import Certificates
 from bcast_grpc.transport.tls.handshake import MAX_BYTES, Handshakes
@@ -45,7 +46,7 @@ class Below(asyncio.Transport):
         return ("127.0.0.1", 1) if name == "peername" else default
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.protocol = protocol
+        self.protocol = protocol.protocol if isinstance(protocol, SmallReader) else protocol
 
     def is_closing(self) -> bool:
         return "close" in self.events or "abort" in self.events
