@@ -7,6 +7,8 @@ import asyncio
 READ_BYTES = 32 * 1024
 """The most that is read at once. The event loops would read 256 KB, which each of many connections would hold."""
 
+_ZEROS = memoryview(bytes(READ_BYTES))
+
 
 class SmallReads:
     """Passes what is received to protocols in small pieces.
@@ -45,8 +47,11 @@ class SmallReader(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Pass on what was read."""
-        self.protocol.data_received(bytes(self._buffer[:nbytes]))
+        """Pass on what was read. The buffer does not keep it: there may be a token in it."""
+        read = self._buffer[:nbytes]
+        data = bytes(read)
+        read[:] = _ZEROS[:nbytes]
+        self.protocol.data_received(data)
 
     def eof_received(self) -> bool | None:
         """Pass it on."""
