@@ -20,18 +20,18 @@ from .peers import Door, Wire, eventually, within
 
 TRUSTED = ("127.0.0.1",)
 
-Lay = Callable[[int, bytes], Awaitable[str]]
+Lay = Callable[[int, bytes], Awaitable[Wire]]
 
 
 @pytest.fixture
 async def lay() -> AsyncIterator[Lay]:
-    """Put a proxy before a port, that says something first on each connection; returns its address."""
+    """Put a proxy before a port, that says something first on each connection."""
     wires: list[Wire] = []
 
-    async def start(port: int, first: bytes) -> str:
+    async def start(port: int, first: bytes) -> Wire:
         wires.append(Wire())
         await wires[-1].lay(f"{HOST}:{port}", first)
-        return wires[-1].address
+        return wires[-1]
 
     yield start
     for wire in wires:
@@ -216,22 +216,28 @@ async def test_a_proxy_says_whose_connection_it_is(
     context = authority.context() if tls else None
     peers = doors.server.hub.capacity.peers
 
+    proxies: list[Wire] = []
+
+    async def through(port: int, address: str) -> int:
+        proxies.append(await lay(port, header(address)))
+        return int(proxies[-1].address.rpartition(":")[2])
+
     async def plug(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        port = (await lay(doors.server.tcp_port, header(address))).rpartition(":")[2]
-        return await within(asyncio.open_connection(HOST, int(port), ssl=context))
+        port = await through(doors.server.tcp_port, address)
+        return await within(asyncio.open_connection(HOST, port, ssl=context))
 
     _, writer = await plug("203.0.113.7")
     await eventually(lambda: peers.count("203.0.113.7") == 1)
     late, late_writer = await plug("203.0.113.7")
     assert b"SERVER_FULL" in await within(late.readline())
     for address in ("203.0.113.7", "203.0.113.8"):
-        port = (await lay(doors.server.http_port, header(address))).rpartition(":")[2]
+        port = await through(doors.server.http_port, address)
         url = f"{'wss' if tls else 'ws'}://{HOST}:{port}/ws?events=welcome"
         async with connect_websocket(url, ssl=context, compression=None) as browser:
             assert ("SERVER_FULL" in str(await within(browser.recv()))) is (address == "203.0.113.7")
     if engine() != "grpcio":
         for address in ("203.0.113.7", "203.0.113.9"):
-            port = (await lay(doors.server.port, header(address))).rpartition(":")[2]
+            port = await through(doors.server.port, address)
             door = Door(f"{HOST}:{port}")
             door.credentials = doors.trust(authority).credentials if tls else None
             ana = door.open("ana")
@@ -242,6 +248,8 @@ async def test_a_proxy_says_whose_connection_it_is(
             await door.close()
     for one in (writer, late_writer):
         one.transport.abort()
+    for proxy in proxies:
+        await proxy.close()
     await eventually(lambda: not peers.count("203.0.113.7") and not connections(doors, "203.0.113.7"))
 
 
