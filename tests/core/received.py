@@ -1,8 +1,8 @@
-"""What clients have received, in worlds that keep what was said."""
+"""What clients say and have received, in worlds that keep what was said."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -19,6 +19,14 @@ from .world import Client, World
 def world_of(*, messages: int = 1000, **limits: Any) -> World:
     """A world in which so many messages are kept."""
     return World(Limits(**limits), MemoryBroker(Retention(messages=messages)))
+
+
+def say_slowly(world: World, author: Client, numbers: Iterable[int]) -> None:
+    """Have a client say numbers, each in a flush of its own, and read on; the others read nothing meanwhile."""
+    for n in numbers:
+        author.say(f"{n}")
+        world.scheduler.advance(1)
+        author.write_all()
 
 
 def position(client: Client, seq: int) -> ResumePoint:

@@ -16,7 +16,7 @@ from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Kind
 
 from .received import gaps
-from .world import World
+from .world import Client, World
 
 
 class DiskOrder(MemoryOrder):
@@ -82,14 +82,20 @@ def test_who_waits_for_a_disk(messages: int) -> None:
         assert sorted(heard[0] + lost) == list(range(701, 1021))
 
 
-def test_who_goes_away_while_the_disk_is_read() -> None:
-    """What is read then is for nobody, and nothing of it is kept."""
+def waiting_for_the_disk() -> tuple[World, DiskBroker, Client]:
+    """A client that wants the last two messages, which have not been read yet."""
     broker = DiskBroker(Retention())
     world = World(Limits(), broker)
     world.join("ana").say("1", "2")
     world.settle()
     bob = world.join(history=2)
     world.settle()
+    return world, broker, bob
+
+
+def test_who_goes_away_while_the_disk_is_read() -> None:
+    """What is read then is for nobody, and nothing of it is kept."""
+    world, broker, bob = waiting_for_the_disk()
     bob.close()
     broker.reads.popleft()()
     world.settle()
@@ -98,12 +104,7 @@ def test_who_goes_away_while_the_disk_is_read() -> None:
 
 def test_a_history_that_cannot_be_read_ends_the_call() -> None:
     """The client may come again."""
-    broker = DiskBroker(Retention())
-    world = World(Limits(), broker)
-    world.join("ana").say("1", "2")
-    world.settle()
-    bob = world.join(history=2)
-    world.settle()
+    world, broker, bob = waiting_for_the_disk()
     broker.reads.clear()
     (takes,) = world.hub._rooms["lobby"].feed._replays._reading.values()
     takes[0](CallError(ErrorCode.BROKER_UNAVAILABLE, "disk I/O error"))

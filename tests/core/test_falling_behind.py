@@ -7,17 +7,14 @@ import pytest
 from bcast_grpc.core.limits import SlowPolicy
 from bcast_grpc.events import Gap, GapReason, Kind, Request
 
-from .received import gaps, seqs, world_of
+from .received import gaps, say_slowly, seqs, world_of
 
 
 def test_dropping_the_oldest(caplog: pytest.LogCaptureFixture) -> None:
     """A client that reads too slowly loses the oldest messages, is told which, and stays; one line in the log."""
     world = world_of(queue_messages=8, slow_policy=SlowPolicy.DROP)
     ana, bob = world.join("ana"), world.join(batch=False)
-    for n in range(1, 21):
-        ana.say(f"{n}")
-        world.scheduler.advance(1)
-        ana.write_all()
+    say_slowly(world, ana, range(1, 21))
     world.settle()
     (gap,) = gaps(bob.received)
     assert gap == Gap(1, 12, GapReason.SLOW)
@@ -31,10 +28,7 @@ def test_what_was_dropped_is_told_though_nothing_follows() -> None:
     """Answers took the place of all the messages in the queue: there is none left before which it could be told."""
     world = world_of(queue_messages=8, slow_policy=SlowPolicy.DROP)
     ana, bob = world.join("ana"), world.join(batch=False)
-    for n in range(1, 9):
-        ana.say(f"{n}")
-        world.scheduler.advance(1)
-        ana.write_all()
+    say_slowly(world, ana, range(1, 9))
     for n in range(10):
         bob.ask(Request("who", id=f"{n}"))
     world.settle()
@@ -52,10 +46,7 @@ def test_what_one_was_fed_with_is_not_called_missed() -> None:
     ana.say("4", "5", "6")
     world.settle()
     assert seqs(bob) == [1, 2, 3, 4, 5, 6]
-    for n in range(7, 27):
-        ana.say(f"{n}")
-        world.scheduler.advance(1)
-        ana.write_all()
+    say_slowly(world, ana, range(7, 27))
     world.settle()
     assert gaps(bob.received) == [Gap(7, 18, GapReason.SLOW)]
 
@@ -66,10 +57,7 @@ def test_dropping_spares_what_is_in_no_history() -> None:
     ana, eva, bob = world.join("ana"), world.join("eva"), world.join(batch=True)
     ana.say("1", "2")
     eva.close()
-    for n in range(3, 21):
-        ana.say(f"{n}")
-        world.scheduler.advance(1)
-        ana.write_all()
+    say_slowly(world, ana, range(3, 21))
     bob.ask(Request("join", "bob", id="renamed"))
     world.settle()
     assert [event.message for event in bob.received if event.kind is Kind.LEFT] == ["eva left"]
@@ -98,10 +86,7 @@ def test_catching_up_has_its_limits() -> None:
     """What the history does not hold any more is named in a gap."""
     world = world_of(queue_messages=8, messages=20, slow_policy=SlowPolicy.CATCH_UP)
     ana, bob = world.join("ana"), world.join(batch=False)
-    for n in range(1, 101):
-        ana.say(f"{n}")
-        world.scheduler.advance(1)
-        ana.write_all()
+    say_slowly(world, ana, range(1, 101))
     world.settle()
     (gap,) = gaps(bob.received)
     assert (gap.last_missed, gap.reason) == (80, GapReason.SLOW)
@@ -148,9 +133,6 @@ def test_who_is_disconnected_is_told_the_last_place() -> None:
     ana, bob = world.join("ana"), world.join(batch=False)
     ana.say("1")
     world.settle()
-    for n in range(20):
-        ana.say(f"{n}")
-        world.scheduler.advance(1)
-        ana.write_all()
+    say_slowly(world, ana, range(20))
     assert bob.error is not None
     assert "the last message sent to it is 1" in bob.error.reason
