@@ -9,6 +9,10 @@ from bcast_grpc.errors import BcastError, CallError
 from bcast_grpc.events import Entry, Event, Stamp
 
 
+class CannotOpen(Exception):
+    """What keeps the orders cannot be used; the text says why, and what would help."""
+
+
 class Accepted(NamedTuple):
     """Messages that have got their ``seq``, and are in the order's history.
 
@@ -48,6 +52,12 @@ Outcome: TypeAlias = Accepted | Repeated | Refused
 Deliver: TypeAlias = Callable[[Sequence[Outcome]], None]
 """Called from the loop with outcomes, in the room's order."""
 
+Lose: TypeAlias = Callable[[CallError], None]
+"""Called from the loop if an order cannot go on, with the error that ends the streams of everyone in its room."""
+
+Report: TypeAlias = Callable[[str], None]
+"""Called from the loop with why a broker cannot be reached; with an empty text once it can be reached again."""
+
 DeliverEvents: TypeAlias = Callable[[Sequence[Event] | CallError], None]
 """Called with the messages that were read, or with the reason why they cannot be read."""
 
@@ -71,8 +81,14 @@ class Order(Protocol):
     def full(self) -> bool:
         """Whether so many entries are unanswered that no more should be submitted for now."""
 
-    def begin(self, deliver: Deliver) -> None:
-        """Call ``deliver`` with outcomes from now on, until ``release``. Call this directly after ``Broker.open``."""
+    def begin(self, deliver: Deliver, lose: Lose) -> None:
+        """Call ``deliver`` with outcomes from now on, until ``release``. Call this directly after ``Broker.open``.
+
+        Args:
+            deliver: gets the outcomes.
+            lose: to be called if this order cannot go on: its servers cannot be reached, or its log was set back. Then
+                the order is released, and clients that come back open it again, perhaps with another epoch.
+        """
 
     def submit(self, entries: Sequence[Entry]) -> None:
         """Put ``entries`` in order. The outcomes are delivered at once, or later.
@@ -108,6 +124,18 @@ class Broker(Protocol):
     All methods are called from the loop.
     """
 
+    async def start(self, report: Report) -> None:
+        """Connect to what keeps the orders, if that is another program. Called once, before any room is opened.
+
+        Args:
+            report: to be called when it cannot be reached any more, and when it can. Meanwhile the server's health is
+                ``NOT_SERVING``.
+
+        Raises:
+            CannotOpen: the server cannot start.
+        """
+        return
+
     async def open(self, room: str) -> Order:
         """Return the room's order: a new one, or the one that is still kept.
 
@@ -123,5 +151,5 @@ class Broker(Protocol):
     def relieve(self) -> None:
         """Drop histories from memory if the process holds too much. Called every few seconds."""
 
-    def close(self) -> None:
-        """Write what was submitted, if there is a store, and close it."""
+    async def close(self) -> None:
+        """Write what was submitted, if there is a store, and close it. May be called again, and without ``start``."""

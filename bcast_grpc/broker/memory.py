@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from bcast_grpc.broker.base import Deliver, DeliverEvents
+from bcast_grpc.broker.base import Broker, Deliver, DeliverEvents, Lose
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Retention
 from bcast_grpc.broker.ids import Ids
@@ -16,7 +16,7 @@ from bcast_grpc.errors import RequestError
 from bcast_grpc.events import Entry, Stamp
 
 
-class MemoryBroker:
+class MemoryBroker(Broker):
     """A ``Broker`` that answers at once, and keeps nothing beyond the end of the process.
 
     The order of an empty room is kept as long as its history, or until the retention's budget is short.
@@ -76,7 +76,7 @@ class MemoryBroker:
             if order.empty:
                 del self._idle[room]
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Drop all orders."""
         self._used.clear()
         self._idle.clear()
@@ -118,7 +118,7 @@ class MemoryOrder:
         """Whether there is nothing left to resume from: no messages and no ids."""
         return not len(self.history) and not len(self.ids)
 
-    def begin(self, deliver: Deliver) -> None:
+    def begin(self, deliver: Deliver, _: Lose) -> None:
         """Call ``deliver`` with outcomes from now on."""
         self._deliver = deliver
         self._broker.in_use(self)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Due
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.pending import Pending
+from bcast_grpc.errors import BcastError
 from bcast_grpc.events import Author, Event
 
 Take: TypeAlias = Callable[[Sequence[Event]], None]
@@ -55,6 +57,11 @@ class Answers:
             member.answer(answers)
         elif take := self._attached.get(session):
             take(answers)
+
+    def refuse(self, error: BcastError) -> None:
+        """Answer everyone who holds no stream with an error."""
+        for take in list(self._attached.values()):
+            take([notices.error(error, "")])
 
     def hold(self) -> None:
         """Hold back the answers that come from now on until ``release``: a flush begins."""

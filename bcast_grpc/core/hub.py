@@ -20,6 +20,7 @@ from bcast_grpc.core.member import Member
 from bcast_grpc.core.permission import check_entry
 from bcast_grpc.core.presence import LocalPresence, Presence
 from bcast_grpc.core.rate import RateLimits
+from bcast_grpc.core.readiness import Readiness
 from bcast_grpc.core.room import Room
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Author, Event, ResumePoint
@@ -39,6 +40,7 @@ class Hub:
         capacity: whether there is room for another client.
         scheduler: the event loop that the core runs in.
         gatekeeper: decides who a client is.
+        readiness: what health checks are answered.
         clients: how many clients are connected.
         closed: why new clients are refused; empty while they are accepted.
     """
@@ -57,6 +59,7 @@ class Hub:
         self.capacity = Capacity(limits, budget or Budget())
         self.scheduler = scheduler
         self.gatekeeper = gatekeeper or OpenGate()
+        self.readiness = Readiness()
         self.clients = 0
         self.closed = ""
         self._broker = broker
@@ -122,10 +125,12 @@ class Hub:
             history: how many earlier messages it wants.
 
         Raises:
-            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``REPLACED``.
+            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``REPLACED``; ``BROKER_UNAVAILABLE`` if the room's order
+                was lost.
         """
         with self._lock:
             self.check_open()
+            room.check_open()
             replaced = room.roster.with_client(member.author.key, reader=member.reader)
             if replaced and replaced.asked > member.asked:
                 raise _replaced()
@@ -210,6 +215,7 @@ class Hub:
         """
         with self._lock:
             self.closed = reason
+            self.readiness.report(reason)
             self._when_empty = when_empty
             for room in self._rooms.values():
                 for member in room.members.values():
@@ -219,12 +225,12 @@ class Hub:
             if not self.clients:
                 when_empty()
 
-    def discard(self) -> None:
-        """End the calls that are left after ``close``, and drop what is queued for them."""
+    def _lose(self, room: Room, error: CallError) -> None:
+        """Close a room whose order cannot go on, and disconnect everyone in it. Who comes back opens another one."""
         with self._lock:
-            for room in self._rooms.values():
-                for member in room.members.values():
-                    member.outbox.close(CallError(ErrorCode.SHUTTING_DOWN, self.closed), discard=True)
+            if self._rooms.get(room.name) is room:
+                del self._rooms[room.name]
+                room.end(error)
 
     async def _open(self, name: str) -> Room:
         """Open the order of a room that nobody is in, and return the room. Another call may have made it meanwhile."""
@@ -234,7 +240,7 @@ class Hub:
             self.check_open()
             room = self._rooms.get(name)
             if room is None:
-                room = self._rooms[name] = Room(name, order, self._presence, self.scheduler, self.limits)
+                room = self._rooms[name] = Room(name, order, self._presence, self.scheduler, self.limits, self._lose)
             return room
 
     def check_open(self) -> None:

@@ -23,6 +23,9 @@ from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind, ResumePoi
 class Room:
     """Takes the messages that its broker has put in order, and gives them to everyone but the author.
 
+    Args:
+        lose: called if the order cannot go on.
+
     Attributes:
         members: the clients of this server, by public session id.
         holds: how many clients have been admitted and are not in yet; the room stays open for them.
@@ -31,26 +34,51 @@ class Room:
         answers: gives authors the answers to their requests.
     """
 
-    def __init__(self, name: str, order: Order, presence: Presence, scheduler: Scheduler, limits: Limits) -> None:
+    def __init__(
+        self,
+        name: str,
+        order: Order,
+        presence: Presence,
+        scheduler: Scheduler,
+        limits: Limits,
+        lose: Callable[[Room, CallError], None],
+    ) -> None:
         self.name = name
         self.holds = 0
         self._order = order
-        self._ended = False
+        self._why_ended: CallError | None = None
         self.presence = presence
         self.roster = Roster()
         self.feed = Feed(order)
         self._fanout = FanOut(order.epoch, self.roster, self.feed, scheduler, limits)
         self.answers = self._fanout.answers
         self.members = self.roster.by_session
-        order.begin(self.deliver)
+        order.begin(self.deliver, partial(lose, self))
         presence.watch(name, self.tell)
 
-    def end(self) -> None:
-        """Release the order, because nobody needs the room any more."""
-        self._ended = True
+    def end(self, error: CallError | None = None) -> None:
+        """Release the order, because nobody needs the room any more, or because of an error, which ends all calls."""
+        nobody = CallError(ErrorCode.INTERNAL, f"the room {self.name} was closed, as everyone has left; connect again")
+        self._why_ended = error or nobody
         self.presence.unwatch(self.name)
         self._fanout.end()
         self._order.release()
+        self.disconnect(self._why_ended)
+
+    def disconnect(self, error: CallError) -> None:
+        """End everyone's call at once, and drop what is queued."""
+        for member in list(self.members.values()):
+            member.outbox.close(_one_more(error), discard=True)
+        self.answers.refuse(error)
+
+    def check_open(self) -> None:
+        """Check that the room has not ended.
+
+        Raises:
+            CallError: why it has.
+        """
+        if self._why_ended:
+            raise _one_more(self._why_ended)
 
     @property
     def head(self) -> ResumePoint:
@@ -148,8 +176,7 @@ class Room:
         Raises:
             BcastError: ``BROKER_UNAVAILABLE``: none of them was accepted; ``INTERNAL``: the room has ended.
         """
-        if self._ended:  # a new room of this name would be another object
-            raise CallError(ErrorCode.INTERNAL, f"the room {self.name} was closed, as everyone has left; connect again")
+        self.check_open()  # a new room of this name would be another object
         self._order.submit(entries)
 
     def deliver(self, outcomes: Sequence[Outcome]) -> None:
@@ -158,17 +185,23 @@ class Room:
             if isinstance(outcome, Accepted):
                 self._fanout.add_messages(outcome)
             else:
-                self.answers.put(Due.of(outcome.entries[0].author.session, self._answers_to(outcome)))
-
-    def _answers_to(self, outcome: Repeated | Refused) -> Sequence[Event]:
-        epoch = self._order.epoch
-        if isinstance(outcome, Refused):
-            return [notices.error(outcome.error, entry.id) for entry in outcome.entries]
-        return [
-            notices.sent(Ack(place.seq, epoch, duplicate=True), entry.id, place.time_ns)
-            for entry, place in zip(*outcome, strict=True)
-        ]
+                session = outcome.entries[0].author.session
+                self.answers.put(Due.of(session, _answers_to(outcome, self._order.epoch)))
 
     def answer(self, due: Due) -> None:
         """Give a client answers, behind the answers to all its earlier requests."""
         self._order.after_answers(partial(self.answers.put, due))
+
+
+def _answers_to(outcome: Repeated | Refused, epoch: str) -> Sequence[Event]:
+    if isinstance(outcome, Refused):
+        return [notices.error(outcome.error, entry.id) for entry in outcome.entries]
+    return [
+        notices.sent(Ack(place.seq, epoch, duplicate=True), entry.id, place.time_ns)
+        for entry, place in zip(*outcome, strict=True)
+    ]
+
+
+def _one_more(error: CallError) -> CallError:
+    """Return an error of its own for each call: what raises it adds a traceback."""
+    return CallError(error.code, error.reason, retry_after_s=error.retry_after_s)

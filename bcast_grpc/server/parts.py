@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
-from bcast_grpc.broker.base import Broker
+from bcast_grpc.broker.base import Broker, CannotOpen
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.sqlite import SqliteBroker
-from bcast_grpc.broker.sqlite.faults import CannotOpen
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.core.peers import PeerCounts
+from bcast_grpc.core.presence import LocalPresence, Presence
 from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import CannotStart
@@ -71,17 +73,40 @@ def _most_of(settings: Settings) -> int:
     return settings.max_clients * 9 // 10 or 1
 
 
-def broker(settings: Settings, budget: Budget) -> Broker:
-    """Return the broker that ``store`` names.
+class Backend(NamedTuple):
+    """What a server shares with others, or keeps when it ends.
+
+    Attributes:
+        broker: puts the messages of each room in order, and keeps them.
+        presence: knows who is in each room.
+    """
+
+    broker: Broker
+    presence: Presence
+
+
+def backend(settings: Settings, budget: Budget) -> Backend:
+    """Return what ``store`` names.
 
     Raises:
         CannotStart: the store cannot be used.
     """
     retention = _retention(settings, budget)
     if settings.store == "memory:":
-        return MemoryBroker(retention)
+        return Backend(MemoryBroker(retention), LocalPresence())
+    with cannot_start():
+        return Backend(SqliteBroker(settings.store.removeprefix("sqlite:"), retention), LocalPresence())
+
+
+@contextmanager
+def cannot_start() -> Iterator[None]:
+    """Raise a store's error as one of the server.
+
+    Raises:
+        CannotStart: in place of ``CannotOpen``.
+    """
     try:
-        return SqliteBroker(settings.store.removeprefix("sqlite:"), retention)
+        yield
     except CannotOpen as error:
         raise CannotStart(str(error)) from None
 

@@ -15,6 +15,7 @@ from bcast_grpc.core.hello import read_hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.review import review
 from bcast_grpc.core.room import Room
+from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Ack, Member, Request
 from bcast_grpc.server import parts
 from bcast_grpc.server.access import Access, check_exposure
@@ -77,10 +78,10 @@ class Server:
         certificates = self._certificates = parts.certificates(settings)
         self._scheduler = LoopScheduler()
         budget = Budget(settings.max_memory or default_max_memory())
-        self._broker = parts.broker(settings, budget)
+        self._broker, presence = parts.backend(settings, budget)
         limits = parts.limits(settings)
         self.access = Access(settings, self._scheduler, limits)
-        self.hub = Hub(self._broker, self._scheduler, limits, budget, gatekeeper=self.access.gatekeeper)
+        self.hub = Hub(self._broker, self._scheduler, limits, budget, presence, self.access.gatekeeper)
         self.access.changed = lambda: self.hub.for_each_room(review)
         self.reload = Reload([part for part in (certificates, self.access) if part])
         self._descriptors = Descriptors()
@@ -185,10 +186,12 @@ class Server:
         """Listen, and serve clients from now on.
 
         Raises:
-            CannotStart: an address cannot be bound; nothing is left open.
+            CannotStart: an address cannot be bound, or the broker cannot be reached; nothing is left open.
         """
         settings = self._settings
         try:
+            with parts.cannot_start():
+                await self._broker.start(self.hub.readiness.report)
             for door in reversed(self.doors):  # gRPC last, because it reports the server as healthy
                 self.urls = [*await door.open(), *self.urls]
         except BaseException:
@@ -241,14 +244,15 @@ class Server:
                 await empty.wait()
         except TimeoutError:
             logger.warning("%d clients did not read what was queued for them in time", self.hub.clients)
-            self.hub.discard()
+            error = CallError(ErrorCode.SHUTTING_DOWN, self.hub.closed)
+            self.hub.for_each_room(lambda room: room.disconnect(error))
 
     async def stop(self) -> None:
         """Stop at once; clients see ``UNAVAILABLE`` or a lost connection."""
         self._end_chores()
         await asyncio.gather(*(door.stop(_LAST_WORDS_S) for door in self.doors))
         await self.access.close()
-        self._broker.close()
+        await self._broker.close()
 
     def _end_chores(self) -> None:
         for chore in self._chores:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bcast_grpc import __version__
-from bcast_grpc.broker.sqlite.faults import CannotOpen
+from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.store.check import find_damage
 from bcast_grpc.store.copy import CannotWrite, copy
 from bcast_grpc.store.epochs import begin_epochs

@@ -9,8 +9,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.sqlite.claim import is_in_use
-from bcast_grpc.broker.sqlite.faults import CannotOpen, plainly
+from bcast_grpc.broker.sqlite.faults import plainly
 from bcast_grpc.broker.sqlite.lineage import sync_directory
 from bcast_grpc.store.reading import reading
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.clock import Clock
-from bcast_grpc.broker.sqlite.faults import CannotOpen, InUse
+from bcast_grpc.broker.sqlite.faults import InUse
 from bcast_grpc.broker.sqlite.file import StoreFile
 from bcast_grpc.broker.sqlite.lineage import NEW_EPOCHS
 from bcast_grpc.store.reading import reading

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.sqlite import log, schema
-from bcast_grpc.broker.sqlite.faults import CannotOpen, explained
+from bcast_grpc.broker.sqlite.faults import explained
 
 
 @contextmanager

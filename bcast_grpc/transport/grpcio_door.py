@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
@@ -20,6 +20,7 @@ from bcast_grpc.transport.connections import Connections, listening_on, port_of
 from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.ending import ending
+from bcast_grpc.transport.health import Health
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.rpc import (
     SERVICE,
@@ -62,15 +63,16 @@ class GrpcioDoor(Door):
         self._options = options(
             shared.keepalive.interval_s, shared.handshake_s, max_streams=max_streams, max_connections=max_connections
         )
-        self._health = _Health(shared.connections)
+        self._servicer = _Health(shared.connections)
+        self._health = Health(shared, self._servicer)
         self._engine: grpc.aio.Server | None = None
 
     async def open(self) -> Sequence[str]:
-        """Listen, and report as healthy."""
+        """Listen, and answer health checks."""
         address = self._address
         engine = self._engine = grpc.aio.server(options=self._options)
         engine.add_generic_rpc_handlers((ChatService(self._shared).handler(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, engine)
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, engine)
         services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, engine)
         for probe in address.listen():
@@ -83,8 +85,7 @@ class GrpcioDoor(Door):
             let_pings_pass(listener, self._shared.keepalive.interval_s)
         self._shared.connections.ports.add(port)
         await engine.start()
-        for service in ("", SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.begin()
         return [address.url("grpcs" if self._shared.certificates else "grpc", port)]
 
     def _listen(self, engine: grpc.aio.Server) -> int:
@@ -95,7 +96,7 @@ class GrpcioDoor(Door):
 
     async def drain(self) -> None:
         """Report as not serving."""
-        await self._health.enter_graceful_shutdown()
+        await self._health.drain()
 
     async def stop(self, grace_s: float) -> None:
         """Stop the engine. There is a limit because watches of health would stay forever."""

@@ -95,8 +95,8 @@ class HttpDoor(Door):
             return await self._sockets.serve(request, client)
 
     async def _ready(self, _: web.Request) -> web.Response:
-        if closed := self._shared.hub.closed:
-            raise web.HTTPServiceUnavailable(text=f"{closed}\n")
+        if why_not := self._shared.hub.readiness.why_not:
+            raise web.HTTPServiceUnavailable(text=f"{why_not}\n")
         return web.Response(text="ready\n")
 
 

@@ -19,18 +19,20 @@ class Desk(Generic[BrokerT]):
 
     Attributes:
         broker: the broker.
+        lost: why orders could not go on.
     """
 
     def __init__(self, broker: BrokerT) -> None:
         self.broker = broker
         self.loop = asyncio.new_event_loop()
+        self.lost: list[CallError] = []
         self._orders: dict[str, Order] = {}
         self._all: list[Order] = []
 
     def open(self, room: str, deliver: Deliver) -> Order:
         """Open a room."""
         order = self.loop.run_until_complete(self.broker.open(room))
-        order.begin(deliver)
+        order.begin(deliver, self.lost.append)
         self._orders[room] = order
         self._all.append(order)
         return order
@@ -68,8 +70,9 @@ class Desk(Generic[BrokerT]):
 
     def close(self) -> None:
         """Close."""
-        self.broker.close()
-        self.loop.close()
+        if not self.loop.is_closed():
+            self.loop.run_until_complete(self.broker.close())
+            self.loop.close()
 
 
 def kept(order: Order) -> Sequence[Event]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.broker.sqlite.claim import BESIDE
-from bcast_grpc.broker.sqlite.faults import CannotOpen
 from bcast_grpc.broker.sqlite.file import StoreFile
 from bcast_grpc.broker.sqlite.lineage import Lineage
 
@@ -84,7 +84,7 @@ def test_a_start_that_is_cut_off(
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, cut(nth, getattr(owner, name), error))
         with suppress(CannotOpen):
-            SqliteBroker(store, KEEPING, ManualClock()).close()
+            Desk(SqliteBroker(store, KEEPING, ManualClock())).close()
     with closing(Desk(SqliteBroker(store, KEEPING, ManualClock()))) as broker:
         order = broker.open("lobby", Room())
         assert (order.epoch, len(kept(order))) == (epoch, 2)

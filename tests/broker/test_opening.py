@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from bcast_grpc.broker.sqlite.readers import Readers
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Author, Entry
 
+from .desk import Desk
 from .kinds import KEEPING, ManualClock, Room, entries
 
 MESSAGES, IDS = 100_000, 300_000
@@ -27,7 +28,7 @@ MESSAGES, IDS = 100_000, 300_000
 def store(tmp_path: Path) -> Path:
     """Where the store is: an empty one."""
     store = tmp_path / "chat.db"
-    SqliteBroker(store, KEEPING, ManualClock()).close()
+    Desk(SqliteBroker(store, KEEPING, ManualClock())).close()
     return store
 
 
@@ -93,6 +94,15 @@ async def until(event: threading.Event) -> None:
     assert await asyncio.to_thread(event.wait, 30)
 
 
+@asynccontextmanager
+async def open_until_end(broker: SqliteBroker) -> AsyncIterator[SqliteBroker]:
+    """Close a broker in the end."""
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
 async def test_a_large_room_holds_nobody_up(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows are read by a thread that pauses after each slice; messages are answered meanwhile; no id is lost."""
     clock = ManualClock()
@@ -105,10 +115,10 @@ async def test_a_large_room_holds_nobody_up(store: Path, monkeypatch: pytest.Mon
         pause(readers)
 
     monkeypatch.setattr(Readers, "pause", note_and_pause)
-    with closing(SqliteBroker(store, Retention(MESSAGES, 1 << 30, 60, 10), clock)) as broker:
+    async with open_until_end(SqliteBroker(store, Retention(MESSAGES, 1 << 30, 60, 10), clock)) as broker:
         room, small = Room(), Room()
         talking = await broker.open("small")
-        talking.begin(small)
+        talking.begin(small, print)
         slices.clear()
         opening = asyncio.create_task(broker.open("large"))
         said = 0
@@ -117,7 +127,7 @@ async def test_a_large_room_holds_nobody_up(store: Path, monkeypatch: pytest.Mon
             await answered(talking)
             said += 1
         order = await opening
-        order.begin(room)
+        order.begin(room, print)
         assert said > 1
         assert len(small.events) == said
         assert threading.get_ident() not in slices
@@ -136,7 +146,7 @@ async def test_a_large_room_holds_nobody_up(store: Path, monkeypatch: pytest.Mon
 
 async def test_those_who_come_at_once_share_an_opening(store: Path, gate: Gate) -> None:
     """The file is read once, and all have the same order."""
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    async with open_until_end(SqliteBroker(store, KEEPING, ManualClock())) as broker:
         openings = [asyncio.create_task(broker.open("lobby")) for _ in range(5)]
         await until(gate.begun)
         gate.open.set()
@@ -147,7 +157,7 @@ async def test_those_who_come_at_once_share_an_opening(store: Path, gate: Gate) 
 
 async def test_who_goes_away_meanwhile_leaves_nothing(store: Path, gate: Gate) -> None:
     """The others who wait get their order; where nobody waits any more, the next one finds what was read."""
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    async with open_until_end(SqliteBroker(store, KEEPING, ManualClock())) as broker:
         openings = [asyncio.create_task(broker.open("lobby")) for _ in range(2)]
         await until(gate.begun)
         openings[0].cancel()
@@ -163,7 +173,7 @@ async def test_who_goes_away_meanwhile_leaves_nothing(store: Path, gate: Gate) -
 async def test_an_opening_that_fails_is_tried_again(store: Path, gate: Gate) -> None:
     """All who wait are told why; the next one reads the file again."""
     gate.error = sqlite3.OperationalError("disk I/O error")
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    async with open_until_end(SqliteBroker(store, KEEPING, ManualClock())) as broker:
         openings = [asyncio.create_task(broker.open("lobby")) for _ in range(3)]
         await until(gate.begun)
         gate.open.set()
@@ -177,15 +187,15 @@ async def test_an_opening_that_fails_is_tried_again(store: Path, gate: Gate) -> 
 async def test_a_room_that_is_left_is_at_hand_at_once(store: Path, gate: Gate) -> None:
     """What its last members have said, and the store has not answered, is there for those who come back."""
     gate.open.set()
-    with closing(SqliteBroker(store, KEEPING, ManualClock())) as broker:
+    async with open_until_end(SqliteBroker(store, KEEPING, ManualClock())) as broker:
         room = Room()
         order = await broker.open("lobby")
-        order.begin(room)
+        order.begin(room, print)
         order.submit(entries("a"))
         order.release()
         again = await broker.open("lobby")
         assert again is order
-        again.begin(room)
+        again.begin(room, print)
         await answered(again)
         assert [event.seq for event in room.events] == [1]
         assert gate.reads == 1

@@ -54,7 +54,7 @@ def eventually(true: Callable[[], bool]) -> None:
 
 def fill(store: Path, rooms: int, messages: int, time_ns: int) -> None:
     """Put rooms with messages and ids into a store."""
-    SqliteBroker(store, KEEPING, ManualClock()).close()
+    Desk(SqliteBroker(store, KEEPING, ManualClock())).close()
     with closing(sqlite3.connect(store)) as connection:
         connection.executemany(
             "INSERT INTO room VALUES (?, ?, 'old', ?)", [(n, f"room {n}", messages) for n in range(1, rooms + 1)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,13 +40,13 @@ REQUESTS = {
 SAYINGS = st.lists(st.lists(st.sampled_from([*REQUESTS, "again", "new", "new", "no id"]), max_size=8), max_size=6)
 
 
-@contextmanager
-def brokers(name: str) -> Iterator[Broker]:
+@asynccontextmanager
+async def brokers(name: str) -> AsyncIterator[Broker]:
     """Give a broker of this kind."""
     with TemporaryDirectory() as place:
         broker: Broker = MemoryBroker(KEEPING) if name == "memory" else SqliteBroker(Path(place) / "store", KEEPING)
         yield broker
-        broker.close()
+        await broker.close()
 
 
 async def come_to_rest(world: World, broker: Broker) -> None:
@@ -89,7 +89,7 @@ async def test_answers_come_in_the_order_of_the_requests(
     name: str, frames: list[list[str]], steps: list[int], batch: bool
 ) -> None:
     """Accepted or refused, new or sent before: the ids of the answers are those of the requests, in their order."""
-    with brokers(name) as broker:
+    async with brokers(name) as broker:
         await broker.open("lobby")  # or the world's clients would have to wait for it
         world = World(LIMITS, broker)
         ana, bob = world.join("ana", batch=batch), world.join("bob")
@@ -110,7 +110,7 @@ async def test_answers_come_in_the_order_of_the_requests(
 @pytest.mark.parametrize("name", ["memory", "sqlite"])
 async def test_a_duplicate_in_the_same_frame_is_answered_after_the_first_one(name: str) -> None:
     """The ack of the first one says how many have it, the second one's that it is the same."""
-    with brokers(name) as broker:
+    async with brokers(name) as broker:
         await broker.open("lobby")  # or the world's clients would have to wait for it
         world = World(LIMITS, broker)
         ana, _ = world.join("ana"), world.join("bob")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.publisher import Publisher
-from bcast_grpc.errors import ErrorCode
+from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Closing, Kind, Request
 
 from .received import code_of, refusal
@@ -67,7 +67,8 @@ def test_discard_cuts_short_who_does_not_read(world: World) -> None:
     ana, bob = world.join(), world.join()
     ana.say("hola")
     world.hub.close("going down", lambda: 1.0, lambda: None)
-    world.hub.discard()
+    going = CallError(ErrorCode.SHUTTING_DOWN, "going down")
+    world.hub.for_each_room(lambda room: room.disconnect(going))
     assert [code_of(client) for client in (ana, bob)] == [ErrorCode.SHUTTING_DOWN] * 2
     world.settle()
     assert bob.new() == []

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
-from bcast_grpc.broker.sqlite import SqliteBroker
+from bcast_grpc.broker.clock import Clock
+from bcast_grpc.broker.sqlite.file import StoreFile
 from bcast_grpc.v1 import chat_pb2 as pb
 from tests.promises.stepped import step
 
@@ -197,7 +198,7 @@ def with_noise(file: Path) -> None:
 def with_another_store(file: Path) -> None:
     """Write the store of another server into it."""
     other = file.with_name("other.db")
-    SqliteBroker(other).close()
+    StoreFile(other, Clock()).close()
     shutil.copyfile(other, file)
 
 

@@ -487,7 +487,8 @@ async def test_who_does_not_read_is_discarded_at_the_end_of_a_drain() -> None:
     door.hub.close("going down", lambda: 1.5, lambda: None)
     await pass_time()
     assert not stuck.ended
-    door.hub.discard()
+    going = CallError(ErrorCode.SHUTTING_DOWN, "going down")
+    door.hub.for_each_room(lambda room: room.disconnect(going))
     await pass_time(0)
     await pass_time(0.1)
     assert stuck.ended

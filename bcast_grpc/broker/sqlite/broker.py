@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from bcast_grpc.broker.base import DeliverEvents
+from bcast_grpc.broker.base import Broker, DeliverEvents
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Retention
 from bcast_grpc.broker.relief import Relief
@@ -36,7 +36,7 @@ _LAST_TRIM_S = 1.0
 _NS = 1_000_000_000
 
 
-class SqliteBroker:
+class SqliteBroker(Broker):
     """A ``Broker`` on a disk.
 
     One thread writes everything that is waiting in one transaction; then the answers are delivered. The ids of messages
@@ -195,7 +195,7 @@ class SqliteBroker:
     def _drop(self, room: str) -> None:
         self._idle.pop(room).history.unload(0)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Write what was submitted, and close the file."""
         if self._writer.close():
             self._readers.close()

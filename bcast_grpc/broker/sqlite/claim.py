@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import TypeAlias
 
-from bcast_grpc.broker.sqlite.faults import CannotOpen, FileGone, InUse
+from bcast_grpc.broker.base import CannotOpen
+from bcast_grpc.broker.sqlite.faults import FileGone, InUse
 
 if sys.platform != "win32":
     import fcntl

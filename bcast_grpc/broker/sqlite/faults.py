@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.errors import CallError, ErrorCode
-
-
-class CannotOpen(Exception):
-    """The file cannot be used; the text says why, and what would help."""
 
 
 class InUse(CannotOpen):

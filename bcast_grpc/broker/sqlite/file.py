@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.sqlite import log, schema
 from bcast_grpc.broker.sqlite.claim import Claim
 from bcast_grpc.broker.sqlite.content import Content
-from bcast_grpc.broker.sqlite.faults import CannotOpen, FileGone, explained
+from bcast_grpc.broker.sqlite.faults import FileGone, explained
 from bcast_grpc.broker.sqlite.lineage import Lineage
 from bcast_grpc.broker.sqlite.timeline import Moment, TimeLine
 

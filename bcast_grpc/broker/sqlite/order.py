@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bcast_grpc.broker.base import Accepted, Deliver, DeliverEvents, Outcome
+from bcast_grpc.broker.base import Accepted, Deliver, DeliverEvents, Lose, Outcome
 from bcast_grpc.broker.history import History
 from bcast_grpc.broker.order import accepted
 from bcast_grpc.events import Entry
@@ -76,7 +76,7 @@ class StoredOrder:
         """Whether the writer has enough to do for some time."""
         return self._broker.backlog.full
 
-    def begin(self, deliver: Deliver) -> None:
+    def begin(self, deliver: Deliver, _: Lose) -> None:
         """Call ``deliver`` with outcomes from now on."""
         self._deliver = deliver
         self._broker.in_use(self)

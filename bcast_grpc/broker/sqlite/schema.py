@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 
-from bcast_grpc.broker.sqlite.faults import CannotOpen
+from bcast_grpc.broker.base import CannotOpen
 
 APPLICATION_ID = 0x62636173
 VERSION = 2

@@ -51,14 +51,14 @@ class GrpcDoor(Door):
         self._services = Services(self._resources)
 
     async def open(self) -> Sequence[str]:
-        """Listen, and report as healthy."""
+        """Listen, and answer health checks."""
         url = await self._listeners.open("grpc", partial(Connection, self._shared, self._limits, self))
-        await self._services.begin()
+        await self._services.health.begin()
         return [url]
 
     async def drain(self) -> None:
         """Report as not serving, and ask clients to make their next calls elsewhere."""
-        await self._services.drain()
+        await self._services.health.drain()
         for connection in list(self._connections):
             connection.announce_drain()
 

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 import grpc
 from google.rpc import code_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from bcast_grpc.core.publisher import Publisher
@@ -17,6 +17,7 @@ from bcast_grpc.transport.grpc.headers import Head
 from bcast_grpc.transport.grpc.messages import StatusError
 from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.service_call import Context, Method, ServiceCall
+from bcast_grpc.transport.health import Health
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.rpc import SERVICE, initial_metadata, read_caller, read_metadata
 from bcast_grpc.wire import protobuf
@@ -36,6 +37,9 @@ class Services:
 
     Args:
         resources: what all calls of the door share.
+
+    Attributes:
+        health: what health checks are answered.
     """
 
     def __init__(self, resources: Resources) -> None:
@@ -45,12 +49,13 @@ class Services:
         self._publishing = Publishing(resources.shared.scheduler)
         self._methods: dict[str, Method] = {}
         self._streams: WeakSet[ServiceCall] = WeakSet()
-        self._health = health.aio.HealthServicer()
+        servicer = health.aio.HealthServicer()
+        self.health = Health(resources.shared, servicer)
         registry: Any = self
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, registry)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME, REFLECTION_V1)
-        servicer = reflection.aio.ReflectionServicer(names)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, registry)  # type: ignore[no-untyped-call]
+        reflecting = reflection.aio.ReflectionServicer(names)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, registry)  # type: ignore[no-untyped-call]
         for path, method in list(self._methods.items()):
             self._methods[path.replace(reflection.SERVICE_NAME, REFLECTION_V1)] = method
         publish: Method = grpc.unary_unary_rpc_method_handler(self._publish)
@@ -74,15 +79,6 @@ class Services:
         if method.response_streaming:
             self._streams.add(call)
         return call
-
-    async def begin(self) -> None:
-        """Report as healthy."""
-        for service in ("", SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-
-    async def drain(self) -> None:
-        """Report as not serving."""
-        await self._health.enter_graceful_shutdown()
 
     async def _publish(self, frame: bytes, context: Context) -> bytes:
         metadata = context.invocation_metadata()
