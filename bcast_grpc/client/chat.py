@@ -20,6 +20,7 @@ from bcast_grpc.client.cursor import Cursor
 from bcast_grpc.client.dial import DEFAULT_TARGET, Dialer, check_target, wants_tls
 from bcast_grpc.client.dispatcher import Dispatcher
 from bcast_grpc.client.inbox import Inbox
+from bcast_grpc.client.patience import Patience
 from bcast_grpc.client.renewal import Renewal
 from bcast_grpc.client.tls import Tls
 from bcast_grpc.client.token import Token, Tokens
@@ -150,10 +151,8 @@ class Chat:
             wants_welcome=dialer.wants_welcome,
             wants_expiring=dialer.wants_expiring,
         )
-        backoff = Backoff(first_retry_s, max_retry_s)
-        self._connection = Connection(
-            dialer, name, self._unanswered, self._dispatcher, renewal, backoff, max_downtime_s, leave_timeout_s
-        )
+        patience = Patience(self._unanswered, Backoff(first_retry_s, max_retry_s), max_downtime_s, leave_timeout_s)
+        self._connection = Connection(dialer, name, self._unanswered, self._dispatcher, renewal, patience)
         self._events = inbox.events
         self._until_look = 0
         self._turn_until = 0.0
