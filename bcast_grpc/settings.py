@@ -309,7 +309,7 @@ class Settings(BaseModel):
     dedup_s: Grace = Field(120, description="how long an id is remembered, so that a retry is not delivered twice")
     max_memory: OptionalBytes = Field(
         None,
-        description="most bytes for histories, ids, queues and writes to the store;"
+        description="most bytes for histories, ids, queues, unfinished messages and writes to the store;"
         " off: half of the memory of the machine or the cgroup",
     )
     progress_s: Interval = Field(30, description="interval of PROGRESS events")

@@ -18,22 +18,26 @@ class Budget:
 
     Attributes:
         max_bytes: the bound (``max-memory``).
+        bound: the same, or less if the process has no memory for so much: see ``fit``.
         histories: bytes of the messages in histories.
         ids: bytes of remembered ids.
         rooms: bytes of orders, beside their messages and ids.
         waiting: bytes that wait for a store.
         queues: bytes that are queued for clients.
+        unfinished: bytes of messages that have not come to their end, or are not carried out yet.
         max_ids: the bound of ``ids``.
         next_slot_ns: when the next time slot of remembered ids begins. The slots tell when the oldest ids expire.
     """
 
     def __init__(self, max_bytes: int = UNBOUNDED) -> None:
-        self.max_bytes = max_bytes
+        self.max_bytes = self.bound = max_bytes
         self.histories = 0
         self.ids = 0
         self.rooms = 0
         self.waiting = 0
         self.queues = 0
+        self.unfinished = 0
+        self._process: object = None
         self.max_ids = int(max_bytes * _IDS_SHARE)
         self.next_slot_ns = 0
         self._slots: deque[int] = deque()
@@ -41,12 +45,35 @@ class Budget:
     @property
     def used(self) -> int:
         """The sum of all parts."""
-        return self.histories + self.ids + self.rooms + self.waiting + self.queues
+        return self.histories + self.ids + self.rooms + self.waiting + self.queues + self.unfinished
+
+    def fit(self, left: int, process: object) -> None:
+        """Bound what is used so that the process takes no more memory than there is.
+
+        What is counted here is not all that it takes: there are connections, the interpreter, and the gaps between the
+        pieces that are in use. How much that is, only a measurement can tell.
+
+        Args:
+            left: how much more the process may take, as just measured; negative if it takes too much.
+            process: says how much it takes.
+        """
+        self.bound = max(0, min(self.max_bytes, self.used + left))
+        self._process = process
+
+    @property
+    def squeezed(self) -> bool:
+        """Whether the process has too little memory for ``max_bytes``."""
+        return self.bound < self.max_bytes
 
     @property
     def excess(self) -> int:
         """How many bytes more than nine tenths of the bound are used; if any, histories are dropped."""
-        return self.used - int(self.max_bytes * _NEAR)
+        return self.used - int(self.bound * _NEAR)
+
+    @property
+    def least_left(self) -> int:
+        """How much more the process must be able to take so that nothing is dropped."""
+        return int(self.used * (1 / _NEAR - 1))
 
     @property
     def full(self) -> bool:
@@ -59,10 +86,12 @@ class Budget:
             "ids": self.ids,
             "queues": self.queues,
             "the store": self.waiting,
+            "unfinished messages": self.unfinished,
             "rooms": self.rooms,
         }
         words = ", ".join(f"{size / 2**20:.1f} MiB for {what}" for what, size in parts.items() if size)
-        return f"{words or 'nothing'} of max-memory, which is {self.max_bytes / 2**20:.1f} MiB"
+        text = f"{words or 'nothing'} of max-memory, which is {self.max_bytes / 2**20:.1f} MiB"
+        return f"{text}; {self._process}" if self.squeezed else text
 
     # --- ids: a quarter of the budget
 

@@ -36,14 +36,14 @@ class Relief:
     def needed(self) -> bool:
         """Whether something must be dropped."""
         budget = self._budget
-        self._warned = self._warned and budget.used > budget.max_bytes * _OVER
+        self._warned = self._warned and (budget.squeezed or budget.used > budget.bound * _OVER)
         return budget.excess > 0
 
     @property
     def urgent(self) -> bool:
         """Whether histories should be dropped at once, rather than at the next regular ``relieve``."""
         budget = self._budget
-        return budget.excess > 0 and budget.histories > budget.max_bytes * _SLACK
+        return budget.excess > 0 and budget.histories > budget.bound * _SLACK
 
     def relieve(self, idle: Mapping[str, Holder], drop: Callable[[str], object], busy: Collection[Holder]) -> None:
         """Drop histories until the budget has room again.
@@ -57,7 +57,7 @@ class Relief:
         if not self._warned and budget.histories:
             self._warned = True
             logger.warning("memory runs short, so the largest histories are dropped: %s", budget)
-        goal = budget.used - budget.excess - int(budget.max_bytes * _SLACK)
+        goal = budget.used - budget.excess - int(budget.bound * _SLACK)
         for room in sorted(idle, key=lambda room: idle[room].held, reverse=True):
             if budget.used <= goal:
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core.held import distinct_bytes
@@ -24,18 +24,36 @@ _LARGE_BYTES = 16 * 1024
 """A client with a smaller queue is not disconnected when memory is short."""
 
 
+class Memory(Protocol):
+    """Measures how much memory the process takes; as a text it says that."""
+
+    def left(self, wanted: int = 0) -> int | None:
+        """Return how many bytes the process may still take; None if nobody knows.
+
+        If fewer than ``wanted`` are left, it may spend some time on getting more.
+        """
+        ...
+
+
+class _Unmeasured(Memory):
+    def left(self, wanted: int = 0) -> int | None:
+        return None
+
+
 class Capacity:
     """The bounds beyond which new clients are refused: clients, open files, and memory.
 
     Attributes:
         peers: how many clients each address has.
         budget: how much memory the queues and the broker may take.
+        memory: measures what the whole process takes.
         why_full: called with the number of clients; returns why the system can serve no more of them, or nothing.
     """
 
     def __init__(self, limits: Limits, budget: Budget) -> None:
         self.peers = PeerCounts(limits.max_clients_per_peer, spares_loopback=limits.spares_loopback)
         self.budget = budget
+        self.memory: Memory = _Unmeasured()
         self.why_full: Callable[[int], str] = lambda _: ""
         self._max_clients = limits.max_clients
         self._short_of_memory = False
@@ -88,13 +106,24 @@ class Capacity:
             logger.warning("memory is full, so new clients are refused: %s", self.budget)
         raise _server_full(f"the server's memory is full ({self.budget}); try again later")
 
-    def count_queues(self, rooms: Collection[Room]) -> None:
-        """Count the bytes that are queued for clients. Cost: O(clients), and O(frames) if memory is short."""
+    def count(self, rooms: Collection[Room]) -> None:
+        """Count the bytes that are queued for clients, and measure what the process takes.
+
+        Cost: O(clients), and O(frames) if memory is short.
+        """
+        budget = self.budget
         outboxes = [member.outbox for room in rooms for member in room.members.values()]
         replays = sum(room.feed.held_bytes for room in rooms)
-        self.budget.queues = replays + sum(outbox.queued_bytes + outbox.writing_bytes for outbox in outboxes)
-        if self.budget.excess > 0:  # that was an upper bound, which counts shared frames for each client
-            self.budget.queues = replays + distinct_bytes(outboxes)
+        budget.queues = replays + sum(outbox.queued_bytes + outbox.writing_bytes for outbox in outboxes)
+        self._fit()
+        if budget.excess > 0:  # that was an upper bound, which counts shared frames for each client
+            budget.queues = replays + distinct_bytes(outboxes)
+            self._fit()
+
+    def _fit(self) -> None:
+        left = self.memory.left(self.budget.least_left)
+        if left is not None:
+            self.budget.fit(left, self.memory)
 
     def end_slowest(self, rooms: Collection[Room]) -> None:
         """Disconnect the clients with the largest queues if more is queued than memory allows.
@@ -102,7 +131,7 @@ class Capacity:
         Queues share what was sent to a whole room, so one look may not be enough; the next one counts again.
         Cost: O(n log n), where memory is full.
         """
-        if self.budget.used <= self.budget.max_bytes:
+        if self.budget.used <= self.budget.bound:
             return
         excess = self.budget.excess
         members = [member for room in rooms for member in room.members.values() if not member.outbox.closed]

@@ -187,9 +187,9 @@ class Hub:
             self._free(room)
 
     def relieve(self) -> None:
-        """Count what is queued, and drop histories if memory is short, then the largest queues. Call this often."""
+        """Measure memory, and drop histories if it is short, then the largest queues. Call this often."""
         with self._lock:
-            self.capacity.count_queues(self._rooms.values())
+            self.capacity.count(self._rooms.values())
             self._broker.relieve()
             self.capacity.end_slowest(self._rooms.values())
             self.capacity.relieved()

@@ -15,11 +15,13 @@ from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.core.peers import PeerCounts
 from bcast_grpc.core.presence import LocalPresence, Presence
 from bcast_grpc.server.descriptors import Descriptors
+from bcast_grpc.server.memory import ProcessMemory
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import CannotStart
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.proxies import TrustedProxies
 from bcast_grpc.transport.tls.certificates import Certificates
+from bcast_grpc.transport.unfinished import Unfinished
 
 _CONNECTIONS_BESIDES = 100
 """How many connections an address may have that carry no client: refused ones, health checks, the page."""
@@ -36,7 +38,9 @@ def certificates(settings: Settings) -> Certificates | None:
     return Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
-def connections(limits: Limits, descriptors: Descriptors, proxies: Sequence[str]) -> Connections:
+def connections(
+    limits: Limits, descriptors: Descriptors, memory: ProcessMemory, budget: Budget, *, proxies: Sequence[str]
+) -> Connections:
     """Return the connections of all doors, bounded for each address.
 
     An address may have a few more connections than clients, so that further clients can be refused with a reason; but
@@ -46,7 +50,9 @@ def connections(limits: Limits, descriptors: Descriptors, proxies: Sequence[str]
     if most:
         most = min(most + _CONNECTIONS_BESIDES, descriptors.connections * 9 // 10 or 1)
     counts = PeerCounts(most, spares_loopback=limits.spares_loopback)
-    return Connections(lambda: descriptors.crowded, counts, TrustedProxies(proxies))
+    return Connections(
+        lambda: descriptors.crowded or memory.crowded, counts, TrustedProxies(proxies), Unfinished(budget)
+    )
 
 
 def limits(settings: Settings) -> Limits:

@@ -21,6 +21,7 @@ from bcast_grpc.server import parts
 from bcast_grpc.server.access import Access, check_exposure
 from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.server.machine import default_max_memory
+from bcast_grpc.server.memory import ProcessMemory
 from bcast_grpc.server.reload import Reload
 from bcast_grpc.server.sync import SyncServer, in_thread
 from bcast_grpc.settings import Settings
@@ -86,7 +87,10 @@ class Server:
         self.reload = Reload([part for part in (certificates, self.access) if part])
         self._descriptors = Descriptors()
         self.hub.capacity.why_full = self._descriptors.why_full
-        self._connections = parts.connections(limits, self._descriptors, settings.trusted_proxy)
+        self._memory = self.hub.capacity.memory = ProcessMemory()
+        self._connections = parts.connections(
+            limits, self._descriptors, self._memory, budget, proxies=settings.trusted_proxy
+        )
         shared = Shared(
             self.hub,
             self._scheduler,
@@ -200,8 +204,10 @@ class Server:
         self._chores = [
             asyncio.create_task(_repeat(settings.progress_s, lambda: self.hub.for_each_room(Room.report_progress))),
             asyncio.create_task(_repeat(_EXPIRE_S, self.hub.expire)),
-            asyncio.create_task(self._connections.keep_some_free(lambda: self._descriptors.short)),
-            asyncio.create_task(_relieve(self.hub)),
+            asyncio.create_task(
+                self._connections.keep_some_free(lambda: self._descriptors.short or self._memory.short)
+            ),
+            asyncio.create_task(_relieve(self.hub, self._memory)),
         ]
         if self.access:
             logger.info("%s", self.access.describe())
@@ -275,12 +281,13 @@ def _doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator
         yield TcpDoor(shared, Address(settings.host, settings.tcp_port, "tcp-port"))
 
 
-async def _relieve(hub: Hub) -> None:
-    """Look again soon while queues take a part of the memory that may grow quickly."""
+async def _relieve(hub: Hub, memory: ProcessMemory) -> None:
+    """Look again soon while queues take a part of the memory that may grow quickly, or much of all is taken."""
     budget = hub.capacity.budget
     while True:
         hub.relieve()
-        await asyncio.sleep(_SHORT_RELIEVE_S if budget.queues * 8 > budget.max_bytes else _RELIEVE_S)
+        soon = memory.filling or budget.queues * 8 > budget.max_bytes
+        await asyncio.sleep(_SHORT_RELIEVE_S if soon else _RELIEVE_S)
 
 
 async def _repeat(interval_s: float, chore: Callable[[], None]) -> None:

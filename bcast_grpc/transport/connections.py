@@ -22,7 +22,7 @@ _IDLE_S = 1.0
 """How long a connection may be idle before it is closed."""
 
 _SWEEP_S, _SHORT_SWEEP_S = 0.25, 0.05
-"""How often to check whether descriptors are short and, while they are, which connections are idle."""
+"""How often to check whether there is too little of something and, while there is, which connections are idle."""
 
 _KEPT_OPEN: list[int] = []
 """Files that got a socket's descriptor while it was being looked at. Closing one would release the process's locks on
@@ -41,6 +41,7 @@ class Connections:
         crowded: says whether the system has no room for another connection.
         counts: those of each address.
         proxies: whose connections are those of many clients: they are not bounded, and not closed while they are idle.
+        unfinished: see below.
 
     Attributes:
         ports: the doors listen on them.
@@ -53,11 +54,12 @@ class Connections:
         crowded: Callable[[], bool] = lambda: False,
         counts: PeerCounts | None = None,
         proxies: TrustedProxies | None = None,
+        unfinished: Unfinished | None = None,
     ) -> None:
         self.crowded = crowded
         self.ports: set[int] = set()
         self.proxies = proxies or TrustedProxies()
-        self.unfinished = Unfinished()
+        self.unfinished = unfinished or Unfinished()
         self._counts = PeerCounts(0, spares_loopback=True) if counts is None else counts
         self._busy: Counter[int] = Counter()
         self._ended: dict[int, float] = {}
@@ -103,7 +105,7 @@ class Connections:
             self._ended[port] = time.monotonic()
 
     async def keep_some_free(self, short: Callable[[], bool]) -> None:
-        """Close idle connections whenever descriptors are short, until this is cancelled."""
+        """Close idle connections whenever descriptors or memory are short, until this is cancelled."""
         while True:
             if is_short := short():
                 self.hang_up_idle()
@@ -112,14 +114,14 @@ class Connections:
             await asyncio.sleep(_SHORT_SWEEP_S if is_short else _SWEEP_S)
 
     def forget(self) -> None:
-        """Forget which connections are idle: there are descriptors for them."""
+        """Forget which connections are idle: there is room for them."""
         self._ended.clear()
         self._idle_since.clear()
 
     def hang_up_idle(self) -> int:
         """Close the connections to our ports that carry no call; return how many.
 
-        To be called again and again while descriptors are short. Cost: O(open descriptors).
+        To be called again and again while descriptors or memory are short. Cost: O(open descriptors).
         """
         now = time.monotonic()
         before, self._idle_since = self._idle_since, {}

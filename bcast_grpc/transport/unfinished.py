@@ -7,20 +7,47 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 64 * 1024 * 1024
 """Past that the connection is closed whose message began first."""
 
+_LEAST_BYTES = 16 * 1024 * 1024
+"""A server with little memory has a quarter of it for these, but no less than for a few large messages."""
+
 _SMALL_BYTES = 8 * 1024
 """So much may be kept without being counted: nearly all messages are smaller, and counting would cost each of them."""
 
 
-class Unfinished:
-    """What is kept of unfinished messages, by connection, the oldest message first."""
+def most_unfinished(max_memory: int) -> int:
+    """Return how many bytes of unfinished messages a server with so much memory may keep."""
+    return max(_LEAST_BYTES, min(MAX_BYTES, max_memory // 4))
 
-    def __init__(self) -> None:
+
+class Budget(Protocol):
+    """The memory of the server, as far as it is used here.
+
+    Attributes:
+        max_bytes: how much there is.
+        unfinished: how much of it unfinished messages take.
+    """
+
+    max_bytes: int
+    unfinished: int
+
+
+class Unfinished:
+    """What is kept of unfinished messages, by connection, the oldest message first.
+
+    Args:
+        budget: counts it, too, if there is one.
+    """
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self._budget = budget
+        self._most = most_unfinished(budget.max_bytes) if budget else MAX_BYTES
         self._sizes: dict[asyncio.Transport, int] = {}
         self._total = 0
 
@@ -32,14 +59,19 @@ class Unfinished:
                 self.forget(transport)
             return
         self._sizes[transport] = size
-        self._total += size - before
-        while self._total > MAX_BYTES:
+        self._add(size - before)
+        while self._total > self._most:
             self._close(next(iter(self._sizes)))
 
     def forget(self, transport: asyncio.Transport | None) -> None:
         """Note that a connection keeps nothing more: its message is complete, or it is lost."""
         if transport:
-            self._total -= self._sizes.pop(transport, 0)
+            self._add(-self._sizes.pop(transport, 0))
+
+    def _add(self, size: int) -> None:
+        self._total += size
+        if self._budget:
+            self._budget.unfinished += size
 
     def _close(self, transport: asyncio.Transport) -> None:
         peer, size = transport.get_extra_info("peername"), self._sizes[transport]

@@ -15,6 +15,7 @@ from bcast_grpc.broker.ids import ID_BYTES
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.core import held
 from bcast_grpc.core.batch import Encoder, Frame
+from bcast_grpc.core.capacity import Memory
 from bcast_grpc.core.held import distinct_bytes
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
@@ -140,6 +141,58 @@ def test_the_slowest_go_where_queues_alone_fill_the_memory() -> None:
     assert not reader.session.outbox.closed
     world.hub.relieve()
     assert budget.used < budget.max_bytes
+
+
+class Process(Memory):
+    """A process that has so much memory, and takes more than what is counted."""
+
+    def __init__(self, budget: Budget, size: int, besides: int) -> None:
+        self.budget = budget
+        self.size = size
+        self.besides = besides
+
+    def __str__(self) -> str:
+        return "the process takes too much"
+
+    def left(self, wanted: int = 0) -> int:
+        """What is left of it."""
+        return self.size - self.besides - self.budget.used
+
+
+def test_what_the_process_takes_besides_is_memory_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Histories have only what is left; when nothing is, newcomers are refused. Those inside go on."""
+    budget = Budget(1_000_000)
+    world = world_of(budget, messages=1000)
+    process = world.hub.capacity.memory = Process(budget, 1_000_000, besides=500_000)
+    ana, bob = world.join("ana"), world.join("bob")
+
+    def talk() -> None:
+        for _ in range(95):
+            ana.say("x" * 10_000)
+            world.scheduler.settle()
+            for one in (ana, bob):
+                one.write_all()
+            world.hub.relieve()
+
+    talk()
+    assert 300_000 < budget.histories < 500_000
+    world.join("eva").session.close()
+    process.besides = 999_000
+    talk()
+    assert budget.histories == 0
+    with pytest.raises(CallError, match="the process takes too much"):
+        world.join("fay")
+    assert not bob.session.outbox.closed
+    process.besides = 100_000
+    world.hub.relieve()
+    world.join("fay").session.close()
+    talk()
+    assert budget.histories > 700_000
+    messages = [record.message.split(":")[0] for record in caplog.records]
+    assert messages == [
+        "memory runs short, so the largest histories are dropped",
+        "memory is full, so new clients are refused",
+    ]
 
 
 def publish(world: World) -> None:

@@ -207,6 +207,7 @@ def fragment(payload: bytes, *, first: bool = False, last: bool = False) -> byte
 async def test_messages_that_never_end_fill_no_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection goes whose message began first, whatever it sends in between; the others may finish theirs."""
     monkeypatch.setattr(unfinished, "MAX_BYTES", 200_000)
+    monkeypatch.setattr(unfinished, "_LEAST_BYTES", 200_000)
     door = await serve(http_port=0, tcp_port=0)
     listener, kept = await door.connect(), door.server._connections.unfinished
     ping = b"\x89\x80\0\0\0\0"

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_address
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
 from bcast_grpc.server import parts
+from bcast_grpc.server.memory import Bound, _bounds
 from bcast_grpc.v1 import chat_pb2 as pb
 from tests.authority import HOST, Authority
 from tests.engine import engine
@@ -158,6 +160,30 @@ async def test_those_who_do_not_read_fill_no_memory(serve: Serve, monkeypatch: p
     assert ends
     assert all(end.reason == "SLOW_CONSUMER" and "max-memory" in end.text for end in ends)
     fay = await doors.connect("fay", room="d")
+    await fay.say("hola")
+    await eva.hear_until("fay: hola")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc, as Linux has it")
+async def test_the_process_stays_within_its_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever max-memory is: histories and queues have what connections and the heap's gaps leave of it."""
+    monkeypatch.setattr("bcast_grpc.server.server._RELIEVE_S", 0.05)
+    doors = await serve(max_memory=2**40, queue_bytes=2**26, history_bytes=2**30, keepalive_s=60)
+    resident = next(iter(_bounds())).taken
+    limit = (resident() + 80 * 2**20) * 8 // 7
+    monkeypatch.setattr(doors.server._memory, "_bounds", [Bound(limit, resident)])
+    authors = [await doors.connect("ana", room=f"{room}") for room in range(6)]
+    readers = [await doors.connect("bob", room=f"{room}") for room in range(6)]
+    most = 0
+    for count in range(60):
+        for ana in authors:
+            await ana.say(data=bytes([count]) * 400_000, id=f"{count}")
+            await ana.answer(f"{count}")
+        most = max(most, resident())
+    assert len(readers) == 6
+    assert doors.server.hub.capacity.budget.squeezed
+    assert most < limit
+    fay, eva = await doors.connect("fay", room="d"), await doors.connect("eva", room="d")
     await fay.say("hola")
     await eva.hear_until("fay: hola")
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.server.descriptors import Descriptors, _are_free, _can_be_opened
+from bcast_grpc.server.memory import ProcessMemory
 from bcast_grpc.server.parts import connections, limits
 from bcast_grpc.settings import Settings
 
@@ -46,7 +48,7 @@ def test_one_address_leaves_descriptors_to_others(monkeypatch: pytest.MonkeyPatc
     descriptors = Descriptors()
     monkeypatch.setattr(descriptors, "_clients", clients)
     monkeypatch.setattr(descriptors, "_reserve", 16)
-    counted = connections(Limits(spares_loopback=False), descriptors, ())
+    counted = connections(Limits(spares_loopback=False), descriptors, ProcessMemory([]), Budget(), proxies=())
     assert [counted.arrived("203.0.113.7:1") for _ in range(most + 1)] == [True] * most + [False]
     assert counted.arrived("203.0.113.8:1")
 

@@ -6,6 +6,8 @@ from typing import cast
 
 import pytest
 
+from bcast_grpc.broker.budget import Budget
+from bcast_grpc.transport import unfinished
 from bcast_grpc.transport.grpc import kept
 from bcast_grpc.transport.grpc.call import Call
 from bcast_grpc.transport.grpc.kept import Kept
@@ -26,7 +28,8 @@ def keeper(carrier: object = "", *, is_waited_for: bool = True) -> Call:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "MAX_BYTES", 100)
+    monkeypatch.setattr(unfinished, "MAX_BYTES", 100)
+    monkeypatch.setattr(unfinished, "_LEAST_BYTES", 100)
     monkeypatch.setattr(kept, "MAX_WAITING_BYTES", 200)
     monkeypatch.setattr(kept, "MAX_CONNECTION_BYTES", 60)
     monkeypatch.setattr(kept, "_STEP_BYTES", 10)
@@ -34,7 +37,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_connection_ends_the_call_that_goes_too_far() -> None:
     """Not the others on it, nor those on other connections."""
-    bounded = Kept(2**30)
+    bounded = Kept(Budget(2**30))
     first, second = keeper("shared"), keeper("shared")
     assert bounded.keep(first, 30) is None
     assert bounded.keep(second, 30) is None
@@ -45,7 +48,7 @@ def test_a_connection_ends_the_call_that_goes_too_far() -> None:
 
 def test_the_oldest_that_waits_for_its_client_ends() -> None:
     """And nobody else, as long as there is one."""
-    bounded = Kept(2**30)
+    bounded = Kept(Budget(2**30))
     honest, slow, newer = keeper(is_waited_for=False), keeper(), keeper()
     assert bounded.keep(honest, 50) is None
     assert bounded.keep(slow, 50) is None
@@ -56,7 +59,7 @@ def test_the_oldest_that_waits_for_its_client_ends() -> None:
 
 def test_those_who_wait_for_the_server_may_keep_more() -> None:
     """Past the higher bound the oldest ends."""
-    bounded = Kept(2**30)
+    bounded = Kept(Budget(2**30))
     calls = [keeper(is_waited_for=False) for _ in range(6)]
     assert [bounded.keep(call, 40) for call in calls] == [None] * 5 + [calls[0]]
 
@@ -64,14 +67,14 @@ def test_those_who_wait_for_the_server_may_keep_more() -> None:
 def test_little_memory_bounds_what_waits_for_the_server() -> None:
     """To a quarter of it, or to what may wait for clients."""
     for max_memory, fit in ((10, 2), (600, 3), (2**30, 5)):
-        bounded = Kept(max_memory)
+        bounded = Kept(Budget(max_memory))
         calls = [keeper(is_waited_for=False) for _ in range(fit + 1)]
         assert [bounded.keep(call, 40) for call in calls] == [None] * fit + [calls[0]]
 
 
 def test_nothing_is_left_of_those_who_keep_nothing() -> None:
     """However they came to it."""
-    bounded = Kept(2**30)
+    bounded = Kept(budget := Budget(2**30))
     calls = [keeper("shared") for _ in range(3)]
     for call in calls:
         bounded.keep(call, 10)
@@ -79,3 +82,4 @@ def test_nothing_is_left_of_those_who_keep_nothing() -> None:
     for call in calls:
         bounded.keep(call, 0)
     assert (bounded._sizes, bounded._of_connections, bounded._total) == ({}, {}, 0)
+    assert budget.used == 0

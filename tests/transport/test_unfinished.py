@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bcast_grpc.broker.budget import Budget
 from bcast_grpc.transport import unfinished
 from bcast_grpc.transport.unfinished import Unfinished
 
@@ -31,13 +32,14 @@ class Transport(asyncio.Transport):
 def _small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unfinished, "MAX_BYTES", MOST)
+        patch.setattr(unfinished, "_LEAST_BYTES", MOST)
         patch.setattr(unfinished, "_SMALL_BYTES", SMALL)
         yield
 
 
 def test_the_oldest_is_closed() -> None:
     """Others stay, and whoever has finished in between is no longer old."""
-    bound, (first, second, third) = Unfinished(), (Transport() for _ in range(3))
+    bound, (first, second, third) = Unfinished(Budget()), (Transport() for _ in range(3))
     for transport in (first, second):
         bound.keep(transport, 40)
     bound.keep(first, 0)
@@ -49,7 +51,7 @@ def test_the_oldest_is_closed() -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2 * MOST)), max_size=60))
 def test_no_more_is_kept_than_the_bound(steps: list[tuple[int, int]]) -> None:
     """However it comes and goes; nothing is left of those who keep nothing."""
-    bound, transports = Unfinished(), [Transport() for _ in range(10)]
+    bound, transports = Unfinished(budget := Budget()), [Transport() for _ in range(10)]
     kept = dict.fromkeys(transports, 0)
     for number, size in steps:
         transport = transports[number]
@@ -57,7 +59,7 @@ def test_no_more_is_kept_than_the_bound(steps: list[tuple[int, int]]) -> None:
             kept[transport] = size
             bound.keep(transport, size)
         counted = [size for one, size in kept.items() if size > SMALL and not one.is_closed]
-        assert bound._total == sum(counted) <= MOST
+        assert budget.used == bound._total == sum(counted) <= MOST
     for transport in transports:
         bound.forget(transport)
     assert (bound._sizes, bound._total) == ({}, 0)

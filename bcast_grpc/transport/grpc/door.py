@@ -45,7 +45,7 @@ class GrpcDoor(Door):
         self._limits = Limits(max_concurrent_streams=max_streams)
         self._connections: set[Connection] = set()
         self._closed = asyncio.Event()
-        self._kept = Kept(shared.hub.capacity.budget.max_bytes)
+        self._kept = Kept(shared.hub.capacity.budget)
         self._serving = Serving()
         self._resources = Resources(shared, self._serving, Framer(with_prefix), Unpacking())
         self._services = Services(self._resources)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from bcast_grpc.transport.grpc.call import Call
-
-MAX_BYTES = 64 * 1024 * 1024
-"""Beyond this for all connections, the oldest call ends that waits for its own client."""
+from bcast_grpc.transport.unfinished import Budget, most_unfinished
 
 MAX_WAITING_BYTES = 256 * 1024 * 1024
 """Beyond this the oldest call ends even if it waits for the server: its clients send more than their room can take.
 
-A server with little memory has a quarter of ``max-memory`` for these, but no less than ``MAX_BYTES``.
+A server with little memory has a quarter of ``max-memory`` for both, but no less than 16 MiB.
 """
 
 MAX_CONNECTION_BYTES = 16 * 1024 * 1024
@@ -24,11 +22,13 @@ class Kept:
     """How many bytes of messages each call keeps, the oldest first.
 
     Args:
-        max_memory: the bound for everything else that the process holds.
+        budget: counts it, too.
     """
 
-    def __init__(self, max_memory: int) -> None:
-        self._max_waiting = min(MAX_WAITING_BYTES, max(MAX_BYTES, max_memory // 4))
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._most = most_unfinished(budget.max_bytes)
+        self._max_waiting = max(self._most, min(MAX_WAITING_BYTES, budget.max_bytes // 4))
         self._sizes: dict[Call, int] = {}
         self._of_connections: dict[object, int] = {}
         self._total = 0
@@ -48,19 +48,20 @@ class Kept:
         else:
             del self._sizes[call]
         self._total += size - before
+        self._budget.unfinished += size - before
         of_connection = self._of_connections.get(call.carrier, 0) + size - before
         if of_connection:
             self._of_connections[call.carrier] = of_connection
         else:
             del self._of_connections[call.carrier]
-        if self._total <= MAX_BYTES:
+        if self._total <= self._most:
             self._looked_at = 0
         if size < before:
             return None
         return call if of_connection > MAX_CONNECTION_BYTES and call.is_waited_for else self._look()
 
     def _look(self) -> Call | None:
-        if self._total <= MAX_BYTES or self._total < self._looked_at + _STEP_BYTES:
+        if self._total <= self._most or self._total < self._looked_at + _STEP_BYTES:
             return None
         for call in self._sizes:
             if call.is_waited_for:
