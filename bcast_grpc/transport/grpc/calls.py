@@ -58,6 +58,8 @@ class Calls(Carrier):
         owner: the door, which makes the calls.
         connections: counts the connections that carry a call.
         turns: the turns that all connections take.
+
+    Attributes:
         none_left: called when the last call has ended.
     """
 
@@ -66,11 +68,11 @@ class Calls(Carrier):
         "_connections",
         "_dropping",
         "_h2",
-        "_none_left",
         "_open",
         "_owner",
         "_transport",
         "_writer",
+        "none_left",
         "peer",
         "send_data",
         "send_now",
@@ -86,7 +88,6 @@ class Calls(Carrier):
         owner: Owner,
         connections: Connections,
         turns: Turns,
-        none_left: Callable[[], None],
     ) -> None:
         self._h2 = h2
         self._transport = transport
@@ -97,7 +98,7 @@ class Calls(Carrier):
         self._owner = owner
         self._connections = connections
         self.turns = turns
-        self._none_left = none_left
+        self.none_left: Callable[[], None] = _nobody
         self._carrying = False
         self._open: dict[int, Call] = {}
         self._dropping: list[Call] | None = None  # the last one first; None as long as the client is there
@@ -214,7 +215,7 @@ class Calls(Carrier):
         self._open.pop(call.stream_id, None)
         self._end_carrying()
         if not self._open and self._dropping is None:
-            self._none_left()
+            self.none_left()
 
     def drop_all(self, none_left: Callable[[], None] | None = None) -> None:
         """Drop them: the client is gone. Where there are many, that is done in turns with all else.
@@ -222,7 +223,7 @@ class Calls(Carrier):
         Args:
             none_left: called when the last one is dropped, at once where there is none.
         """
-        self._none_left = none_left or _nobody  # the one before keeps the connection, which keeps this
+        self.none_left = none_left or _nobody  # the one before keeps the connection, which keeps this
         self._writer.stop(self._open.values())
         if not self._dropping:  # in turns, already
             self._dropping = list(reversed(self._open.values()))
@@ -242,7 +243,7 @@ class Calls(Carrier):
         if self._dropping:
             turns.call(self._drop_some)
         else:
-            none_left, self._none_left = self._none_left, _nobody
+            none_left, self.none_left = self.none_left, _nobody
             none_left()
         return True
 
