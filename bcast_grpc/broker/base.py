@@ -46,8 +46,20 @@ class Refused(NamedTuple):
     error: BcastError
 
 
-Outcome: TypeAlias = Accepted | Repeated | Refused
-"""What became of messages that were submitted one after the other."""
+class Began(NamedTuple):
+    """The order began anew: what it was before is void, and the outcomes after this one are of the new order.
+
+    Attributes:
+        epoch: the name of the new order.
+        head: the new order's messages up to this ``seq`` are in its history; those after it are delivered next.
+    """
+
+    epoch: str
+    head: int = 0
+
+
+Outcome: TypeAlias = Accepted | Repeated | Refused | Began
+"""What became of messages that were submitted one after the other, or of their order."""
 
 Deliver: TypeAlias = Callable[[Sequence[Outcome]], None]
 """Called from the loop with outcomes, in the room's order."""
@@ -63,7 +75,11 @@ DeliverEvents: TypeAlias = Callable[[Sequence[Event] | CallError], None]
 
 
 class Order(Protocol):
-    """The order of one room. No method waits: an order that needs time answers later."""
+    """The order of one room. No method waits: an order that needs time answers later.
+
+    It may begin anew while the room is open, if its messages are lost or were set back. ``Began`` is delivered
+    then, and from that moment on ``epoch``, ``head``, ``oldest`` and ``read`` are those of the new order.
+    """
 
     @property
     def epoch(self) -> str:

@@ -150,7 +150,9 @@ class Dispatcher:
                 self._cursor.gap(gap)
             case Closing(_, reconnect_after_s):
                 self.reconnect_after_s = reconnect_after_s
-            case Welcome(resumed=resumed):
+            case Welcome(epoch=epoch, resumed=resumed):
+                self.info = self.info._replace(epoch=epoch)
+                self._cursor.begin(epoch)  # another one than the call's if the order began anew meanwhile
                 self._cursor.welcome(event.seq)
                 if self._lost_at:
                     self._resumed(complete=resumed)

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from bcast_grpc.core import notices
-from bcast_grpc.events import Ack, Author, Entry, Event, Kind, wire_bytes
+from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind, wire_bytes
 
 Piece: TypeAlias = tuple[bytes, int]
 """Bytes that a client reads as one message of its wire format, and the number of events in them."""
@@ -127,13 +127,15 @@ class Run:
         asked: the answers that are due when the run has been flushed, in order: for an event whose author wants an ack,
             its index in the run and its request's ``id``; between those, other answers.
         bytes: an upper estimate of the size of the events and those answers on the wire.
+        begins: the epoch that begins with this run, which goes to nobody; empty for every other run.
     """
 
-    __slots__ = ("asked", "author", "bytes", "events", "kind")
+    __slots__ = ("asked", "author", "begins", "bytes", "events", "kind")
 
-    def __init__(self, kind: Kind, author: Author) -> None:
+    def __init__(self, kind: Kind, author: Author, begins: str = "") -> None:
         self.kind = kind
         self.author = author
+        self.begins = begins
         self.events: list[Event] = []
         self.asked: list[tuple[int, str] | Due] = []
         self.bytes = 0
@@ -151,6 +153,13 @@ class Run:
         run = cls(notice.kind, notice.author)
         run.events.append(notice)
         run.bytes = wire_bytes(notice)
+        return run
+
+    @classmethod
+    def of_beginning(cls, epoch: str) -> Run:
+        """Return the run that stands between the runs of two epochs."""
+        run = cls(Kind.GAP, NOBODY, epoch)
+        run.events.append(notices.began())
         return run
 
     @classmethod
@@ -220,18 +229,20 @@ class Batch:
 
     Attributes:
         keys: the authors' keys, one for each run.
+        begins: the epoch that begins with this batch, which has no other runs then.
         kinds: the kinds of the runs.
         only_messages: whether there are no notices in the batch.
         first_seq: the ``seq`` of the first message; None if there is no message.
         last_seq: the ``seq`` of the last message; None if there is no message.
     """
 
-    __slots__ = ("_parts", "first_seq", "keys", "kinds", "last_seq", "only_messages", "runs")
+    __slots__ = ("_parts", "begins", "first_seq", "keys", "kinds", "last_seq", "only_messages", "runs")
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
         self.keys = [run.author.key for run in runs]
         self.kinds = frozenset(run.kind for run in runs)
+        self.begins = runs[0].begins if runs else ""
         messages = [run for run in runs if run.kind is Kind.MESSAGE]
         self.only_messages = len(messages) == len(runs)
         self.first_seq = messages[0].events[0].seq if messages else None

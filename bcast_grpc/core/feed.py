@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bcast_grpc.broker.base import Order
 from bcast_grpc.core import notices
@@ -15,10 +15,20 @@ from bcast_grpc.events import Event, GapReason, ResumePoint
 
 
 class Feed:
-    """Gives each of these members the next frame when it has written the last one, until it is level."""
+    """Gives each of these members the next frame when it has written the last one, until it is level.
 
-    def __init__(self, order: Order) -> None:
+    When the order begins anew, messages of the old one may still have to be flushed. Until then nobody can be level,
+    and the members that are fed are in the new order already.
+
+    Args:
+        order: the room's order.
+        greet: returns what a member gets when it changes to a new order, before the messages of that.
+    """
+
+    def __init__(self, order: Order, greet: Callable[[Member], Sequence[Event]]) -> None:
         self._order = order
+        self._greet = greet
+        self._old_orders = 0  # of which messages may still have to be flushed
         self._replays = Replays(order)
         self._flushed = order.head  # the last message that was pushed; the order may be further
         self._members: set[Member] = set()
@@ -38,7 +48,7 @@ class Feed:
         elif after is None:
             cursor = max(head - history, kept - 1) if history else head
         elif after.epoch != self._order.epoch or after.seq > head:  # a seq beyond the head: the order was set back
-            cursor, gap = kept - 1, notices.gap(0, 0, GapReason.NEW_EPOCH)
+            cursor, gap = kept - 1, notices.began()
         elif after.seq + 1 < kept:
             cursor, gap = kept - 1, notices.gap(after.seq + 1, kept - 1, GapReason.TRIMMED)
         else:
@@ -54,7 +64,7 @@ class Feed:
         if is_known and after.seq == head:
             return None
         if not head:
-            return notices.gap(0, 0, GapReason.NEW_EPOCH)
+            return notices.began()
         return notices.gap(after.seq + 1 if is_known else 1, head, GapReason.NOT_ALLOWED)
 
     def cut(self, member: Member) -> None:
@@ -70,16 +80,59 @@ class Feed:
 
     def fall_behind(self, member: Member, last_seq: int) -> None:
         """Feed a client that reads too slowly for the flushes with the messages after ``last_seq``."""
-        self._add(member, Replay(max(last_seq, member.arrival.seq) if member.arrival else last_seq))
+        if self._old_orders:
+            self._change(member, queue=False)
+        else:
+            self._add(member, Replay(max(last_seq, member.arrival.seq) if member.arrival else last_seq))
+
+    def begin_anew(self, head: int) -> None:
+        """Change to a new order, whose messages up to ``head`` are kept: at once for those who are fed."""
+        self._old_orders += 1
+        self._flushed = head
+        self._replays.forget()
+        self._replays = Replays(self._order)  # a piece of the old order may still be read
+        for member in list(self._members):
+            self._change(member, queue=False)
+            if member.outbox.idle:
+                member.outbox.wake()
+
+    def old_order_flushed(self, members: Iterable[Member]) -> None:
+        """Change to the new order for ``members``, who have got everything of the old one, unless they have changed."""
+        self._old_orders -= 1
+        for member in members:
+            if not member.state.fed:
+                self._change(member, queue=True)
+
+    def _change(self, member: Member, *, queue: bool) -> None:
+        """Tell a client of the new order, and feed it with what is kept of that, as if it had connected again.
+
+        Args:
+            member: the client.
+            queue: tell it behind what is queued for it, if there is room, rather than once that is written.
+        """
+        greeting = list(self._greet(member))
+        cursor = self._order.oldest - 1
+        if member.arrival:
+            member.arrival.seq = cursor
+        if not member.rights.history and cursor < self._flushed:
+            cursor = self._flushed
+            greeting.append(notices.gap(1, cursor, GapReason.NOT_ALLOWED))
+        frames = deque(member.outbox.encoder.frames(greeting))
+        if queue and member.begin_anew(frames, cursor):
+            frames.clear()
+        if frames or cursor < self._flushed or self._old_orders:
+            self._add(member, Replay(cursor, frames, asked=True))
 
     def _add(self, member: Member, replay: Replay) -> None:
-        member.move(Move.BEHIND)
+        if not member.state.fed:
+            member.move(Move.BEHIND)
         member.replay = replay
         self._members.add(member)
 
     def flushed(self, last_seq: int) -> None:
         """Note the ``seq`` of the last message that was pushed: the history may be read up to there."""
-        self._flushed = last_seq
+        if not self._old_orders:
+            self._flushed = last_seq
 
     def idle(self) -> Iterator[Outbox]:
         """Return the outboxes of those whose writers wait for more."""
@@ -93,7 +146,7 @@ class Feed:
         while not replay.frames and not replay.reading and replay.cursor < self._flushed:
             self._replays.read(replay, self._flushed, outbox, member.author, echo=member.echo)
         frame = replay.take()
-        if frame is None and replay.cursor >= self._flushed and not member.arrival:
+        if frame is None and replay.cursor >= self._flushed and not member.arrival and not self._old_orders:
             outbox.seq = replay.cursor
             member.move(Move.LEVEL)
             self.remove(member)

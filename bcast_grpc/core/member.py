@@ -152,6 +152,15 @@ class Member:
         self.disconnect()
         return Offered.DISCONNECTED
 
+    def begin_anew(self, frames: Sequence[Frame], seq: int) -> bool:
+        """Queue the news of a new order, which has come to ``seq``, if there is room; return whether there was."""
+        if self.policy is SlowPolicy.DROP:
+            self.outbox.drop_messages(seq)  # a GAP for some of them could not tell the two orders apart
+        try:
+            return self.outbox.offer(frames, wake=False)
+        except OutboxClosed:
+            return True
+
     def disconnect(self, why: str = "") -> None:
         """End the client's call, since it reads too slowly; what is queued for it is dropped."""
         self._log("disconnected")

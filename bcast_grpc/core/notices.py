@@ -66,6 +66,11 @@ def gap(first_missed: int, last_missed: int, reason: GapReason) -> Event:
     return Event(Kind.GAP, text, time_ns=time.time_ns(), detail=Gap(first_missed, last_missed, reason))
 
 
+def began() -> Event:
+    """The room's order began anew, so places in the old one have no meaning any more."""
+    return gap(0, 0, GapReason.NEW_EPOCH)
+
+
 def progress(head: ResumePoint) -> Event:
     """The room's order has reached ``head``."""
     return Event(Kind.PROGRESS, f"at {head.seq}", NOBODY, head.seq, time.time_ns())

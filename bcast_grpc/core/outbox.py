@@ -263,6 +263,15 @@ class Outbox:
                 kept.append(frame)
         self._frames.extendleft(reversed(kept))
 
+    def drop_messages(self, seq: int) -> None:
+        """Drop the messages that are queued, without a ``GAP``: the order began anew, after ``seq``."""
+        kept = [frame for frame in self._frames if frame.last_seq is None]
+        dropped = [frame for frame in self._frames if frame.last_seq is not None]
+        self._messages -= sum(frame.events for frame in dropped)
+        self._bytes -= sum(len(frame.data) for frame in dropped)
+        self._frames = deque(kept) if kept else _NONE
+        self.seq, self._dropped_seq = seq, None
+
     def close(self, error: CallError | None = None, *, discard: bool = False) -> None:
         """Refuse new frames, and end the client's call. Only the ``error`` of the first call counts.
 

@@ -92,14 +92,18 @@ class Pending:
         return True
 
     def take(self) -> list[Run]:
-        """Take the runs of the next flush."""
+        """Take the runs of the next flush: all of one epoch, or the beginning of the next one alone."""
         count = messages = size = 0
         for run in self._runs:
             if count and (messages + len(run.events) > self._batch_messages or size + run.bytes > self.batch_bytes):
                 break
+            if run.begins and count:
+                break
             count += 1
             messages += len(run.events)
             size += run.bytes
+            if run.begins:
+                break
         taken, self._runs = self._runs[:count], self._runs[count:]
         self.first += count
         self._messages -= messages

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from bcast_grpc.broker.base import Accepted, Order, Outcome, Refused, Repeated
+from bcast_grpc.broker.base import Accepted, Began, Order, Outcome, Refused, Repeated
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Due
 from bcast_grpc.core.clock import Scheduler
@@ -49,7 +49,9 @@ class Room:
         self._why_ended: CallError | None = None
         self.presence = presence
         self.roster = Roster()
-        self.feed = Feed(order)
+        self._epoch = order.epoch
+        self._welcome = partial(_welcome, name, order, presence)  # without the room, which holds all of these
+        self.feed = Feed(order, partial(_greet_anew, self._welcome))
         self._fanout = FanOut(order.epoch, self.roster, self.feed, scheduler, limits)
         self.answers = self._fanout.answers
         self.members = self.roster.by_session
@@ -104,9 +106,7 @@ class Room:
         gap = self.feed.begin(member, after, history)
         self._order.after_answers(partial(self._fanout.give_notices, member))
         if Kind.WELCOME in member.kinds:
-            resumed = after is not None and gap is None
-            count = self.presence.count(self.name)
-            member.answer([notices.welcome(member.author, self.name, self.head, count, resumed=resumed)])
+            member.answer([self._welcome(member, resumed=after is not None and gap is None)])
         if gap:
             member.answer([gap])
 
@@ -184,9 +184,12 @@ class Room:
         for outcome in outcomes:
             if isinstance(outcome, Accepted):
                 self._fanout.add_messages(outcome)
+            elif isinstance(outcome, Began):
+                self._epoch = outcome.epoch
+                self._fanout.begin_anew(outcome)
             else:
                 session = outcome.entries[0].author.session
-                self.answers.put(Due.of(session, _answers_to(outcome, self._order.epoch)))
+                self.answers.put(Due.of(session, _answers_to(outcome, self._epoch)))
 
     def answer(self, due: Due) -> None:
         """Give a client answers, behind the answers to all its earlier requests."""
@@ -205,3 +208,14 @@ def _answers_to(outcome: Repeated | Refused, epoch: str) -> Sequence[Event]:
 def _one_more(error: CallError) -> CallError:
     """Return an error of its own for each call: what raises it adds a traceback."""
     return CallError(error.code, error.reason, retry_after_s=error.retry_after_s)
+
+
+def _welcome(name: str, order: Order, presence: Presence, member: Member, *, resumed: bool) -> Event:
+    head = ResumePoint(order.epoch, order.head)
+    return notices.welcome(member.author, name, head, presence.count(name), resumed=resumed)
+
+
+def _greet_anew(welcome: Callable[..., Event], member: Member) -> Sequence[Event]:
+    """Return what a client gets when the order has begun anew: the same as if it had connected again."""
+    first = [welcome(member, resumed=False)] if Kind.WELCOME in member.kinds else []
+    return [*first, notices.began()]

@@ -10,7 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Protocol
 
-from bcast_grpc.broker.base import Accepted, Broker, Outcome, Refused, Repeated
+from bcast_grpc.broker.base import Accepted, Began, Broker, Outcome, Refused, Repeated
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
@@ -104,7 +104,10 @@ class Room:
 
     def __call__(self, outcomes: Sequence[Outcome]) -> None:
         """Take note of what became of entries."""
-        self.deliveries.append([(type(outcome), [e.message for e in outcome.entries if e]) for outcome in outcomes])
+        entries = [() if isinstance(outcome, Began) else outcome.entries for outcome in outcomes]
+        self.deliveries.append(
+            [(type(outcome), [e.message for e in some if e]) for outcome, some in zip(outcomes, entries, strict=True)]
+        )
         for outcome in outcomes:
             match outcome:
                 case Accepted(entries, events, sizes):
