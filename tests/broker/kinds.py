@@ -93,7 +93,7 @@ class Room:
     """The room on the other side, and what was delivered to it.
 
     Attributes:
-        deliveries: of each delivery the outcomes, as the kind of each and the texts in it.
+        deliveries: of each delivery the answers, as the kind of each and the texts in it.
     """
 
     deliveries: list[list[tuple[type[Outcome], list[str]]]] = field(default_factory=list)
@@ -104,10 +104,8 @@ class Room:
 
     def __call__(self, outcomes: Sequence[Outcome]) -> None:
         """Take note of what became of entries."""
-        entries = [() if isinstance(outcome, Began) else outcome.entries for outcome in outcomes]
-        self.deliveries.append(
-            [(type(outcome), [e.message for e in some if e]) for outcome, some in zip(outcomes, entries, strict=True)]
-        )
+        answered = [outcome for outcome in outcomes if not isinstance(outcome, Began)]
+        self.deliveries.append([(type(outcome), [e.message for e in outcome.entries if e]) for outcome in answered])
         for outcome in outcomes:
             match outcome:
                 case Accepted(entries, events, sizes):

@@ -98,8 +98,10 @@ def test_who_comes_afterwards_knows_of_no_other_order() -> None:
     ana.say("1", "2")
     begin_anew(world.hub, kept=2)
     bob, eva = world.join("bob", history=2), world.join("eva", after=ResumePoint(old, 1))
+    rita = world.join("rita")
     ana.say("3")
     world.settle()
+    assert digest(rita.received) == [3]
     assert digest(bob.received) == [1, 2, 3]
     assert digest(eva.received) == ["anew", 1, 2, 3]
 
@@ -126,7 +128,10 @@ def test_clients_that_read_nothing_learn_of_it_behind_what_they_have(policy: Slo
     """With any policy, and no gap has numbers of both orders."""
     world = world_of(queue_messages=8, slow_policy=policy)
     ana, bob = world.join("ana"), world.join("bob", batch=False)
-    say_slowly(world, ana, range(1, 8))
+    for n in range(1, 101):
+        ana.say(f"{n}")
+        world.settle()
+    say_slowly(world, ana, range(101, 108))
     begin_anew(world.hub)
     say_slowly(world, ana, range(1, 4) if policy is SlowPolicy.DISCONNECT else range(1, 21))
     world.settle()
@@ -164,41 +169,47 @@ def test_a_client_that_is_leaving_gets_its_last_words() -> None:
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("say"), st.integers(1, 4)),
+        st.tuples(st.just("say"), st.integers(1, 8)),
         st.tuples(st.just("anew"), st.integers(0, 5)),
         st.tuples(st.just("join"), st.integers(0, 3)),
         st.tuples(st.just("write"), st.integers(0, 5)),
-        st.tuples(st.just("loop"), st.just(0)),
+        st.tuples(st.just("loop"), st.sampled_from([0, 0, 1])),
     ),
+    min_size=5,
     max_size=40,
 )
 
 
 @given(policy=st.sampled_from([SlowPolicy.CATCH_UP, SlowPolicy.DROP]), steps=STEPS)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=300)
 def test_whatever_happens_nothing_is_lost_or_repeated_between_two_new_orders(
     policy: SlowPolicy, steps: list[tuple[str, int]]
 ) -> None:
     """Every client gets each order's messages once and in order or is told what it misses, and all get the last."""
     world = World(Limits(queue_messages=6, slow_policy=policy), MemoryBroker(Retention(messages=1000)))
     ana = world.join("ana", kinds=ALL)
+    orders = 0
+    known: dict[Client, int] = {}
     for step, number in steps:
         if step == "say":
-            say_slowly(world, ana, range(number))
+            ana.say(*"abcdefgh"[:number])
         elif step == "anew":
             begin_anew(world.hub, kept=number)
+            orders += 1
         elif step == "join":
-            world.join(kinds=ALL, history=number, batch=bool(number % 2))
+            known[world.join(kinds=ALL, history=number, batch=bool(number % 2))] = orders
         elif step == "write":
             world.clients[number % len(world.clients)].write()
         else:
-            world.scheduler.advance(1)
+            world.scheduler.advance(number)
+            ana.write_all()
     world.settle()
     eva = world.join("eva", history=1000)
     world.settle()
     kept = [event.seq for event in eva.received if event.kind is Kind.MESSAGE]
-    for client in world.clients[1:-1]:
+    for client, order in known.items():
         check(client, kept[-1] if kept else 0)
+        assert min(1, orders - order) <= gaps(client.received).count(ANEW) <= orders - order
 
 
 def check(client: Client, head: int) -> None:
@@ -219,3 +230,16 @@ def check(client: Client, head: int) -> None:
             last = event.seq
     assert epoch == client.session.epoch
     assert last is None or last == head
+
+
+def test_falling_behind_in_a_flush_of_the_old_order() -> None:
+    """The history has no old order to be fed from any more, so the client goes on in the new one."""
+    world = world_of(queue_messages=6, slow_policy=SlowPolicy.CATCH_UP)
+    ana, bob = world.join("ana"), world.join("bob", batch=False)
+    say_slowly(world, ana, range(1, 6))
+    ana.say("6", "7", "8")
+    begin_anew(world.hub, kept=1)
+    world.scheduler.advance(1)
+    ana.say("2")
+    world.settle()
+    assert digest(bob.received) == [1, 2, 3, 4, 5, 6, "anew", 1, 2]
