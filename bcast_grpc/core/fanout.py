@@ -123,16 +123,6 @@ class FanOut:
         self._feed.begin_anew(began.head)
         self.clock.poke()
 
-    def _begin_anew(self, epoch: str, number: int) -> None:
-        """Change to a new order, which begins with the run of this number. Who came later is in it already."""
-        self._epoch = epoch
-        members = [member for member in self._roster.by_session.values() if member.state.in_step]
-        changing = [member for member in members if not (member.arrival and member.arrival.run > number)]
-        idle = [member.outbox for member in changing if member.outbox.idle]
-        self._feed.old_order_flushed(changing)
-        for outbox in idle:
-            self.clock.set_off(outbox, 0)
-
     def when_flushed(self, callback: Callable[[], None]) -> None:
         """Call back once, after the next flush."""
         self._waiting.append(callback)
@@ -175,7 +165,8 @@ class FanOut:
         self._leaving = [one for one in self._leaving if one.mark > self._pending.first]
         try:
             if batch.begins:
-                self._begin_anew(batch.begins, first)
+                self._epoch = batch.begins
+                idle += self._feed.old_order_flushed(self._roster.by_session.values(), first)
             for outbox in idle:
                 self.clock.set_off(outbox, 0, awaited=False)  # it may read up to what this flush pushes
             push = Push(batch, first, self.clock, self._feed, apart=self._limits.slow_policy is SlowPolicy.DROP)

@@ -96,12 +96,23 @@ class Feed:
             if member.outbox.idle:
                 member.outbox.wake()
 
-    def old_order_flushed(self, members: Iterable[Member]) -> None:
-        """Change to the new order for ``members``, who have got everything of the old one, unless they have changed."""
+    def old_order_flushed(self, members: Iterable[Member], number: int) -> list[Outbox]:
+        """Change to the new order for everyone else: those who have got all that was flushed of the old one.
+
+        Args:
+            members: everyone in the room.
+            number: that of the run with which the new order begins; members that came later are in it already.
+
+        Returns:
+            The outboxes of those whose writers waited.
+        """
         self._old_orders -= 1
-        for member in members:
-            if not member.state.fed:
-                self._change(member, queue=True)
+        in_step = [member for member in members if member.state.in_step]
+        changing = [member for member in in_step if not (member.arrival and member.arrival.run > number)]
+        idle = [member.outbox for member in changing if member.outbox.idle]
+        for member in changing:
+            self._change(member, queue=True)
+        return idle
 
     def _change(self, member: Member, *, queue: bool) -> None:
         """Tell a client of the new order, and feed it with what is kept of that, as if it had connected again.
