@@ -24,7 +24,7 @@ class Intake:
     @property
     def congested(self) -> bool:
         """Whether the next messages should wait."""
-        return self._room.congested or self._held_until > self._scheduler.time()
+        return self._room.congested or (self._held_until > 0 and self._held_until > self._scheduler.time())
 
     def when_clear(self, callback: Callable[[], None]) -> None:
         """Call back once, from the scheduler's loop, when it is time to check ``congested`` again."""

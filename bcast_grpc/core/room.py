@@ -176,7 +176,8 @@ class Room:
         Raises:
             BcastError: ``BROKER_UNAVAILABLE``: none of them was accepted; ``INTERNAL``: the room has ended.
         """
-        self.check_open()  # a new room of this name would be another object
+        if self._why_ended:
+            self.check_open()  # a new room of this name would be another object
         self._order.submit(entries)
 
     def deliver(self, outcomes: Sequence[Outcome]) -> None:

@@ -102,16 +102,16 @@ class Reading:
         """Carry out as much as possible without waiting; return whether that is all of the frame."""
         try:
             while not self._held_up():
-                if self._needs_turn and not self._has_turn and self._turns.scarce:
-                    self._turns.call(self._take_turn)
-                    return False
-                if self._done < len(self._requests):
-                    self._handle()
-                elif not self._next_slice():
+                if self._done == len(self._requests) and not self._next_slice():
                     if self._turns.pause(self._frame_s, self._finish):
                         return False
                     self._drop()
                     return True
+                if self._needs_turn and not self._has_turn and self._turns.scarce:
+                    self._turns.call(self._take_turn)
+                    return False
+                if self._requests:
+                    self._handle()
         except Exception as raised:  # noqa: BLE001  # it is sent to the client, or logged
             self._drop()
             self.end(ended_by(raised, f"session {self._session.id}"))
