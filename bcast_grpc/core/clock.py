@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 from bcast_grpc.core.slices import FEW_WRITERS, Slice
@@ -65,9 +66,8 @@ class Scheduler(Protocol):
 class Writer(Protocol):
     """Writes what one client's outbox holds."""
 
-    @property
-    def wake(self) -> Callable[[], None]:
-        """Called when there is something to write."""
+    def send(self) -> bool:
+        """Write what there is to write, if that is possible at once, or begin; return whether all was written."""
 
 
 class FlushClock:
@@ -150,7 +150,7 @@ class FlushClock:
         self._pending = self._patience_s = lambda: 0
 
     def set_off(self, writer: Writer, size: int, *, awaited: bool = True) -> None:
-        """Wake a writer with ``size`` bytes when it is its turn; the round waits for it if it is ``awaited``.
+        """Let a writer write ``size`` bytes when it is its turn; the round waits for it if it is ``awaited``.
 
         Call this, and ``join``, only during a flush.
         """
@@ -202,16 +202,22 @@ class FlushClock:
                 self._writers.update(busy)
                 self._tolerated = max(0, len(self._writers) - 1)
             self._extensions = 0
-            self._wake_some()
+            self._send_some()
 
-    def _wake_some(self) -> None:
-        weight = 0
-        while self._sleeping and weight < self.slice.writers:
+    def _send_some(self, *, next_slice: bool = False) -> None:
+        if next_slice:
+            self.slice.go_on()
+        weight = sent = 0
+        while self._sleeping and weight < self.slice.left:
             writer, size = self._sleeping.popleft()
             weight += 1 + size // SMALL_BYTES
-            writer.wake()
+            if writer.send():
+                self._writers.discard(writer)
+                sent += 1
+        if sent:
+            self.slice.passed(sent)
         if self._sleeping:
-            self._scheduler.call_soon(self._wake_some)
+            self._scheduler.call_soon(partial(self._send_some, next_slice=True))
         elif len(self._writers) > self._tolerated:
             self._limit_round(self._scheduler.time())
         else:

@@ -34,6 +34,8 @@ class Outbox:
 
     Attributes:
         encoder: the client's wire format.
+        queued_messages: how many events are queued.
+        queued_bytes: how many bytes are queued.
         max_messages: bound of the queue in events.
         max_bytes: bound of the queue in bytes on the wire; a single message may be larger.
         wake: wakes the writer when there is something to take; may be called in vain.
@@ -48,19 +50,11 @@ class Outbox:
     """
 
     __slots__ = (
-        "_bytes",
-        "_dropped_seq",
-        "_frames",
-        "_lists",
-        "_messages",
-        "closed",
-        "discarded",
-        "dropping",
+        *("_deferred", "_dropped_seq", "_frames", "_lists"),
+        *("closed", "discarded", "dropping", "idle"),
         "encoder",
         "error",
-        "idle",
-        "max_bytes",
-        "max_messages",
+        *("max_bytes", "max_messages", "queued_bytes", "queued_messages"),
         "seq",
         "wake",
         "write_now",
@@ -79,40 +73,27 @@ class Outbox:
         self.encoder = encoder
         self.max_messages = max_messages
         self.max_bytes = max_bytes
-        self.idle = False
-        self.error: CallError | None = None
-        self.writing_bytes = 0
-        self.discarded = False
+        self.queued_messages = self.queued_bytes = self.writing_bytes = 0
         self.wake = wake
         self.write_now = write_now
+        self.error: CallError | None = None
         self.seq = 0
-        self.dropping = False
+        self.idle = self.dropping = self.closed = self.discarded = False
         self._dropped_seq: int | None = None
-        self.closed = False
         self._frames = _NONE
+        self._deferred: Frame | None = None  # the only frame that is queued, as long as the writer has not been woken
         self._lists: list[Iterator[bytes]] = []
-        self._messages = 0
-        self._bytes = 0
-
-    @property
-    def queued_messages(self) -> int:
-        """How many events are queued."""
-        return self._messages
-
-    @property
-    def queued_bytes(self) -> int:
-        """How many bytes are queued."""
-        return self._bytes
 
     @property
     def frames(self) -> Sequence[Frame]:
         """What is queued."""
-        return self._frames
+        return (self._deferred,) if self._deferred else self._frames
 
     @property
     def half_full(self) -> bool:
         """Whether the queue is filled to more than half of a bound, or a list is being sent."""
-        return bool(self._lists) or self._messages > self.max_messages // 2 or self._bytes > self.max_bytes // 2
+        is_half = self.queued_messages > self.max_messages // 2 or self.queued_bytes > self.max_bytes // 2
+        return is_half or bool(self._lists)
 
     def offer(self, frames: Sequence[Frame], *, wake: bool = True, drop: bool = False, reserve: bool = False) -> bool:
         """Queue ``frames``, all or none, without waiting.
@@ -133,6 +114,7 @@ class Outbox:
         """
         if self.closed:
             raise OutboxClosed
+        self._queue_deferred()
         messages = size = 0
         for data, count, _, _ in frames:
             messages += count
@@ -143,8 +125,8 @@ class Outbox:
             if not self._fits(messages, size, reserve):
                 return False
         self._queue(frames)
-        self._messages += messages
-        self._bytes += size
+        self.queued_messages += messages
+        self.queued_bytes += size
         woken, self.idle = self.idle, False
         if woken and wake:
             self.wake()
@@ -158,6 +140,7 @@ class Outbox:
         """
         if self.closed:
             raise OutboxClosed
+        self._queue_deferred()
         self._queue((_LIST,))
         self._lists.append(frames)
         woken, self.idle = self.idle, False
@@ -165,11 +148,7 @@ class Outbox:
             self.wake()
 
     def pass_on(self, frame: Frame) -> bool:
-        """Write a frame at once, if it is short, nothing is queued and the line has room.
-
-        Returns:
-            Whether it was written. If not, nothing has happened, and the frame may be offered.
-        """
+        """Write a frame at once, if it is short, nothing is queued and the line has room; return whether it was."""
         data, _, last_seq, _ = frame
         if not self.idle or len(data) > SHORT_BYTES or not self.write_now(data):
             return False
@@ -177,12 +156,41 @@ class Outbox:
             self.seq = last_seq
         return True
 
+    def defer(self, frame: Frame) -> bool:
+        """Queue a frame for ``send()``, if it is short and nothing is queued; return whether it was."""
+        data, count, _, _ = frame
+        size = len(data)
+        if not self.idle or size > SHORT_BYTES or not self._fits(count, size):
+            return False
+        self.idle = False
+        self._deferred, self.queued_messages, self.queued_bytes = frame, count, size
+        return True
+
+    def send(self) -> bool:
+        """Write the frame that was deferred, or wake the writer; return whether nothing is left for the writer."""
+        frame, self._deferred = self._deferred, None
+        if frame is None:  # other frames came behind it, or the writer was woken
+            self.wake()
+            return False
+        self.idle, self.queued_messages, self.queued_bytes = True, 0, 0
+        if self.pass_on(frame):
+            return True
+        self.offer((frame,))
+        return False
+
+    def _queue_deferred(self) -> None:
+        """Leave the frame that was deferred to the writer: there is more to write, or the writer was woken."""
+        if self._deferred:
+            self._frames, self._deferred = deque((self._deferred,)), None
+
     def take(self) -> bytes | None:
         """Take the next frame to write, joined from as many as the format allows; None if there is nothing.
 
         Call this when the frame before has been written. After None, the next ``offer`` or ``close`` wakes the writer.
         """
         self.writing_bytes = 0
+        if self._deferred:
+            self._queue_deferred()
         while self._frames and self._frames[0] is _LIST:
             if (part := self._next_part()) is not None:
                 return part
@@ -192,21 +200,20 @@ class Outbox:
         if self._dropped_seq is not None and in_order:
             return self._tell_dropped(self._dropped_seq)
         self._frames.popleft()
-        self._passed(last_seq)
         parts = [data]
         size = len(data)
         while self._frames and size + len(self._frames[0][0]) <= self.encoder.frame_bytes:
-            if self._frames[0] is _LIST:
+            if self._frames[0] is _LIST or (self._dropped_seq is not None and self._frames[0].in_order):
                 break
-            if self._dropped_seq is not None and self._frames[0].in_order:
-                break
-            data, events, last_seq, _ = self._frames.popleft()
+            data, events, seq, _ = self._frames.popleft()
+            last_seq = last_seq if seq is None else seq
             parts.append(data)
             size += len(data)
             count += events
-            self._passed(last_seq)
-        self._messages -= count
-        self._bytes -= size
+        if last_seq is not None:
+            self.seq = last_seq
+        self.queued_messages -= count
+        self.queued_bytes -= size
         self.writing_bytes = size
         return b"".join(parts) if len(parts) > 1 else data
 
@@ -235,15 +242,12 @@ class Outbox:
         else:
             self._frames.extend(frames)
 
-    def _passed(self, last_seq: int | None) -> None:
-        if last_seq is not None:
-            self.seq = last_seq
-
     def _fits(self, messages: int, size: int, reserve: bool = False) -> bool:
-        if not self._messages and messages == 1:
+        if not self.queued_messages and messages == 1:
             return True  # a queue holds at least one message, however large its format makes it
         share = _WITH_RESERVE if reserve else 1
-        return self._messages + messages <= self.max_messages * share and self._bytes + size <= self.max_bytes * share
+        messages, size = self.queued_messages + messages, self.queued_bytes + size
+        return messages <= self.max_messages * share and size <= self.max_bytes * share
 
     def _tell_dropped(self, last_seq: int) -> bytes:
         gap = notices.gap(self.seq + 1, last_seq, GapReason.SLOW)
@@ -255,8 +259,8 @@ class Outbox:
         while self._frames and not self._fits(messages, size):
             frame = self._frames.popleft()
             if frame.last_seq is not None:
-                self._messages -= frame.events
-                self._bytes -= len(frame.data)
+                self.queued_messages -= frame.events
+                self.queued_bytes -= len(frame.data)
                 self._dropped_seq = frame.last_seq
                 self.dropping = True
             else:
@@ -265,10 +269,10 @@ class Outbox:
 
     def drop_messages(self, seq: int) -> None:
         """Drop the messages that are queued, without a ``GAP``: the order began anew, after ``seq``."""
+        self._queue_deferred()
         kept = [frame for frame in self._frames if frame.last_seq is None]
-        dropped = [frame for frame in self._frames if frame.last_seq is not None]
-        self._messages -= sum(frame.events for frame in dropped)
-        self._bytes -= sum(len(frame.data) for frame in dropped)
+        self.queued_messages = sum(frame.events for frame in kept)
+        self.queued_bytes = sum(len(frame.data) for frame in kept)
         self._frames = deque(kept) if kept else _NONE
         self.seq, self._dropped_seq = seq, None
 
@@ -282,13 +286,13 @@ class Outbox:
         if self.closed and not discard:
             return
         if not self.closed:
-            self.closed = True
-            self.error = error
+            self.closed, self.error = True, error
+        self._queue_deferred()
         if discard:
             self.discarded = True
             self._frames = _NONE
             self._lists.clear()
             self._dropped_seq = None
-            self._messages = self._bytes = 0
+            self.queued_messages = self.queued_bytes = 0
         self.idle = False
         self.wake()

@@ -98,7 +98,7 @@ class Push:
         first_seq = self._batch.first_seq if view.shows_messages else None
         queued = refused = passed_on = 0
         slice_ = self._clock.slice
-        may_pass = slice_.writers - slice_.passed_on
+        may_pass = slice_.left
         encoder, frames, only = None, _NO_FRAMES, None
         for member in group:
             outbox = member.outbox
@@ -106,11 +106,16 @@ class Push:
                 encoder = outbox.encoder
                 frames = self._batch.frames(encoder, view, apart=self._apart)
                 only = frames[0] if len(frames) == 1 else None
-            if only and passed_on < may_pass and outbox.pass_on(only):
-                passed_on += 1
-                if passed_on == may_pass:
-                    slice_.passed(passed_on)
-                continue
+            if only and outbox.idle:
+                if passed_on < may_pass and outbox.pass_on(only):
+                    passed_on += 1
+                    if passed_on == may_pass:
+                        slice_.passed(passed_on)
+                    continue
+                if outbox.defer(only):
+                    self._clock.set_off(outbox, len(only.data))
+                    queued += 1
+                    continue
             if not frames:
                 continue
             offered = self._queue(member, frames, first_seq)

@@ -22,27 +22,39 @@ class Slice:
 
     Attributes:
         writers: how many that is.
-        passed_on: how many clients the flush has written to itself; their writers need not be woken.
+        passed_on: how many clients a round has written to without waking their writers.
     """
 
     def __init__(self, time: Callable[[], float]) -> None:
         self._time = time
         self._began = 0.0
+        self._passed = 0
         self.writers = FEW_WRITERS
         self.passed_on = 0
 
+    @property
+    def left(self) -> int:
+        """How many more writers the current slice has time for."""
+        return max(0, self.writers - self._passed)
+
     def begin(self) -> None:
         """Report that a flush begins."""
-        self._began = self._time()
         self.passed_on = 0
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Report that the next slice begins."""
+        self._began = self._time()
+        self._passed = 0
 
     def passed(self, clients: int) -> None:
-        """Report that the flush has written to so many clients itself.
+        """Report that the slice has written to so many more clients itself.
 
         Call this right after the last of these writes: the time until then is theirs, and what follows is not.
         """
         self.passed_on += clients
-        self.measure(self.passed_on, self._time() - self._began)
+        self._passed += clients
+        self.measure(self._passed, self._time() - self._began)
 
     def measure(self, writers: int, took_s: float) -> None:
         """Report how long the writes of so many clients took."""

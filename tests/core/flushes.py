@@ -16,11 +16,15 @@ class Pen:
     """A writer that says when it is done only if it is asked to.
 
     Args:
-        wake: what it does when it is woken.
+        write: what it does when it may write; returns whether it has nothing left to write.
     """
 
-    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
-        self.wake = wake
+    def __init__(self, write: Callable[[], object] = lambda: None) -> None:
+        self._write = write
+
+    def send(self) -> bool:
+        """Write."""
+        return bool(self._write())
 
 
 class Flushes:

@@ -61,6 +61,31 @@ def test_as_many_writers_are_set_off_as_fit_into_a_slice(room: Flushes) -> None:
     assert sleepers.others_saw[:3] == [4 * FEW_WRITERS, 8 * FEW_WRITERS, 9 * FEW_WRITERS]
 
 
+def test_what_can_be_written_at_once_ends_the_round(room: Flushes) -> None:
+    """Nobody has to report it, and others have their turn between the slices."""
+    written: list[float] = []
+
+    def write() -> bool:
+        room.scheduler.work(SLICE_S / FEW_WRITERS)
+        written.append(room.scheduler.now)
+        return True
+
+    def set_all_off() -> None:
+        for _ in range(3 * FEW_WRITERS):
+            room.clock.set_off(Pen(write), 100)
+
+    room.during = set_all_off
+    room.poke()
+    seen = []
+    while len(written) < 3 * FEW_WRITERS:
+        room.scheduler.step()
+        seen.append(len(written))
+    assert seen == [FEW_WRITERS, 2 * FEW_WRITERS, 3 * FEW_WRITERS]
+    room.poke()
+    room.scheduler.advance(MAX_PAUSE_S)
+    assert len(room.at) == 2
+
+
 def test_who_wrote_in_the_flush_itself_is_part_of_the_round(room: Flushes) -> None:
     """The time counts for them as well, and one in eight that is late holds nobody up."""
 

@@ -145,6 +145,59 @@ def test_nothing_is_passed_on_after_close() -> None:
     assert not outbox.pass_on(Frame(b"a", 1))
 
 
+@pytest.mark.parametrize(("idle", "size"), [(False, 1), (True, SHORT_BYTES + 1), (True, SHORT_BYTES)])
+def test_a_short_frame_is_deferred_where_nothing_is_before_it(idle: bool, size: int) -> None:
+    """It is queued, and counts, but wakes nobody."""
+    outbox, wakes = outbox_of(max_bytes=2 * SHORT_BYTES)
+    assert outbox.take() is None
+    if not idle:
+        outbox.offer([Frame(b"before", 1)], wake=False)
+    frame = Frame(bytes(size), 1, 7, True)
+    deferred = idle and size <= SHORT_BYTES
+    assert outbox.defer(frame) is deferred
+    assert outbox.idle is (idle and not deferred)
+    assert (frame in outbox.frames) is deferred
+    assert wakes == []
+
+
+def test_what_no_queue_holds_is_not_deferred() -> None:
+    """It may be offered, so that it is decided what happens to the client."""
+    outbox, _ = outbox_of(max_messages=3)
+    outbox.take()
+    assert not outbox.defer(Frame(b"a", 4))
+    assert outbox.idle
+
+
+def test_what_was_deferred_is_left_to_the_writer_where_the_line_has_no_room() -> None:
+    """The writer is woken then."""
+    outbox, wakes = outbox_of()
+    outbox.take()
+    outbox.defer(Frame(b"a", 1, 7, True))
+    outbox.write_now = lambda _: False
+    assert not outbox.send()
+    assert (wakes, outbox.take(), outbox.seq) == ([1], b"a", 7)
+
+
+def test_a_call_that_ends_takes_along_what_was_deferred() -> None:
+    """The writer is woken by the end, and takes it; what is sent later is nothing."""
+    outbox, _ = outbox_of()
+    outbox.take()
+    outbox.defer(Frame(b"a", 1))
+    outbox.write_now = lambda _: True
+    outbox.close()
+    assert not outbox.send()
+    assert taken(outbox) == [b"a"]
+
+
+def test_discard_drops_what_was_deferred() -> None:
+    """The client would not read it."""
+    outbox, _ = outbox_of()
+    outbox.take()
+    outbox.defer(Frame(b"a", 1))
+    outbox.close(FAULT, discard=True)
+    assert (outbox.frames, outbox.queued_bytes, outbox.send(), outbox.take()) == (deque(), 0, False, None)
+
+
 def test_a_busy_writer_is_not_woken() -> None:
     """Until the writer has found the queue empty, an offer wakes nobody."""
     outbox, wakes = outbox_of()
@@ -263,6 +316,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.outbox, self.wakes = outbox_of(max_messages=9, max_bytes=30)
         self.model: deque[Frame] = deque()
         self.idle = False
+        self.deferred = False
 
     @property
     def messages(self) -> int:
@@ -287,6 +341,37 @@ class OutboxMachine(RuleBasedStateMachine):
         if fits:
             self.model.extend(pieces)
             self.idle = False
+        self.deferred = False
+
+    @rule(piece=st.builds(Frame, st.binary(min_size=1, max_size=14), st.integers(1, 10)))
+    def defer(self, piece: Frame) -> None:
+        """A piece is deferred where nothing is before it, and nobody is woken."""
+        before = len(self.wakes)
+        deferred = self.idle and piece.events <= 9
+        assert self.outbox.defer(piece) is deferred
+        assert len(self.wakes) == before
+        if deferred:
+            self.model.append(piece)
+            self.idle, self.deferred = False, True
+
+    @rule(room=st.booleans())
+    def send(self, room: bool) -> None:
+        """A piece that was deferred is written if there is room, and nothing came behind it; else a writer is woken."""
+        before = len(self.wakes)
+        lines: list[bytes] = []
+
+        def write_now(data: bytes) -> bool:
+            lines.append(data)
+            return room
+
+        self.outbox.write_now = write_now
+        written = self.deferred and room
+        assert self.outbox.send() is written
+        assert len(self.wakes) - before == (not written)
+        if written:
+            assert lines == [self.model.popleft()[0]]
+            self.idle = True
+        self.deferred = False
 
     @rule()
     def take(self) -> None:
@@ -295,7 +380,7 @@ class OutboxMachine(RuleBasedStateMachine):
         while self.model and (not expected or len(expected) + len(self.model[0][0]) <= FRAME_BYTES):
             expected += self.model.popleft()[0]
         assert self.outbox.take() == (expected or None)
-        self.idle = not expected
+        self.idle, self.deferred = not expected, False
 
     @precondition(lambda self: not self.model)
     @rule()

@@ -73,7 +73,11 @@ class Promises(RuleBasedStateMachine):
         self.ids = 0
         self.watched: dict[Outbox, Player] = {}
         self.patch = patch.multiple(
-            Outbox, offer=self.watching(Outbox.offer), pass_on=self.watching_passed(Outbox.pass_on)
+            Outbox,
+            offer=self.watching(Outbox.offer),
+            pass_on=self.watching_one(Outbox.pass_on),
+            defer=self.watching_one(Outbox.defer),
+            send=self.not_watching(Outbox.send),
         )
         self.patch.start()
 
@@ -144,16 +148,28 @@ class Promises(RuleBasedStateMachine):
 
         return watched
 
-    def watching_passed(self, pass_on: Callable[..., bool]) -> Callable[..., bool]:
-        """Note which messages are written without a queue."""
+    def watching_one(self, take: Callable[..., bool]) -> Callable[..., bool]:
+        """Note which messages are written without a queue, or deferred."""
 
         def watched(outbox: Outbox, frame: Frame) -> bool:
-            passed = pass_on(outbox, frame)
-            if passed:
+            taken = take(outbox, frame)
+            if taken:
                 self.note(outbox, [frame], taken=True)
-            return passed
+            return taken
 
         return watched
+
+    def not_watching(self, send: Callable[[Outbox], bool]) -> Callable[[Outbox], bool]:
+        """Note nothing of what was noted when it was deferred."""
+
+        def unwatched(outbox: Outbox) -> bool:
+            player = self.watched.pop(outbox, None)
+            sent = send(outbox)
+            if player:
+                self.watched[outbox] = player
+            return sent
+
+        return unwatched
 
     def note(self, outbox: Outbox, frames: Sequence[Frame], *, taken: bool) -> None:
         """Note what became of the messages in frames that were offered to a player, and who is there in its lists."""
