@@ -4,6 +4,9 @@ import os
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # as the server does before it imports gRPC
 
+import bcast_grpc.bench.run
 import bcast_grpc.server.server
+import bcast_grpc.terminal.conversation
+import bcast_grpc.terminal.pipeline
 import bcast_grpc.transport.http_door  # noqa: F401
 import tests.broker.desk  # noqa: F401

@@ -7,9 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +15,8 @@ import pytest
 
 from bcast_grpc.v1 import chat_pb2 as pb
 from tests import tokens
+from tests.forked import Forked
+from tests.served import Server
 
 from .fake import Fake, honest, serving
 
@@ -30,13 +29,8 @@ Events = list[pb.ConnectResponse]
 @contextmanager
 def server(*arguments: str) -> Iterator[str]:
     """A real server in a process of its own; gives the address."""
-    command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--log-level", "error", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        try:
-            yield process.stdout.readline().strip().removeprefix("listening on grpc://")
-        finally:
-            process.terminate()
+    with Server("--log-level", "error", *arguments) as server:
+        yield server.target
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +40,12 @@ def target() -> Iterator[str]:
         yield address
 
 
-async def start(target: str, *arguments: str) -> Process:
+async def start(target: str, *arguments: str) -> Forked:
     """Start the load."""
-    command = [sys.executable, "-m", "bcast_grpc.bench", target, *arguments]
-    return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, process_group=0)
+    return await Forked.run("bcast_grpc.bench", target, *arguments, first=os.setpgrp)
 
 
-async def end(process: Process) -> tuple[int, str, str]:
+async def end(process: Forked) -> tuple[int, str, str]:
     """Wait until it ends; return its exit code and what it said."""
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -61,6 +54,7 @@ async def end(process: Process) -> tuple[int, str, str]:
         if process.returncode is None:
             process.kill()
             await process.communicate()
+        process.close()
     assert process.returncode is not None
     assert "Traceback" not in err.decode()
     return process.returncode, out.decode(), err.decode()
@@ -140,7 +134,6 @@ async def test_a_token_that_expires_is_renewed_at_full_speed(tmp_path: Path) -> 
             path.write_text(tokens.token(expires_s=6))
             process = await start(target, *size_of(6, 3, 2), "--duration=9", "--json", f"--token-file={path}")
             if renewed:
-                assert process.stderr
                 new = tmp_path / "new"
                 new.write_text(tokens.token())
                 await asyncio.sleep(3)  # by then all have come in with the one before

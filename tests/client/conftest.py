@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 
 import pytest
 
+from tests.forked import Program
+from tests.served import Server
+
 from .fake import FakeServer
-
-
-@contextmanager
-def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run ``python -m bcast_grpc.server`` on a free port, and wait until it listens."""
-    command = [sys.executable, "-m", "bcast_grpc.server", "--port", "0", "--log-level", "warning"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            yield process, process.stdout.readline().strip().removeprefix("listening on grpc://")
-        finally:
-            process.kill()
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The address of a server for all, which have a room each."""
-    with serving() as (process, target):
-        yield target
-        process.terminate()  # so that its coverage is written
-        process.wait()
+    with Server("--log-level", "warning") as server:
+        yield server.target
 
 
 @pytest.fixture
-def mortal_server() -> Iterator[tuple[subprocess.Popen[str], str]]:
+def mortal_server() -> Iterator[tuple[Program, str]]:
     """A server to be ended, and its address."""
-    with serving() as server:
-        yield server
+    server = Server("--log-level", "warning")
+    yield server.process, server.target
+    server.end()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from itertools import islice
 
@@ -13,6 +12,7 @@ import pytest
 
 import bcast_grpc
 from bcast_grpc import BacklogFull, CallError, Chat, ChatClosed, ConnectionLost, ErrorCode, Event, Kind, RequestError
+from tests.forked import Program
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("nothing_left")]
 
@@ -278,7 +278,7 @@ async def test_the_proxy_of_the_environment_is_asked_for_other_machines(monkeypa
 
 
 async def test_a_server_that_is_killed_is_lost_after_all_that_came_before(
-    mortal_server: tuple[subprocess.Popen[str], str],
+    mortal_server: tuple[Program, str],
 ) -> None:
     """Whoever waits for an answer is told too."""
     process, target = mortal_server
@@ -304,7 +304,7 @@ async def test_a_server_that_is_killed_is_lost_after_all_that_came_before(
 
 
 async def test_a_server_that_shuts_down_says_when_to_come_back(
-    mortal_server: tuple[subprocess.Popen[str], str],
+    mortal_server: tuple[Program, str],
 ) -> None:
     """In an event, then in the error that ends the iteration."""
     process, target = mortal_server
@@ -320,7 +320,7 @@ async def test_a_server_that_shuts_down_says_when_to_come_back(
 
 
 async def test_a_server_that_came_back_is_found_at_the_next_try(
-    mortal_server: tuple[subprocess.Popen[str], str],
+    mortal_server: tuple[Program, str],
 ) -> None:
     """A failed try is not remembered."""
     process, target = mortal_server

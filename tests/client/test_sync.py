@@ -24,6 +24,7 @@ from bcast_grpc import (
     RequestError,
     SyncChat,
 )
+from tests.forked import Program
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("no_thread_left")]
 
@@ -116,7 +117,7 @@ def test_the_iteration_may_be_broken_off_and_begun_again(server: str, room: str,
     assert list(bob) == []
 
 
-def test_a_wait_has_a_time_limit_where_it_is_given_one(mortal_server: tuple[subprocess.Popen[str], str]) -> None:
+def test_a_wait_has_a_time_limit_where_it_is_given_one(mortal_server: tuple[Program, str]) -> None:
     """The chat goes on afterwards."""
     process, target = mortal_server
     with bcast_grpc.connect_sync(target) as chat:
@@ -148,7 +149,7 @@ def test_who_is_not_let_in_is_told_why_and_leaves_nothing(server: str) -> None:
         bcast_grpc.connect_sync("127.0.0.1:1").__enter__()
 
 
-def test_a_lost_server_ends_all_waits(mortal_server: tuple[subprocess.Popen[str], str]) -> None:
+def test_a_lost_server_ends_all_waits(mortal_server: tuple[Program, str]) -> None:
     """Those of other threads too; and leaving by that error does not hang."""
     process, target = mortal_server
     with ThreadPoolExecutor(3) as threads:

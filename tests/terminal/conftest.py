@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 
 import pytest
 
-from .server import Server
+from tests.served import Server
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A server for all tests of a module, which have a room each."""
-    server = Server()
-    yield server.target
-    server.end(signal.SIGTERM)
+    with Server() as server:
+        yield server.target
 
 
 @pytest.fixture
@@ -23,4 +21,4 @@ def mortal() -> Iterator[Server]:
     """A server to be ended."""
     server = Server()
     yield server
-    server.end(signal.SIGKILL)
+    server.end()

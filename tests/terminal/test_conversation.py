@@ -8,8 +8,6 @@ import os
 import re
 import signal
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
@@ -19,14 +17,17 @@ import pytest
 import bcast_grpc
 from bcast_grpc import Kind
 from tests.client.fake import FakeServer
-
-from .server import Server
+from tests.forked import Program
+from tests.served import Server
 
 TIMEOUT_S = 60
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm-256color"}
 
-# The pty becomes the controlling terminal, as that of a shell's job is.
-LAUNCH = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+
+def _own_terminal() -> None:
+    """Have the pty as the controlling terminal, as a shell's job has its own."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 class Terminal:
@@ -44,14 +45,12 @@ class Terminal:
         self._end, self._child_end = os.openpty()
         self.resize(80, 24, tell=False)
         self.modes = termios.tcgetattr(self._child_end)
-        command = [sys.executable, "-c", LAUNCH, sys.executable, "-m", "bcast_grpc.client", *arguments]
-        self.process = subprocess.Popen(
-            command,
-            stdin=self._child_end,
-            stdout=self._child_end,
-            stderr=self._child_end,
-            env={**ENVIRONMENT, **environment},
-            start_new_session=True,
+        self.process = Program(
+            "bcast_grpc.client",
+            *arguments,
+            descriptors=[self._child_end] * 3,
+            environment={**ENVIRONMENT, **environment},
+            first=_own_terminal,
         )
         asyncio.get_running_loop().add_reader(self._end, self._read)
 

@@ -25,12 +25,12 @@ from bcast_grpc import Event, Kind
 from tests import tokens
 from tests.client.fake import FakeServer
 from tests.client.relay import Relay, http, reset
-
-from .server import Server
+from tests.forked import Forked
+from tests.served import Server
 
 TIMEOUT_S = 60
 
-STARTED: list[Process] = []
+STARTED: list[Forked] = []
 
 
 @pytest.fixture
@@ -55,17 +55,17 @@ async def end_all() -> AsyncIterator[None]:
         if process.returncode is None:
             process.kill()
             await process.communicate()
+        process.close()
 
 
-async def start(target: str, *arguments: str, name: str = "log", stdin: int = PIPE, stdout: int = PIPE) -> Process:
+async def start(target: str, *arguments: str, name: str = "log", stdin: int = PIPE, stdout: int = PIPE) -> Forked:
     """Start the program."""
-    command = [sys.executable, "-m", "bcast_grpc.client", target, "--name", name, *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=stdout, stderr=PIPE)
+    process = await Forked.run("bcast_grpc.client", target, "--name", name, *arguments, stdin=stdin, stdout=stdout)
     STARTED.append(process)
     return process
 
 
-async def finish(process: Process, given: bytes = b"") -> tuple[int, list[str], list[str]]:
+async def finish(process: Process | Forked, given: bytes = b"") -> tuple[int, list[str], list[str]]:
     """Give it the rest of its input and wait for its end: its exit code, and its lines on stdout and stderr."""
     async with asyncio.timeout(TIMEOUT_S):
         stdout, stderr = await process.communicate(given if process.stdin else None)
@@ -95,9 +95,8 @@ async def messages(chat: bcast_grpc.Chat) -> list[str]:
     return texts
 
 
-async def read_line(process: Process) -> str:
+async def read_line(process: Forked) -> str:
     """Wait for its next line on stdout."""
-    assert process.stdout
     async with asyncio.timeout(TIMEOUT_S):
         return (await process.stdout.readline()).decode().removesuffix("\n")
 
@@ -471,7 +470,6 @@ async def test_a_token_file_is_read_again_before_the_token_expires(guarded: str,
             assert await read_line(process) == f"{peer.session and '«' + peer.session[:6] + '»'}: {n}"
             await asyncio.sleep(0.5)  # all in all longer than a token lasts
         await until(peer, Kind.LEFT)
-        assert process.stderr
         async with asyncio.timeout(TIMEOUT_S):
             assert "TOKEN_EXPIRED" in (await process.stderr.readline()).decode()
         path.write_text(tokens.token())
