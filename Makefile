@@ -7,11 +7,12 @@ export PYTHONDONTWRITEBYTECODE =
 # How many processes share the tests: `auto` is two more than there are cores, since some tests only wait; 0 is none.
 WORKERS ?= auto
 
-# What speaks gRPC with a real server is tested on both engines. test_copies and test_store are about files; the terminal
-# program on a screen knows the server only through the library, as the one in a pipeline does.
+# What speaks gRPC with a real server is tested on both engines, but for what is marked with `one_engine`. test_copies and
+# test_store are about files; the terminal program on a screen knows the server only through the library, as the one in
+# a pipeline does.
 OTHER_DOORS = copies http relays store tcp websocket
 OVER_GRPC = $(filter-out $(OTHER_DOORS:%=tests/integration/test_%.py),$(wildcard tests/integration/test_*.py)) \
-	tests/client/test_chat.py tests/client/test_fork.py tests/client/test_slow_line.py tests/client/test_sync.py \
+	tests/client/test_chat.py tests/client/test_slow_line.py tests/client/test_sync.py \
 	tests/promises/test_storm.py tests/terminal/test_pipeline.py tests/bench/test_bench.py
 
 # What is said over a door is the same with TLS.

@@ -22,7 +22,7 @@ _VARIABLE = "BCAST_GRPC_ENGINE"
 _TLS = "TESTS_TLS"
 _MARKERS = (
     "grpc_engine(name, reason): only for this engine, and why",
-    "other_door: uses another door than gRPC, so one engine is enough: the default",
+    "one_engine: the engine makes no difference, as at another door than gRPC: only with the default one",
 )
 
 
@@ -84,9 +84,9 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is true of the other engine only, and what has been tried on the default one."""
+    """Skip what is true of the other engine only, and what is as true of any and is tested with the default one."""
     for item in items:
         if (marker := item.get_closest_marker("grpc_engine")) and marker.args != (engine(),):
             item.add_marker(pytest.mark.skip(reason=f"only with {marker.args[0]}: {marker.kwargs['reason']}"))
-        if item.get_closest_marker("other_door") and engine() != _FIELD.default:
-            item.add_marker(pytest.mark.skip(reason="uses another door than gRPC"))
+        elif not marker and item.get_closest_marker("one_engine") and engine() != _FIELD.default:
+            item.add_marker(pytest.mark.skip(reason="the engine makes no difference"))

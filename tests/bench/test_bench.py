@@ -99,6 +99,7 @@ async def test_senders_are_as_fast_as_they_are_acknowledged(target: str) -> None
     assert re.search("^faults +none$", out, re.MULTILINE)
 
 
+@pytest.mark.one_engine
 async def test_no_server_is_an_error() -> None:
     """In one line."""
     code, out, err = await load("127.0.0.1:1", *size_of(4, 2, 2))
@@ -155,6 +156,7 @@ async def test_refused_messages_are_no_losses() -> None:
     assert "RATE_LIMITED: the limit is 0.001 messages a second" in err
 
 
+@pytest.mark.one_engine
 @pytest.mark.parametrize(
     ("kill", "number", "expected"),
     [
@@ -178,6 +180,7 @@ async def test_a_signal_ends_it_well(kill: Callable[[int, int], None], number: s
     assert found["delivered"] == found["sent"] * 3 > 0
 
 
+@pytest.mark.one_engine
 async def test_a_second_signal_ends_it_at_once() -> None:
     """More than a second after the first, whatever is still awaited; no process is left that keeps stdout open."""
     async with serving(fake := Fake(lambda *_: [])) as target:
@@ -191,6 +194,7 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         assert await ending == (130, "", "")
 
 
+@pytest.mark.one_engine
 async def test_a_signal_before_the_start_ends_it_too() -> None:
     """There is nothing to tell."""
     arrived: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
@@ -203,6 +207,7 @@ async def test_a_signal_before_the_start_ends_it_too() -> None:
         writer.close()
 
 
+@pytest.mark.one_engine
 async def test_clients_that_are_thrown_out_are_told() -> None:
     """By the server's code; with all of them gone, the server is lost."""
     fake = Fake(honest)
@@ -224,6 +229,7 @@ SPOILS: dict[str, Spoil] = {
 }
 
 
+@pytest.mark.one_engine
 async def test_what_a_server_does_wrong_is_found() -> None:
     """Each fault once, each at another client; the author gets a message of its own."""
     spoils, spoiled = [*SPOILS.values()], set[int]()

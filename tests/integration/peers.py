@@ -53,11 +53,11 @@ async def begun(first: Awaitable[T]) -> T:
         return await first
 
 
-async def eventually(true: Callable[[], bool]) -> None:
-    """Wait for what must become true and tells nobody when it does."""
+async def eventually(true: Callable[[], bool], *, every_s: float = 0.005) -> None:
+    """Wait for what must become true and tells nobody when it does; look so often, as it costs to look."""
     async with asyncio.timeout(PATIENCE_S):
         while not true():  # noqa: ASYNC110  # there is no event to wait for
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(every_s)
 
 
 @dataclass(frozen=True, slots=True)

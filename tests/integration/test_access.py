@@ -176,6 +176,7 @@ async def test_a_token_is_never_in_an_address(guarded: LocalDoor) -> None:
     assert tokens.token()[:20] not in error["message"]
 
 
+@pytest.mark.one_engine
 @pytest.mark.parametrize("silent", ["by tcp", "by websocket"])
 async def test_a_client_that_presents_nothing_is_ended(serve: Serve, tmp_path: Path, silent: str) -> None:
     """It is in no room meanwhile, and is counted nowhere."""
@@ -188,6 +189,7 @@ async def test_a_client_that_presents_nothing_is_ended(serve: Serve, tmp_path: P
     assert (doors.server.hub.clients, doors.server.hub.rooms) == (0, [])
 
 
+@pytest.mark.one_engine
 async def test_a_client_that_is_lost_before_its_token_is_not_waited_for(serve: Serve, tmp_path: Path) -> None:
     """Nothing of it is kept until the time is over in which it might have presented one."""
     keys = (str(tokens.key_file(tmp_path)),)
@@ -200,6 +202,7 @@ async def test_a_client_that_is_lost_before_its_token_is_not_waited_for(serve: S
     await eventually(lambda: not door._serving.connections)
 
 
+@pytest.mark.one_engine
 async def test_something_else_than_a_token_ends_a_plain_socket(guarded: LocalDoor) -> None:
     """A message, a flood without an end, and a half-close."""
     for some in (b'{"msg":"hola"}', b'{"msg":"' + b"x" * 100_000, b"["):
@@ -212,6 +215,7 @@ async def test_something_else_than_a_token_ends_a_plain_socket(guarded: LocalDoo
     await eventually(lambda: not guarded.server.hub.rooms)
 
 
+@pytest.mark.one_engine
 async def test_a_first_message_is_small(guarded: LocalDoor) -> None:
     """What is larger than a plain socket's first object ends a WebSocket, however it is cut, and is not kept."""
     whole, pieces = await guarded.browse(), await guarded.browse()
@@ -227,6 +231,7 @@ async def test_a_first_message_is_small(guarded: LocalDoor) -> None:
     assert (await ana.hear())["error"]["code"] == "ERROR_CODE_MESSAGE_TOO_LARGE"
 
 
+@pytest.mark.one_engine
 async def test_what_follows_the_token_at_once_is_carried_out(guarded: LocalDoor) -> None:
     """In the same segment, in order, without an answer that was not asked for."""
     bob = await guarded.open("bob", pairs=bearer(tokens.token(subject="bob")).items()).arrive()

@@ -148,6 +148,7 @@ async def plug(port: int) -> tuple[SocketPeer, bool]:
     return peer, event["kind"] == "EVENT_KIND_MEMBERS" or event["error"]["code"] != "ERROR_CODE_SERVER_FULL"
 
 
+@pytest.mark.one_engine
 async def test_too_many_at_the_tcp_door(start: StartLimited) -> None:
     """They are refused with a reason, or closed, at once; also those that do not close their connections themselves."""
     server = await start()
@@ -175,6 +176,7 @@ async def test_too_many_at_the_tcp_door(start: StartLimited) -> None:
     assert (await server.exit())[0] == 0
 
 
+@pytest.mark.one_engine
 async def test_too_many_at_the_http_door(start: StartLimited) -> None:
     """The same for WebSockets, and ``/healthz`` answers."""
     server = await start()
@@ -213,7 +215,9 @@ async def is_alive(port: int) -> bool:
     return line == b"HTTP/1.1 200 OK\r\n"
 
 
-@pytest.mark.parametrize("scheme", ["grpc", "http", "tcp"])
+@pytest.mark.parametrize(
+    "scheme", ["grpc", *(pytest.param(other, marks=pytest.mark.one_engine) for other in ("http", "tcp"))]
+)
 async def test_connections_that_carry_no_call(start: StartLimited, scheme: str) -> None:
     """However many there are, a client comes in and health answers, and the loop does not turn for nothing."""
     server = await start()
@@ -241,6 +245,7 @@ def cpu_s(server: ServerProcess) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
+@pytest.mark.one_engine
 async def test_the_soft_limit_goes_to_the_hard_one(start: StartLimited) -> None:
     """A limit that may be raised is, and nothing is to be warned of."""
     server = await start("--log-level", "debug", "--max-clients", "1000", limits="ulimit -S -n 100; ulimit -H -n 2048")

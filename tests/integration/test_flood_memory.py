@@ -77,7 +77,14 @@ async def values_through_a_socket(server: ServerProcess) -> str:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc, as Linux has it")
 @pytest.mark.parametrize(
-    "attack", [too_many_requests, batches_in_a_batch, values_through_a_websocket, values_through_a_socket]
+    "attack",
+    [
+        *(too_many_requests, batches_in_a_batch),
+        *(
+            pytest.param(one, marks=pytest.mark.one_engine)
+            for one in (values_through_a_websocket, values_through_a_socket)
+        ),
+    ],
 )
 async def test_ten_who_flood_cost_some_tens_of_megabytes(spawn: Spawn, attack: object) -> None:
     """Each gets an error that says how many a frame may have, and meanwhile all that others send is delivered."""

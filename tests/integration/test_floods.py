@@ -136,6 +136,7 @@ MANY_VALUES = {
 }
 
 
+@pytest.mark.one_engine
 @pytest.mark.parametrize("frame", MANY_VALUES.values(), ids=MANY_VALUES)
 async def test_the_json_doors_refuse_as_many(serve: Serve, frame: bytes) -> None:
     """An array, or any value, of more than a frame may hold ends the connection, with the number."""
@@ -160,6 +161,7 @@ async def test_the_json_doors_refuse_as_many(serve: Serve, frame: bytes) -> None
     await talk(sender, listener, asyncio.gather(through_websocket(), through_socket()))
 
 
+@pytest.mark.one_engine
 async def test_texts_full_of_commas_are_texts(serve: Serve) -> None:
     """What stands within a text is no value, however much of it there is."""
     door = await serve(http_port=0, tcp_port=0, max_message_bytes=2 * MIB, queue_bytes=16 * MIB)
@@ -204,6 +206,7 @@ def fragment(payload: bytes, *, first: bool = False, last: bool = False) -> byte
     return bytes([last << 7 | first, 0xFE]) + len(payload).to_bytes(2) + bytes(4) + payload
 
 
+@pytest.mark.one_engine
 async def test_messages_that_never_end_fill_no_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection goes whose message began first, whatever it sends in between; the others may finish theirs."""
     monkeypatch.setattr(unfinished, "MAX_BYTES", 200_000)

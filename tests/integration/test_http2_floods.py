@@ -22,7 +22,10 @@ from .peers import SCALE, within
 from .test_flood_memory import resident
 from .test_floods import MIB, talk
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc, as Linux has it")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc, as Linux has it"),
+    pytest.mark.grpc_engine("native", reason="grpcio's HTTP/2 is tested where it is made"),
+]
 
 MAY_GROW_BYTES = 150 * MIB
 ATTACKERS = 2
@@ -31,7 +34,7 @@ UNACKNOWLEDGED = wire.PREFACE + wire.settings_frame({})
 CONTINUATIONS = wire.frame(Kind.CONTINUATION, 0, 1, b"x") * 20
 WELCOMED = block(CONNECT, ("bcast-events", "welcome"))
 SERVER = (
-    *("--grpc-engine", "native", "--max-clients", "12000"),
+    *("--max-clients", "12000"),
     *("--max-streams-per-connection", "5500", "--max-clients-per-peer", "0"),  # or they would be cut off early
 )
 

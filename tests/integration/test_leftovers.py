@@ -179,7 +179,10 @@ async def misuse_socket(door: LocalDoor) -> None:
     "visit",
     [
         *(half_close, break_off, send_rubbish, be_replaced, subscribe, publish, cancel_publish, publish_too_much),
-        *(close_websocket, drop_websocket, leave_websocket, close_socket, reset_socket, misuse_socket),
+        *(
+            pytest.param(visit, marks=pytest.mark.one_engine)
+            for visit in (close_websocket, drop_websocket, leave_websocket, close_socket, reset_socket, misuse_socket)
+        ),
     ],
 )
 async def test_nothing_is_left_of_who_has_gone(serve: Serve, visit: Visit) -> None:
@@ -188,7 +191,7 @@ async def test_nothing_is_left_of_who_has_gone(serve: Serve, visit: Visit) -> No
     before = things()
     for _ in range(3):
         await visit(door)
-    await eventually(lambda: not things() - before)
+    await eventually(lambda: not things() - before, every_s=0.1)
 
 
 @pytest.mark.grpc_engine("native", reason="grpcio's connections are not ours")
@@ -218,4 +221,4 @@ async def test_nothing_is_left_of_a_frame_that_was_handled(serve: Serve) -> None
         await one.hear_until("4 here: listener and 3 without a name")
     await peer.ask("who", id="heard")
     await peer.answer("heard")
-    await eventually(lambda: not things() - before)
+    await eventually(lambda: not things() - before, every_s=0.1)

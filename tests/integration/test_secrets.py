@@ -146,6 +146,7 @@ async def by_first_object(doors: LocalDoor, backwards: str) -> Callable[[], None
     return writer.close
 
 
+@pytest.mark.one_engine
 def test_what_is_held_is_found() -> None:
     """As the key of a cache, too, and as a part of something longer."""
     token = backwards()

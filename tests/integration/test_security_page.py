@@ -80,6 +80,7 @@ class Pasted:
         )
 
 
+@pytest.mark.one_engine
 @pytest.mark.timeout(180)
 async def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
     """From the first token to an authority of one's own, and certificates of clients."""
@@ -98,6 +99,7 @@ async def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
     assert ran > 8
 
 
+@pytest.mark.one_engine
 @pytest.mark.timeout(180)
 async def test_the_way_to_a_network_is_the_readmes(tmp_path: Path, authority: Authority) -> None:
     """With a certificate of an authority that clients trust anyway; here on this machine alone."""

@@ -327,7 +327,9 @@ def kept() -> list[object]:
 
 
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
-@pytest.mark.parametrize("door", ["grpc", "ws", "tcp"])
+@pytest.mark.parametrize(
+    "door", ["grpc", *(pytest.param(other, marks=pytest.mark.one_engine) for other in ("ws", "tcp"))]
+)
 async def test_who_is_owed_more_answers_than_its_queue_holds(
     serve: Serve, store: str, door: str, tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ MESSAGES = round(2.5 * KEEPALIVE_S * RATE / len(TEXT))
 SLOW = 8000
 LARGE = "y" * round(1.9 * KEEPALIVE_S * SLOW)
 LARGE_MESSAGES = 3
-BROWSE, PLUG = (pytest.param(way, marks=pytest.mark.other_door) for way in ("browse", "plug"))
+BROWSE, PLUG = (pytest.param(way, marks=pytest.mark.one_engine) for way in ("browse", "plug"))
 
 
 class Far:
@@ -161,7 +161,7 @@ async def test_a_replay_into_a_large_window_comes_to_its_end(far: Far) -> None:
     await far.nobody_left()
 
 
-@pytest.mark.other_door
+@pytest.mark.one_engine
 @pytest.mark.timeout(200)
 async def test_a_socket_on_a_slow_line_hears_everything(far: Far) -> None:
     """At the plain door too."""
@@ -199,7 +199,7 @@ async def test_a_dead_line_is_found(far: Far, way: str, state: str) -> None:
     await far.left()
 
 
-@pytest.mark.other_door
+@pytest.mark.one_engine
 async def test_a_dead_line_is_found_behind_a_full_window(far: Far) -> None:
     """A reader that has stopped, and then is gone."""
     peer = await far.plug()
@@ -216,7 +216,7 @@ async def test_a_dead_line_is_found_behind_a_full_window(far: Far) -> None:
 # --- messages that take as long as a ping may
 
 
-@pytest.mark.other_door
+@pytest.mark.one_engine
 @pytest.mark.timeout(200)
 async def test_a_replay_of_large_messages_comes_to_its_end(far: Far) -> None:
     """Each takes nearly twice the keepalive."""
@@ -227,7 +227,7 @@ async def test_a_replay_of_large_messages_comes_to_its_end(far: Far) -> None:
     await far.nobody_left()
 
 
-@pytest.mark.other_door
+@pytest.mark.one_engine
 @pytest.mark.timeout(200)
 async def test_a_socket_hears_large_messages(far: Far) -> None:
     """At the plain door too."""

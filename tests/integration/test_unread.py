@@ -21,6 +21,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from .conftest import Run
 from .peers import Door, begun, within
 
+pytestmark = pytest.mark.one_engine
+
 
 class Stage:
     """Ends of pipes and terminals that nobody reads."""

@@ -143,6 +143,7 @@ async def test_a_line_that_cannot_be_sent_is_told_by_its_number(peer: bcast_grpc
     assert "UTF-8" in told[6]
 
 
+@pytest.mark.one_engine
 async def test_a_byte_order_mark_is_no_text(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """As programs of Windows write it; in the middle it is a character as any."""
     process = await start(server, "--room", room)
@@ -150,6 +151,7 @@ async def test_a_byte_order_mark_is_no_text(peer: bcast_grpc.Chat, server: str, 
     assert await messages(peer) == ["hola", "\ufeffz"]
 
 
+@pytest.mark.one_engine
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 async def test_utf_16_is_told_and_not_sent(peer: bcast_grpc.Chat, server: str, room: str, encoding: str) -> None:
     """In one line, not in one for each."""
@@ -160,6 +162,7 @@ async def test_utf_16_is_told_and_not_sent(peer: bcast_grpc.Chat, server: str, r
     assert "the input is UTF-16, and must be UTF-8" in err[0]
 
 
+@pytest.mark.one_engine
 async def test_a_server_that_never_answers_ends_it_with_69(tmp_path: Path) -> None:
     """After a while, and it says what was not sent."""
     async with FakeServer() as server:
@@ -170,6 +173,7 @@ async def test_a_server_that_never_answers_ends_it_with_69(tmp_path: Path) -> No
     assert "no answer within 10 s; 2 requests were not acknowledged" in err[-1]
 
 
+@pytest.mark.one_engine
 async def test_a_line_goes_out_when_it_comes_in(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """It does not wait for a block to fill, nor for the input's end."""
     process = await start(server, "--room", room)
@@ -180,6 +184,7 @@ async def test_a_line_goes_out_when_it_comes_in(peer: bcast_grpc.Chat, server: s
     assert (await finish(process))[0] == 0
 
 
+@pytest.mark.one_engine
 async def test_it_may_be_started_without_any_input_or_output(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """Closed descriptors are an input that has ended and an output that nobody reads."""
     command = f'exec "{sys.executable}" -m bcast_grpc.client {server} --name log --room "$0" <&- >&-'
@@ -209,6 +214,7 @@ async def test_a_message_is_a_line_out_as_soon_as_it_comes(peer: bcast_grpc.Chat
     assert err == ["* eva:␣x\\ joined", "* eva:␣x\\ left", "* peer is now ana"]
 
 
+@pytest.mark.one_engine
 async def test_json_is_exact_and_complete(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """All events as they come, the welcome first, with data and all."""
     process = await start(server, "--room", room, "--json")
@@ -231,6 +237,7 @@ async def test_json_is_exact_and_complete(peer: bcast_grpc.Chat, server: str, ro
     assert await finish(process) == (0, [], [])
 
 
+@pytest.mark.one_engine
 async def test_colour_only_where_it_is_wanted(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """A filter's output has none unless asked."""
     process = await start(server, "--room", room, "--color", "always")
@@ -252,6 +259,7 @@ async def test_what_comes_while_it_sends_is_printed_before_it_ends(
     assert (await finish(process, b"bye\n"))[:2] == (0, [f"peer: {number}" for number in range(5_000)])
 
 
+@pytest.mark.one_engine
 async def test_it_sends_while_nobody_reads_its_output(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """A full pipe on one side does not stop the other."""
     process = await start(server, "--room", room)
@@ -301,6 +309,7 @@ async def test_a_stream_that_something_on_the_way_breaks_comes_back(
     assert re.match(r"\* reconnected", err[1])
 
 
+@pytest.mark.one_engine
 async def test_it_ends_quietly_when_nobody_reads_on(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """As for ``| head -1``, with the exit code of a program that SIGPIPE ended."""
     reading, writing = os.pipe()
@@ -314,6 +323,7 @@ async def test_it_ends_quietly_when_nobody_reads_on(peer: bcast_grpc.Chat, serve
     assert await finish(process) == (141, [], [])
 
 
+@pytest.mark.one_engine
 @pytest.mark.parametrize("more", [[], ["--json"]])
 async def test_it_is_gone_when_its_reader_has_gone(
     peer: bcast_grpc.Chat, server: str, room: str, more: list[str]
@@ -328,6 +338,7 @@ async def test_it_is_gone_when_its_reader_has_gone(
     assert (await until(peer, Kind.LEFT)).sender == "log"
 
 
+@pytest.mark.one_engine
 async def test_a_socket_that_nobody_reads_ends_it_too(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """As another program may start it; a file or a device has no readers to lose."""
     ours, theirs = socket.socketpair()
@@ -360,6 +371,7 @@ async def test_a_server_that_goes_away_ends_it_with_69(mortal: Server, number: s
         assert [line for line in err if line.startswith("bcast-client: ")] == err[-1:]
 
 
+@pytest.mark.one_engine
 async def test_a_restart_neither_loses_nor_repeats_a_line() -> None:
     """In or out; it says on stderr that it was away, and what it missed."""
     async with FakeServer() as server:
@@ -388,6 +400,7 @@ async def test_a_restart_neither_loses_nor_repeats_a_line() -> None:
     assert [line.startswith("* reconnected") for line in err[:-1]] == [False, True] * 2
 
 
+@pytest.mark.one_engine
 async def test_a_server_that_does_not_come_back_ends_it_with_69() -> None:
     """With what was not sent; it had waited as long as it should."""
     async with FakeServer() as server:
@@ -400,6 +413,7 @@ async def test_a_server_that_does_not_come_back_ends_it_with_69() -> None:
     assert re.match(r"bcast-client: .*; given up after 0\.\d s; 2 requests were not acknowledged$", err[-1])
 
 
+@pytest.mark.one_engine
 async def test_no_server_there_ends_it_with_69() -> None:
     """With one line on stderr."""
     code, _, err = await finish(await start("127.0.0.1:1"))
@@ -417,6 +431,7 @@ async def test_a_name_or_a_room_that_does_not_fit_ends_it_with_2(server: str, na
     assert "INVALID" in err[0]
 
 
+@pytest.mark.one_engine
 async def test_who_is_not_let_in_ends_with_77() -> None:
     """Whatever the token; it is sent from the environment too."""
     tokens = []
@@ -478,6 +493,7 @@ async def test_a_token_file_is_read_again_before_the_token_expires(guarded: str,
     await finish(process)
 
 
+@pytest.mark.one_engine
 async def test_an_input_that_cannot_be_read_ends_it_with_1(server: str, room: str, tmp_path: Path) -> None:
     """In one line."""
     with (tmp_path / "output").open("w") as output:
