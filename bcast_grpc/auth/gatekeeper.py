@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from bcast_grpc.auth.expired import ExpiredTokens
 from bcast_grpc.auth.jwks import RemoteKeys
 from bcast_grpc.auth.keys import Key
 from bcast_grpc.auth.patterns import Patterns
@@ -68,6 +69,7 @@ class Gatekeeper:
         self._scheduler = scheduler
         self._limits = limits
         self._refusals = Refusals(scheduler.time)
+        self._expired = ExpiredTokens(scheduler.time)
         grants = partial(self._rights_of, "")
         # Many clients are anonymous, so they share one identity.
         self._anonymous = {helps: Identity(grants=grants, token_helps=helps) for helps in (False, True)}
@@ -93,6 +95,8 @@ class Gatekeeper:
                 retry_after_s=wait_s,
                 retryable=True,
             )
+        if caller.token in self._expired:
+            raise _expired()
         try:
             claims = await self._verify(caller.token)
             name = check_name(claims.name, self._limits) if claims.name else ""
@@ -134,7 +138,8 @@ class Gatekeeper:
     def _refuse(self, caller: Caller, error: InvalidToken) -> CallError:
         logger.info("%s: a token was refused: %s", caller.peer, error)
         if error.expired:  # not counted as an attempt to guess: the client once had a valid token
-            return CallError(ErrorCode.TOKEN_EXPIRED, "the token has expired; present a new one")
+            self._expired.add(caller.token)
+            return _expired()
         if self._refusals.add(network_of(caller.peer)):
             logger.warning(
                 "%s: too many refused tokens; further ones from this address are refused unread for a minute",
@@ -144,6 +149,10 @@ class Gatekeeper:
 
     def _rights_of(self, subject: str, room: str) -> Rights:
         return self.policy.rights_of(subject, room)
+
+
+def _expired() -> CallError:
+    return CallError(ErrorCode.TOKEN_EXPIRED, "the token has expired; present a new one")
 
 
 def _rights_in(rooms: Patterns, room: str) -> Rights:

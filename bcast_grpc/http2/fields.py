@@ -60,6 +60,7 @@ def check_request(raw: Iterable[tuple[bytes, bytes]]) -> tuple[Fields, int | Non
     fields: list[tuple[str, str]] = []
     pseudo: dict[bytes, bytes] = {}
     regular = False
+    host: bytes | None = None
     length: str | None = None
     for name, value in raw:
         if not name.startswith(b":"):
@@ -75,8 +76,10 @@ def check_request(raw: Iterable[tuple[bytes, bytes]]) -> tuple[Fields, int | Non
             if not _DIGITS(text) or length not in (None, text):
                 raise Malformed("content-length must be one number")
             length = text
-        elif name == b"host" and pseudo.get(b":authority", value).lower() != value.lower():
-            raise Malformed("host must equal :authority")
+        elif name == b"host":
+            if host is not None or pseudo.get(b":authority", value).lower() != value.lower():
+                raise Malformed("host must be given once, and equal :authority")
+            host = value
     _check_pseudo(pseudo)
     return tuple(fields), None if length is None else int(length)
 

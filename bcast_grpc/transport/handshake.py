@@ -15,6 +15,7 @@ from bcast_grpc.origins import Origin, parse_host, parse_origin
 
 ANY_ORIGIN = "*"
 
+_ONCE = (hdrs.HOST, hdrs.ORIGIN, hdrs.UPGRADE, hdrs.SEC_WEBSOCKET_VERSION, hdrs.SEC_WEBSOCKET_KEY)
 _VERSIONS = ("13", "8", "7")
 _KEY_BYTES = 16
 
@@ -32,6 +33,17 @@ def check_upgrade(request: web.Request) -> None:
         )
 
 
+def check_once(request: web.Request) -> None:
+    """Check that no header is given twice by which a handshake is decided: proxies may look at another one than we do.
+
+    Raises:
+        HTTPBadRequest: one is; the text says which.
+    """
+    for name in _ONCE:
+        if len(request.headers.getall(name, ())) > 1:
+            raise web.HTTPBadRequest(text=f"{name}: must be given once\n")
+
+
 def check_handshake(request: web.Request) -> None:
     """Check the other headers of a request for a WebSocket.
 
@@ -40,7 +52,8 @@ def check_handshake(request: web.Request) -> None:
         HTTPUpgradeRequired: the request asks for another version of the protocol.
     """
     headers = request.headers
-    if "upgrade" not in {token.strip().lower() for token in headers.get(hdrs.CONNECTION, "").split(",")}:
+    options = ",".join(headers.getall(hdrs.CONNECTION, ()))
+    if "upgrade" not in {token.strip().lower() for token in options.split(",")}:
         raise web.HTTPBadRequest(text="Connection: must contain Upgrade\n")
     version = headers.get(hdrs.SEC_WEBSOCKET_VERSION)
     if version is None:

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from bcast_grpc.transport.address import Address, is_loopback
 from bcast_grpc.transport.connections import port_of
 from bcast_grpc.transport.door import Door, Shared
-from bcast_grpc.transport.handshake import Gate, check_handshake, check_upgrade
+from bcast_grpc.transport.handshake import Gate, check_handshake, check_once, check_upgrade
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.http_middleware import finish, peer_of, watch
 from bcast_grpc.transport.listeners import Listeners
@@ -86,6 +86,7 @@ class HttpDoor(Door):
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
         check_upgrade(request)
+        check_once(request)
         self._gate.check(request)
         check_handshake(request)
         peer, headers, connections = peer_of(request), request.headers, self._shared.connections

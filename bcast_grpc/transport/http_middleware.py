@@ -12,6 +12,7 @@ from aiohttp.http import HttpVersion11
 from bcast_grpc.transport.handshake import shown
 from bcast_grpc.transport.http_answers import HEADERS, NO_HTTP2
 from bcast_grpc.transport.http_connection import HttpConnection
+from bcast_grpc.transport.http_secrets import forget_addresses, has_token_in_address
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,13 @@ async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def finish(request: web.Request, response: web.StreamResponse) -> None:
     """Add the headers that every answer has, and log a refusal."""
     response.headers.update(HEADERS)
+    assert isinstance(request.protocol, HttpConnection)
+    has_token = bool(request.protocol.take_tokens())
+    if has_token_in_address(request.rel_url.raw_query_string):
+        has_token = True
+        forget_addresses()
+    if has_token and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        response.force_close()  # the parser would keep it until the next request
     if response.status >= HTTPStatus.BAD_REQUEST:
         what, why = shown(request.rel_url.raw_path), shown(getattr(response, "text", None) or "")
         logger.debug("answered %d to %s: %s %s: %s", response.status, peer_of(request), request.method, what, why)

@@ -233,6 +233,7 @@ MALFORMED = {
     "no path": [one for one in REQUEST if one[0] != ":path"],
     "pseudo last": [*REQUEST, (":scheme", "http")],
     "host": [*REQUEST, ("host", "elsewhere")],
+    "two hosts": [*[one for one in REQUEST if one[0] != ":authority"], ("host", "here"), ("host", "here")],
     "content-length": [*REQUEST, ("content-length", "1"), ("content-length", "2")],
 }
 

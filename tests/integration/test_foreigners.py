@@ -40,18 +40,19 @@ async def answer(door: LocalDoor, *request: bytes) -> tuple[dict[str, str], byte
     decoder, body = Decoder(), b""
     sections: list[dict[str, str]] = []
     try:
-        while len(sections) < 2:
+        while True:
             head = await within(reader.readexactly(wire.HEADER_SIZE))
             payload = await within(reader.readexactly(int.from_bytes(head[:3])))
             if head[3] == Kind.HEADERS:
                 sections.append({str(name): str(value) for name, value in decoder.decode(payload)})
             elif head[3] == Kind.DATA:
                 body += payload
-        assert head[4] & END_STREAM
+            if head[3] in (Kind.HEADERS, Kind.DATA) and head[4] & END_STREAM:
+                break
     finally:
         writer.close()
         await writer.wait_closed()
-    return sections[0], body, sections[1]
+    return sections[0], body, sections[-1]
 
 
 def request(method: str, *more: tuple[str, str]) -> list[tuple[str, str]]:
@@ -95,3 +96,12 @@ async def test_another_content_type(door: LocalDoor, flags: int) -> None:
     assert (fields[":status"], last["grpc-status"]) == ("415", "13")
     assert fields["content-type"] == "text/plain; charset=utf-8"
     assert body.endswith(b"have the content-type application/grpc\n")
+
+
+@pytest.mark.parametrize("name", ["content-type", "te", "grpc-timeout", "grpc-encoding"])
+async def test_what_a_call_begins_with_is_given_once(door: LocalDoor, name: str) -> None:
+    """A proxy may look at the first of two fields and a server at the second."""
+    values = {"content-type": "application/grpc", "te": "trailers", "grpc-timeout": "5S", "grpc-encoding": "identity"}
+    fields = request("POST", *values.items(), (name, values[name]))
+    _, _, last = await answer(door, headers(1, fields=fields, ended=True))
+    assert (last["grpc-status"], last["grpc-message"]) == ("13", f"{name}: is given twice; it must be given once")

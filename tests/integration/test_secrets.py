@@ -19,7 +19,7 @@ from benchmarks.attacker import ACKNOWLEDGEMENT, CONNECT, GREETING, PUBLISH, Att
 from tests import tokens
 
 from .conftest import LocalDoor, Serve
-from .peers import within
+from .peers import eventually, within
 
 HANDSHAKE = (
     "GET /ws?events=welcome HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -191,3 +191,34 @@ async def test_the_server_does_not_hold_what_it_refuses(serve: Serve, tmp_path: 
     found = held(token)
     attacker.close()
     assert not found
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        (
+            "GET /ws?token={} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ),
+        "GET /?token={} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n\r\n",
+        (
+            "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Protocol: bcast, bcast.token.{}\r\n\r\n"
+        ),
+    ],
+    ids=["in the address", "in the address of the page", "no handshake", "the page", "a foreign page"],
+)
+async def test_no_token_is_left_of_an_http_request(serve: Serve, tmp_path: Path, asked: str) -> None:
+    """Whatever the answer is: the server closes the connection, and nothing remembers the address."""
+    doors = await serve(token_keys=(str(tokens.key_file(tmp_path)),), http_port=0)
+    token = backwards()
+    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
+    writer.write(asked.format(token[::-1]).encode())
+    assert await within(reader.readuntil(b"\r\n\r\n"))
+    if asked.startswith("GET /ws?"):
+        writer.write(b"\x88\x80\0\0\0\0")  # to a close of the WebSocket
+    await within(reader.read())
+    writer.close()
+    await eventually(lambda: not held(token))

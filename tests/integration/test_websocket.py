@@ -417,6 +417,28 @@ async def test_pages_of_others_may_not_connect(doors: LocalDoor, origin: str) ->
     assert not doors.server.hub.clients
 
 
+@pytest.mark.parametrize("name", ["Host", "Origin", "Upgrade", "Sec-WebSocket-Version", "Sec-WebSocket-Key"])
+async def test_what_decides_about_a_handshake_is_given_once(doors: LocalDoor, name: str) -> None:
+    """A proxy may look at the first of two headers and a server at the second."""
+    port = doors.server.http_port
+    headers = {
+        "Host": f"127.0.0.1:{port}",
+        "Origin": f"http://127.0.0.1:{port}",
+        "Upgrade": "websocket",
+        "Connection": "keep-alive",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    lines = [*headers.items(), ("Connection", "Upgrade")]
+    for more, status in (([], b"101"), ([(name, headers[name])], b"400"), ([(name, "evil")], b"400")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        text = "".join(f"{key}: {value}\r\n" for key, value in [*lines, *more])
+        writer.write(f"GET /ws HTTP/1.1\r\n{text}\r\n".encode())
+        answer = await within(reader.readuntil(b"\r\n\r\n"))
+        assert answer.split()[1] == status
+        writer.close()
+
+
 async def test_our_own_page_may_connect(doors: LocalDoor) -> None:
     """And programs, which have no origin."""
     await doors.browse(origin=doors.http)

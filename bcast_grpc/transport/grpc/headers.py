@@ -22,6 +22,7 @@ _TIMEOUT = re.compile("([0-9]{1,8})([HMSmun])", re.ASCII).fullmatch
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _CONTENT_TYPE = re.compile(r"application/grpc(?:[+;].*)?", re.ASCII | re.IGNORECASE | re.DOTALL).fullmatch
 _OF_THE_TRANSPORT = frozenset({"te", "content-type", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding"})
+_ONCE = _OF_THE_TRANSPORT - {"grpc-accept-encoding"}
 _BINARY = "-bin"
 _ALSO_TAKEN = ("grpc-accept-encoding", ",".join(ENCODINGS))
 _BEGIN = encode([(":status", "200"), ("content-type", "application/grpc"), _ALSO_TAKEN])
@@ -93,6 +94,7 @@ def _read_head(fields: Fields) -> Head:
         raise NotGrpc(405, text, ("allow", "POST"), has_body=method != "HEAD")
     if not _CONTENT_TYPE(known.get("content-type", "")):
         raise NotGrpc(415, "this port serves gRPC, whose calls have the content-type application/grpc")
+    _check_once(fields)
     encoding = known.get("grpc-encoding", "identity")
     if encoding not in ENCODINGS:
         raise StatusError(
@@ -100,6 +102,12 @@ def _read_head(fields: Fields) -> Head:
             f"grpc-encoding: {encoding[:32]!r} is not supported; use {', '.join(ENCODINGS)}",
         )
     return Head(known[":path"], _timeout_s(known.get("grpc-timeout")), encoding, _metadata(fields))
+
+
+def _check_once(fields: Fields) -> None:
+    names = [name for name, _ in fields if name in _ONCE]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise StatusError(code_pb2.INTERNAL, f"{repeated}: is given twice; it must be given once")
 
 
 def _timeout_s(text: str | None) -> float | None:
