@@ -1,0 +1,1 @@
+"""Tests of the server: its settings, and what they become."""
