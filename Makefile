@@ -10,13 +10,14 @@ WORKERS ?= auto
 # What speaks gRPC with a real server is tested on both engines, but for what is marked with `one_engine`. test_copies and
 # test_store are about files; the terminal program on a screen knows the server only through the library, as the one in
 # a pipeline does.
-OTHER_DOORS = copies http relays store tcp websocket
+OTHER_DOORS = copies http pages relays slow_websockets store tcp websocket
 OVER_GRPC = $(filter-out $(OTHER_DOORS:%=tests/integration/test_%.py),$(wildcard tests/integration/test_*.py)) \
 	tests/client/test_chat.py tests/client/test_slow_line.py tests/client/test_sync.py \
 	tests/promises/test_storm.py tests/terminal/test_pipeline.py tests/bench/test_bench.py
 
 # What is said over a door is the same with TLS.
-OVER_TLS = $(patsubst %,tests/integration/test_%.py,broadcast errors history leftovers requests slow_clients stopping websocket)
+OVER_TLS = $(patsubst %,tests/integration/test_%.py,broadcast broker_faults call_errors errors history leftovers pages \
+	requests slow_clients slow_websockets stopping websocket)
 
 # These are about the clients as programs, or play the server themselves; slow lines take minutes.
 OF_CLIENTS = endings plain program slow_lines

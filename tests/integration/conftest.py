@@ -23,7 +23,9 @@ from tests import engine, tokens
 from tests.authority import Authority, Files, shared_ca
 from tests.forked import Forked
 
-from .peers import Door, SocketPeer, WebSocketPeer, Wire, begun, eventually, within
+from .json_peers import SocketPeer, WebSocketPeer
+from .peers import Door, begun, eventually, within
+from .wire import Wire
 
 
 class LocalDoor(Door):
@@ -180,6 +182,12 @@ async def spawn() -> AsyncIterator[Spawn]:
             return server
 
         yield start
+
+
+@pytest.fixture
+async def server(spawn: Spawn) -> ServerProcess:
+    """A server in a process of its own, with the settings' defaults."""
+    return await spawn()
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 from bcast_grpc.v1 import chat_pb2 as pb
 
 from .conftest import LocalDoor, Serve
-from .peers import SCALE, Peer, Wire, eventually, within
+from .peers import SCALE, Peer, eventually, within
+from .wire import Wire
 
 LEAVE = pb.ConnectRequest(operacion="leave").SerializeToString()
 LoneClient = Callable[..., Awaitable[Process]]

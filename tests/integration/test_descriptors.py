@@ -22,7 +22,8 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from .conftest import ServerProcess, end_process
-from .peers import PATIENCE_S, Door, SocketPeer, begun, within
+from .json_peers import SocketPeer
+from .peers import PATIENCE_S, Door, begun, within
 
 LIMIT = 128
 CROWD = 160

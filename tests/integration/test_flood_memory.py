@@ -16,7 +16,8 @@ from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS
 
 from .conftest import ServerProcess, Spawn
-from .peers import Peer, SocketPeer, within
+from .json_peers import SocketPeer
+from .peers import Peer, within
 from .test_floods import EMPTY, MIB, sized, talk
 
 ATTACKERS = 10

@@ -14,7 +14,8 @@ from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS
 
 from .conftest import Serve
-from .peers import Peer, WebSocketPeer, eventually, within
+from .json_peers import WebSocketPeer
+from .peers import Peer, eventually, within
 
 MIB = 2**20
 

@@ -18,7 +18,8 @@ from tests.authority import HOST, Authority
 from tests.engine import engine
 
 from .conftest import LocalDoor, Serve
-from .peers import Door, Wire, eventually, within
+from .peers import Door, eventually, within
+from .wire import Wire
 
 TRUSTED = ("127.0.0.1",)
 

@@ -11,7 +11,8 @@ from websockets.asyncio.client import connect as connect_websocket
 from tests.promises.cable import Cable
 
 from .conftest import Serve
-from .peers import SCALE, SocketPeer
+from .json_peers import SocketPeer
+from .peers import SCALE
 
 MESSAGES = 5
 TEXT = "y" * 60_000

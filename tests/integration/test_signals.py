@@ -14,8 +14,8 @@ import pytest
 from tests.authority import Authority
 
 from .conftest import Run, ServerProcess, Spawn
+from .endings import check_closing, stop_reading
 from .peers import Peer, begun, within
-from .test_operations import check_closing, stop_reading
 
 SAME_S = 1.0
 

@@ -18,7 +18,8 @@ from tests.forked import Forked
 from tests.network import Line
 
 from .conftest import end_process
-from .peers import SCALE, JsonPeer, Peer, SocketPeer, WebSocketPeer, begun
+from .json_peers import JsonPeer, SocketPeer, WebSocketPeer
+from .peers import SCALE, Peer, begun
 
 KEEPALIVE_S = 2.5 * SCALE
 RATE = 20_000

@@ -21,7 +21,8 @@ from bcast_grpc.transport.tcp_door import TcpDoor
 from tests import engine
 
 from .conftest import LocalDoor, Serve
-from .peers import PATIENCE_S, SocketPeer, eventually, within
+from .json_peers import SocketPeer
+from .peers import PATIENCE_S, eventually, within
 
 # --- as in the exercise
 

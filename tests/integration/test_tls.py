@@ -27,7 +27,8 @@ from tests import engine
 from tests.authority import HOST, Authority
 
 from .conftest import LocalDoor, Serve
-from .peers import SocketPeer, eventually, within
+from .json_peers import SocketPeer
+from .peers import eventually, within
 
 ALL = {"http_port": 0, "tcp_port": 0}
 OURS = (Handshake, Records, TlsTransport)
