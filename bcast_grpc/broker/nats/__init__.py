@@ -1,0 +1,1 @@
+"""The broker of many servers that share their rooms over NATS JetStream."""

@@ -1,0 +1,1 @@
+"""Tests of the broker over NATS, with real servers of it."""

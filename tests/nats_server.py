@@ -1,0 +1,177 @@
+"""Real NATS servers, one or a cluster of three, which tests kill, freeze and restart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.go_tools import build_nats
+
+PATIENCE_S = 30
+
+
+@pytest.fixture(scope="session")
+def nats_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, built once for all processes of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
+    return build_nats(shared / "nats")
+
+
+@pytest.fixture(scope="session")
+def shared_nats(nats_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """One server for all tests of a process, which use clusters of different names."""
+    with running(nats_program, tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+class NatsServer:
+    """A NATS server with JetStream on free ports of this machine; the ports and the folder outlive a kill.
+
+    Args:
+        program: the binary.
+        folder: where its configuration and its data are.
+        name: unique among the servers of a cluster.
+        routes: the ports of a cluster's servers for each other, its own first.
+        more: further lines of the configuration.
+        store: whether it has JetStream.
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        folder: Path,
+        name: str = "n0",
+        routes: Sequence[int] = (),
+        more: str = "",
+        store: bool = True,
+    ) -> None:
+        self.port = free_port()
+        self.name = name
+        self._monitor = free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        cluster = ""
+        if routes:
+            peers = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+            cluster = f"cluster {{ name: tests, listen: 127.0.0.1:{routes[0]}, routes: [{peers}] }}\n"
+        (folder / "nats.conf").write_text(
+            f"server_name: {name}\nlisten: 127.0.0.1:{self.port}\nhttp: 127.0.0.1:{self._monitor}\n"
+            + (f'jetstream {{ store_dir: "{folder}/js", max_mem: 64MB, max_file: 4GB }}\n' if store else "")
+            + f"{cluster}{more}\n"
+        )
+        self._command = [str(program), "-c", str(folder / "nats.conf"), "-l", str(folder / "log")]
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, or start it again with the data that it has."""
+        assert self._process is None
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """End it, and wait for that."""
+        process, self._process = self._process, None
+        if process:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(how)
+            process.wait()
+
+    def freeze(self) -> None:
+        """Stop it in its tracks."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
+    def reload(self) -> None:
+        """Have it read its configuration again."""
+        assert self._process
+        self._process.send_signal(signal.SIGHUP)
+
+    @property
+    def cpu_s(self) -> float:
+        """How much CPU time it has used."""
+        assert self._process
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+    def is_healthy(self) -> bool:
+        """Whether it and its JetStream are ready."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._monitor}/healthz", timeout=1) as answer:
+                return bool(json.load(answer)["status"] == "ok")
+        except (OSError, ValueError):
+            return False
+
+    def wait(self) -> None:
+        """Wait until it is ready, without a loop."""
+        until = time.monotonic() + PATIENCE_S
+        while not self.is_healthy():
+            assert time.monotonic() < until, self.said
+            time.sleep(0.02)
+
+    async def ready(self) -> None:
+        """Wait until it is ready."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not await asyncio.to_thread(self.is_healthy):  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.02)
+
+    @property
+    def said(self) -> str:
+        """Its log."""
+        return (self._folder / "log").read_text()
+
+
+@contextmanager
+def running(program: Path, folder: Path, more: str = "", *, store: bool = True) -> Iterator[NatsServer]:
+    """Run one server, and wait until it is ready."""
+    server = NatsServer(program, folder, more=more, store=store)
+    server.start()
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.kill()
+
+
+@asynccontextmanager
+async def cluster(program: Path, folder: Path) -> AsyncIterator[list[NatsServer]]:
+    """Run a cluster of three."""
+    ports = [free_port() for _ in range(3)]
+    servers = [
+        NatsServer(program, folder / f"n{n}", f"n{n}", [ports[n], *ports[:n], *ports[n + 1 :]]) for n in range(3)
+    ]
+    try:
+        for server in servers:
+            server.start()
+        for server in servers:
+            await server.ready()
+        yield servers
+    finally:
+        for server in servers:
+            server.kill()
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
