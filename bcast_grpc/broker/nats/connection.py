@@ -26,11 +26,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bcast_grpc.broker.base import CannotOpen
+from bcast_grpc.broker.nats.client import CheckingClient, Refused
 
 logger = logging.getLogger(__name__)
-
-OLDEST = (2, 12, 4)
-"""The oldest version that is known to work. Older ones accept the stream's configuration, and do not follow it."""
 
 RESERVE_BYTES = 4096
 """Headers and subject count as payload for the server, and a message that is too large closes the connection."""
@@ -141,7 +139,7 @@ class Connection:
         return bool(self._client and self._client._server_info.get("cluster"))  # noqa: SLF001
 
     async def _connect(self) -> None:
-        client = self._client = _CheckingClient(self._target.demands_tls)
+        client = self._client = CheckingClient(self._target.demands_tls)
         await client.connect(
             list(self._target.servers),
             name="bcast_grpc",
@@ -311,27 +309,6 @@ class Connection:
             take(answer)
 
 
-class Refused(errors.Error):
-    """A server that this one does not use."""
-
-
-class _CheckingClient(Client):
-    """Looks at what a server says about itself, before logging in to it."""
-
-    def __init__(self, demands_tls: bool) -> None:
-        super().__init__()
-        self._demands_tls = demands_tls
-
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        if initial_connection:
-            if version_of(str(info.get("version"))) < OLDEST:
-                oldest = ".".join(map(str, OLDEST))
-                raise Refused(f"it is NATS {info.get('version')}, and must be {oldest} or later")
-            if self._demands_tls and not info.get("tls_required"):
-                raise Refused("it does not offer TLS, which tls:// demands")
-        await super()._process_info(info, initial_connection)
-
-
 class _Losing:
     """Raises ``Lost`` where nats-py has several errors for that."""
 
@@ -352,9 +329,3 @@ async def _pass_on(take: Take, message: Msg) -> None:
 
 def _is_status(message: Msg) -> bool:
     return bool(message.headers and "Status" in message.headers)
-
-
-def version_of(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version such as ``2.12.4-preview.1``; none if there are none."""
-    parts = text.partition("-")[0].split(".")
-    return tuple(int(part) for part in parts if part.isdecimal())

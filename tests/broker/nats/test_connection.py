@@ -12,7 +12,8 @@ from nats.aio.msg import Msg
 
 from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.nats import connection as module
-from bcast_grpc.broker.nats.connection import Connection, Lost, Target, TooLarge, version_of
+from bcast_grpc.broker.nats.client import version_of
+from bcast_grpc.broker.nats.connection import Connection, Lost, Target, TooLarge
 from tests.nats_server import NatsServer, free_port, running
 
 from .conftest import Connect
