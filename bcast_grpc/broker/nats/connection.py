@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from typing import Any, TypeAlias
 
 from nats import errors
@@ -27,6 +26,7 @@ from nats.aio.msg import Msg
 
 from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.nats.client import CheckingClient, Refused
+from bcast_grpc.broker.nats.requests import Lost, Requests, is_status
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +40,6 @@ _LONGEST_AGAIN_S = 4.0
 _QUIET_S = 10.0
 
 Take: TypeAlias = Callable[[Msg], None]
-
-
-class Lost(Exception):
-    """There is no answer: the connection was lost, or it took too long. Nobody knows what became of the request."""
 
 
 class TooLarge(Exception):
@@ -93,9 +89,7 @@ class Connection:
         self._error = ""
         self._takes: dict[str, Take] = {}
         self._subscriptions: dict[str, Any] = {}
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}"
-        self._numbers = count(1)
-        self._waiting: dict[str, Callable[[Msg | None], None]] = {}
+        self._requests = Requests(self.publish)
         self._rebuilding: asyncio.Task[None] | None = None
         self._dropped_at = -_QUIET_S
 
@@ -107,7 +101,7 @@ class Connection:
         Raises:
             CannotOpen: nobody answers, the login is refused, or the server cannot be used.
         """
-        self._takes[f"{self._inbox}.*"] = self._answered
+        self._takes[self._requests.subject] = self._requests.answered
         try:
             async with asyncio.timeout(self._target.patience_s):
                 await self._connect()
@@ -205,9 +199,7 @@ class Connection:
             self._error = str(error).removeprefix("nats: ") or type(error).__name__
 
     def _lose(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for take in waiting.values():
-            take(None)
+        self._requests.lose()
         if self.up:
             self.up = False
             self._changed(self._error or "the connection was lost")
@@ -265,7 +257,7 @@ class Connection:
             Lost: there is no answer; at once, if the connection is lost.
             TooLarge: the server would not take it.
         """
-        return (await self._ask(subject, data, timeout_s, headers, lambda _: True))[0]
+        return (await self._requests.ask(subject, data, timeout_s, headers))[0]
 
     async def collect(self, subject: str, data: bytes, timeout_s: float) -> list[Msg]:
         """Send a message, and return all answers up to the one with a ``Status``.
@@ -273,40 +265,7 @@ class Connection:
         Raises:
             Lost: they do not come.
         """
-        return await self._ask(subject, data, timeout_s, None, _is_status)
-
-    async def _ask(
-        self,
-        subject: str,
-        data: bytes,
-        timeout_s: float,
-        headers: dict[str, str] | None,
-        is_last: Callable[[Msg], bool],
-    ) -> list[Msg]:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        answers: list[Msg] = []
-
-        def take(answer: Msg | None) -> None:
-            if answer is not None:
-                answers.append(answer)
-            if (answer is None or is_last(answer)) and not done.done():
-                done.set_exception(Lost()) if answer is None else done.set_result(None)
-
-        number = str(next(self._numbers))
-        self._waiting[number] = take
-        try:
-            await self.publish(subject, data, headers, f"{self._inbox}.{number}")
-            async with asyncio.timeout(timeout_s):
-                await done
-        except TimeoutError:
-            raise Lost from None
-        finally:
-            self._waiting.pop(number, None)
-        return answers
-
-    def _answered(self, answer: Msg) -> None:
-        if take := self._waiting.get(answer.subject.rpartition(".")[2]):
-            take(answer)
+        return await self._requests.ask(subject, data, timeout_s, None, is_last=is_status)
 
 
 class _Losing:
@@ -325,7 +284,3 @@ async def _pass_on(take: Take, message: Msg) -> None:
         take(message)
     except Exception:
         logger.exception("internal error while taking a message of NATS")
-
-
-def _is_status(message: Msg) -> bool:
-    return bool(message.headers and "Status" in message.headers)

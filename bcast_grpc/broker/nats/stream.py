@@ -12,7 +12,8 @@ from typing import Any
 
 from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.history import Retention
-from bcast_grpc.broker.nats.connection import Connection, Lost
+from bcast_grpc.broker.nats.connection import Connection
+from bcast_grpc.broker.nats.requests import Lost
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from nats.aio.msg import Msg
 from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.nats import connection as module
 from bcast_grpc.broker.nats.client import version_of
-from bcast_grpc.broker.nats.connection import Connection, Lost, Target, TooLarge
+from bcast_grpc.broker.nats.connection import Connection, Target, TooLarge
+from bcast_grpc.broker.nats.requests import Lost
 from tests.nats_server import NatsServer, free_port, running
 
 from .conftest import Connect
@@ -68,7 +69,7 @@ async def test_an_answer_that_does_not_come_is_lost(shared_nats: NatsServer, con
     await connection.subscribe("silence", lambda _: None)
     with pytest.raises(Lost):
         await connection.request("silence", b"", 0.05)
-    assert not connection._waiting
+    assert not len(connection._requests)
 
 
 async def test_what_is_under_way_when_the_server_dies_is_lost_at_once(
