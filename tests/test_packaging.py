@@ -60,7 +60,7 @@ def owner_of(module: str) -> str:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("bcast_grpc", []),
+        ("bcast_grpc", ["nats"]),
         ("benchmarks", ["dev", "bench"]),
         ("interop", ["dev"]),
         ("tests", ["dev"]),
