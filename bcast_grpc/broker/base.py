@@ -102,8 +102,9 @@ class Order(Protocol):
 
         Args:
             deliver: gets the outcomes.
-            lose: to be called if this order cannot go on: its servers cannot be reached, or its log was set back. Then
-                the order is released, and clients that come back open it again, perhaps with another epoch.
+            lose: to be called if this order cannot go on, for example because its servers have been out of reach for
+                too long. Then it is released, everyone in the room is disconnected, and clients that come back open the
+                order again, perhaps with another epoch.
         """
 
     def submit(self, entries: Sequence[Entry]) -> None:

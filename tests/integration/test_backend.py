@@ -141,9 +141,9 @@ async def ready(door: LocalDoor) -> tuple[int, str]:
         return response.status, await response.text()
 
 
-def set_back() -> CallError:
+def out_of_reach() -> CallError:
     """Why an order cannot go on."""
-    return CallError(ErrorCode.BROKER_UNAVAILABLE, "the room's log was set back")
+    return CallError(ErrorCode.BROKER_UNAVAILABLE, "the log cannot be reached")
 
 
 async def test_a_lost_order_ends_the_streams_of_its_room(broker: RemoteBroker, serve: Serve) -> None:
@@ -153,7 +153,7 @@ async def test_a_lost_order_ends_the_streams_of_its_room(broker: RemoteBroker, s
     eva, leo = await door.connect("eva", room="dev"), await door.connect("leo", room="dev")
     await ana.say("hola", id="1")
     await ana.answer("1")
-    broker.orders[0].lose(set_back())
+    broker.orders[0].lose(out_of_reach())
     for peer in (ana, bob):
         ending = await peer.end()
         assert (ending.code, ending.reason) == (grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE")
@@ -177,13 +177,13 @@ async def test_a_lost_order_answers_those_who_publish(broker: RemoteBroker, serv
     async with asyncio.timeout(30):
         while len(room.answers._attached) < 2:  # noqa: ASYNC110  # there is no event to wait for
             await asyncio.sleep(0.01)
-    order.lose(set_back())
+    order.lose(out_of_reach())
     ending, code = await within(calls)
     assert (ending.code, ending.reason, code) == (grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE", 14)
 
 
 async def in_application(door: LocalDoor) -> ErrorCode:
     """Publish in vain."""
-    with pytest.raises(BcastError, match="set back") as raised:
+    with pytest.raises(BcastError, match="cannot be reached") as raised:
         await door.server.publish("lobby", "hola")
     return raised.value.code
