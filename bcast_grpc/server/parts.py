@@ -55,6 +55,22 @@ def connections(
     )
 
 
+def warnings(settings: Settings) -> Iterator[str]:
+    """Yield what the settings ask for and the server does not do."""
+    if settings.grpc_engine != "grpcio":
+        return
+    if settings.trusted_proxy:
+        yield (
+            "with grpc-engine grpcio the gRPC port does not understand the PROXY protocol: proxies in trusted-proxy"
+            " must say where a client comes from by Forwarded or X-Forwarded-For there; grpc-engine native understands both"
+        )
+    if settings.max_clients_per_peer and "max_clients_per_peer" in settings.model_fields_set:
+        yield (
+            "with grpc-engine grpcio max-clients-per-peer bounds the clients of an address at the gRPC port, but not"
+            " its connections; grpc-engine native bounds both"
+        )
+
+
 def limits(settings: Settings) -> Limits:
     """Return the bounds of the core."""
     is_set = "max_clients_per_peer" in settings.model_fields_set

@@ -217,6 +217,8 @@ class Server:
             logger.info("%s", self._certificates.describe())
             self._chores.append(asyncio.create_task(_repeat(_DAY_S, self._certificates.warn)))
         self._descriptors.warn(settings.max_clients)
+        for warning in parts.warnings(settings):
+            logger.warning("%s", warning)
         if settings.open and not is_loopback(settings.host):
             tls = "" if self._certificates else "there is no TLS and "
             logger.warning(

@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from websockets.exceptions import InvalidMessage
 import bcast_grpc
 from bcast_grpc.errors import ConnectionLost
 from bcast_grpc.server import reload
+from bcast_grpc.transport.tls import peer
 from bcast_grpc.transport.tls.handshake import Handshake
 from bcast_grpc.transport.tls.peer import subject_of
 from bcast_grpc.transport.tls.records import Records
@@ -184,6 +186,22 @@ async def test_clients_without_a_certificate(serve: Serve, authority: Authority)
     await ana.say("hola")
     await bob.hear_until("ana: hola")
     (await door.plug()).reset()
+
+
+@pytest.mark.grpc_engine("grpcio", reason="the server's own engine refuses the connection")
+async def test_a_certificate_that_has_expired_lets_nobody_in(
+    serve: Serve, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a client resumes a TLS session, gRPC does not look at it again, so each call does."""
+    door = await serve_tls(serve, authority, tls_client_ca=authority.file)
+    door.trust(authority, authority.sign("client", "ana.example"))
+    await door.connect("ana")
+    monkeypatch.setattr(peer, "time", SimpleNamespace(time=lambda: 1e12))
+    ending = await door.open("bob").end()
+    assert (ending.code, ending.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+    assert "expired" in ending.text
+    monkeypatch.undo()
+    await door.connect("eva")
 
 
 FIRST_WORDS = {

@@ -12,7 +12,7 @@ from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.server.descriptors import Descriptors, _are_free, _can_be_opened
 from bcast_grpc.server.memory import ProcessMemory
-from bcast_grpc.server.parts import connections, limits
+from bcast_grpc.server.parts import connections, limits, warnings
 from bcast_grpc.settings import Settings
 
 
@@ -98,3 +98,20 @@ def test_a_limit_that_does_not_fit_is_warned_of(
     [line] = caplog.messages
     assert "`ulimit -n 1065`" in line
     assert "LimitNOFILE=1065" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({"trusted_proxy": "10.0.0.1", "max_clients_per_peer": 5}, 0),
+        ({"grpc_engine": "grpcio"}, 0),
+        ({"grpc_engine": "grpcio", "max_clients_per_peer": 0}, 0),
+        ({"grpc_engine": "grpcio", "max_clients_per_peer": 5}, 1),
+        ({"grpc_engine": "grpcio", "trusted_proxy": "10.0.0.1", "max_clients_per_peer": 5}, 2),
+    ],
+)
+def test_what_the_library_cannot_do_is_said(settings: dict[str, Any], count: int) -> None:
+    """Where it was asked for."""
+    said = list(warnings(Settings(**settings)))
+    assert len(said) == count
+    assert all("grpc-engine native" in warning for warning in said)

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.transport.ending import ConnectionGone
 
 
@@ -51,8 +52,15 @@ def has_expired(connection: ssl.SSLObject) -> bool:
 
 
 def subject_of_pem(pem: bytes) -> str | None:
-    """Return the name in a certificate in PEM, as grpcio provides it."""
+    """Return the name in a certificate in PEM, as grpcio provides it.
+
+    Raises:
+        CallError: ``UNAUTHENTICATED``: it has expired. A client that resumes a session may come in with it, because
+            gRPC does not look again.
+    """
     certificate = x509.load_pem_x509_certificate(pem)
+    if certificate.not_valid_after_utc.timestamp() <= time.time():
+        raise CallError(ErrorCode.UNAUTHENTICATED, "your certificate has expired; connect anew with another one")
     return next(_names(certificate), None)
 
 
