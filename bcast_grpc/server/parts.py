@@ -61,13 +61,13 @@ def warnings(settings: Settings) -> Iterator[str]:
         return
     if settings.trusted_proxy:
         yield (
-            "with grpc-engine grpcio the gRPC port does not understand the PROXY protocol: proxies in trusted-proxy"
-            " must say where a client comes from by Forwarded or X-Forwarded-For there; grpc-engine native understands both"
+            "with grpc-engine grpcio the gRPC port does not understand the PROXY protocol: a proxy in trusted-proxy"
+            " must send Forwarded or X-Forwarded-For there; grpc-engine native understands both"
         )
     if settings.max_clients_per_peer and "max_clients_per_peer" in settings.model_fields_set:
         yield (
-            "with grpc-engine grpcio max-clients-per-peer bounds the clients of an address at the gRPC port, but not"
-            " its connections; grpc-engine native bounds both"
+            "with grpc-engine grpcio max-clients-per-peer bounds the clients of an address at the gRPC port,"
+            " but not its connections; grpc-engine native bounds both"
         )
 
 
