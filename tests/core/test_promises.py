@@ -6,24 +6,22 @@ of each client, from where on it is due. Flushes and writes happen whenever hypo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.limits import Limits
-from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import NOBODY, Ack, Closing, Error, Event, Kind, Members, Request, Welcome
+from bcast_grpc.events import NOBODY, Closing, Event, Kind, Request, Welcome
 
-from .model import COMINGS, TO_ALL, Player, Producer, Room, listed, name_after
+from .model import TO_ALL, Player, Producer, Room
+from .owed import check_is_owed_nothing, check_producer
+from .watch import Watch
 from .world import ALL, Client, PlainWire, World, admit
 
 # A flush takes four small messages, a queue holds sixteen of them, or not quite two large ones.
@@ -71,15 +69,7 @@ class Promises(RuleBasedStateMachine):
         self.rooms: dict[str, Room] = {}
         self.players: list[Player] = []
         self.ids = 0
-        self.watched: dict[Outbox, Player] = {}
-        self.patch = patch.multiple(
-            Outbox,
-            offer=self.watching(Outbox.offer),
-            pass_on=self.watching_one(Outbox.pass_on),
-            defer=self.watching_one(Outbox.defer),
-            send=self.not_watching(Outbox.send),
-        )
-        self.patch.start()
+        self.watch = Watch(self.wires)
 
     @property
     def hub_clients(self) -> list[Player]:
@@ -136,48 +126,7 @@ class Promises(RuleBasedStateMachine):
         room.players.append(player)
         room.announce(player, replaced.name if replaced else "")
         self.players.append(player)
-        self.watched[client.session.outbox] = player
-
-    def watching(self, offer: Callable[..., bool]) -> Callable[..., bool]:
-        """Note which messages the players' queues take and refuse."""
-
-        def watched(outbox: Outbox, frames: Sequence[Frame], **options: bool) -> bool:
-            taken = offer(outbox, frames, **options)
-            self.note(outbox, frames, taken=taken)
-            return taken
-
-        return watched
-
-    def watching_one(self, take: Callable[..., bool]) -> Callable[..., bool]:
-        """Note which messages are written without a queue, or deferred."""
-
-        def watched(outbox: Outbox, frame: Frame) -> bool:
-            taken = take(outbox, frame)
-            if taken:
-                self.note(outbox, [frame], taken=True)
-            return taken
-
-        return watched
-
-    def not_watching(self, send: Callable[[Outbox], bool]) -> Callable[[Outbox], bool]:
-        """Note nothing of what was noted when it was deferred."""
-
-        def unwatched(outbox: Outbox) -> bool:
-            player = self.watched.pop(outbox, None)
-            sent = send(outbox)
-            if player:
-                self.watched[outbox] = player
-            return sent
-
-        return unwatched
-
-    def note(self, outbox: Outbox, frames: Sequence[Frame], *, taken: bool) -> None:
-        """Note what became of the messages in frames that were offered to a player, and who is there in its lists."""
-        if player := self.watched.get(outbox):
-            events = [event for data, *_ in frames for event in self.wires[player.hello.batch].decode(data)]
-            (player.queued if taken else player.refused).update(e.seq for e in events if e.kind is Kind.MESSAGE)
-            there = tuple((other.client.session.id, other.name) for other in player.room.players)
-            player.lists |= {event.id: there for event in events if event.kind is Kind.MEMBERS}
+        self.watch.players[client.session.outbox] = player
 
     # --- asking
 
@@ -267,7 +216,7 @@ class Promises(RuleBasedStateMachine):
 
     def end_producer(self, producer: Producer) -> None:
         """Let go of a producer's room."""
-        self.check_producer(producer)
+        check_producer(self.players, producer)
         producer.publisher.close()
         producer.room.producers.remove(producer)
         self.free(producer.room)
@@ -328,11 +277,11 @@ class Promises(RuleBasedStateMachine):
         """Let everything happen that can, everyone reading; then nobody is owed anything."""
         self.come_to_rest()
         for player in self.players:
-            self.check_is_owed_nothing(player)
+            check_is_owed_nothing(self.players, player)
         for room in self.rooms.values():
             for producer in room.producers:
                 assert len(producer.answers) == 1
-                self.check_producer(producer)
+                check_producer(self.players, producer)
 
     def come_to_rest(self) -> None:
         """Run the loop and all writers until there is nothing more to do."""
@@ -394,79 +343,6 @@ class Promises(RuleBasedStateMachine):
             messages = [id(event) for event in wire.encoded if event.kind is Kind.MESSAGE]
             assert len(messages) == len(set(messages))
 
-    def check_is_owed_nothing(self, player: Player) -> None:
-        """When everything has happened, a client that was not dropped has what it was due, and an answer to each id."""
-        received = player.received
-        outbox = player.client.session.outbox
-        assert player.client.closed or (outbox.queued_messages, outbox.queued_bytes) == (0, 0)
-        if not player.dropped:
-            least = player.due(player.left_at)
-            assert received[: len(least)] == least
-            assert player.left_at is not None or received == least
-        events = player.client.received
-        welcomes = [event for event in events if event.kind is Kind.WELCOME]
-        if Kind.WELCOME in player.hello.kinds and events:
-            assert welcomes == events[:1]
-            assert welcomes[0].detail == player.welcome
-            assert welcomes[0].seq == sum(item.kind is Kind.MESSAGE for item in player.room.log[: player.start])
-        else:
-            assert not welcomes
-        self.check_answers(player)
-        if player.present and player.left_at is None and not player.dropped and player.hello.kinds >= COMINGS:
-            self.check_lists(player)
-
-    def check_answers(self, player: Player) -> None:
-        """Each id is answered once, by the right event, in order; acks say the place and what became of the message."""
-        answers = [event for event in player.client.received if event.id]
-        acks = [event for event in answers if event.id in player.acks]
-        others = [event for event in answers if event.id not in player.acks]
-        expected_acks, expected_others = list(player.acks), list(player.answers.items())
-        if player.dropped:
-            expected_acks, expected_others = expected_acks[: len(acks)], expected_others[: len(others)]
-        assert [event.id for event in answers] == sorted([event.id for event in answers], key=_number)
-        assert [event.id for event in acks] == expected_acks
-        assert [(event.id, event.kind) for event in others] == expected_others
-        for event in acks:
-            self.check_ack(event, player.room, player.acks[event.id], player.key)
-        for event in others:
-            if event.kind is Kind.ERROR:
-                assert isinstance(event.detail, Error)
-                assert event.detail.code in (ErrorCode.EMPTY_MESSAGE, ErrorCode.NAME_INVALID)
-            elif event.kind is Kind.ACK:
-                assert event.detail == Ack(epoch=player.room.epoch)
-            elif isinstance(event.detail, Members):
-                assert listed(event.detail) == player.lists[event.id]
-
-    def check_lists(self, player: Player) -> None:
-        """Each list, with the JOINED and LEFT that came after it, says which others with a name are there now."""
-        events = player.client.received
-        there = {other.place: other.name for other in player.room.players if other.name and other.key != player.key}
-        for number, event in enumerate(events):
-            if isinstance(event.detail, Members):
-                assert self.believed(player, event.detail, events[number + 1 :]) == there
-
-    def believed(self, player: Player, members: Members, after: Sequence[Event]) -> dict[tuple[str, bool], str]:
-        """Return who a player thinks is there, of those with a name: nobody is told of itself."""
-        by_session = {other.client.session.id: other for other in self.players}
-        said = [*listed(members), *((e.author.session, name_after(e)) for e in after if e.kind in COMINGS)]
-        last = {by_session[session].place: name for session, name in said}
-        return {place: name for place, name in last.items() if name and place[0] != player.key}
-
-    def check_producer(self, producer: Producer) -> None:
-        """A producer is answered at most once, by the ack of its message."""
-        assert len(producer.answers) <= 1
-        for event in producer.answers:
-            self.check_ack(event, producer.room, producer.seq, producer.key)
-
-    def check_ack(self, event: Event, room: Room, seq: int, author: str) -> None:
-        """An ack counts whose queue took the message and whose refused it, its author's own calls apart."""
-        others = [player for player in self.players if player.room is room and player.key != author]
-        queued = sum(player.queued[seq] for player in others)
-        refused = sum(player.refused[seq] for player in others)
-        assert event.kind is Kind.ACK
-        assert event.detail == Ack(seq, room.epoch, False, queued, refused)
-        assert all(player.queued[seq] + player.refused[seq] <= 1 for player in others)
-
     # --- the end
 
     def teardown(self) -> None:
@@ -474,7 +350,7 @@ class Promises(RuleBasedStateMachine):
         try:
             self.drain()
         finally:
-            self.patch.stop()
+            self.watch.stop()
 
     def drain(self) -> None:
         """See ``teardown``."""
@@ -494,11 +370,6 @@ class Promises(RuleBasedStateMachine):
             for producer in list(room.producers):
                 self.end_producer(producer)
         assert set(self.world.hub.rooms) == set()
-
-
-def _number(id_: str) -> int:
-    """Where among all ids an id was given out."""
-    return int(id_.removeprefix("id "))
 
 
 Promises.TestCase.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
