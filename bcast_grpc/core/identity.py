@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Protocol, TypeAlias
 
 
@@ -24,7 +24,7 @@ class Rights:
     who: bool = False
 
 
-ALL_RIGHTS = Rights(join=True, send=True, history=True, who=True)
+ALL_RIGHTS = Rights(**{right.name: True for right in fields(Rights)})
 NO_RIGHTS = Rights()
 
 Grants: TypeAlias = Callable[[str], Rights]
