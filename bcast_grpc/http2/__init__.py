@@ -13,7 +13,7 @@
 from bcast_grpc.http2.connection import Connection
 from bcast_grpc.http2.errors import ErrorCode
 from bcast_grpc.http2.fields import encode
-from bcast_grpc.http2.frames import PREFACE
+from bcast_grpc.http2.frames import PREFACE, data_frame
 from bcast_grpc.http2.limits import Limits
 
-__all__ = ["PREFACE", "Connection", "ErrorCode", "Limits", "encode"]
+__all__ = ["PREFACE", "Connection", "ErrorCode", "Limits", "data_frame", "encode"]

@@ -67,6 +67,11 @@ def header_frames(stream_id: int, block: bytes, max_size: int, *, ended: bool) -
     return b"".join(frames)
 
 
+def data_frame(stream_id: int, payload: bytes) -> bytes:
+    """One DATA frame, of at most ``SMALLEST_MAX_FRAME`` bytes: see ``Connection.count_sent``."""
+    return HEADER.pack(len(payload) << 8, 0, stream_id) + payload
+
+
 def data_frames(data: bytes | memoryview, stream_id: int, max_size: int) -> Sequence[bytes | memoryview]:
     """DATA frames in pieces to be written one after the other.
 

@@ -120,6 +120,16 @@ class Sending:
         self._send(stream, stream_id, data)
         return True
 
+    def count_sent(self, stream_id: int, size: int, frames_: int) -> None:
+        """Count data that were written as DATA frames without this object.
+
+        Within ``room()``, and as long as nothing else is sent or received, that is allowed.
+        """
+        self._data_frames += frames_
+        self._window -= size
+        if stream := self._streams.open.get(stream_id):
+            stream.credit -= size
+
     def _send(self, stream: Stream, stream_id: int, data: bytes | memoryview) -> None:
         size = len(data)
         self._out += frames.data_frames(data, stream_id, self.peer_max_frame_size)

@@ -58,6 +58,7 @@ class Stream:
         encoder: the client's wire format.
         line: the client's connection.
         reader: whether it only reads.
+        write_now: a faster way than the line's own.
 
     Raises:
         CallError: the server filled up or closed since the admission.
@@ -66,7 +67,14 @@ class Stream:
     __slots__ = ("_began", "_line", "_linger", "_pace", "_pieces", "_reading", "_size", "_worked", "session")
 
     def __init__(
-        self, admission: Admission, scheduler: LoopScheduler, encoder: Encoder, line: Line, *, reader: bool = False
+        self,
+        admission: Admission,
+        scheduler: LoopScheduler,
+        encoder: Encoder,
+        line: Line,
+        *,
+        reader: bool = False,
+        write_now: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._line = line
         self._linger = Linger()
@@ -75,7 +83,11 @@ class Stream:
         self._size = 0
         self._began = self._worked = 0.0
         self.session = Session(
-            admission, encoder, wake=lambda: scheduler.call(self._wake), write_now=line.write_now, reader=reader
+            admission,
+            encoder,
+            wake=lambda: scheduler.call(self._wake),
+            write_now=write_now or line.write_now,
+            reader=reader,
         )
         self._reading = Reading(self.session, scheduler.turns, line.ready)
 

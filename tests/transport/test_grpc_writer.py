@@ -19,6 +19,10 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
 
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        """Write."""
+        self.written += data
+
     def writelines(self, pieces: Sequence[bytes]) -> None:  # type: ignore[override]
         """Write."""
         self.written += b"".join(pieces)

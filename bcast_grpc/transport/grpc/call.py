@@ -6,7 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from google.rpc import code_pb2
 
@@ -16,6 +16,10 @@ from bcast_grpc.transport.grpc.headers import Head, Metadata, details, first_fie
 from bcast_grpc.transport.grpc.messages import ENCODINGS, Message, MessageReader, StatusError
 from bcast_grpc.transport.rpc import status
 from bcast_grpc.transport.turns import Turns
+
+if TYPE_CHECKING:
+    from bcast_grpc.transport.grpc.chat_call import ChatCall
+    from bcast_grpc.transport.grpc.lane import Lane
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +47,10 @@ class Carrier(Protocol):
 
     def send_headers(self, call: Call, block: bytes, *, ended: bool) -> None:
         """Send header fields: the first ones of an answer, or the last ones of a call."""
+        ...
+
+    def lane(self, call: ChatCall, frame: Callable[[bytes], bytes]) -> Lane:
+        """Return a fast way to write to a call; ``frame`` makes the DATA frame of a piece."""
         ...
 
     @property

@@ -163,9 +163,10 @@ class ChatCall(Call):
         caller = read_caller(presented, self.carrier.peer, shared.connections.proxies, self.carrier.certificate)
         admission = await shared.hub.admit(hello, caller)
         encoder = BATCHES if hello.batch else _MESSAGES
-        stream = Stream(admission, shared.scheduler, encoder, self, reader=self._is_reader)
-        self._stream = stream
         self._batches = hello.batch
+        lane = self.carrier.lane(self, self._resources.framings.of(self.stream_id, prefixed=not hello.batch))
+        stream = Stream(admission, shared.scheduler, encoder, self, reader=self._is_reader, write_now=lane.write)
+        self._stream = stream
         self.answer(initial_metadata(stream.session, hello))
         self.head = _READ
         stream.begin(self._end_overdue, lambda: self.carrier.acked(self))

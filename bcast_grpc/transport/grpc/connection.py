@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Write nothing more for now."""
-        self._writer.paused = True
+        self._writer.pause()
 
     def resume_writing(self) -> None:
         """Write on, and read on if reading had to wait for that."""

@@ -19,6 +19,7 @@ from bcast_grpc.transport.grpc.chat_call import ChatCall
 from bcast_grpc.transport.grpc.connection import Connection
 from bcast_grpc.transport.grpc.headers import read_head
 from bcast_grpc.transport.grpc.kept import Kept
+from bcast_grpc.transport.grpc.lane import Framings
 from bcast_grpc.transport.grpc.messages import StatusError, with_prefix
 from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.services import Services
@@ -47,7 +48,7 @@ class GrpcDoor(Door):
         self._closed = asyncio.Event()
         self._kept = Kept(shared.hub.capacity.budget)
         self._serving = Serving()
-        self._resources = Resources(shared, self._serving, Framer(with_prefix), Unpacking())
+        self._resources = Resources(shared, self._serving, Framer(with_prefix), Framings(), Unpacking())
         self._services = Services(self._resources)
 
     async def open(self) -> Sequence[str]:

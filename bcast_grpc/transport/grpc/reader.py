@@ -128,6 +128,7 @@ class Reader:
 
     def _take_events(self) -> bool:
         turns, writer, next_event = self._turns, self._writer, self._h2.next_event
+        writer.settle()
         took = False
         began = perf_counter()
         while not self._stopped:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.framer import Framer
+from bcast_grpc.transport.grpc.lane import Framings
 from bcast_grpc.transport.grpc.unpacking import Unpacking
 from bcast_grpc.transport.serving import Serving
 
@@ -18,10 +19,12 @@ class Resources:
         shared: what all doors share.
         serving: the door's tasks.
         framer: puts prefixes before frames.
+        framings: puts them into DATA frames, too.
         unpacking: bounds how many calls unpack at once.
     """
 
     shared: Shared
     serving: Serving
     framer: Framer
+    framings: Framings
     unpacking: Unpacking

@@ -11,6 +11,7 @@ from bcast_grpc.http2 import Connection as Http2
 
 if TYPE_CHECKING:
     from bcast_grpc.transport.grpc.call import Call
+    from bcast_grpc.transport.grpc.lane import Lane
 
 UNSENT_BYTES = 64 * 1024
 """Nothing more is read while so many bytes wait to be sent, so that what is owed to the client is bounded."""
@@ -40,8 +41,10 @@ class Writer:
     __slots__ = (
         "_ended",
         "_h2",
+        "_lane",
         "_loop",
         "_pumping",
+        "_quiet",
         "_ready",
         "_recheck_timer",
         "_transport",
@@ -60,6 +63,8 @@ class Writer:
         self._pumping = False
         self._ended = False  # the connection is half-closed
         self._woken = False
+        self._lane: Lane | None = None  # to which all room is lent
+        self._quiet = False  # something was sent at once, and nothing else has happened since
         self._unsent = 0
         self.paused = False
         self.expects = False
@@ -71,6 +76,7 @@ class Writer:
 
     def add(self, call: Call) -> None:
         """Let a call write when it is its turn, at the next ``pump()``."""
+        self.settle()
         if not call.queued:
             call.queued = True
             self._ready.append(call)
@@ -118,6 +124,7 @@ class Writer:
 
     def send_headers(self, stream_id: int, block: bytes, *, ended: bool) -> None:
         """Send header fields on a stream, unless the client has reset it."""
+        self.settle()
         try:
             self._h2.send_headers(stream_id, block, ended=ended)
         except LookupError:
@@ -126,6 +133,7 @@ class Writer:
 
     def send_data(self, call: Call, data: bytes | memoryview) -> int:
         """Send as much as the windows allow; return how much that is. A blocked call waits for its own window."""
+        self.settle()
         sent = self._h2.send_data(call.stream_id, data)
         call.sent += sent
         call.blocked = sent < len(data) and self._h2.window > 0
@@ -139,6 +147,8 @@ class Writer:
 
         The data of many calls of one connection are collected first: see ``pump``.
         """
+        if self._lane:
+            self.settle()
         h2, transport = self._h2, self._transport
         if self.paused or self._ended or self._ready or transport.is_closing():
             return False
@@ -149,6 +159,31 @@ class Writer:
         transport.writelines(h2.data_to_send())
         return True
 
+    def lend(self, lane: Lane) -> int:
+        """Lend all room of a lane's call to the lane; return how many bytes that is.
+
+        It is lent to a call that has just sent something at once, as it did before, while nothing else happened.
+        """
+        if self.paused or self._ready or not self._quiet:
+            self._quiet = True
+            return 0
+        self._lane = lane
+        return self._h2.room(lane.call.stream_id)
+
+    def settle(self) -> None:
+        """Take back what is lent: something else happens on the connection."""
+        self._quiet = False
+        if self._lane:
+            lane, self._lane = self._lane, None
+            written, frames = lane.give_back()
+            lane.call.sent += written
+            self._h2.count_sent(lane.call.stream_id, written, frames)
+
+    def pause(self) -> None:
+        """Write nothing more for now: the transport has no room."""
+        self.paused = True
+        self.settle()
+
     def recheck(self, calls: Iterable[Call]) -> None:
         """Check all blocked calls again soon: each may have room now. Cost: O(calls), so it is not done at once."""
         if not self._recheck_timer:
@@ -156,12 +191,14 @@ class Writer:
 
     def end(self) -> None:
         """Write what is to be sent, even if the transport has no room for it, and nothing more after that."""
+        self.settle()
         self.paused = False
         self.flush()
         self._ended = True
 
     def stop(self, calls: Iterable[Call]) -> None:
         """Stop writing; ``calls`` are all calls of the connection."""
+        self.settle()
         for call in calls:
             call.queued = True  # so that it is never queued again
         self._ready.clear()
