@@ -133,7 +133,8 @@ async def test_a_token_that_expires_is_renewed_at_full_speed(tmp_path: Path) -> 
     with server("--token-keys", str(tokens.key_file(tmp_path))) as target:
         for renewed in (True, False):
             path.write_text(tokens.token(expires_s=6))
-            process = await start(target, *size_of(6, 3, 2), "--duration=9", "--json", f"--token-file={path}")
+            pace = [] if renewed else ["--rate=50"]
+            process = await start(target, *size_of(6, 3, 2), "--duration=9", *pace, "--json", f"--token-file={path}")
             if renewed:
                 new = tmp_path / "new"
                 new.write_text(tokens.token())

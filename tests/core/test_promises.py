@@ -372,7 +372,7 @@ class Promises(RuleBasedStateMachine):
         assert set(self.world.hub.rooms) == set()
 
 
-Promises.TestCase.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
+Promises.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 
 TestPromises = Promises.TestCase
 

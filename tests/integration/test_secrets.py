@@ -26,6 +26,9 @@ HANDSHAKE = (
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n"
 )
 
+Way: TypeAlias = tuple[str, "Way | None"]
+"""The kind of a thing, and the way to it."""
+
 Come: TypeAlias = Callable[[LocalDoor, str], Awaitable[Callable[[], None]]]
 """Presents a token, given backwards so that nothing in the test holds it; returns what ends the connection."""
 
@@ -41,18 +44,25 @@ def held(backwards: str) -> list[str]:
     forms[bytearray] = forms[bytes]
     found: list[str] = []
     tracked = gc.get_objects()
-    pending = [(thing, type(thing).__name__) for thing in tracked if thing is not forms]
+    pending: list[tuple[object, Way]] = [
+        (thing, (type(thing).__name__, None)) for thing in tracked if thing is not forms
+    ]
     seen = {id(thing) for thing in tracked}
     while pending:
-        thing, path = pending.pop()
+        thing, way = pending.pop()
         for part in gc.get_referents(thing):
             if form := forms.get(type(part)):
                 if part is not form and form in part:
-                    found.append(path)
+                    found.append(spell(way))
             elif id(part) not in seen:
                 seen.add(id(part))
-                pending.append((part, f"{path} → {type(part).__name__}"))
+                pending.append((part, (type(part).__name__, way)))
     return found
+
+
+def spell(way: Way | None) -> str:
+    """Name what leads to a thing."""
+    return f"{spell(way[1])} → {way[0]}" if way else ""
 
 
 async def by_connect(doors: LocalDoor, backwards: str) -> Callable[[], None]:

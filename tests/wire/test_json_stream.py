@@ -98,7 +98,7 @@ def bytewise(stream: bytes) -> list[bytes]:
 
 
 @given(streams(), PLACES)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_a_stream_is_read_however_it_is_cut(stream: tuple[list[bytes], bytes], places: list[int]) -> None:
     """With or without anything between the objects; each is read as it would be on its own."""
     values, data = stream
@@ -139,7 +139,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 @example(b"\xef\xbb{}", [1])
 @example(b'{"a":"\\', [])
 @example(b"{}\xef\xbb\xbf{}", [])
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 def test_the_cuts_make_no_difference_to_a_broken_stream(data: bytes, places: list[int]) -> None:
     """Whatever the bytes: the same requests before the fault, and a fault or none."""
     requests, fault = read([data])
