@@ -15,6 +15,9 @@ from .client import Caller, bearer, channel_to, data_of, id_of
 from .records import Acked, Place, Refused, Sent, Visit
 
 _PATIENCE_S = 2.0 * SCALE
+_UNANSWERED = 20
+"""Fewer than others may have: it publishes one after the other, and all must be acknowledged soon after the storm."""
+
 _CHANNEL = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -30,6 +33,11 @@ class Publisher(Caller):
     def has_come(self, place: Place) -> bool:
         """Say that it misses nothing."""
         return True
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much is unanswered that it should say nothing more for now."""
+        return len(self.unacknowledged) >= _UNANSWERED
 
     async def _run(self) -> None:
         self.here = True
