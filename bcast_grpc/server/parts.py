@@ -17,9 +17,13 @@ from bcast_grpc.core.presence import LocalPresence, Presence
 from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.server.memory import ProcessMemory
 from bcast_grpc.settings import Settings
-from bcast_grpc.transport.address import CannotStart
+from bcast_grpc.transport.address import Address, CannotStart
 from bcast_grpc.transport.connections import Connections
+from bcast_grpc.transport.door import Door, Shared
+from bcast_grpc.transport.grpc.door import GrpcDoor
+from bcast_grpc.transport.grpcio_door import GrpcioDoor
 from bcast_grpc.transport.proxies import TrustedProxies
+from bcast_grpc.transport.tcp_door import TcpDoor
 from bcast_grpc.transport.tls.certificates import Certificates
 from bcast_grpc.transport.unfinished import Unfinished
 
@@ -141,3 +145,18 @@ def _retention(settings: Settings, budget: Budget) -> Retention:
         dedup_s=settings.dedup_s,
         budget=budget,
     )
+
+
+def doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator[Door]:
+    """Yield the doors that the settings ask for. The server knows nothing else about the kinds of doors."""
+    grpc = Address(settings.host, settings.port, "port")
+    if settings.grpc_engine == "native":
+        yield GrpcDoor(shared, grpc, max_streams=settings.max_streams_per_connection)
+    else:
+        yield GrpcioDoor(shared, grpc, max_streams=settings.max_streams_per_connection, max_connections=max_connections)
+    if settings.http_port is not None:
+        from bcast_grpc.transport.http_door import HttpDoor  # importing aiohttp takes a third of the server's start
+
+        yield HttpDoor(shared, Address(settings.host, settings.http_port, "http-port"), settings.http_allow_origin)
+    if settings.tcp_port is not None:
+        yield TcpDoor(shared, Address(settings.host, settings.tcp_port, "tcp-port"))

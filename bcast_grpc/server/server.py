@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from bcast_grpc.broker.budget import Budget
@@ -19,28 +19,23 @@ from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Ack, Member, Request
 from bcast_grpc.server import parts
 from bcast_grpc.server.access import Access, check_exposure
+from bcast_grpc.server.chores import DAY_S, EXPIRE_S, Chores, every, relieve
 from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.server.machine import default_max_memory
 from bcast_grpc.server.memory import ProcessMemory
 from bcast_grpc.server.reload import Reload
 from bcast_grpc.server.sync import SyncServer, in_thread
 from bcast_grpc.settings import Settings
-from bcast_grpc.transport.address import Address, is_loopback
+from bcast_grpc.transport.address import is_loopback
 from bcast_grpc.transport.door import Door, Shared
-from bcast_grpc.transport.grpc.door import GrpcDoor
-from bcast_grpc.transport.grpcio_door import GrpcioDoor
 from bcast_grpc.transport.liveness import Keepalive
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.scheduler import LoopScheduler
-from bcast_grpc.transport.tcp_door import TcpDoor
 
 logger = logging.getLogger(__name__)
 
 _CLIENTS_BACK_PER_S = 1000
 _LAST_WORDS_S = 0.5
-_EXPIRE_S = 5.0
-_RELIEVE_S, _SHORT_RELIEVE_S = 1.0, 0.2
-_DAY_S = 86_400.0
 
 
 class Server:
@@ -99,11 +94,11 @@ class Server:
             settings.handshake_timeout_s,
             certificates,
         )
-        self.doors: Sequence[Door] = list(_doors(settings, shared, self._descriptors.connections))
+        self.doors: Sequence[Door] = list(parts.doors(settings, shared, self._descriptors.connections))
         self.urls: Sequence[str] = ()
         self.sync = SyncServer(self, self._scheduler)
         self._publishing = Publishing(self._scheduler)
-        self._chores: list[asyncio.Task[None]] = []
+        self._chores = Chores()
 
     @staticmethod
     def in_thread(settings: Settings) -> AbstractContextManager[SyncServer]:
@@ -192,7 +187,6 @@ class Server:
         Raises:
             CannotStart: an address cannot be bound, or the broker cannot be reached; nothing is left open.
         """
-        settings = self._settings
         try:
             with parts.cannot_start():
                 await self._broker.start(self.hub.readiness.report)
@@ -201,21 +195,25 @@ class Server:
         except BaseException:
             await self.stop()
             raise
-        self._chores = [
-            asyncio.create_task(_repeat(settings.progress_s, lambda: self.hub.for_each_room(Room.report_progress))),
-            asyncio.create_task(_repeat(_EXPIRE_S, self.hub.expire)),
-            asyncio.create_task(
-                self._connections.keep_some_free(lambda: self._descriptors.short or self._memory.short)
-            ),
-            asyncio.create_task(_relieve(self.hub, self._memory)),
-        ]
-        if self.access:
-            logger.info("%s", self.access.describe())
+        self._chores.start(self._works())
+        self._describe()
+
+    def _works(self) -> Iterator[Coroutine[Any, Any, None]]:
+        yield every(self._settings.progress_s, lambda: self.hub.for_each_room(Room.report_progress))
+        yield every(EXPIRE_S, self.hub.expire)
+        yield relieve(self.hub, self._memory)
+        yield self._connections.keep_some_free(lambda: self._descriptors.short or self._memory.short)
         if self.reload:
-            self._chores.append(asyncio.create_task(self.reload.watch()))
+            yield self.reload.watch()
         if self._certificates:
-            logger.info("%s", self._certificates.describe())
-            self._chores.append(asyncio.create_task(_repeat(_DAY_S, self._certificates.warn)))
+            yield every(DAY_S, self._certificates.warn)
+
+    def _describe(self) -> None:
+        """Log how the server can be reached, by whom, and what should be otherwise."""
+        settings = self._settings
+        for part in (self.access, self._certificates):
+            if part:
+                logger.info("%s", part.describe())
         self._descriptors.warn(settings.max_clients)
         for warning in parts.warnings(settings):
             logger.warning("%s", warning)
@@ -263,36 +261,5 @@ class Server:
         await self._broker.close()
 
     def _end_chores(self) -> None:
-        for chore in self._chores:
-            chore.cancel()
+        self._chores.stop()
         self.reload.stop()
-
-
-def _doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator[Door]:
-    """Yield the doors that the settings ask for. The server knows nothing else about the kinds of doors."""
-    grpc = Address(settings.host, settings.port, "port")
-    if settings.grpc_engine == "native":
-        yield GrpcDoor(shared, grpc, max_streams=settings.max_streams_per_connection)
-    else:
-        yield GrpcioDoor(shared, grpc, max_streams=settings.max_streams_per_connection, max_connections=max_connections)
-    if settings.http_port is not None:
-        from bcast_grpc.transport.http_door import HttpDoor  # importing aiohttp takes a third of the server's start
-
-        yield HttpDoor(shared, Address(settings.host, settings.http_port, "http-port"), settings.http_allow_origin)
-    if settings.tcp_port is not None:
-        yield TcpDoor(shared, Address(settings.host, settings.tcp_port, "tcp-port"))
-
-
-async def _relieve(hub: Hub, memory: ProcessMemory) -> None:
-    """Look again soon while queues take a part of the memory that may grow quickly, or much of all is taken."""
-    budget = hub.capacity.budget
-    while True:
-        hub.relieve()
-        soon = memory.filling or budget.queues * 8 > budget.max_bytes
-        await asyncio.sleep(_SHORT_RELIEVE_S if soon else _RELIEVE_S)
-
-
-async def _repeat(interval_s: float, chore: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(interval_s)
-        chore()

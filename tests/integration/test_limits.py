@@ -145,7 +145,7 @@ async def test_refused_messages_have_times_of_their_own(serve: Serve) -> None:
 
 async def test_those_who_do_not_read_fill_no_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Together their queues are bounded by max-memory, though each is within its own bound; others go on."""
-    monkeypatch.setattr("bcast_grpc.server.server._RELIEVE_S", 0.05)
+    monkeypatch.setattr("bcast_grpc.server.chores._RELIEVE_S", 0.05)
     doors = await serve(max_memory=3 * 2**20, queue_bytes=2**26, history_messages=0)
     peers = [(await doors.connect("ana", room=room), await doors.connect("bob", room=room)) for room in "abc"]
     eva = await doors.connect("eva", room="d")
@@ -168,7 +168,7 @@ async def test_those_who_do_not_read_fill_no_memory(serve: Serve, monkeypatch: p
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc, as Linux has it")
 async def test_the_process_stays_within_its_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever max-memory is: histories and queues have what connections and the heap's gaps leave of it."""
-    monkeypatch.setattr("bcast_grpc.server.server._RELIEVE_S", 0.05)
+    monkeypatch.setattr("bcast_grpc.server.chores._RELIEVE_S", 0.05)
     doors = await serve(max_memory=2**40, queue_bytes=2**26, history_bytes=2**30, keepalive_s=60)
     resident = next(iter(_bounds())).taken
     limit = (resident() + 80 * 2**20) * 8 // 7
