@@ -7,6 +7,7 @@ of the time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
@@ -250,6 +251,15 @@ def wire_bytes(message: Entry | Event) -> int:
     size = len(text) if text.isascii() else len(text.encode())  # as utf8_bytes(), without a call for each message
     size += len(message.data) + 4 * len(message.author.name) + 96
     return size if text.isprintable() else size + 5 * sum(map(text.count, _ESCAPED))
+
+
+def wire_sizes(entries: Sequence[Entry]) -> list[int]:
+    """Return the ``wire_bytes`` of each entry, without a call for the plain ones, as most are."""
+    return [
+        len(text) + len(data) + 4 * len(author[1]) + 96 if text.isascii() and text.isprintable() else wire_bytes(entry)
+        for entry in entries
+        for author, text, data, _, _ in (entry,)
+    ]
 
 
 def relayed(name: str, text: str) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import TypeAlias
 
 from bcast_grpc.broker.base import Accepted, Outcome, Refused, Repeated
 from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Entry, Event, Kind, Stamp, wire_bytes
+from bcast_grpc.events import Entry, Event, Kind, Stamp, wire_bytes, wire_sizes
 
 Recall: TypeAlias = Callable[[str, str, Stamp], Stamp | RequestError | None]
 """Called with an author's key, an id and a place: returns the place of the author's earlier message with this id. If
 there is none, it remembers the given place and returns None, or returns the reason why it cannot."""
 
+_MESSAGE = Kind.MESSAGE
+_id = attrgetter("id")
 _new = tuple.__new__  # a named tuple's own constructor takes twice as long, and this is made for each message
 
 
@@ -25,6 +28,8 @@ def place(entries: Sequence[Entry], head: int, time_ns: int, recall: Recall) -> 
         time_ns: when they are accepted, in nanoseconds since 1970.
         recall: knows the ids of earlier messages.
     """
+    if not any(map(_id, entries)):
+        return [_accept(entries, head, time_ns)] if entries else []
     outcomes: list[Outcome] = []
     some: list[Entry] = []
     events: list[Event] = []
@@ -42,7 +47,7 @@ def place(entries: Sequence[Entry], head: int, time_ns: int, recall: Recall) -> 
                 outcomes.append(Accepted(some, events, sizes))
             some.append(entry)
             sizes.append(wire_bytes(entry))
-            events.append(_new(Event, (Kind.MESSAGE, message, author, seq, time_ns, data, "", None)))
+            events.append(_new(Event, (_MESSAGE, message, author, seq, time_ns, data, "", None)))
         elif isinstance(known, Stamp):
             if last is not Repeated:
                 last, some, places = Repeated, [], []
@@ -53,6 +58,15 @@ def place(entries: Sequence[Entry], head: int, time_ns: int, recall: Recall) -> 
             last = Refused
             outcomes.append(Refused([entry], known))
     return outcomes
+
+
+def _accept(entries: Sequence[Entry], head: int, time_ns: int) -> Accepted:
+    """Give places to messages without ids, as most are: none of them can be known."""
+    events = [
+        _new(Event, (_MESSAGE, message, author, seq, time_ns, data, "", None))
+        for seq, (author, message, data, _, _) in enumerate(entries, head + 1)
+    ]
+    return Accepted(entries, events, wire_sizes(entries))
 
 
 def accepted(outcomes: Sequence[Outcome]) -> Iterator[Accepted]:

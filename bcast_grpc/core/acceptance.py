@@ -45,19 +45,21 @@ def entry_of(hub: Hub, author: Author, request: Request, rated: str | None) -> E
         RequestError: ``EMPTY_MESSAGE``, ``MESSAGE_TOO_LARGE``, ``MALFORMED`` or ``RATE_LIMITED``.
     """
     _, msg, data, id_, _ = request
-    size = utf8_bytes(msg) + len(data)
-    if not size:
-        raise RequestError(ErrorCode.EMPTY_MESSAGE, "a broadcast needs msg or data")
-    if size > hub.limits.max_message_bytes:
-        raise RequestError(
-            ErrorCode.MESSAGE_TOO_LARGE,
-            f"msg and data together are {size} bytes; the limit is {hub.limits.max_message_bytes}",
-        )
+    size = (len(msg) if msg.isascii() else utf8_bytes(msg)) + len(data)
+    if not 0 < size <= hub.limits.max_message_bytes:
+        raise _wrong_size(size, hub.limits.max_message_bytes)
     if id_:
         check_id(hub, request)
     if rated:
         check_rate(hub, rated)
-    return _new(Entry, (author, relayed(author.name, msg), data, id_, False))
+    name = author.name
+    return _new(Entry, (author, relayed(name, msg) if name else msg, data, id_, False))
+
+
+def _wrong_size(size: int, limit: int) -> RequestError:
+    if not size:
+        return RequestError(ErrorCode.EMPTY_MESSAGE, "a broadcast needs msg or data")
+    return RequestError(ErrorCode.MESSAGE_TOO_LARGE, f"msg and data together are {size} bytes; the limit is {limit}")
 
 
 def check_rate(hub: Hub, rated: str) -> None:

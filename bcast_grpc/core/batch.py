@@ -147,6 +147,13 @@ class Run:
         self.events.append(event)
         self.bytes += size
 
+    def extend(self, events: Sequence[Event], size: int, entries: Sequence[Entry | None]) -> None:
+        """Add many events at once, as ``add`` does."""
+        places = enumerate(entries, len(self.events))
+        self.asked += [(place, entry.id) for place, entry in places if entry and (entry.id or entry.asks)]
+        self.events += events
+        self.bytes += size
+
     @classmethod
     def of_notice(cls, notice: Event) -> Run:
         """Return a run of one notice, which needs no ack."""

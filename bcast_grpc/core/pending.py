@@ -68,6 +68,30 @@ class Pending:
 
     def extend(self, entries: Sequence[Entry | None], events: Sequence[Event], sizes: Sequence[int]) -> None:
         """Add accepted messages: the entries, the events made of them, and the ``wire_bytes`` of each."""
+        size = sum(sizes)
+        if not self._extend_run(entries, events, size):
+            self._extend_singly(entries, events, sizes)
+        self._growing = self._growing or bool(entries)
+        self._messages += len(entries)
+        self._bytes += size
+
+    def _extend_run(self, entries: Sequence[Entry | None], events: Sequence[Event], size: int) -> bool:
+        """Add messages to one run, if all are by its author and fit into it; return whether that is so."""
+        authors = [event.author for event in events]
+        if not authors or authors.count(authors[0]) != len(authors):
+            return False
+        run = self._runs[-1] if self._growing and self._runs else None
+        if run is None or run.author != authors[0]:
+            run = Run(Kind.MESSAGE, authors[0])
+        if len(run.events) + len(events) > self._batch_messages or run.bytes + size > self.batch_bytes:
+            return False
+        if not run.events:
+            self._runs.append(run)
+        run.extend(events, size, entries)
+        self._note_asked(run)
+        return True
+
+    def _extend_singly(self, entries: Sequence[Entry | None], events: Sequence[Event], sizes: Sequence[int]) -> None:
         run = self._runs[-1] if self._growing and self._runs else None
         most, most_bytes = self._batch_messages, self.batch_bytes
         for entry, event, size in zip(entries, events, sizes, strict=True):
@@ -75,11 +99,12 @@ class Pending:
                 run = Run(Kind.MESSAGE, event.author)
                 self._runs.append(run)
             run.add(event, size, entry)
-            if run.asked:
-                self._asked = self.first + len(self._runs) - 1
-        self._growing = self._growing or bool(entries)
-        self._messages += len(entries)
-        self._bytes += sum(sizes)
+            self._note_asked(run)
+
+    def _note_asked(self, run: Run) -> None:
+        """Remember the last run, if its author is to be answered."""
+        if run.asked:
+            self._asked = self.first + len(self._runs) - 1
 
     def attach(self, due: Due) -> bool:
         """Queue answers behind all acks that are pending; return False if no ack is."""

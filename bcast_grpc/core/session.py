@@ -22,6 +22,7 @@ from bcast_grpc.events import Entry, Event, Request
 
 _SLICE = 256
 
+_BROADCAST = ("", "broadcast")
 _LAST_OF_A_SLICE = ("who", "auth")
 """These end a slice, to give others their turn: a list of members may be long, and verifying a token takes time."""
 
@@ -128,16 +129,32 @@ class Session:
         Returns:
             The index at which the next slice begins. Between slices a transport gives others their turn.
         """
+        hub, member = self._hub, self._member
+        rated = rate_key(member.author, member.identity) if hub.rates else None
         stop = start
         for request in requests[start : start + self._slice]:
             if self._leaving or self.outbox.closed:
                 return len(requests)
             stop += 1
-            if request.id:
+            operacion, _, _, id_, fault = request
+            if id_:
                 self._asking = True
-                self._member.owed += 1
-            self._carry_out(request)
-            if request.operacion in _LAST_OF_A_SLICE:
+                member.owed += 1
+            try:
+                if fault:
+                    raise RequestError(ErrorCode.MALFORMED, fault)
+                if operacion in _BROADCAST:
+                    check_send(member.rights)
+                    entry = entry_of(hub, member.author, request, rated)
+                    if self._answers:
+                        self._answer()
+                    self._entries.append(entry)
+                else:
+                    self._operate(request)
+            except RequestError as error:
+                self._publish()  # earlier messages are answered first
+                self._answers.append(notices.error(error, id_))
+            if operacion in _LAST_OF_A_SLICE:
                 break
         self._publish()
         self._answer()
@@ -165,32 +182,18 @@ class Session:
             self._standing.stop()
         self._hub.leave(self._room, self._member)
 
-    def _carry_out(self, request: Request) -> None:
-        try:
-            if request.fault:
-                raise RequestError(ErrorCode.MALFORMED, request.fault)
-            if request.operacion in ("", "broadcast"):
-                member = self._member
-                check_send(member.rights)
-                rated = rate_key(member.author, member.identity) if self._hub.rates else None
-                entry = entry_of(self._hub, member.author, request, rated)
-                if self._answers:
-                    self._answer()
-                self._entries.append(entry)
-                return
-            check_id(self._hub, request)
-            operation = _OPERATIONS.get(request.operacion)
-            if operation is None:
-                known = "broadcast (or leave it empty), join, leave, who or auth"
-                raise RequestError(
-                    ErrorCode.UNKNOWN_OPERATION, f"unknown operation {shortened(request.operacion)!r}; use {known}"
-                )
-            self._publish()  # earlier messages get their place first
-            self._answer()
-            operation(self, request)
-        except RequestError as error:
-            self._publish()  # earlier messages are answered first
-            self._answers.append(notices.error(error, request.id))
+    def _operate(self, request: Request) -> None:
+        """Carry out a request other than a broadcast."""
+        check_id(self._hub, request)
+        operation = _OPERATIONS.get(request.operacion)
+        if operation is None:
+            known = "broadcast (or leave it empty), join, leave, who or auth"
+            raise RequestError(
+                ErrorCode.UNKNOWN_OPERATION, f"unknown operation {shortened(request.operacion)!r}; use {known}"
+            )
+        self._publish()  # earlier messages get their place first
+        self._answer()
+        operation(self, request)
 
     def _publish(self) -> None:
         if not self._entries:

@@ -77,8 +77,9 @@ def encode_joined(events: Sequence[Event], head: Callable[[int], bytes]) -> list
     parts: list[bytes] = []
     size = 0
     for encoded in _encode_each(events):
-        first = head(len(encoded))
-        more = len(first) + len(encoded)
+        length = len(encoded)
+        first = head(length)
+        more = len(first) + length
         if parts and size + more > MAX_BATCH_BYTES:
             pieces.append((b"".join(parts), len(parts) // 2))
             parts, size = [], 0
@@ -121,6 +122,7 @@ def _encode_each(events: Sequence[Event]) -> Iterator[bytes]:
     others = pb.ConnectResponse()
     write_others = others.SerializeToString
     same_kind, same_author, same_time_ns, shared = Kind.UNSPECIFIED, NOBODY, 0, b""
+    same_data = b""
     for event in events:
         kind, text, author, seq, time_ns, data, id_, detail = event
         if id_ or detail is not None:
@@ -131,7 +133,8 @@ def _encode_each(events: Sequence[Event]) -> Iterator[bytes]:
             shared = to_message(Event(kind, "", author, 0, time_ns)).SerializeToString()
         others.message = text
         others.seq = seq
-        others.data = data
+        if data is not same_data:  # mostly both are empty
+            others.data = same_data = data
         yield write_others() + shared  # messages joined are one, with the fields of both
 
 

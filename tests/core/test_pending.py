@@ -58,6 +58,24 @@ def test_another_author_begins_another_run() -> None:
     assert seqs(pending.take()) == [[1], [2], [3]]
 
 
+@given(st.lists(st.tuples(st.sampled_from(AUTHORS), st.sampled_from(["x", LARGE]), st.sampled_from(["", "id"]))))
+@settings(deadline=None)
+def test_messages_together_are_as_those_one_by_one(said: list[tuple[Author, str, str]]) -> None:
+    """How many are accepted at once changes neither the runs nor who is answered."""
+    some = [Entry(author, text, id=id_) for author, text, id_ in said]
+    together, singly = Pending(4, BYTES_OF_THREE * 2), Pending(4, BYTES_OF_THREE * 2)
+    extend(together, some, 1)
+    for seq, entry in enumerate(some, 1):
+        extend(singly, [entry], seq)
+    assert (together.messages, together.full) == (singly.messages, singly.full)
+    while singly:
+        one, other = together.take(), singly.take()
+        assert [(run.author, run.events, run.asked, run.bytes) for run in one] == [
+            (run.author, run.events, run.asked, run.bytes) for run in other
+        ]
+    assert not together
+
+
 def test_another_name_begins_another_run() -> None:
     """A run says one name: an author that changed it begins a new one."""
     pending = Pending(10, 10_000)

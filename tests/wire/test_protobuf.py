@@ -58,6 +58,13 @@ def test_enumerations_are_those_of_the_contract(ours: type[IntEnum], contracts: 
     assert {f"{prefix}{member.name}": member.value for member in ours if member >= 0} == dict(contracts.items())
 
 
+REQUEST_PARTS = [
+    pb.ConnectRequest(msg="z").SerializeToString(),  # the tag of a batch is the code of this letter
+    pb.ConnectRequest(msg="plain").SerializeToString(),
+    b"\x7a\x03\x12\x01x",  # a batch of one
+    b"\xfa\x00\x03\x12\x01y",  # the same, with a tag of two bytes
+]
+
 # --- requests
 
 
@@ -102,6 +109,20 @@ def test_a_batch_within_a_batch_is_a_fault_of_that_request() -> None:
     assert one == Request(msg="one")
     assert nested.id == "x"
     assert "batch within a batch" in nested.fault
+
+
+FRAMES = st.one_of(
+    st.lists(st.sampled_from(REQUEST_PARTS), max_size=3).map(b"".join),
+    st.lists(REQUESTS, max_size=3).map(lambda some: b"".join(map(protobuf.encode_request, some))),
+)
+
+
+@given(st.lists(FRAMES, max_size=6))
+@settings(deadline=None)
+def test_small_frames_together_are_read_as_each_alone(frames: list[bytes]) -> None:
+    """Whatever a small frame holds, a batch whose tag is longer than need be included, it is read in its place."""
+    together = [request for requests in protobuf.read_small(frames) for request in requests]
+    assert together == [request for frame in frames for request in protobuf.decode_requests(frame)]
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import cast
 
 from bcast_grpc.core.batch import Encoder
 from bcast_grpc.events import Request
@@ -214,6 +215,12 @@ class ChatCall(Call):
 
 def _requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Sequence[Request]]:
     """Decode messages, many small ones at once. An empty slice before a long one gives others their turn."""
+    if not reader.unpacks and max(map(len, messages)) <= protobuf.SMALL_BYTES:  # as most are
+        return protobuf.read_small(cast("Sequence[bytes]", messages))
+    return _mixed_requests(messages, reader)
+
+
+def _mixed_requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Sequence[Request]]:
     small: list[bytes] = []
     for message in messages:
         if isinstance(message, bytes) and len(message) <= protobuf.SMALL_BYTES:
