@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from bcast_grpc.transport import http_connection
+from bcast_grpc.transport import http_requests
 from bcast_grpc.transport.http_answers import HEADERS
 from tests.authority import Authority
 
@@ -224,7 +224,7 @@ async def test_who_connects_and_says_nothing_is_disconnected(serve: Serve, autho
 
 async def test_who_asks_no_more_is_disconnected(doors: LocalDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A while after the last answer."""
-    monkeypatch.setattr(http_connection, "_IDLE_S", 0.2)
+    monkeypatch.setattr(http_requests, "_IDLE_S", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
     for _ in range(2):
         writer.write(request(b"GET /healthz HTTP/1.1"))
