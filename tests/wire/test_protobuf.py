@@ -58,13 +58,6 @@ def test_enumerations_are_those_of_the_contract(ours: type[IntEnum], contracts: 
     assert {f"{prefix}{member.name}": member.value for member in ours if member >= 0} == dict(contracts.items())
 
 
-REQUEST_PARTS = [
-    pb.ConnectRequest(msg="z").SerializeToString(),  # the tag of a batch is the code of this letter
-    pb.ConnectRequest(msg="plain").SerializeToString(),
-    b"\x7a\x03\x12\x01x",  # a batch of one
-    b"\xfa\x00\x03\x12\x01y",  # the same, with a tag of two bytes
-]
-
 # --- requests
 
 
@@ -112,7 +105,8 @@ def test_a_batch_within_a_batch_is_a_fault_of_that_request() -> None:
 
 
 FRAMES = st.one_of(
-    st.lists(st.sampled_from(REQUEST_PARTS), max_size=3).map(b"".join),
+    st.text(max_size=150).map(lambda text: pb.ConnectRequest(msg=text).SerializeToString()),
+    st.builds(pb.ConnectRequest, operacion=st.text(max_size=3), msg=st.text()).map(pb.ConnectRequest.SerializeToString),
     st.lists(REQUESTS, max_size=3).map(lambda some: b"".join(map(protobuf.encode_request, some))),
 )
 
@@ -120,9 +114,26 @@ FRAMES = st.one_of(
 @given(st.lists(FRAMES, max_size=6))
 @settings(deadline=None)
 def test_small_frames_together_are_read_as_each_alone(frames: list[bytes]) -> None:
-    """Whatever a small frame holds, a batch whose tag is longer than need be included, it is read in its place."""
+    """Whatever a small frame holds, a short text alone or more, it is read as the parser reads it."""
     together = [request for requests in protobuf.read_small(frames) for request in requests]
     assert together == [request for frame in frames for request in protobuf.decode_requests(frame)]
+
+
+@given(st.binary(min_size=1, max_size=127), st.binary(max_size=2))
+@settings(deadline=None)
+def test_small_frames_are_refused_as_each_alone(text: bytes, rest: bytes) -> None:
+    """What does not parse is malformed, a short text that is not UTF-8, too; what came before is read."""
+    frame = bytes((0x12, len(text))) + text + rest
+    before = pb.ConnectRequest(msg="before").SerializeToString()
+    slices = protobuf.read_small([before, frame])
+    try:
+        alone = protobuf.decode_requests(frame)
+    except protobuf.MalformedFrame:
+        assert next(slices) == [Request(msg="before")]
+        with pytest.raises(protobuf.MalformedFrame, match="the frame is not a valid ConnectRequest"):
+            next(slices)
+    else:
+        assert list(slices) == [[Request(msg="before"), *alone]]
 
 
 def test_unknown_fields_are_ignored() -> None:
