@@ -14,7 +14,7 @@ from playwright.async_api import Browser, ViewportSize
 
 from tests.integration.peers import PATIENCE_S, Door
 from tests.promises.cable import Cable
-from tests.terminal.test_conversation import Terminal
+from tests.terminal.screen import Terminal
 from tests.unchanged import network_stays
 
 from .chromium import PROGRAMS, chromium, find_chromium
