@@ -110,6 +110,7 @@ def wrong_tokens() -> dict[str, str]:
         "an exp that is no number": token(exp=float("nan")),
         "an exp without end": token(exp=float("inf")),
         "half of a surrogate pair as sub": token(subject="\ud800"),
+        "rooms that are null": token(rooms=None),
         "rooms that are none": token(rooms=["lobby"]),
         "rights that are none": token(rooms={"lobby": "join"}),
         "a name that is none": token(name=1),

@@ -131,7 +131,7 @@ def _from_pem(path: Path, content: bytes) -> Key:
 def _from_jwk(jwk: object, *, with_secrets: bool) -> Key:
     if not isinstance(jwk, Mapping):
         raise ValueError("it is not an object")
-    if jwk.get("use", "sig") != "sig":
+    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ("verify",)):
         raise ValueError("it is not for signatures")
     kind, id_ = jwk.get("kty"), jwk.get("kid", "")
     if not isinstance(id_, str):

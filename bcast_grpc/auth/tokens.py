@@ -124,7 +124,7 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
     if not isinstance(name, str):
         raise InvalidToken("its bcast.name must be a string")
     id_ = payload.get("jti", "")
-    return Claims(subject, float(payload["exp"]), name, None if rooms is None else _rooms(rooms), str(id_)[:64])
+    return Claims(subject, float(payload["exp"]), name, _rooms(rooms) if "rooms" in own else None, str(id_)[:64])
 
 
 def _rooms(rooms: object) -> Patterns:

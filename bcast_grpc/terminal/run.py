@@ -6,7 +6,7 @@ import asyncio
 
 import bcast_grpc
 from bcast_grpc.console.exits import EXIT_INTERRUPTED, EXIT_NOT_ALL, EXIT_PIPE, complain, exit_code
-from bcast_grpc.errors import BcastError
+from bcast_grpc.errors import BcastError, ErrorCode
 from bcast_grpc.terminal.arguments import PROGRAM, Options
 
 
@@ -23,7 +23,8 @@ def run(options: Options) -> int:
     except BrokenPipeError:
         return EXIT_PIPE
     except BcastError as error:
-        complain(PROGRAM, str(error))
+        lacks_token = error.code is ErrorCode.UNAUTHENTICATED and not options.token
+        complain(PROGRAM, f"{error}; present one by --token-file or BCAST_TOKEN" if lacks_token else str(error))
         return exit_code(error)
     except OSError as error:
         complain(PROGRAM, f"cannot read the input or write the output: {error.strerror}")

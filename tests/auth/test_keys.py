@@ -149,6 +149,8 @@ def test_keys_for_something_else_are_left_out(caplog: pytest.LogCaptureFixture) 
         1,
         {"kty": "what"},
         good | {"use": "enc"},
+        good | {"key_ops": ["encrypt"]},
+        good | {"key_ops": 5},
         good | {"alg": "HS256"},
         good | {"kid": 7},
         {"kty": "oct", "k": "c2hvcnQ"},

@@ -450,7 +450,10 @@ async def test_who_is_not_let_in_ends_with_77() -> None:
     await server.start()
     code, _, err = await finish(await start(f"127.0.0.1:{port}", "--token", "secret"))
     await server.stop(None)
-    assert (code, err) == (77, ["bcast-client: a token␊is needed (UNAUTHENTICATED)"])
+    assert (code, err) == (
+        77,
+        ["bcast-client: a token␊is needed (UNAUTHENTICATED); present one by --token-file or BCAST_TOKEN"],
+    )
     assert tokens == ["Bearer secret"]
 
 
