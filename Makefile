@@ -16,7 +16,7 @@ OVER_GRPC = $(filter-out $(OTHER_DOORS:%=tests/integration/test_%.py),$(wildcard
 	tests/promises/test_storm.py tests/terminal/test_pipeline.py tests/bench/test_bench.py
 
 # What is said over a door is the same with TLS.
-OVER_TLS = $(patsubst %,tests/integration/test_%.py,broadcast broker_faults call_errors errors history leftovers pages \
+OVER_TLS = $(patsubst %,tests/integration/test_%.py,broadcast broker_faults call_errors errors history leftovers pages secrets \
 	requests slow_clients slow_websockets stopping websocket)
 
 # These are about the clients as programs, or play the server themselves; slow lines take minutes.

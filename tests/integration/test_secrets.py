@@ -67,7 +67,7 @@ def spell(way: Way | None) -> str:
 
 async def by_connect(doors: LocalDoor, backwards: str) -> Callable[[], None]:
     """With metadata."""
-    attacker = await Attacker.connect(doors.address)
+    attacker = await Attacker.connect(doors.address, ssl=doors.tls)
     await attacker.is_heard()
     await attacker.send(request(1, block(CONNECT, ("authorization", f"Bearer {backwards[::-1]}"))))
     await within(attacker.until(lambda: 1 in attacker.answered))
@@ -76,7 +76,7 @@ async def by_connect(doors: LocalDoor, backwards: str) -> Callable[[], None]:
 
 async def by_an_early_call(doors: LocalDoor, backwards: str) -> Callable[[], None]:
     """With metadata, before it is agreed that there is no table of them."""
-    attacker = await Attacker.connect(doors.address, GREETING.removesuffix(ACKNOWLEDGEMENT))
+    attacker = await Attacker.connect(doors.address, GREETING.removesuffix(ACKNOWLEDGEMENT), ssl=doors.tls)
     await attacker.send(request(1, block(CONNECT, ("authorization", f"Bearer {backwards[::-1]}"))))
     await within(attacker.until(lambda: 1 in attacker.answered))
     await attacker.send(ACKNOWLEDGEMENT)
@@ -86,7 +86,7 @@ async def by_an_early_call(doors: LocalDoor, backwards: str) -> Callable[[], Non
 
 async def by_publish(doors: LocalDoor, backwards: str) -> Callable[[], None]:
     """With metadata, for one message."""
-    attacker = await Attacker.connect(doors.address)
+    attacker = await Attacker.connect(doors.address, ssl=doors.tls)
     await attacker.is_heard()
     published = message(pb.PublishRequest(msg="hola").SerializeToString())
     await attacker.send(
@@ -98,7 +98,7 @@ async def by_publish(doors: LocalDoor, backwards: str) -> Callable[[], None]:
 
 async def by_a_health_check(doors: LocalDoor, backwards: str) -> Callable[[], None]:
     """With metadata that nobody asked for."""
-    attacker = await Attacker.connect(doors.address)
+    attacker = await Attacker.connect(doors.address, ssl=doors.tls)
     await attacker.is_heard()
     watch = block("/grpc.health.v1.Health/Watch", ("authorization", f"Bearer {backwards[::-1]}"))
     await attacker.send(request(1, watch) + data(1, message(b"")))
@@ -108,7 +108,7 @@ async def by_a_health_check(doors: LocalDoor, backwards: str) -> Callable[[], No
 
 async def by_renewal(doors: LocalDoor, backwards: str) -> Callable[[], None]:
     """On a running stream."""
-    attacker = await Attacker.connect(doors.address)
+    attacker = await Attacker.connect(doors.address, ssl=doors.tls)
     await attacker.send(request(1, block(CONNECT, ("authorization", f"Bearer {tokens.token()}"))))
     await within(attacker.until(lambda: 1 in attacker.answered))
     renewal = pb.ConnectRequest(operacion="auth", msg=backwards[::-1], id="1").SerializeToString()
@@ -142,7 +142,7 @@ async def by_first_message(doors: LocalDoor, backwards: str) -> Callable[[], Non
 
 
 async def _browse(doors: LocalDoor, sent: Callable[[], bytes]) -> Callable[[], None]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port, ssl=doors.tls)
     writer.write(sent())
     await within(reader.readuntil(b"EVENT_KIND_WELCOME"))
     return writer.close
@@ -150,7 +150,7 @@ async def _browse(doors: LocalDoor, sent: Callable[[], bytes]) -> Callable[[], N
 
 async def by_first_object(doors: LocalDoor, backwards: str) -> Callable[[], None]:
     """With the first object of a plain socket."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.tcp_port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.tcp_port, ssl=doors.tls)
     writer.write(json.dumps({"operacion": "auth", "msg": backwards[::-1], "id": "in"}).encode())
     await within(reader.readuntil(b"EVENT_KIND_ACK"))
     return writer.close
@@ -194,7 +194,7 @@ async def test_the_server_does_not_hold_what_it_refuses(serve: Serve, tmp_path: 
     """While the connection goes on."""
     doors = await serve(token_keys=(str(tokens.key_file(tmp_path)),))
     token = backwards()
-    attacker = await Attacker.connect(doors.address)
+    attacker = await Attacker.connect(doors.address, ssl=doors.tls)
     await attacker.is_heard()
     await attacker.send(request(1, block(CONNECT, ("authorization", f"Bearer {token[::-1]}"))))
     await within(attacker.until(lambda: 1 in attacker.ended))
@@ -224,7 +224,7 @@ async def test_no_token_is_left_of_an_http_request(serve: Serve, tmp_path: Path,
     """Whatever the answer is: the server closes the connection, and nothing remembers the address."""
     doors = await serve(token_keys=(str(tokens.key_file(tmp_path)),), http_port=0)
     token = backwards()
-    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port, ssl=doors.tls)
     writer.write(asked.format(token[::-1]).encode())
     assert await within(reader.readuntil(b"\r\n\r\n"))
     if asked.startswith("GET /ws?"):

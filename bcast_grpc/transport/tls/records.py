@@ -11,6 +11,8 @@ RECORD_BYTES = 16 * 1024
 SLICE_BYTES = 4 * RECORD_BYTES
 """The most that is decrypted at once, before others have their turn."""
 
+_ZEROS = memoryview(bytes(SLICE_BYTES))
+
 USELESS_BYTES = 64 * 1024
 """How many bytes without data, such as key updates, a peer may send in a row: they cost much time."""
 
@@ -94,7 +96,7 @@ class Records:
             if not (self._incoming.pending or self.ssl.pending() or self._feed()):
                 break
             filled += self._read(filled)
-        return bytes(self._buffer[:filled])
+        return self._take(filled)
 
     def encrypt(self, data: bytes | bytearray | memoryview) -> list[bytes]:
         """Encrypt what the door writes, and return the pieces to send.
@@ -122,10 +124,17 @@ class Records:
         filled = 0
         while (self._incoming.pending or self.ssl.pending()) and not (self.ended or self.fault):
             filled += self._read(filled)
-        self._decrypted += bytes(self._buffer[:filled])
+        self._decrypted += self._take(filled)
         with suppress(ssl.SSLError):
             self.ssl.unwrap()
         return self.to_send()
+
+    def _take(self, filled: int) -> bytes:
+        """Return what was decrypted. The buffer does not keep it: there may be a token in it."""
+        view = self._buffer[:filled]
+        decrypted = bytes(view)
+        view[:] = _ZEROS[:filled]
+        return decrypted
 
     def _read(self, at: int) -> int:
         """Decrypt one record into the buffer; return how many bytes that is."""
