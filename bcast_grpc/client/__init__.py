@@ -1,4 +1,16 @@
-"""The client library: ``bcast_grpc.connect`` and ``bcast_grpc.connect_sync``."""
+"""The client library: ``bcast_grpc.connect`` and ``bcast_grpc.connect_sync``.
+
+Begin with ``chat``, ``connection`` and ``call``::
+
+    chat, sync, background               what an application uses, with and without ``async``
+    connection, patience, backoff        one call after another
+    call, dial, handshake, status, tls   one call, from its first try to its status
+    endings                              why it ended, and whether to reconnect
+    unanswered, flushes, window          what is sent, until it is answered
+    dispatcher, inbox, cursor, parts     what is received
+    token, renewal                       who the client is
+    fork                                 processes that are forked while a chat is open
+"""
 
 import os as _os
 

@@ -1,4 +1,7 @@
-"""The server: turns settings into objects, runs them, and drains. The only place that wires things together."""
+"""The server: turns settings into objects, runs them, and drains. The only place that wires things together.
+
+``parts`` chooses the doors and the backend, ``server`` runs and drains them, ``sync`` gives them a thread of their own.
+"""
 
 from __future__ import annotations
 
