@@ -58,13 +58,17 @@ class Cgroup:
     _reclaimable: frozenset[str]
 
     def taken(self) -> int:
-        """Return how many bytes it has, without the files that the system only caches."""
+        """Return how many bytes it has, without the files that the system only caches.
+
+        Raises:
+            OSError: the system does not tell.
+        """
         cached = 0
-        for line in _read(self._stat).splitlines():
+        for line in self._stat.read_text().splitlines():
             key, _, value = line.partition(" ")
             if key in self._reclaimable:
                 cached += int(value)
-        return int(_read(self._usage).strip() or 0) - cached
+        return int(self._usage.read_text()) - cached
 
 
 def cgroups(root: Path = ROOT) -> Iterator[Cgroup]:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -57,11 +58,13 @@ class ProcessMemory:
         self._bounds = list(_bounds()) if bounds is None else bounds
         self._allocator = allocator or _libc()
         self._trim_at = 0.0
+        self._left = 0
         self._tightest = Bound(0, lambda: 0)
         self.filling = self.short = self.crowded = False
 
     def __str__(self) -> str:
-        limit, taken = self._tightest.limit, self._tightest.taken()
+        limit = self._tightest.limit
+        taken = limit - limit // _KEPT_FREE - self._left
         return f"the process takes {taken / 2**20:.1f} of {limit / 2**20:.1f} MiB"
 
     def left(self, wanted: int = 0) -> int | None:
@@ -81,11 +84,12 @@ class ProcessMemory:
         return left
 
     def _measure(self) -> int:
-        left, self._tightest = min(
-            ((bound.limit - bound.limit // _KEPT_FREE - bound.taken(), bound) for bound in self._bounds),
-            key=lambda found: found[0],
-        )
-        return left
+        with suppress(OSError):  # no file can be opened at the moment: what was measured last is better than nothing
+            self._left, self._tightest = min(
+                ((bound.limit - bound.limit // _KEPT_FREE - bound.taken(), bound) for bound in self._bounds),
+                key=lambda found: found[0],
+            )
+        return self._left
 
     def _trim(self) -> bool:
         now = time.monotonic()

@@ -62,6 +62,19 @@ def test_what_is_not_used_is_given_back_where_memory_is_short() -> None:
     assert heap.trims == 1
 
 
+def test_what_cannot_be_measured_is_as_it_was() -> None:
+    """Out of file descriptors the files that say it cannot be opened."""
+    answers = iter([100, None, 300])
+
+    def taken() -> int:
+        if (answer := next(answers)) is None:
+            raise OSError(24, "Too many open files")
+        return answer
+
+    measured = ProcessMemory([Bound(800, taken)], Heap(0, 0))
+    assert [measured.left() for _ in range(3)] == [600, 600, 400]
+
+
 def test_where_nobody_knows_nothing_is_short() -> None:
     """As on systems without /proc."""
     measured = ProcessMemory([])
