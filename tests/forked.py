@@ -20,6 +20,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from subprocess import DEVNULL, PIPE, TimeoutExpired
+from tempfile import TemporaryFile
 from unittest import mock
 
 _IMPORTED = ["tests.preloaded"]
@@ -100,6 +101,19 @@ class Program:
         if self.returncode is None:
             raise TimeoutExpired(self._process.name, timeout_s or 0)
         return self.returncode
+
+
+def run(module: str, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
+    """Run a program to its end; return its exit code and what it wrote."""
+    with TemporaryFile("w+") as given, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        given.write(stdin)
+        files = (given, out, err)
+        for file in files:
+            file.seek(0)
+        code = Program(module, *arguments, descriptors=[file.fileno() for file in files]).wait()
+        out.seek(0)
+        err.seek(0)
+        return code, out.read(), err.read()
 
 
 class Forked:

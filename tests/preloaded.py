@@ -8,5 +8,6 @@ import bcast_grpc.bench.run
 import bcast_grpc.server.server
 import bcast_grpc.terminal.conversation
 import bcast_grpc.terminal.pipeline
+import bcast_grpc.token.arguments
 import bcast_grpc.transport.http_door  # noqa: F401
 import tests.broker.desk  # noqa: F401

@@ -10,18 +10,23 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
+import bcast_grpc
 from bcast_grpc.auth.keys import read_keys
 from bcast_grpc.auth.tokens import Verifier
 from bcast_grpc.core.identity import Rights
-from tests import tokens
+from tests import forked, tokens
 
 
 def run(*arguments: str | Path, stdin: str = "") -> tuple[int, str, str]:
     """Run it; return its exit code and what it wrote."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bcast_grpc.token", *map(str, arguments)], input=stdin, capture_output=True, text=True
-    )
-    return done.returncode, done.stdout, done.stderr
+    return forked.run("bcast_grpc.token", *map(str, arguments), stdin=stdin)
+
+
+def test_it_starts() -> None:
+    """As a program of its own; the other tests fork it."""
+    command = [sys.executable, "-m", "bcast_grpc.token", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"bcast_grpc {bcast_grpc.__version__}\n", "")
 
 
 def test_from_nothing_to_a_token(tmp_path: Path) -> None:
