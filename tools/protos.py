@@ -41,7 +41,7 @@ def generate(target: Path) -> None:
 
 def stubs(root: Path) -> list[Path]:
     """Return the generated files below ``root``, relative to it."""
-    return sorted(path.relative_to(root) for path in root.glob("bcast_grpc/v*/*_pb2*"))
+    return sorted(path.relative_to(root) for path in root.glob("bcast_grpc/**/v*/*_pb2*"))
 
 
 def differs(fresh: Path, path: Path) -> bool:

@@ -1,0 +1,1 @@
+"""What servers that share their rooms write for each other."""

@@ -1,0 +1,1 @@
+"""Generated from ``protos/bcast_grpc/log/v1/record.proto`` by ``make protos``."""
