@@ -68,6 +68,18 @@ class Ids:
         self._put(shard, digest, place, now_ns)
         return None
 
+    def find(self, key: str, id_: str, now_ns: int) -> Stamp | None:
+        """Return the place of an author's earlier message with this id, or None. Remembers nothing."""
+        digest = _digest(key, id_)
+        packed = self._shard(digest).get(digest)
+        if packed is None or _arrival_ns(packed) <= now_ns - self._window_ns:
+            return None
+        return Stamp(packed >> 128, packed & _64_BITS)
+
+    def refusal(self, now_ns: int) -> RequestError | None:
+        """Return why a new id cannot be remembered; None if it can."""
+        return self._refusal(now_ns) if self._budget.ids_full else None
+
     def add(self, key: str, id_: str, place: Stamp, now_ns: int) -> None:
         """Remember an id from ``now_ns`` on, on the steady clock, whether there is room or not."""
         digest = _digest(key, id_)

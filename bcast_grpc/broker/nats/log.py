@@ -1,64 +1,33 @@
 """One server's side of the log of one room: it reads the records, and appends its own by compare-and-set.
 
-No I/O: each input returns the actions to carry out. The clock and the randomness are given.
+No I/O: each input returns the actions to carry out. The clock and the randomness are given. ``states`` has the table
+of its states.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import count
 from random import Random
 
+from bcast_grpc.broker.base import Refused
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.ids import Ids
-from bcast_grpc.broker.nats.actions import Action
-from bcast_grpc.events import Entry
+from bcast_grpc.broker.nats.actions import Action, Stopped, WakeAt
+from bcast_grpc.broker.nats.batch import choose
+from bcast_grpc.broker.nats.incarnation import Incarnation
+from bcast_grpc.broker.nats.limits import Limits
+from bcast_grpc.broker.nats.reader import Reader
+from bcast_grpc.broker.nats.record import Item, Record, UnknownVersionError, decode, decode_forward, encode_item
+from bcast_grpc.broker.nats.states import Reading
+from bcast_grpc.broker.nats.telling import Telling
+from bcast_grpc.broker.nats.writer import Writer
+from bcast_grpc.errors import BcastError, ErrorCode, RequestError
+from bcast_grpc.events import Entry, Stamp
 
+__all__ = ["Incarnation", "Limits", "RoomLog"]
 
-class Incarnation:
-    """One run of a server, and the ids that it gives. Shared by all its rooms.
-
-    Attributes:
-        name: unique in the cluster: another one after each start. Letters and digits only.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._counter = count(1)
-
-    def next_id(self) -> str:
-        """Return an id that is unique in the cluster."""
-        return f"{self.name}-{next(self._counter):x}"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The bounds and times of a room's log.
-
-    Attributes:
-        record_bytes: most bytes of a record; a single larger message gets a record of its own.
-        record_items: most messages of a record.
-        pending_items: how many unanswered messages make the log ``full``.
-        pending_bytes: how many bytes of unanswered messages make it ``full``.
-        tail_records: how many records are remembered by their ids.
-        tail_items: how many messages of these are remembered by their ids.
-        patience_s: after this time unanswered messages are refused with ``BROKER_UNAVAILABLE``.
-        forward_s: how long a server is taken for the room's writer, and how long it is given to take messages along.
-        answer_s: after this time a request counts as lost.
-        anchor_s: at this age of the last record an empty one is appended, before the log expires.
-    """
-
-    record_bytes: int = 256 * 1024
-    record_items: int = 1000
-    pending_items: int = 16_384
-    pending_bytes: int = 16 * 1024 * 1024
-    tail_records: int = 256
-    tail_items: int = 8192
-    patience_s: float = 15.0
-    forward_s: float = 0.3
-    answer_s: float = 2.0
-    anchor_s: float = 1800.0
+_NS = 1_000_000_000
+_SHORTEST_NS = 1_000_000
 
 
 class RoomLog:
@@ -69,55 +38,71 @@ class RoomLog:
     still has come first, then ``level`` is true.
 
     Each entry that is submitted is answered exactly once, by one of the outcomes, in the order of submission.
-
-    Attributes:
-        ids: the ids of messages in the log.
     """
 
     def __init__(self, me: Incarnation, ids: Ids, clock: Clock, random: Random, limits: Limits) -> None:
-        self.ids = ids
+        self._me = me
+        self._clock = clock
+        self._limits = limits
+        self._reader = Reader(ids, clock, random, limits)
+        self._writer = Writer(me, clock, random, limits)
+        self._telling = Telling(self._writer.pending)
+        self._wake_ns: int | None = None
 
     # --- what is known
 
     @property
     def epoch(self) -> str:
         """The epoch of the last message that was told; empty before ``Began``."""
-        raise NotImplementedError
+        return self._telling.epoch
 
     @property
     def head(self) -> int:
         """The ``seq`` of the last message that was told."""
-        raise NotImplementedError
+        return self._telling.head
 
     @property
     def sequence(self) -> int:
         """The place in the stream of the last record that was read; 0 if none was. For heartbeats."""
-        raise NotImplementedError
+        return self._reader.chain.sequence
 
     @property
     def record(self) -> str:
         """The id of the record at ``sequence``; empty if there is none. For heartbeats."""
-        raise NotImplementedError
+        return self._reader.chain.id
 
     @property
     def level(self) -> bool:
         """Whether the end of the log is known, as far as that can be said."""
-        raise NotImplementedError
+        return self._reader.state is Reading.LEVEL
+
+    @property
+    def unanswered(self) -> int:
+        """How many messages wait, of this server's clients and forwarded ones."""
+        return len(self._writer.pending)
 
     @property
     def full(self) -> bool:
         """Whether so much is unanswered that no more should be submitted for now."""
-        raise NotImplementedError
+        pending, limits = self._writer.pending, self._limits
+        return len(pending) >= limits.pending_items or pending.bytes >= limits.pending_bytes
 
-    # --- inputs
+    # --- the connection
 
     def connected(self) -> list[Action]:
         """Note that there is a connection, and that live records arrive."""
-        raise NotImplementedError
+        if self._reader.state is Reading.AWAY:
+            self._reader.connected()
+        return self._proceed()
 
     def disconnected(self) -> list[Action]:
         """Note that the connection is lost, and with it the answers to all requests."""
-        raise NotImplementedError
+        if self._reader.state is not Reading.STOPPED:
+            self._reader.disconnected()
+            self._writer.disconnected()
+        return self._proceed()
+
+    # --- records
 
     def live(self, sequence: int, previous: int, data: bytes) -> list[Action]:
         """Take a record of the live feed.
@@ -127,7 +112,10 @@ class RoomLog:
             previous: the place of the record before it in this room (``Nats-Last-Sequence``).
             data: the payload.
         """
-        raise NotImplementedError
+        if self._deaf or (record := self._decode(data)) is None:
+            return self._proceed()
+        self._reader.live(sequence, previous, record)
+        return self._proceed()
 
     def records(self, ticket: int, records: Sequence[tuple[int, bytes]], more: bool) -> list[Action]:
         """Take the answer to ``ReadAfter``: records of this room with their places in the stream, in order.
@@ -137,19 +125,44 @@ class RoomLog:
             records: places and payloads; none if there are none.
             more: whether the answer stopped at its bounds (``Nats-Num-Pending``).
         """
-        raise NotImplementedError
+        if self._deaf:
+            return self._proceed()
+        read: list[tuple[int, Record]] = []
+        for sequence, data in records:
+            if (record := self._decode(data)) is None:
+                return self._proceed()
+            read.append((sequence, record))
+        self._reader.records(ticket, read, more)
+        return self._proceed()
 
     def end(self, ticket: int, sequence: int, data: bytes) -> list[Action]:
         """Take the answer to ``ReadEnd``: the last record; 0 and nothing if the leader has none (10037)."""
-        raise NotImplementedError
+        if self._deaf:
+            return self._proceed()
+        record = self._decode(data) if sequence else None
+        if record or not sequence:
+            self._reader.end(ticket, sequence, record)
+        return self._proceed()
 
     def failed(self, ticket: int) -> list[Action]:
         """Note that a read failed: no answer, or an error."""
-        raise NotImplementedError
+        self._reader.failed(ticket)
+        return self._proceed()
+
+    def head_of_other(self, sequence: int, record: str) -> list[Action]:
+        """Compare with what another server last read. See ``sequence`` and ``record``."""
+        if not self._deaf:
+            self._reader.head_of_other(sequence, record)
+        return self._proceed()
+
+    # --- answers to appends
 
     def stored(self, ticket: int, sequence: int) -> list[Action]:
         """Note that the record was appended at ``sequence``."""
-        raise NotImplementedError
+        if flight := self._writer.answered(ticket):
+            self._writer.unknown()  # until it has been taken, here or as it is read
+            self._reader.own(sequence, flight.expected, flight.record)
+        return self._proceed()
 
     def refused(self, ticket: int, last: int | None) -> list[Action]:
         """Note that the record was not appended, because another is the last (10071, 10164).
@@ -158,24 +171,153 @@ class RoomLog:
             ticket: of the append.
             last: the place of the last record, where the error named it.
         """
-        raise NotImplementedError
+        if flight := self._writer.answered(ticket):
+            self._writer.refused(busy=last is None)
+            if last is not None and last < flight.expected:
+                self._doubt()
+        return self._proceed()
 
     def unknown(self, ticket: int) -> list[Action]:
         """Note that nobody knows whether the record was appended."""
-        raise NotImplementedError
+        if self._writer.answered(ticket):
+            self._doubt()
+        return self._proceed()
+
+    # --- messages
 
     def submit(self, entries: Sequence[Entry]) -> list[Action]:
         """Put messages of this server's clients in order."""
-        raise NotImplementedError
+        if self._reader.state is Reading.STOPPED:
+            return [Refused(list(entries), _stopped())]
+        now_ns, pending, me = self._clock.now_ns(), self._writer.pending, self._me
+        for entry in entries:
+            item = Item(me.next_id(), entry)
+            pending.add(item, encode_item(item), now_ns, own=True)
+        return self._proceed()
 
     def forwarded(self, data: bytes) -> list[Action]:
         """Take messages along that another server asks for. They are dropped if there is any doubt."""
-        raise NotImplementedError
-
-    def head_of_other(self, sequence: int, record: str) -> list[Action]:
-        """Compare with what another server last read. See ``sequence`` and ``record``."""
-        raise NotImplementedError
+        asked = decode_forward(data)
+        if asked is None or not self.level or self.full:
+            return self._proceed()
+        known = self._reader.chain.items_after(asked.sequence, asked.record)
+        if known is None:
+            return self._proceed()
+        now_ns, pending = self._clock.now_ns(), self._writer.pending
+        for item, encoded in asked.items:
+            if item.uid not in known and item.uid not in pending:
+                pending.add(item, encoded, now_ns, own=False)
+        return self._proceed()
 
     def tick(self) -> list[Action]:
         """Do what is due. Harmless at any time."""
-        raise NotImplementedError
+        now_ns = self._clock.now_ns()
+        if self._wake_ns is not None and now_ns >= self._wake_ns:
+            self._wake_ns = None
+        self._reader.tick(now_ns)
+        if self._writer.lost(now_ns):
+            self._doubt()
+        self._give_up(now_ns - int(self._limits.patience_s * _NS))
+        return self._proceed()
+
+    # --- what follows from an input
+
+    @property
+    def _deaf(self) -> bool:
+        return self._reader.state in (Reading.AWAY, Reading.STOPPED)
+
+    def _decode(self, data: bytes) -> Record | None:
+        flight = self._writer.flight
+        if flight and flight.data == data:
+            return flight.record
+        try:
+            return decode(data)
+        except UnknownVersionError as error:
+            self._reader.stop()
+            self._telling.out.append(Stopped(str(error)))
+            self._give_up(None)
+            return None
+
+    def _doubt(self) -> None:
+        self._writer.unknown()
+        self._reader.check()
+
+    def _proceed(self) -> list[Action]:
+        self._tell()
+        self._write()
+        telling = self._telling
+        out, telling.out = telling.out, []
+        if asked := self._reader.asked:
+            out += asked
+            asked.clear()
+        if written := self._writer.asked:
+            out += written
+            written.clear()
+        self._wake(out)
+        return out
+
+    def _write(self) -> None:
+        reader, writer = self._reader, self._writer
+        if not reader.settled:
+            return
+        now_ns = self._clock.now_ns()
+        if writer.overdue:
+            self._doubt()
+        elif writer.ready(reader.chain, reader.state, now_ns):
+            if reader.state is Reading.BEGINNING:
+                writer.begin(reader.chain)
+            elif writer.pending:
+                self._next_batch(now_ns)
+            else:
+                writer.anchor(reader.chain, now_ns)
+
+    def _next_batch(self, now_ns: int) -> None:
+        answered, chosen = choose(self._writer.pending, self._reader.ids, now_ns, self._limits)
+        for waiting, _ in answered:
+            self._writer.pending.remove(waiting.item.uid)
+        own = [(waiting.item.entry, answer) for waiting, answer in answered if waiting.own]
+        self._telling.repeated([(entry, answer) for entry, answer in own if isinstance(answer, Stamp)])
+        for entry, answer in own:
+            if isinstance(answer, RequestError):
+                self._telling.refused([entry], answer)
+        if chosen:
+            self._writer.write(self._reader.chain, chosen, now_ns)
+
+    def _tell(self) -> None:
+        news, self._reader.news = self._reader.news, []
+        for verdict, record in news:
+            self._telling.record(verdict, record)
+            self._writer.landed(record, now=self.level)
+
+    def _wake(self, out: list[Action]) -> None:
+        dues = [due for due in (self._reader.due_ns, self._writer.due_ns(self._reader.settled)) if due is not None]
+        if not dues:
+            return
+        due = max(min(dues), self._clock.now_ns() + _SHORTEST_NS)
+        if self._wake_ns is None or due < self._wake_ns:
+            self._wake_ns = due
+            out.append(WakeAt(due))
+
+    def _give_up(self, before_ns: int | None) -> None:
+        """Refuse what has waited since ``before_ns`` or longer, or all."""
+        pending = self._writer.pending
+        refused: list[Entry] = []
+        while (first := pending.first) and (before_ns is None or first.since_ns <= before_ns):
+            pending.remove(first.item.uid)
+            if first.own:
+                refused.append(first.item.entry)
+        self._telling.refused(refused, _stopped() if before_ns is None else self._unavailable())
+
+    def _unavailable(self) -> BcastError:
+        return RequestError(
+            ErrorCode.BROKER_UNAVAILABLE,
+            f"the message was not confirmed to be in the room's log within {self._limits.patience_s:g} s, and may get"
+            " there yet; try again with the same id, and it is not sent twice",
+        )
+
+
+def _stopped() -> BcastError:
+    return RequestError(
+        ErrorCode.BROKER_UNAVAILABLE,
+        "the room's log was written by a newer version, which this server cannot read; try another server",
+    )
