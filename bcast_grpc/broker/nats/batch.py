@@ -26,8 +26,8 @@ class Batch(NamedTuple):
 def choose(pending: Pending, ids: Ids, now_ns: int, limits: Limits) -> Batch:
     """Choose from the front as much as fits. Cost: O(what waits), at about 2 µs for each that has an id.
 
-    A message whose id is in the log, or before it in the batch, is left for later: it is answered when all before it
-    are. So answers are given in order.
+    A message whose id is in the log, or before it in the batch, ends the batch: it is answered when all before it are.
+    So answers are given in order.
     """
     answered: list[tuple[Waiting, Stamp | RequestError]] = []
     chosen: list[Waiting] = []
@@ -37,12 +37,11 @@ def choose(pending: Pending, ids: Ids, now_ns: int, limits: Limits) -> Batch:
         author, _, _, id_, _ = one.item.entry
         if id_:
             known = ids.find(author.key, id_, now_ns) or (ids.refusal(now_ns) if one.own else None)
-            if known is not None:
-                if not chosen:
-                    answered.append((one, known))
+            if known is not None and not chosen:
+                answered.append((one, known))
                 continue
-            if (author.key, id_) in seen:
-                continue
+            if known is not None or (author.key, id_) in seen:
+                break
             seen.add((author.key, id_))
         size += one.size
         if chosen and (size > limits.record_bytes or len(chosen) >= limits.record_items):

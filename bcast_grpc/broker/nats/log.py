@@ -286,8 +286,23 @@ class RoomLog:
     def _tell(self) -> None:
         news, self._reader.news = self._reader.news, []
         for verdict, record in news:
+            self._answer_before(record)
             self._telling.record(verdict, record)
             self._writer.landed(record, now=self.level)
+
+    def _answer_before(self, record: Record) -> None:
+        """Answer what waits at the front and is in the log before this record, as the record may answer what follows."""
+        if record.epoch != self._reader.chain.epoch:
+            return  # more was read since, and the ids are those of another epoch
+        pending, now_ns = self._writer.pending, self._clock.now_ns()
+        retries: list[tuple[Entry, Stamp]] = []
+        while (one := pending.first) and one.own and one.item.entry.id:
+            place = self._reader.ids.find(one.item.entry.author.key, one.item.entry.id, now_ns)
+            if place is None or place.seq >= record.first:
+                break
+            pending.remove(one.item.uid)
+            retries.append((one.item.entry, place))
+        self._telling.repeated(retries)
 
     def _wake(self, out: list[Action]) -> None:
         dues = [due for due in (self._reader.due_ns, self._writer.due_ns(self._reader.settled)) if due is not None]

@@ -1,0 +1,92 @@
+"""What happens in a schedule: how large it is, and which faults come when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+SERVER_FAULTS = ("freeze", "crash", "break", "cut", "lose-live", "slow-live", "lose-answers", "lose-forwards")
+STREAM_FAULTS = ("late-appends", "lag", "deposed", "stopped")
+LOSSES = ("purge", "purge-keep", "rollback", "rollback-split")
+KINDS = (*SERVER_FAULTS, *STREAM_FAULTS, *LOSSES)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        kind: one of ``KINDS``.
+        at_ms: when it begins.
+        length_ms: how long it lasts; how far back a rollback goes.
+        server: the server that it strikes, if it strikes one.
+    """
+
+    kind: str
+    at_ms: int
+    length_ms: int = 1000
+    server: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A schedule. With its seed it says all that happens.
+
+    Attributes:
+        seed: of everything that is random.
+        servers: how many.
+        replicas: 1 or 3.
+        messages: how many clients say.
+        spread_ms: within which time.
+        keep: how many records the log keeps; 0: all.
+        max_age_ms: how long; 0: for ever.
+        faults: by time.
+    """
+
+    seed: int
+    servers: int = 3
+    replicas: int = 1
+    messages: int = 40
+    spread_ms: int = 4000
+    keep: int = 0
+    max_age_ms: int = 0
+    faults: tuple[Fault, ...] = field(default=())
+
+    @property
+    def loses(self) -> bool:
+        """Whether records may be gone that were in the log."""
+        return bool(self.keep or self.max_age_ms or any(fault.kind in LOSSES for fault in self.faults))
+
+    @property
+    def splits(self) -> bool:
+        """Whether a server that has not seen a lost end may come back before one that has."""
+        return any(fault.kind == "rollback-split" for fault in self.faults)
+
+
+def random_plan(seed: int, *, losses: bool | None = None) -> Plan:
+    """Return the schedule of a seed. ``losses`` demands or forbids that records are lost."""
+    random = Random(f"plan {seed}")
+    servers = random.choice((2, 3, 3, 3, 4))
+    spread_ms = random.choice((300, 1500, 4000))
+    wanted = random.random() < 0.35 if losses is None else losses
+    kinds = SERVER_FAULTS + STREAM_FAULTS + (LOSSES[:3] if wanted else ())
+    faults = [
+        Fault(
+            random.choice(kinds),
+            random.randrange(spread_ms + 500),
+            int(20 * 2 ** random.uniform(0, 8)),
+            random.randrange(servers),
+        )
+        for _ in range(random.choice((0, 1, 2, 3, 3, 4, 6)))
+    ]
+    if wanted and not any(fault.kind in LOSSES for fault in faults):
+        faults.append(Fault(random.choice(LOSSES[:3]), random.randrange(spread_ms + 500), random.randrange(20, 2000)))
+    return Plan(
+        seed=seed,
+        servers=servers,
+        replicas=random.choice((1, 3)),
+        messages=random.choice((6, 20, 40, 60)),
+        spread_ms=spread_ms,
+        keep=random.choice((0, 0, 0, 12)) if wanted else 0,
+        faults=tuple(sorted(faults, key=lambda fault: fault.at_ms)),
+    )
