@@ -74,6 +74,7 @@ class Node:
         self._loses = loses
         self._starts = 0
         self._inbox: list[tuple[bool, Callable[[RoomLog], object]]] = []
+        self._unread: list[Entry] = []  # what clients said and a frozen process has not read
         self._wake_ns = 0
         self._said: list[tuple[int, str]] = []
         self.start()
@@ -100,7 +101,8 @@ class Node:
         self.log = None
         self._inbox.clear()
         self.frozen_until_ns = 0
-        owed, self.listening.owed = list(self.listening.owed), type(self.listening.owed)()
+        owed, self._unread = [*self.listening.owed, *self._unread], []
+        self.listening.owed.clear()
         return owed
 
     def freeze(self, ns: int) -> None:
@@ -144,9 +146,11 @@ class Node:
         """Let clients say something."""
 
         def run(log: RoomLog) -> list[Action]:
+            del self._unread[: len(entries)]
             self.listening.owed += entries
             return log.submit(entries)
 
+        self._unread += entries
         self.do(run)
 
     @property
@@ -221,7 +225,7 @@ class Node:
             if other.name == asked.writer and other.link and not (losing and agenda.random.random() < 0.5):
                 delay = agenda.ms(1, 900) if losing else agenda.ms(0.2, 3)
                 link, data = other.link, asked.data
-                agenda.after(delay, partial(link.arrive, lambda log, data=data: log.forwarded(data)))
+                agenda.after(delay, partial(link.arrive, partial(_forwarded, data)))
 
     def _beat(self) -> None:
         """Say where the log is, if it moved within the last beats."""
@@ -237,3 +241,7 @@ class Node:
             if other is not self and other.link:
                 link = other.link
                 agenda.after(agenda.ms(0.2, 3), partial(link.arrive, lambda log: log.head_of_other(*head)))
+
+
+def _forwarded(data: bytes, log: RoomLog) -> list[Action]:
+    return log.forwarded(data)

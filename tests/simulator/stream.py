@@ -42,6 +42,7 @@ class Stream:
         stopped_until_ns: until then the leader does nothing, and what it was sent lands later.
         losses: how often records were lost that a server in use might have told.
         on_commit: called with each record that comes into the log.
+        on_trim: called with each record that is removed.
     """
 
     def __init__(self, agenda: Agenda, replicas: int, keep: int, max_age_ms: int) -> None:
@@ -50,6 +51,7 @@ class Stream:
         self.late_until_ns = self.lag_until_ns = self.deposed_until_ns = self.stopped_until_ns = 0
         self.losses = 0
         self.on_commit: Callable[[Stored], None] = lambda _: None
+        self.on_trim: Callable[[Stored], None] = lambda _: None
         self._deposed_at_ns = 0
         self._agenda = agenda
         self._replicas = replicas
@@ -67,7 +69,7 @@ class Stream:
 
     # --- appending
 
-    def append(self, listener: Listener, asked: Append, answers: Appender) -> None:
+    def append(self, listener: Listener, asked: Append, answers: Appends) -> None:
         """Take an append that a server sends now."""
         random, agenda = self._agenda.random, self._agenda
         delay = agenda.ms(0.1, 2)
@@ -79,7 +81,7 @@ class Stream:
                 delay += agenda.ms(1, 4000)
         agenda.after(delay, partial(self._arrive, listener, asked, answers, self._generation))
 
-    def _arrive(self, listener: Listener, asked: Append, answers: Appender, generation: int) -> None:
+    def _arrive(self, listener: Listener, asked: Append, answers: Appends, generation: int) -> None:
         agenda = self._agenda
         if generation != self._generation:
             return  # it was sent to a process that has ended
@@ -102,7 +104,7 @@ class Stream:
         else:
             self._commit(listener, asked, answers, generation)
 
-    def _commit(self, listener: Listener, asked: Append, answers: Appender, generation: int) -> None:
+    def _commit(self, listener: Listener, asked: Append, answers: Appends, generation: int) -> None:
         if generation != self._generation:
             return
         self._busy = False
@@ -112,18 +114,18 @@ class Stream:
         self.log.append(Stored(sequence, asked.data, agenda.now_ns))
         self.on_commit(self.log[-1])
         if self._keep and len(self.log) > self._keep:
-            del self.log[0]
+            self.on_trim(self.log.pop(0))
         for one in self.listeners:
             one.hear(sequence, previous, asked.data)
         listener.answer(lambda: answers.stored(asked.ticket, sequence), agenda.ms(0.1, 3))
 
     # --- reading
 
-    def read_after(self, listener: Listener, asked: ReadAfter, answers: Asker) -> None:
+    def read_after(self, listener: Listener, asked: ReadAfter, answers: Reads) -> None:
         """Answer with what some replica has, or the leader."""
         self._agenda.after(self._agenda.ms(0.1, 2), partial(self._read_after, listener, asked, answers))
 
-    def _read_after(self, listener: Listener, asked: ReadAfter, answers: Asker) -> None:
+    def _read_after(self, listener: Listener, asked: ReadAfter, answers: Reads) -> None:
         if asked.leader and self._is_stopped:
             return
         log = self._leader() if asked.leader else self._replica()
@@ -132,11 +134,11 @@ class Stream:
         more = len(found) > len(batch)
         listener.answer(lambda: answers.records(asked.ticket, batch, more), self._agenda.ms(0.1, 4))
 
-    def read_end(self, listener: Listener, asked: ReadEnd, answers: Asker) -> None:
+    def read_end(self, listener: Listener, asked: ReadEnd, answers: Reads) -> None:
         """Answer with the leader's last record."""
         self._agenda.after(self._agenda.ms(0.1, 2), partial(self._read_end, listener, asked, answers))
 
-    def _read_end(self, listener: Listener, asked: ReadEnd, answers: Asker) -> None:
+    def _read_end(self, listener: Listener, asked: ReadEnd, answers: Reads) -> None:
         if self._is_stopped:
             return
         log = self._leader()
@@ -178,7 +180,8 @@ class Stream:
         self._former = self._agenda.now_ns, list(self.log)
         if keep == 0 and self.log:
             self.losses += 1
-        del self.log[: max(0, len(self.log) - keep)]
+        while len(self.log) > keep:
+            self.on_trim(self.log.pop(0))
 
     def roll_back(self, length_ns: int) -> list[Stored]:
         """Put the log back to an older copy, and return what is lost. All that is under way is lost too."""
@@ -196,20 +199,26 @@ class Stream:
     def _expire(self) -> None:
         if self._max_age_ns:
             oldest_ns = self._agenda.now_ns - self._max_age_ns
-            some = bool(self.log)
-            self.log = [one for one in self.log if one.at_ns > oldest_ns]
-            self.losses += some and not self.log
+            while self.log and self.log[0].at_ns <= oldest_ns:
+                self.on_trim(self.log.pop(0))
+                self.losses += not self.log
 
 
-class Appender(Protocol):
+class Appends(Protocol):
     """Takes the answers to appends, as a ``RoomLog`` does."""
 
-    def stored(self, ticket: int, sequence: int) -> object: ...
-    def refused(self, ticket: int, last: int | None) -> object: ...
+    def stored(self, ticket: int, sequence: int) -> object:
+        """It was appended."""
+
+    def refused(self, ticket: int, last: int | None) -> object:
+        """It was not."""
 
 
-class Asker(Protocol):
+class Reads(Protocol):
     """Takes the answers to reads, as a ``RoomLog`` does."""
 
-    def records(self, ticket: int, records: list[tuple[int, bytes]], more: bool) -> object: ...
-    def end(self, ticket: int, sequence: int, data: bytes) -> object: ...
+    def records(self, ticket: int, records: list[tuple[int, bytes]], more: bool) -> object:
+        """Some records."""
+
+    def end(self, ticket: int, sequence: int, data: bytes) -> object:
+        """The last record."""

@@ -35,6 +35,7 @@ class World:
         self._stream = Stream(self._agenda, plan.replicas, plan.keep, plan.max_age_ms)
         self._stream.on_commit = self._commit
         self._checker = Checker(self._stream, plan.loses)
+        self._stream.on_trim = self._checker.trimmed
         self._waits_for_epoch = False
         self._peace = False
         anchor_s = plan.max_age_ms / 2000 if plan.max_age_ms else 1800.0

@@ -19,10 +19,9 @@ from bcast_grpc.broker.nats.limits import Limits
 from bcast_grpc.broker.nats.reader import Reader
 from bcast_grpc.broker.nats.record import Item, Record, UnknownVersionError, decode, decode_forward, encode_item
 from bcast_grpc.broker.nats.states import Reading
-from bcast_grpc.broker.nats.telling import Telling
+from bcast_grpc.broker.nats.telling import Telling, stopped, unavailable
 from bcast_grpc.broker.nats.writer import Writer
-from bcast_grpc.errors import BcastError, ErrorCode, RequestError
-from bcast_grpc.events import Entry, Stamp
+from bcast_grpc.events import Entry
 
 __all__ = ["Incarnation", "Limits", "RoomLog"]
 
@@ -188,7 +187,7 @@ class RoomLog:
     def submit(self, entries: Sequence[Entry]) -> list[Action]:
         """Put messages of this server's clients in order."""
         if self._reader.state is Reading.STOPPED:
-            return [Refused(list(entries), _stopped())]
+            return [Refused(list(entries), stopped())]
         now_ns, pending, me = self._clock.now_ns(), self._writer.pending, self._me
         for entry in entries:
             item = Item(me.next_id(), entry)
@@ -217,7 +216,8 @@ class RoomLog:
         self._reader.tick(now_ns)
         if self._writer.lost(now_ns):
             self._doubt()
-        self._give_up(now_ns - int(self._limits.patience_s * _NS))
+        patience_s = self._limits.patience_s
+        self._telling.give_up(now_ns - int(patience_s * _NS), unavailable(patience_s))
         return self._proceed()
 
     # --- what follows from an input
@@ -235,7 +235,7 @@ class RoomLog:
         except UnknownVersionError as error:
             self._reader.stop()
             self._telling.out.append(Stopped(str(error)))
-            self._give_up(None)
+            self._telling.give_up(None, stopped())
             return None
 
     def _doubt(self) -> None:
@@ -272,37 +272,24 @@ class RoomLog:
                 writer.anchor(reader.chain, now_ns)
 
     def _next_batch(self, now_ns: int) -> None:
-        answered, chosen = choose(self._writer.pending, self._reader.ids, now_ns, self._limits)
+        pending, ids = self._writer.pending, self._reader.ids
+        answered, chosen = choose(pending, ids, now_ns, self._limits)
+        if not all(waiting.own for waiting, _ in answered):  # the server that sent them may not know that
+            pending.remove_foreign()  # so what follows them must not come first: it appends them all itself
+            answered, chosen = choose(pending, ids, now_ns, self._limits)
         for waiting, _ in answered:
-            self._writer.pending.remove(waiting.item.uid)
-        own = [(waiting.item.entry, answer) for waiting, answer in answered if waiting.own]
-        self._telling.repeated([(entry, answer) for entry, answer in own if isinstance(answer, Stamp)])
-        for entry, answer in own:
-            if isinstance(answer, RequestError):
-                self._telling.refused([entry], answer)
+            pending.remove(waiting.item.uid)
+        self._telling.answers([(waiting.item.entry, answer) for waiting, answer in answered])
         if chosen:
             self._writer.write(self._reader.chain, chosen, now_ns)
 
     def _tell(self) -> None:
         news, self._reader.news = self._reader.news, []
         for verdict, record in news:
-            self._answer_before(record)
+            if record.epoch == self._reader.chain.epoch:  # else more was read since, and the ids are of another one
+                self._telling.repeated_before(record, self._reader.ids, self._clock.now_ns())
             self._telling.record(verdict, record)
             self._writer.landed(record, now=self.level)
-
-    def _answer_before(self, record: Record) -> None:
-        """Answer what waits at the front and is in the log before this record, as the record may answer what follows."""
-        if record.epoch != self._reader.chain.epoch:
-            return  # more was read since, and the ids are those of another epoch
-        pending, now_ns = self._writer.pending, self._clock.now_ns()
-        retries: list[tuple[Entry, Stamp]] = []
-        while (one := pending.first) and one.own and one.item.entry.id:
-            place = self._reader.ids.find(one.item.entry.author.key, one.item.entry.id, now_ns)
-            if place is None or place.seq >= record.first:
-                break
-            pending.remove(one.item.uid)
-            retries.append((one.item.entry, place))
-        self._telling.repeated(retries)
 
     def _wake(self, out: list[Action]) -> None:
         dues = [due for due in (self._reader.due_ns, self._writer.due_ns(self._reader.settled)) if due is not None]
@@ -312,27 +299,3 @@ class RoomLog:
         if self._wake_ns is None or due < self._wake_ns:
             self._wake_ns = due
             out.append(WakeAt(due))
-
-    def _give_up(self, before_ns: int | None) -> None:
-        """Refuse what has waited since ``before_ns`` or longer, or all."""
-        pending = self._writer.pending
-        refused: list[Entry] = []
-        while (first := pending.first) and (before_ns is None or first.since_ns <= before_ns):
-            pending.remove(first.item.uid)
-            if first.own:
-                refused.append(first.item.entry)
-        self._telling.refused(refused, _stopped() if before_ns is None else self._unavailable())
-
-    def _unavailable(self) -> BcastError:
-        return RequestError(
-            ErrorCode.BROKER_UNAVAILABLE,
-            f"the message was not confirmed to be in the room's log within {self._limits.patience_s:g} s, and may get"
-            " there yet; try again with the same id, and it is not sent twice",
-        )
-
-
-def _stopped() -> BcastError:
-    return RequestError(
-        ErrorCode.BROKER_UNAVAILABLE,
-        "the room's log was written by a newer version, which this server cannot read; try another server",
-    )

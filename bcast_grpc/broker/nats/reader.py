@@ -73,7 +73,12 @@ class Reader:
     def connected(self) -> None:
         """Ask for what was missed."""
         self._failures = self._fruitless = 0
-        self._ask(Reading.ENDING if self.chain.sequence else Reading.READING)
+        self._whole = not self.chain.sequence  # what was read before may be gone, though it was not all
+        if self._whole:
+            self._ask(Reading.READING)
+        else:
+            self.chain.confirm()
+            self._ask(Reading.ENDING)
 
     def disconnected(self) -> None:
         """Expect no answers."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bcast_grpc.broker.base import Accepted, Refused, Repeated
+from bcast_grpc.broker.ids import Ids
 from bcast_grpc.broker.nats.actions import Action, Began
 from bcast_grpc.broker.nats.past import Verdict
 from bcast_grpc.broker.nats.pending import Pending
 from bcast_grpc.broker.nats.record import Record
-from bcast_grpc.errors import BcastError
+from bcast_grpc.errors import BcastError, ErrorCode, RequestError
 from bcast_grpc.events import Entry, Event, Kind, Stamp, wire_bytes
 
 _new = tuple.__new__  # as in broker/order.py
@@ -53,11 +54,56 @@ class Telling:
         self.head = seq
         return Accepted(entries, events, sizes)
 
-    def repeated(self, retries: Sequence[tuple[Entry, Stamp]]) -> None:
-        """Tell that messages were in the log before."""
-        if retries:
-            self.out.append(Repeated([entry for entry, _ in retries], [place for _, place in retries]))
+    def answers(self, answers: Sequence[tuple[Entry, Stamp | BcastError]]) -> None:
+        """Tell where messages were in the log before, or why they get no place."""
+        repeated: Repeated | None = None
+        entries: list[Entry] = []
+        places: list[Stamp] = []
+        for entry, answer in answers:
+            if isinstance(answer, BcastError):
+                self.out.append(Refused([entry], answer))
+                repeated = None
+                continue
+            if repeated is None:
+                entries, places = [], []
+                repeated = Repeated(entries, places)
+                self.out.append(repeated)
+            entries.append(entry)
+            places.append(answer)
 
-    def refused(self, entries: Sequence[Entry], error: BcastError) -> None:
-        """Tell that messages get no place; they may be of different authors."""
-        self.out += [Refused([entry], error) for entry in entries]
+    def repeated_before(self, record: Record, ids: Ids, now_ns: int) -> None:
+        """Answer retries at the front that are in the log before ``record``, which may answer what follows them."""
+        retries: list[tuple[Entry, Stamp]] = []
+        while (one := self._pending.first) and one.own and one.item.entry.id:
+            entry = one.item.entry
+            place = ids.find(entry.author.key, entry.id, now_ns)
+            if place is None or place.seq >= record.first:
+                break
+            self._pending.remove(one.item.uid)
+            retries.append((entry, place))
+        self.answers(retries)
+
+    def give_up(self, before_ns: int | None, error: BcastError) -> None:
+        """Refuse what has waited since ``before_ns`` or longer, or all."""
+        pending = self._pending
+        while (first := pending.first) and (before_ns is None or first.since_ns <= before_ns):
+            pending.remove(first.item.uid)
+            if first.own:
+                self.out.append(Refused([first.item.entry], error))
+
+
+def unavailable(patience_s: float) -> BcastError:
+    """Return the error for messages that have waited too long."""
+    return RequestError(
+        ErrorCode.BROKER_UNAVAILABLE,
+        f"the message was not confirmed to be in the room's log within {patience_s:g} s, and may get there yet;"
+        " try again with the same id, and it is not sent twice",
+    )
+
+
+def stopped() -> BcastError:
+    """Return the error for messages of a room whose log cannot be read."""
+    return RequestError(
+        ErrorCode.BROKER_UNAVAILABLE,
+        "the room's log was written by a newer version, which this server cannot read; try another server",
+    )
