@@ -107,6 +107,8 @@ class Listening:
         self.owed: deque[Entry] = deque()
         self.given_up: list[Entry] = []
         self.acked: list[Entry] = []
+        self.history: dict[int, str] = {}  # what was told in this epoch
+        self._left: set[str] = set()
         self._name = name
         self._checker = checker
         self._loses = loses
@@ -137,6 +139,11 @@ class Listening:
             raise Violation(f"{self._name} told {began.epoch}:{self.head}, and begins it again after {began.after}")
         if began.epoch != self.epoch and began.after and self._told:
             self._need_losses(began)
+        if began.epoch in self._left:
+            raise Violation(f"{self._name} goes back to {began.epoch}")
+        if began.epoch != self.epoch:
+            self._left.add(self.epoch)
+            self.history = {}
         self.epoch, self.head = began
 
     def _need_losses(self, began: Began) -> None:
@@ -152,6 +159,7 @@ class Listening:
             if event.seq != self.head:
                 raise Violation(f"{self._name} tells {event.seq} in the place of {self.head}")
             self._checker.tell(self.epoch, event.seq, event.message)
+            self.history[event.seq] = event.message
             if entry:
                 self._answer(entry)
                 if entry.message != event.message:

@@ -12,7 +12,8 @@ from bcast_grpc.broker.nats.actions import Action, Append, Forward, ReadAfter, R
 from bcast_grpc.broker.nats.log import Incarnation, Limits, RoomLog
 from bcast_grpc.events import Entry
 from tests.simulator.agenda import MS, Agenda, VirtualClock
-from tests.simulator.checker import Checker, Listening
+from tests.simulator.checker import Checker, Listening, Violation
+from tests.simulator.plan import Plan
 from tests.simulator.stream import Stream
 
 
@@ -56,7 +57,7 @@ class Node:
         deaf_until_ns: until then nothing comes through its connection, in either direction.
     """
 
-    def __init__(self, index: int, agenda: Agenda, stream: Stream, checker: Checker, limits: Limits, loses: bool):
+    def __init__(self, index: int, agenda: Agenda, stream: Stream, checker: Checker, limits: Limits, plan: Plan):
         self.index = index
         self.agenda = agenda
         self.frozen_until_ns = self.deaf_until_ns = 0
@@ -71,7 +72,7 @@ class Node:
         self._stream = stream
         self._checker = checker
         self._limits = limits
-        self._loses = loses
+        self._plan = plan
         self._starts = 0
         self._inbox: list[tuple[bool, Callable[[RoomLog], object]]] = []
         self._unread: list[Entry] = []  # what clients said and a frozen process has not read
@@ -91,7 +92,7 @@ class Node:
         random = Random(self.agenda.random.getrandbits(64))
         ids = Ids(Retention(dedup_s=120.0))
         clock = VirtualClock(self.agenda)
-        self.listening = Listening(self.name, self._checker, self._loses)
+        self.listening = Listening(self.name, self._checker, self._plan.loses)
         self.log = RoomLog(Incarnation(self.name), ids, clock, random, self._limits)
         self.connect_after(self.agenda.ms(0, 20))
 
@@ -212,6 +213,8 @@ class Node:
         if isinstance(action, Append):
             self._stream.append(link, action, log)
         elif isinstance(action, ReadAfter):
+            if not action.sequence and self.listening.head and not self._plan.misleads:
+                raise Violation(f"{self.name} reads all again, though nothing was lost")
             self._stream.read_after(link, action, log)
         elif isinstance(action, ReadEnd):
             self._stream.read_end(link, action, log)

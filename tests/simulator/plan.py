@@ -40,6 +40,7 @@ class Plan:
         spread_ms: within which time.
         keep: how many records the log keeps; 0: all.
         max_age_ms: how long; 0: for ever.
+        alone: whether the stream has no other rooms, so that places come again soon after a rollback.
         faults: by time.
     """
 
@@ -50,12 +51,18 @@ class Plan:
     spread_ms: int = 4000
     keep: int = 0
     max_age_ms: int = 0
+    alone: bool = False
     faults: tuple[Fault, ...] = field(default=())
 
     @property
     def loses(self) -> bool:
         """Whether records may be gone that were in the log."""
         return bool(self.keep or self.max_age_ms or any(fault.kind in LOSSES for fault in self.faults))
+
+    @property
+    def misleads(self) -> bool:
+        """Whether the log may look as if it had lost records."""
+        return self.loses or any(fault.kind == "deposed" for fault in self.faults)
 
     @property
     def splits(self) -> bool:
@@ -69,7 +76,7 @@ def random_plan(seed: int, *, losses: bool | None = None) -> Plan:
     servers = random.choice((2, 3, 3, 3, 4))
     spread_ms = random.choice((300, 1500, 4000))
     wanted = random.random() < 0.35 if losses is None else losses
-    kinds = SERVER_FAULTS + STREAM_FAULTS + (LOSSES[:3] if wanted else ())
+    kinds = SERVER_FAULTS + STREAM_FAULTS + (LOSSES if wanted else ())
     faults = [
         Fault(
             random.choice(kinds),
@@ -80,7 +87,7 @@ def random_plan(seed: int, *, losses: bool | None = None) -> Plan:
         for _ in range(random.choice((0, 1, 2, 3, 3, 4, 6)))
     ]
     if wanted and not any(fault.kind in LOSSES for fault in faults):
-        faults.append(Fault(random.choice(LOSSES[:3]), random.randrange(spread_ms + 500), random.randrange(20, 2000)))
+        faults.append(Fault(random.choice(LOSSES), random.randrange(spread_ms + 500), random.randrange(20, 2000)))
     return Plan(
         seed=seed,
         servers=servers,
@@ -88,5 +95,6 @@ def random_plan(seed: int, *, losses: bool | None = None) -> Plan:
         messages=random.choice((6, 20, 40, 60)),
         spread_ms=spread_ms,
         keep=random.choice((0, 0, 0, 12)) if wanted else 0,
+        alone=random.random() < 0.5,
         faults=tuple(sorted(faults, key=lambda fault: fault.at_ms)),
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from bcast_grpc.broker.nats.actions import Append, ReadAfter, ReadEnd
 from tests.simulator.agenda import MS, Agenda
+from tests.simulator.plan import Plan
 
 _BATCH = 8
 
@@ -45,7 +46,7 @@ class Stream:
         on_trim: called with each record that is removed.
     """
 
-    def __init__(self, agenda: Agenda, replicas: int, keep: int, max_age_ms: int) -> None:
+    def __init__(self, agenda: Agenda, plan: Plan) -> None:
         self.log: list[Stored] = []
         self.listeners: list[Listener] = []
         self.late_until_ns = self.lag_until_ns = self.deposed_until_ns = self.stopped_until_ns = 0
@@ -54,9 +55,10 @@ class Stream:
         self.on_trim: Callable[[Stored], None] = lambda _: None
         self._deposed_at_ns = 0
         self._agenda = agenda
-        self._replicas = replicas
-        self._keep = keep
-        self._max_age_ns = max_age_ms * MS
+        self._replicas = plan.replicas
+        self._keep = plan.keep
+        self._max_age_ns = plan.max_age_ms * MS
+        self._alone = plan.alone
         self._sequence = agenda.random.randrange(3)
         self._busy = False
         self._generation = 0
@@ -109,7 +111,9 @@ class Stream:
             return
         self._busy = False
         agenda = self._agenda
-        self._sequence += agenda.random.choice((1, 1, 1, 2, 5))  # other rooms are in the same stream
+        self._sequence += (
+            1 if self._alone else agenda.random.choice((1, 1, 1, 2, 5))
+        )  # other rooms are in the same stream
         previous, sequence = self.last, self._sequence
         self.log.append(Stored(sequence, asked.data, agenda.now_ns))
         self.on_commit(self.log[-1])

@@ -32,7 +32,7 @@ class World:
         self.plan = plan
         self.records = 0
         self._agenda = Agenda(plan.seed)
-        self._stream = Stream(self._agenda, plan.replicas, plan.keep, plan.max_age_ms)
+        self._stream = Stream(self._agenda, plan)
         self._stream.on_commit = self._commit
         self._checker = Checker(self._stream, plan.loses)
         self._stream.on_trim = self._checker.trimmed
@@ -41,7 +41,7 @@ class World:
         anchor_s = plan.max_age_ms / 2000 if plan.max_age_ms else 1800.0
         limits = Limits(record_items=8, tail_records=12, tail_items=40, anchor_s=anchor_s, ahead_records=4)
         self._nodes = [
-            Node(index, self._agenda, self._stream, self._checker, limits, plan.loses) for index in range(plan.servers)
+            Node(index, self._agenda, self._stream, self._checker, limits, plan) for index in range(plan.servers)
         ]
         for node in self._nodes:
             node.others = self._nodes
@@ -257,3 +257,8 @@ class World:
         told = self._nodes[0].listening.epoch, self._nodes[0].listening.head
         if head is not None and head != told:
             raise Violation(f"the log ends at {head}, and all servers are at {told}")
+        places: dict[int, str] = {}
+        for node in self._nodes:
+            for seq, text in node.listening.history.items():
+                if (other := places.setdefault(seq, text)) != text:
+                    raise Violation(f"{node.name} is on another past: {text} at {seq}, where others told {other}")

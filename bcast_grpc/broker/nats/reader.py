@@ -73,12 +73,8 @@ class Reader:
     def connected(self) -> None:
         """Ask for what was missed."""
         self._failures = self._fruitless = 0
-        self._whole = not self.chain.sequence  # what was read before may be gone, though it was not all
-        if self._whole:
-            self._ask(Reading.READING)
-        else:
-            self.chain.confirm()
-            self._ask(Reading.ENDING)
+        self._interrupted()
+        self._ask(Reading.READING if self._whole else Reading.ENDING)
 
     def disconnected(self) -> None:
         """Expect no answers."""
@@ -275,8 +271,15 @@ class Reader:
         self._due_ns = None
         return True
 
+    def _interrupted(self) -> None:
+        """Trust no more that all was read in one go: the log may have changed meanwhile, and some of it expired."""
+        self._whole = not self.chain.sequence
+        if not self._whole:
+            self.chain.confirm()
+
     def _retry(self) -> None:
         self._failures += 1
+        self._interrupted()
         self._ask(self.state, min(self._spread(50 * _MS << min(self._failures, 6)), _LONGEST_NS))
 
     def _spread(self, ns: int) -> int:

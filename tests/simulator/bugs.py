@@ -1,0 +1,294 @@
+"""The traps of the log, put back one by one: each must be found by the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest import mock
+
+from bcast_grpc.broker.nats import batch, log
+from bcast_grpc.broker.nats.chain import Chain, Fit
+from bcast_grpc.broker.nats.log import RoomLog
+from bcast_grpc.broker.nats.past import Past
+from bcast_grpc.broker.nats.reader import Reader
+from bcast_grpc.broker.nats.record import Item, Record, encode, encode_item
+from bcast_grpc.broker.nats.states import Reading, Writing
+from bcast_grpc.broker.nats.writer import Flight, Writer
+
+Bug = Callable[[], AbstractContextManager[None]]
+
+BUGS: dict[str, Bug] = {}
+
+
+def _bug(put_back: Callable[[], Iterator[None]]) -> Bug:
+    bug = contextmanager(put_back)
+    BUGS[put_back.__name__] = bug
+    return bug
+
+
+@_bug
+def a_moved_end_means_behind() -> Iterator[None]:
+    """The leader's end is compared with where the log is now, not where it was when it was asked for."""
+    real = Reader.end
+
+    def end(self: Reader, ticket: int, sequence: int, record: Record | None) -> None:
+        if sequence < self.chain.sequence and self._answered(ticket):
+            self._past.seek(self.chain)
+            self._rest(Reading.BEGINNING)
+        else:
+            real(self, ticket, sequence, record)
+
+    with mock.patch.object(Reader, "end", end):
+        yield
+
+
+@_bug
+def a_moved_end_is_read_again() -> Iterator[None]:
+    """The same, but all is read again first: it costs, and no promise is broken."""
+    real = Reader.end
+
+    def end(self: Reader, ticket: int, sequence: int, record: Record | None) -> None:
+        self._asked_at = self.chain.sequence
+        real(self, ticket, sequence, record)
+
+    with mock.patch.object(Reader, "end", end):
+        yield
+
+
+@_bug
+def an_epoch_is_read_as_messages() -> Iterator[None]:
+    """The record that begins an epoch must follow like any other."""
+
+    def fit(self: Chain, record: Record) -> Fit:
+        if self.fits(record):
+            return Fit.FOLLOWS
+        return Fit.VOID if self._linked else Fit.ANCHORS
+
+    with mock.patch.object(Chain, "_fit", fit):
+        yield
+
+
+@_bug
+def an_id_is_twice_in_a_batch() -> Iterator[None]:
+    """Messages of a batch are not compared with each other."""
+
+    class Blind(set[tuple[str, str]]):
+        def __contains__(self, _: object) -> bool:
+            return False
+
+    with mock.patch.object(batch, "set", Blind, create=True):
+        yield
+
+
+@_bug
+def void_records_count_as_known() -> Iterator[None]:
+    """Where a void record was found, the next one makes nobody read again."""
+    real = Reader._rewind
+
+    def rewind(self: Reader) -> None:
+        voids: set[int] = self.__dict__.setdefault("voids", set())
+        if self.chain.sequence not in voids:
+            voids.add(self.chain.sequence)
+            real(self)
+
+    with mock.patch.object(Reader, "_rewind", rewind):
+        yield
+
+
+@_bug
+def void_records_are_skipped() -> Iterator[None]:
+    """A record that does not fit makes nobody read again."""
+    real = Reader._take
+
+    def take(self: Reader, sequence: int, record: Record) -> None:
+        self._whole = True
+        real(self, sequence, record)
+
+    with mock.patch.object(Reader, "_take", take):
+        yield
+
+
+@_bug
+def a_number_is_enough_to_ignore() -> Iterator[None]:
+    """What is not after the last place is taken for known, whatever it is."""
+    live, end = Reader.live, Reader.end
+
+    def patched_live(self: Reader, sequence: int, previous: int, record: Record) -> None:
+        if sequence > self.chain.sequence:
+            live(self, sequence, previous, record)
+
+    def patched_end(self: Reader, ticket: int, sequence: int, record: Record | None) -> None:
+        end(self, ticket, sequence, record if sequence > self.chain.sequence else None)
+
+    def differs(self: Reader, sequence: int, _: str) -> bool:
+        return sequence > self.chain.sequence
+
+    with (
+        mock.patch.object(Reader, "live", patched_live),
+        mock.patch.object(Reader, "end", patched_end),
+        mock.patch.object(Reader, "_differs", differs),
+    ):
+        yield
+
+
+def _send_as_new(writer: Writer) -> None:
+    """Take the messages of an append for not stored, and send them as new ones."""
+    if writer.flight:
+        for item in writer.flight.record.items:
+            if (waiting := writer.pending.remove(item.uid)) is not None:
+                new = Item(writer._me.next_id(), waiting.item.entry)
+                writer.pending.add(new, encode_item(new), waiting.since_ns, own=waiting.own)
+        writer._over()
+
+
+@_bug
+def a_timeout_means_not_stored() -> Iterator[None]:
+    """An append without an answer is forgotten, and its messages are sent as new ones."""
+    real = RoomLog._doubt
+
+    def doubt(self: RoomLog) -> None:
+        if self._writer.state is Writing.APPENDING:
+            _send_as_new(self._writer)
+        real(self)
+
+    with mock.patch.object(RoomLog, "_doubt", doubt):
+        yield
+
+
+@_bug
+def not_found_is_a_proof() -> Iterator[None]:
+    """Where the leader has nothing new after an append without an answer, the messages are sent as new ones."""
+    real = Writer.ready
+
+    def ready(self: Writer, chain: Chain, reading: Reading, now_ns: int) -> bool:
+        flight = self.flight
+        if flight and self.state is Writing.UNKNOWN and chain.sequence == flight.expected and now_ns >= self._due_ns:
+            _send_as_new(self)
+        return real(self, chain, reading, now_ns)
+
+    with mock.patch.object(Writer, "ready", ready):
+        yield
+
+
+@_bug
+def the_old_epoch_goes_on() -> Iterator[None]:
+    """Where the log lacks what was told, the server numbers on."""
+    real = Reader._settle
+
+    def settle(self: Reader) -> None:
+        if self._past.sought and self.chain.epoch:
+            self._past = Past()
+            self._level()
+        else:
+            real(self)
+
+    with mock.patch.object(Reader, "_settle", settle):
+        yield
+
+
+@_bug
+def the_previous_record_does_not_matter() -> Iterator[None]:
+    """A record fits if its epoch and number do."""
+
+    def fits(self: Chain, record: Record) -> bool:
+        return record.epoch == self.epoch and record.first == self.head + 1
+
+    with mock.patch.object(Chain, "fits", fits):
+        yield
+
+
+@_bug
+def epochs_are_counted() -> Iterator[None]:
+    """An epoch's name is no random one."""
+    real = Writer._append
+
+    def append(self: Writer, chain: Chain, record: Record, items: Any) -> None:
+        real(self, chain, record if record.first else record._replace(epoch="epoch"), items)
+
+    with mock.patch.object(Writer, "_append", append):
+        yield
+
+
+@_bug
+def appends_are_pipelined() -> Iterator[None]:
+    """The next record is sent before the answer, for the place that is expected for the first."""
+    real = Writer._send
+
+    def send(self: Writer, flight: Flight) -> None:
+        real(self, flight)
+        record = flight.record
+        under_way = {uid for uid, _ in record.items}
+        chosen = [one for one in self.pending if one.item.uid not in under_way][:8]
+        if record.items and chosen and flight.attempts == 1:
+            following = record._replace(
+                first=record.first + len(record.items),
+                id=self._me.next_id(),
+                previous=record.id,
+                items=[one.item for one in chosen],
+            )
+            data = encode(following, [one.encoded for one in chosen])
+            self.flight = Flight(following, data, flight.expected + 1, attempts=1)
+            real(self, self.flight)
+
+    with mock.patch.object(Writer, "_send", send):
+        yield
+
+
+@_bug
+def late_forwards_are_taken() -> Iterator[None]:
+    """A server takes along what it is asked for, though it may be in the log."""
+
+    def items_after(self: Chain, sequence: int, id_: str) -> set[str]:
+        return set()
+
+    with mock.patch.object(Chain, "items_after", items_after):
+        yield
+
+
+@_bug
+def a_log_read_in_part_is_whole() -> Iterator[None]:
+    """After an interruption the rest of the log is read as if all had been read in one go."""
+    with mock.patch.object(Reader, "_interrupted", lambda _: None):
+        yield
+
+
+@_bug
+def a_new_epoch_needs_no_reading() -> Iterator[None]:
+    """Where the end is not the known one, a new epoch begins, without reading all again."""
+
+    def rewind(self: Reader) -> None:
+        self._past.seek(self.chain)
+        self._rest(Reading.BEGINNING)
+
+    with mock.patch.object(Reader, "_rewind", rewind):
+        yield
+
+
+@_bug
+def a_whole_log_is_told_again() -> Iterator[None]:
+    """What is read again is told again."""
+    with mock.patch.object(Past, "seek", lambda *_: None):
+        yield
+
+
+@_bug
+def a_void_record_is_told() -> Iterator[None]:
+    """A record that does not fit is told all the same."""
+    real = Chain._fit
+
+    def fit(self: Chain, record: Record) -> Fit:
+        return Fit.FOLLOWS if (found := real(self, record)) is Fit.VOID else found
+
+    with mock.patch.object(Chain, "_fit", fit):
+        yield
+
+
+@_bug
+def the_epoch_comes_back() -> Iterator[None]:
+    """An epoch that was left goes on when the log has lost the one after it."""
+    with mock.patch.object(Past, "is_over", lambda self, epoch: epoch == self._epoch):
+        yield
+
+
+__all__ = ["BUGS", "log"]
