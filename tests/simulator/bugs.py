@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 from unittest import mock
 
-from bcast_grpc.broker.nats import batch, log
+from bcast_grpc.broker.nats import batch, rumour
 from bcast_grpc.broker.nats.chain import Chain, Fit
 from bcast_grpc.broker.nats.log import RoomLog
 from bcast_grpc.broker.nats.past import Past
@@ -15,19 +16,38 @@ from bcast_grpc.broker.nats.reader import Reader
 from bcast_grpc.broker.nats.record import Item, Record, encode, encode_item
 from bcast_grpc.broker.nats.states import Reading, Writing
 from bcast_grpc.broker.nats.writer import Flight, Writer
+from tests.simulator.plan import Plan, random_plan
 
-Bug = Callable[[], AbstractContextManager[None]]
+
+class Bug(NamedTuple):
+    """A trap.
+
+    Attributes:
+        put_back: makes the log have it, for as long as the context lasts.
+        kinds: the faults that show it; none: any.
+        changes: what else the plan needs.
+    """
+
+    put_back: Callable[[], AbstractContextManager[None]]
+    kinds: tuple[str, ...]
+    changes: dict[str, Any]
+
+    def plan(self, seed: int) -> Plan:
+        """Return a schedule that may show it."""
+        return replace(random_plan(seed, self.kinds), **self.changes)
+
 
 BUGS: dict[str, Bug] = {}
 
 
-def _bug(put_back: Callable[[], Iterator[None]]) -> Bug:
-    bug = contextmanager(put_back)
-    BUGS[put_back.__name__] = bug
-    return bug
+def _bug(*kinds: str, **changes: object) -> Callable[[Callable[[], Iterator[None]]], None]:
+    def keep(put_back: Callable[[], Iterator[None]]) -> None:
+        BUGS[put_back.__name__] = Bug(contextmanager(put_back), kinds, changes)
+
+    return keep
 
 
-@_bug
+@_bug()
 def a_moved_end_means_behind() -> Iterator[None]:
     """The leader's end is compared with where the log is now, not where it was when it was asked for."""
     real = Reader.end
@@ -43,7 +63,7 @@ def a_moved_end_means_behind() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug()
 def a_moved_end_is_read_again() -> Iterator[None]:
     """The same, but all is read again first: it costs, and no promise is broken."""
     real = Reader.end
@@ -56,7 +76,7 @@ def a_moved_end_is_read_again() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug()
 def an_epoch_is_read_as_messages() -> Iterator[None]:
     """The record that begins an epoch must follow like any other."""
 
@@ -69,7 +89,7 @@ def an_epoch_is_read_as_messages() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug()
 def an_id_is_twice_in_a_batch() -> Iterator[None]:
     """Messages of a batch are not compared with each other."""
 
@@ -81,7 +101,7 @@ def an_id_is_twice_in_a_batch() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug("rollback-split", "lose-live", "lose-answers", "break", alone=True, replicas=1)
 def void_records_count_as_known() -> Iterator[None]:
     """Where a void record was found, the next one makes nobody read again."""
     real = Reader._rewind
@@ -96,7 +116,7 @@ def void_records_count_as_known() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug("rollback-split", "break")
 def void_records_are_skipped() -> Iterator[None]:
     """A record that does not fit makes nobody read again."""
     real = Reader._take
@@ -109,7 +129,7 @@ def void_records_are_skipped() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug("rollback-split", "break", alone=True)
 def a_number_is_enough_to_ignore() -> Iterator[None]:
     """What is not after the last place is taken for known, whatever it is."""
     live, end = Reader.live, Reader.end
@@ -121,13 +141,13 @@ def a_number_is_enough_to_ignore() -> Iterator[None]:
     def patched_end(self: Reader, ticket: int, sequence: int, record: Record | None) -> None:
         end(self, ticket, sequence, record if sequence > self.chain.sequence else None)
 
-    def differs(self: Reader, sequence: int, _: str) -> bool:
-        return sequence > self.chain.sequence
+    def differs(sequence: int, _: str, chain: Chain) -> bool:
+        return sequence > chain.sequence
 
     with (
         mock.patch.object(Reader, "live", patched_live),
         mock.patch.object(Reader, "end", patched_end),
-        mock.patch.object(Reader, "_differs", differs),
+        mock.patch.object(rumour, "_differs", differs),
     ):
         yield
 
@@ -142,7 +162,7 @@ def _send_as_new(writer: Writer) -> None:
         writer._over()
 
 
-@_bug
+@_bug()
 def a_timeout_means_not_stored() -> Iterator[None]:
     """An append without an answer is forgotten, and its messages are sent as new ones."""
     real = RoomLog._doubt
@@ -156,7 +176,7 @@ def a_timeout_means_not_stored() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug()
 def not_found_is_a_proof() -> Iterator[None]:
     """Where the leader has nothing new after an append without an answer, the messages are sent as new ones."""
     real = Writer.ready
@@ -171,7 +191,7 @@ def not_found_is_a_proof() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug()
 def the_old_epoch_goes_on() -> Iterator[None]:
     """Where the log lacks what was told, the server numbers on."""
     real = Reader._settle
@@ -187,7 +207,7 @@ def the_old_epoch_goes_on() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug("rollback-split", "rollback-split", "break", "freeze", alone=True, servers=2, spread_ms=1500)
 def the_previous_record_does_not_matter() -> Iterator[None]:
     """A record fits if its epoch and number do."""
 
@@ -198,7 +218,7 @@ def the_previous_record_does_not_matter() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug()
 def epochs_are_counted() -> Iterator[None]:
     """An epoch's name is no random one."""
     real = Writer._append
@@ -210,7 +230,7 @@ def epochs_are_counted() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug()
 def appends_are_pipelined() -> Iterator[None]:
     """The next record is sent before the answer, for the place that is expected for the first."""
     real = Writer._send
@@ -235,7 +255,7 @@ def appends_are_pipelined() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug()
 def late_forwards_are_taken() -> Iterator[None]:
     """A server takes along what it is asked for, though it may be in the log."""
 
@@ -246,14 +266,14 @@ def late_forwards_are_taken() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug("rollback", "freeze", "break", keep=12, replicas=1, spread_ms=300)
 def a_log_read_in_part_is_whole() -> Iterator[None]:
     """After an interruption the rest of the log is read as if all had been read in one go."""
-    with mock.patch.object(Reader, "_interrupted", lambda _: None):
+    with mock.patch.object(Reader, "_interrupted"):
         yield
 
 
-@_bug
+@_bug()
 def a_new_epoch_needs_no_reading() -> Iterator[None]:
     """Where the end is not the known one, a new epoch begins, without reading all again."""
 
@@ -265,14 +285,14 @@ def a_new_epoch_needs_no_reading() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug()
 def a_whole_log_is_told_again() -> Iterator[None]:
     """What is read again is told again."""
-    with mock.patch.object(Past, "seek", lambda *_: None):
+    with mock.patch.object(Past, "seek"):
         yield
 
 
-@_bug
+@_bug()
 def a_void_record_is_told() -> Iterator[None]:
     """A record that does not fit is told all the same."""
     real = Chain._fit
@@ -284,11 +304,39 @@ def a_void_record_is_told() -> Iterator[None]:
         yield
 
 
-@_bug
+@_bug("purge", "break", "stopped", "lose-answers", messages=6, spread_ms=1)
+def an_epoch_is_begun_twice() -> Iterator[None]:
+    """The record of an epoch that may have begun is sent again under the same name."""
+    real = Writer._still_fits
+
+    def still_fits(self: Writer, flight: Flight, chain: Chain, reading: Reading) -> bool:
+        if not flight.record.first:
+            return reading is Reading.BEGINNING and chain.sequence == flight.expected
+        return real(self, flight, chain, reading)
+
+    with mock.patch.object(Writer, "_still_fits", still_fits):
+        yield
+
+
+@_bug("purge-keep", "lag", "crash", replicas=3, spread_ms=1500, messages=60)
+def nothing_expires_while_it_is_read() -> Iterator[None]:
+    """Records that did not fit are void, without a look at what has expired since the reading began."""
+    real = Reader._settle
+
+    def settle(self: Reader) -> None:
+        self._void_after = None
+        real(self)
+
+    with mock.patch.object(Reader, "_settle", settle):
+        yield
+
+
+@_bug("purge", "rollback", "rollback-split")
 def the_epoch_comes_back() -> Iterator[None]:
     """An epoch that was left goes on when the log has lost the one after it."""
     with mock.patch.object(Past, "is_over", lambda self, epoch: epoch == self._epoch):
         yield
 
 
-__all__ = ["BUGS", "log"]
+RARE = ("a_log_read_in_part_is_whole", "an_epoch_is_begun_twice", "the_previous_record_does_not_matter")
+"""What takes some ten thousand schedules to be found. ``tests/broker/test_room_log.py`` has a test for each."""

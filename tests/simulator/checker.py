@@ -68,12 +68,6 @@ class Checker:
             raise Violation(f"{text} told at {epoch}:{seq}, where the log never had it")
         self._once(epoch, seq, text)
 
-    def ack(self, epoch: str, seq: int, text: str) -> None:
-        """A server acknowledges a message."""
-        if self._places.get((epoch, seq)) != text:
-            raise Violation(f"{text} acknowledged at {epoch}:{seq}, where {self._places.get((epoch, seq))} is")
-        self.acked.add(text)
-
     def forget(self, epoch: str, seq: int, text: str) -> None:
         """The log lost a message, and nobody who is left has told it."""
         if self._places.get((epoch, seq)) == text:
@@ -123,8 +117,7 @@ class Listening:
         elif isinstance(outcome, Repeated):
             for entry, place in zip(outcome.entries, outcome.places, strict=True):
                 self._answer(entry)
-                self._checker.ack(self.epoch, place.seq, entry.message)
-                self.acked.append(entry)
+                self._ack(place.seq, entry)
         elif isinstance(outcome, Refused):
             for entry in outcome.entries:
                 self._answer(entry)
@@ -164,8 +157,13 @@ class Listening:
                 self._answer(entry)
                 if entry.message != event.message:
                     raise Violation(f"{self._name}: {event.message} is told as {entry.message}")
-                self._checker.ack(self.epoch, event.seq, entry.message)
-                self.acked.append(entry)
+                self._ack(event.seq, entry)
+
+    def _ack(self, seq: int, entry: Entry) -> None:
+        if (other := self.history.get(seq)) != entry.message:
+            raise Violation(f"{self._name} acknowledges {entry.message} at {self.epoch}:{seq}, where it told {other}")
+        self._checker.acked.add(entry.message)
+        self.acked.append(entry)
 
     def _answer(self, entry: Entry) -> None:
         if not self.owed or self.owed[0] is not entry:

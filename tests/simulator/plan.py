@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -70,24 +71,22 @@ class Plan:
         return any(fault.kind == "rollback-split" for fault in self.faults)
 
 
-def random_plan(seed: int, *, losses: bool | None = None) -> Plan:
-    """Return the schedule of a seed. ``losses`` demands or forbids that records are lost."""
+def random_plan(seed: int, kinds: Sequence[str] = ()) -> Plan:
+    """Return the schedule of a seed, with faults of any kind or of some ``kinds`` alone."""
     random = Random(f"plan {seed}")
     servers = random.choice((2, 3, 3, 3, 4))
     spread_ms = random.choice((300, 1500, 4000))
-    wanted = random.random() < 0.35 if losses is None else losses
-    kinds = SERVER_FAULTS + STREAM_FAULTS + (LOSSES if wanted else ())
+    wanted = random.random() < 0.35
+    some = kinds or SERVER_FAULTS + STREAM_FAULTS + (LOSSES if wanted else ())
     faults = [
         Fault(
-            random.choice(kinds),
+            random.choice(some),
             random.randrange(spread_ms + 500),
             int(20 * 2 ** random.uniform(0, 8)),
             random.randrange(servers),
         )
         for _ in range(random.choice((0, 1, 2, 3, 3, 4, 6)))
     ]
-    if wanted and not any(fault.kind in LOSSES for fault in faults):
-        faults.append(Fault(random.choice(LOSSES), random.randrange(spread_ms + 500), random.randrange(20, 2000)))
     return Plan(
         seed=seed,
         servers=servers,

@@ -111,9 +111,8 @@ class RoomLog:
             previous: the place of the record before it in this room (``Nats-Last-Sequence``).
             data: the payload.
         """
-        if self._deaf or (record := self._decode(data)) is None:
-            return self._proceed()
-        self._reader.live(sequence, previous, record)
+        if not self._deaf and (record := self._decode(data)) is not None:
+            self._reader.live(sequence, previous, record)
         return self._proceed()
 
     def records(self, ticket: int, records: Sequence[tuple[int, bytes]], more: bool) -> list[Action]:

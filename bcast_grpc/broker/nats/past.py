@@ -64,6 +64,8 @@ class Past:
 
     def judge(self, record: Record, fit: Fit, chain: Chain) -> Verdict:
         """Say what becomes of a record that ``chain`` has just taken."""
+        if record.epoch in self._left:
+            return Verdict.KNOWN
         if not self._epoch:
             return Verdict.GOES_ON if fit is Fit.FOLLOWS else Verdict.BEGINS
         if record.epoch != self._epoch or chain.head < self._seq:

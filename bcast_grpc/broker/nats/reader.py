@@ -13,6 +13,7 @@ from bcast_grpc.broker.nats.chain import Chain, Fit
 from bcast_grpc.broker.nats.limits import Limits
 from bcast_grpc.broker.nats.past import Past, Verdict
 from bcast_grpc.broker.nats.record import Record
+from bcast_grpc.broker.nats.rumour import Rumour
 from bcast_grpc.broker.nats.states import Reading
 from bcast_grpc.events import Stamp
 
@@ -46,6 +47,7 @@ class Reader:
         self._past = Past()
         self._ahead = Ahead(limits)
         self._whole = True  # whether the log is read from its beginning, so that void records are surely void
+        self._void_after: int | None = None  # where the chain was when a record of a whole reading did not fit
         self._start = 0  # what to read after, to read the last epoch again
         self._ticket = 0
         self._waits = False  # for the answer to the last request
@@ -54,7 +56,7 @@ class Reader:
         self._failures = 0
         self._fruitless = 0
         self._rewound_ns = -_AGAIN_NS
-        self._head: tuple[int, int, str] | None = None  # when to believe it, and another server's head
+        self._rumour = Rumour()
 
     @property
     def settled(self) -> bool:
@@ -64,9 +66,7 @@ class Reader:
     @property
     def due_ns(self) -> int | None:
         """When ``tick`` has something to do."""
-        if self._head is None or self._due_ns is None:
-            return self._head[0] if self._head else self._due_ns
-        return min(self._due_ns, self._head[0])
+        return min((due for due in (self._due_ns, self._rumour.due_ns) if due is not None), default=None)
 
     # --- the connection
 
@@ -87,7 +87,7 @@ class Reader:
         """Read nothing more."""
         self.disconnected()
         self.state = Reading.STOPPED
-        self._head = None
+        self._rumour.forget()
 
     # --- records
 
@@ -111,6 +111,9 @@ class Reader:
     def records(self, ticket: int, records: Sequence[tuple[int, Record]], more: bool) -> None:
         """Take records that were asked for. The live feed may have brought some of them meanwhile."""
         if not self._answered(ticket):
+            return
+        if self.state is Reading.PROVING:
+            self._prove(records[0][0] if records else self.chain.sequence + 1)
             return
         before = self.chain.sequence
         for sequence, record in records:
@@ -150,35 +153,30 @@ class Reader:
             self._retry()
 
     def head_of_other(self, sequence: int, id_: str) -> None:
-        """Note where another server is. The live feed gets some time before that counts."""
-        if self._head is None and self._differs(sequence, id_):
-            self._head = self._clock.now_ns() + int(self._limits.behind_s * NS), sequence, id_
+        """Note where another server is."""
+        self._rumour.hear(sequence, id_, self.chain, self._clock.now_ns() + int(self._limits.behind_s * NS))
 
     def tick(self, now_ns: int) -> None:
         """Do what is due."""
-        if self._head and self._head[0] <= now_ns:
-            _, sequence, id_ = self._head
-            self._head = None
-            if self._differs(sequence, id_):
-                self.check()
+        if self._rumour.holds(self.chain, now_ns):
+            self.check()
         if self._due_ns is not None and self._due_ns <= now_ns:
             if self._waits:
                 self._retry()
             else:
                 self._send()
 
-    def _differs(self, sequence: int, id_: str) -> bool:
-        return sequence > self.chain.sequence or self.chain.id_at(sequence) not in ("", id_)
-
     # --- taking
 
     def _take(self, sequence: int, record: Record) -> None:
         chain, past = self.chain, self._past
-        before = chain.epoch
+        before, last = chain.epoch, chain.sequence
         fit = chain.take(sequence, record)
         if fit is Fit.VOID:
             if not self._whole:
                 self._rewind()
+            elif self._void_after is None and before:
+                self._void_after = last
             return
         if fit is not Fit.FOLLOWS:
             self._start = sequence - 1
@@ -189,7 +187,7 @@ class Reader:
         verdict = past.judge(record, fit, chain)
         if verdict is not Verdict.KNOWN:
             self.news.append((verdict, record))
-        if self.state is Reading.BEGINNING and not past.sought:
+        if self.state is Reading.BEGINNING and not past.sought and not past.is_over(record.epoch):
             self._level()
 
     @property
@@ -206,15 +204,16 @@ class Reader:
             if id_:
                 add(author.key, id_, Stamp(seq, time_ns), now_ns)
 
-    def _rewind(self) -> None:
-        """Read the log from its beginning, and look for what was told."""
+    def _rewind(self, oldest: int = 0) -> None:
+        """Read the log from its beginning, and look for what was told. Records before ``oldest`` have expired."""
         now_ns = self._clock.now_ns()
         if self.chain.epoch:
             self._past.seek(self.chain)
-        self.chain.rewind(0)
+        self.chain.rewind(max(oldest - 1, 0))
         self._ahead.clear()
         self.ids.clear()
         self._whole = True
+        self._void_after = None
         again = now_ns - self._rewound_ns < _AGAIN_NS
         self._rewound_ns = now_ns
         self._ask(Reading.READING, self._spread(_AGAIN_NS) if again else 0)
@@ -222,15 +221,25 @@ class Reader:
     def _settle(self) -> None:
         """The end was reached: go on there, or see that no order does."""
         epoch, past = self.chain.epoch, self._past
-        if not past.sought and epoch:
+        if self._void_after is not None:
+            self._ask(Reading.PROVING)
+        elif not epoch or past.is_over(epoch):
+            self._rest(Reading.BEGINNING)
+        elif not past.sought:
             self._level()
-        elif past.sought and epoch and not past.is_over(epoch):
+        else:
             past.leave()  # another server has begun it; now it is told from its beginning
             self.chain.rewind(self._start)
             self._whole = True
             self._ask(Reading.READING)
+
+    def _prove(self, oldest: int) -> None:
+        """Some records did not fit. They are void, unless others have expired since those before them were read."""
+        if self._void_after is not None and oldest > self._void_after:
+            self._rewind(oldest)
         else:
-            self._rest(Reading.BEGINNING)
+            self._void_after = None
+            self._settle()
 
     def _level(self) -> None:
         self.chain.confirm()
@@ -257,9 +266,10 @@ class Reader:
         self._ticket += 1
         self._waits = True
         self._due_ns = self._clock.now_ns() + int(self._limits.answer_s * NS)
-        if self.state is Reading.READING:
-            leader = self._fruitless >= _FRUITLESS
-            self.asked.append(ReadAfter(self._ticket, self.chain.sequence, leader))
+        if self.state is Reading.PROVING:
+            self.asked.append(ReadAfter(self._ticket, 0, leader=True))
+        elif self.state is Reading.READING:
+            self.asked.append(ReadAfter(self._ticket, self.chain.sequence, leader=self._fruitless >= _FRUITLESS))
         else:
             self._asked_at = self.chain.sequence
             self.asked.append(ReadEnd(self._ticket))
@@ -274,6 +284,7 @@ class Reader:
     def _interrupted(self) -> None:
         """Trust no more that all was read in one go: the log may have changed meanwhile, and some of it expired."""
         self._whole = not self.chain.sequence
+        self._void_after = None
         if not self._whole:
             self.chain.confirm()
 

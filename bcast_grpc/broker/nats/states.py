@@ -5,7 +5,10 @@ Reading::
     AWAY       no connection              connected → READING if nothing is known, else ENDING
     READING    records are asked for      all read → ENDING
     ENDING     the leader is asked for    it is the record that we know → LEVEL, or BEGINNING if no order goes on
-               its last record            there are more → READING; it is another → READING, from the beginning
+               its last record            there are more → READING; it is another → READING, from the beginning;
+                                          a record did not fit → PROVING
+    PROVING    the leader is asked for    nothing has expired meanwhile → LEVEL or BEGINNING;
+               its oldest record          something has → READING, from there
     LEVEL      the end is known           a hole → READING; a doubt → ENDING;
                                           a record that does not fit → READING, from the beginning
     BEGINNING  all is read, and a new     a record that begins an epoch → LEVEL; a doubt → ENDING
@@ -37,6 +40,7 @@ class Reading(Enum):
     AWAY = auto()
     READING = auto()
     ENDING = auto()
+    PROVING = auto()
     LEVEL = auto()
     BEGINNING = auto()
     STOPPED = auto()

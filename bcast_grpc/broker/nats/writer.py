@@ -157,10 +157,10 @@ class Writer:
 
     def _still_fits(self, flight: Flight, chain: Chain, reading: Reading) -> bool:
         record = flight.record
-        if chain.sequence != flight.expected:
+        if not record.first:
+            return False  # it may have begun an epoch that has been lost since: another attempt has another name
+        if chain.sequence != flight.expected or reading is not Reading.LEVEL:
             return False
-        if not record.first or reading is Reading.BEGINNING:
-            return reading is Reading.BEGINNING and not record.first
         wanted = not record.items or any(uid in self.pending for uid, _ in record.items)
         return wanted and chain.fits(record)
 
