@@ -37,7 +37,8 @@ class World:
         self._checker = Checker(self._stream, plan.loses)
         self._stream.on_trim = self._checker.trimmed
         self._waits_for_epoch = False
-        self._peace = False
+        self._calm = False  # no faults come any more
+        self._peace = False  # and those that were are over
         anchor_s = plan.max_age_ms / 2000 if plan.max_age_ms else 1800.0
         limits = Limits(record_items=8, tail_records=12, tail_items=40, anchor_s=anchor_s, ahead_records=4)
         self._nodes = [
@@ -123,6 +124,8 @@ class World:
     def _strike(self, fault: Fault) -> None:
         agenda, node, ns = self._agenda, self._nodes[fault.server % self.plan.servers], fault.length_ms * MS
         until_ns = agenda.now_ns + ns
+        if self._calm:
+            return
         if self._waits_for_epoch:
             return  # else those who know what was lost might be gone
         if fault.kind == "freeze":
@@ -211,6 +214,7 @@ class World:
 
     def _make_peace(self) -> None:
         now_ns, stream = self._agenda.now_ns, self._stream
+        self._calm = True
         stream.late_until_ns = stream.lag_until_ns = stream.deposed_until_ns = stream.stopped_until_ns = now_ns
         self._agenda.after(15 * SECOND, self._begin_peace)
         for node in self._nodes:
