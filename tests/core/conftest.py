@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from .flushes import Flushes
+from .guarded import Desk
 from .world import World
 
 
@@ -30,3 +31,11 @@ def world() -> World:
 def room() -> Flushes:
     """A room with nothing pending."""
     return Flushes()
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """It knows ``all``, who may do everything."""
+    desk = Desk()
+    desk.know("all")
+    return desk

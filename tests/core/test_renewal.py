@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.core.identity import NO_RIGHTS, Rights
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.review import review
-from bcast_grpc.errors import CallError, ErrorCode
-from bcast_grpc.events import Ack, Error, Event, Kind, Request
+from bcast_grpc.errors import ErrorCode
+from bcast_grpc.events import Ack, Error, Kind, Request
 
 from .guarded import KEPT, Desk, let_pass
 from .world import ALL, World
@@ -20,29 +18,9 @@ EXPIRING = ALL | {Kind.EXPIRING}
 
 
 @pytest.fixture
-def desk() -> Desk:
-    """It knows ``all``, who may do everything."""
-    desk = Desk()
-    desk.know("all")
-    return desk
-
-
-@pytest.fixture
 def world(desk: Desk) -> World:
     """Its rooms keep messages."""
     return World(broker=MemoryBroker(KEPT), gatekeeper=desk)
-
-
-def refusal(act: Callable[[], object]) -> tuple[ErrorCode, str]:
-    """Return what is raised."""
-    with pytest.raises(CallError) as raised:
-        act()
-    return raised.value.code, raised.value.reason
-
-
-def codes(events: list[Event]) -> list[ErrorCode]:
-    """Return the codes of the errors among events."""
-    return [event.detail.code for event in events if isinstance(event.detail, Error)]
 
 
 def test_a_stream_ends_when_its_token_expires(world: World, desk: Desk) -> None:

@@ -25,14 +25,6 @@ EXPIRING = ALL | {Kind.EXPIRING}
 
 
 @pytest.fixture
-def desk() -> Desk:
-    """It knows ``all``, who may do everything."""
-    desk = Desk()
-    desk.know("all")
-    return desk
-
-
-@pytest.fixture
 def world(desk: Desk) -> World:
     """Its rooms keep messages."""
     return World(broker=MemoryBroker(KEPT), gatekeeper=desk)

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
+import aiohttp
 import grpc
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
@@ -166,6 +167,15 @@ async def door(serve: Serve) -> LocalDoor:
 async def doors(serve: Serve) -> LocalDoor:
     """A server in this process with all doors open."""
     return await serve(http_port=0, tcp_port=0)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of HTTP, which trusts the servers of this run."""
+    authority = engine.tls()
+    trusted = aiohttp.TCPConnector(ssl=authority.context()) if authority else None
+    async with aiohttp.ClientSession(connector=trusted) as session:
+        yield session
 
 
 @pytest.fixture

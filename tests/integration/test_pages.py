@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests import engine
-
 from .conftest import LocalDoor, Serve
 from .peers import within
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of HTTP, which trusts the servers of this run."""
-    authority = engine.tls()
-    trusted = aiohttp.TCPConnector(ssl=authority.context()) if authority else None
-    async with aiohttp.ClientSession(connector=trusted) as session:
-        yield session
 
 
 @pytest.mark.parametrize(

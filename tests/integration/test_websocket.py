@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -12,21 +11,10 @@ import aiohttp
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests import engine
-
 from .conftest import LocalDoor, Serve
 from .peers import eventually, within
 
 QUERY = "?name=ana&batch=1&events=all"
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of HTTP, which trusts the servers of this run."""
-    authority = engine.tls()
-    trusted = aiohttp.TCPConnector(ssl=authority.context()) if authority else None
-    async with aiohttp.ClientSession(connector=trusted) as session:
-        yield session
 
 
 def text_of(event: Any) -> str:
