@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import cast
 
 from bcast_grpc.http2 import Connection as Http2
+from bcast_grpc.http2.frames import window_update
 from bcast_grpc.transport.grpc.call import Call
-from bcast_grpc.transport.grpc.writer import Writer
+from bcast_grpc.transport.grpc.writer import RECHECK_S, Writer
 from tests.http2.peer import feed, headers, opened
 
 
@@ -94,3 +95,29 @@ async def test_nothing_is_written_once_it_has_ended() -> None:
     writer.pump()
     assert not writer.send_now(cast("Call", Caller()), b"hola")
     assert wire.written == said
+
+
+async def test_all_are_checked_again_only_where_one_was_blocked() -> None:
+    """Many clients open the connection's window after each message."""
+    writer, _, h2 = opened_writer(1)
+    timers: list[float] = []
+    writer._loop = cast("asyncio.AbstractEventLoop", Timers(timers))
+    call = cast("Call", Caller())
+    writer.recheck([call])
+    assert timers == []
+    feed(h2, window_update(0, 100_000))
+    writer.send_data(call, bytes(70_000))
+    assert call.blocked
+    writer.recheck([call])
+    assert timers == [RECHECK_S]
+
+
+class Timers:
+    """An event loop that notes for when something is due."""
+
+    def __init__(self, timers: list[float]) -> None:
+        self._timers = timers
+
+    def call_later(self, delay_s: float, *_: object) -> None:
+        """Note it."""
+        self._timers.append(delay_s)

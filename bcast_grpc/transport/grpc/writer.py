@@ -39,12 +39,12 @@ class Writer:
     """
 
     __slots__ = (
+        "_blocks",
         "_ended",
         "_h2",
         "_lane",
         "_loop",
         "_pumping",
-        "_quiet",
         "_ready",
         "_recheck_timer",
         "_transport",
@@ -60,11 +60,11 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._ready: list[Call] = []  # calls that have something to write
         self._recheck_timer: asyncio.TimerHandle | None = None
+        self._blocks = False  # the own window of some call has had no room since all were checked last
         self._pumping = False
         self._ended = False  # the connection is half-closed
         self._woken = False
         self._lane: Lane | None = None  # to which all room is lent
-        self._quiet = False  # something was sent at once, and nothing else has happened since
         self._unsent = 0
         self.paused = False
         self.expects = False
@@ -137,6 +137,7 @@ class Writer:
         sent = self._h2.send_data(call.stream_id, data)
         call.sent += sent
         call.blocked = sent < len(data) and self._h2.window > 0
+        self._blocks |= call.blocked
         self._unsent += sent
         if self._unsent >= PIECE_BYTES:
             self.flush()
@@ -160,19 +161,14 @@ class Writer:
         return True
 
     def lend(self, lane: Lane) -> int:
-        """Lend all room of a lane's call to the lane; return how many bytes that is.
-
-        It is lent to a call that has just sent something at once, as it did before, while nothing else happened.
-        """
-        if self.paused or self._ready or not self._quiet:
-            self._quiet = True
+        """Lend all room of a lane's call, which has just sent something at once, to the lane; return how many bytes."""
+        if self.paused or self._ready:
             return 0
         self._lane = lane
         return self._h2.room(lane.call.stream_id)
 
     def settle(self) -> None:
         """Take back what is lent: something else happens on the connection."""
-        self._quiet = False
         if self._lane:
             lane, self._lane = self._lane, None
             written, frames = lane.give_back()
@@ -186,7 +182,7 @@ class Writer:
 
     def recheck(self, calls: Iterable[Call]) -> None:
         """Check all blocked calls again soon: each may have room now. Cost: O(calls), so it is not done at once."""
-        if not self._recheck_timer:
+        if self._blocks and not self._recheck_timer:
             self._recheck_timer = self._loop.call_later(RECHECK_S, self._recheck, calls)
 
     def end(self) -> None:
@@ -211,6 +207,7 @@ class Writer:
 
     def _recheck(self, calls: Iterable[Call]) -> None:
         self._recheck_timer = None
+        self._blocks = False
         for call in calls:
             if call.blocked:
                 self.add(call)
