@@ -13,12 +13,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from bcast_grpc.broker.backlog import Backlog
 from bcast_grpc.broker.base import Broker, DeliverEvents
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Retention
 from bcast_grpc.broker.relief import Relief
 from bcast_grpc.broker.sqlite import tables
-from bcast_grpc.broker.sqlite.backlog import Backlog
 from bcast_grpc.broker.sqlite.caretaker import Caretaker
 from bcast_grpc.broker.sqlite.faults import unavailable
 from bcast_grpc.broker.sqlite.file import StoreFile

@@ -1,4 +1,4 @@
-"""How much waits for the writer, over all rooms, and the bound of that."""
+"""How much waits to be stored, over all rooms, and the bound of that."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MAX_CALLS = 16_384
 
 
 class Backlog:
-    """Counts what was given to the writer and is not answered. Used from the loop only.
+    """Counts what was given to a store and is not answered. Used from the loop only.
 
     Args:
         budget: also counts the bytes.
@@ -24,7 +24,7 @@ class Backlog:
 
     @property
     def full(self) -> bool:
-        """Whether the writer has enough to do for some time."""
+        """Whether the store has enough to do for some time."""
         return self._messages >= _MAX_MESSAGES or self._bytes >= _MAX_BYTES or self._calls >= _MAX_CALLS
 
     def add(self, messages: int = 0, size: int = 0) -> None:
