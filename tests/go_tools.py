@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -32,14 +31,9 @@ def build(module: str, folder: Path) -> Path:
 
 
 def build_nats(folder: Path) -> Path:
-    """Build the NATS server of the version that the benchmarks use. Several processes may call this at once."""
-    program = folder / "nats-server"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            _install(_NATS, folder, "-C", str(_BENCHMARKS))
-    return program
+    """Build the NATS server of the version that the benchmarks use."""
+    _install(_NATS, folder, "-C", str(_BENCHMARKS))
+    return folder / "nats-server"
 
 
 def _install(module: str, folder: Path, *before: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import signal
 import socket
@@ -11,7 +12,10 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import pytest
 
@@ -21,18 +25,33 @@ PATIENCE_S = 30
 
 
 @pytest.fixture(scope="session")
-def nats_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, built once for all processes of a test run."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if base.name.startswith("popen-") else base
-    return build_nats(shared / "nats")
+def nats_program() -> Path:
+    """The program."""
+    return program()
 
 
 @pytest.fixture(scope="session")
-def shared_nats(nats_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+def shared_nats() -> NatsServer:
     """One server for all tests of a process, which use clusters of different names."""
-    with running(nats_program, tmp_path_factory.mktemp("nats")) as server:
-        yield server
+    return shared()
+
+
+@cache
+def program() -> Path:
+    """Build the program, once for each process; skip the test where Go is missing."""
+    folder = mkdtemp(prefix="nats-")
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return build_nats(Path(folder))
+
+
+@cache
+def shared() -> NatsServer:
+    """Start the server that all tests of a process share, with clusters of different names."""
+    server = NatsServer(program(), program().parent / "shared")
+    server.start()
+    atexit.register(server.kill)
+    server.wait()
+    return server
 
 
 class NatsServer:

@@ -28,6 +28,7 @@ class Desk(Generic[BrokerT]):
         self.lost: list[CallError] = []
         self._orders: dict[str, Order] = {}
         self._all: list[Order] = []
+        self.loop.run_until_complete(broker.start(lambda _: None))
 
     def open(self, room: str, deliver: Deliver) -> Order:
         """Open a room."""

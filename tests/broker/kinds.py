@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Protocol
@@ -14,9 +15,12 @@ from bcast_grpc.broker.base import Accepted, Began, Broker, Outcome, Refused, Re
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
+from bcast_grpc.broker.nats.broker import Cluster, NatsBroker
+from bcast_grpc.broker.nats.connection import Target
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.errors import BcastError
 from bcast_grpc.events import Author, Entry, Event, Stamp, wire_bytes
+from tests import nats_server
 
 from .desk import Desk
 
@@ -69,15 +73,24 @@ class BrokerKind:
     Attributes:
         make: returns one.
         durable: whether another one that is made later goes on with what this one had.
+        shared: whether other servers use the same log. It is kept by another program, by a clock of its own; and
+            several submissions are answered together, or one in parts.
     """
 
     make: Make
     durable: bool = False
+    shared: bool = False
+
+
+def _nats(place: Path, retention: Retention, clock: ManualClock) -> NatsBroker:
+    name = blake2b(bytes(place), digest_size=8).hexdigest()
+    return NatsBroker(Cluster(Target([nats_server.shared().url]), name), retention, clock)
 
 
 BROKERS = {
     "memory": BrokerKind(lambda _, retention, clock: MemoryBroker(retention, clock)),
     "sqlite": BrokerKind(lambda place, retention, clock: SqliteBroker(place / "store", retention, clock), durable=True),
+    "nats": BrokerKind(_nats, durable=True, shared=True),
 }
 
 KEEPING = Retention(messages=1000, bytes=1 << 20, age_s=60, dedup_s=10)

@@ -155,6 +155,7 @@ class NatsBroker:
         """
         order = self._orders.get(room) or self._make(room)
         if order.is_open():
+            order.expire(self.clock.now_ns())
             return order
         opened = asyncio.Event()
         order.waiting += 1
@@ -170,6 +171,7 @@ class NatsBroker:
                 self._drop(order)
         if not order.is_open():
             raise CallError(ErrorCode.BROKER_UNAVAILABLE, "the room's log cannot be read from NATS; try again")
+        order.expire(self.clock.now_ns())
         return order
 
     def _make(self, room: str) -> LogOrder:
@@ -205,7 +207,9 @@ class NatsBroker:
         self._clear.append(callback)
 
     def answered(self) -> None:
-        """Note that something has been answered."""
+        """Note that something has been answered, or came from other servers."""
+        if self._relief.urgent:
+            self.relieve()
         if self._clear:
             clear, self._clear = self._clear, []
             for callback in clear:
