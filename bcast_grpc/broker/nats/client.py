@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nats import errors
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 
 OLDEST = (2, 12, 4)
 """The oldest version that is known to work. Older ones accept the stream's configuration, and do not follow it."""
@@ -16,11 +16,16 @@ class Refused(errors.Error):
 
 
 class CheckingClient(Client):
-    """Looks at what a server says about itself, before logging in to it."""
+    """Looks at what a server says about itself before it logs in to it, and closes what it opens."""
 
     def __init__(self, demands_tls: bool) -> None:
         super().__init__()
         self._demands_tls = demands_tls
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport:  # of an attempt that failed after the connection was made: nobody else closes it
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection:
