@@ -43,6 +43,8 @@ PREFIX = "BCAST_"
 
 # A request frame is limited to gRPC's default of 4 MiB; 64 KiB are reserved for the other fields.
 _MAX_MESSAGE_BYTES = 4 * 2**20 - 64 * 2**10
+NATS_PORT = 4222
+"""Where NATS listens unless it is told otherwise."""
 # The size of a queued message beyond its text and data: its ids, its author, the frame around it.
 _MESSAGE_OVERHEAD_BYTES = 4096
 # gRPC counts milliseconds in 32 bits.
@@ -90,7 +92,14 @@ _NO_FILES = (
 """Texts that look like a path but were meant to be something else, and what would be right."""
 
 
+NATS_SCHEMES = ("nats://", "tls://")
+"""What the stores that many servers share begin with; the second demands TLS."""
+
+
 def _check_store(store: str) -> str:
+    for scheme in NATS_SCHEMES:
+        if store.startswith(scheme):
+            return scheme + ",".join(map(_check_server, store.removeprefix(scheme).split(",")))
     scheme, _, path = store.partition("sqlite:")
     if store == "memory:":
         return store
@@ -102,6 +111,16 @@ def _check_store(store: str) -> str:
             shown = {"path": path, "bare": path.partition("?")[0], "stripped": path.strip(), "directory": directory}
             raise PydanticCustomError("must_be", words.format_map(shown))
     return store
+
+
+def _check_server(server: str) -> str:
+    if "@" in server:  # the log and --print-config name the server
+        raise PydanticCustomError("must_be", "nats://HOST:PORT without a user: use store-user and store-password-file")
+    parts = re.fullmatch(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::(\d+))?", server.strip())
+    if parts is None or not 0 < int(parts[2] or NATS_PORT) < 65536:
+        raise ValueError
+    _check_host(parts[1].strip("[]"))
+    return f"{parts[1]}:{parts[2] or NATS_PORT}"
 
 
 def _check_file(file: Path | None) -> Path | None:
@@ -185,6 +204,7 @@ Networks = Annotated[
 ]
 Count = Annotated[int, Field(ge=1), _Number, Accepts("a whole number, at least 1", "COUNT")]
 Bytes = Annotated[int, Field(ge=1), _Number, Accepts("a whole number of bytes, at least 1", "BYTES")]
+Replicas = Annotated[int, Field(ge=1, le=5), _Number, Accepts("a whole number from 1 to 5", "COUNT")]
 Amount = Annotated[int, Field(ge=0), _Number, Accepts("a whole number, 0 or more", "COUNT")]
 AmountOfBytes = Annotated[int, Field(ge=0), _Number, Accepts("a whole number of bytes, 0 or more", "BYTES")]
 MessageBytes = Annotated[
@@ -211,7 +231,11 @@ Interval = Annotated[
     _Number,
     Accepts(f"a number of seconds above 0, at most {_MAX_TIME_S}", "SECONDS"),
 ]
-Store = Annotated[str, AfterValidator(_check_store), Accepts("memory: or sqlite:PATH", "STORE")]
+Store = Annotated[str, AfterValidator(_check_store), Accepts("memory:, sqlite:PATH or nats://HOST:PORT", "STORE")]
+Cluster = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$"), Accepts("1 to 32 letters, digits, - or _ (ASCII)", "NAME")
+]
+SecretFile = Annotated[Path | None, AfterValidator(_check_file), Accepts("the path of a file, or off", "FILE")]
 OptionalFile = Annotated[Path | None, AfterValidator(_check_file), Accepts("the path of a PEM file, or off", "FILE")]
 Sources = Annotated[
     tuple[str, ...],
@@ -313,7 +337,25 @@ class Settings(BaseModel):
         " off: half of the memory of the machine or the cgroup",
     )
     progress_s: Interval = Field(30, description="interval of PROGRESS events")
-    store: Store = Field("memory:", description="where messages are kept: memory:, or sqlite:PATH")
+    store: Store = Field(
+        "memory:",
+        description="where messages are kept: memory:, sqlite:PATH, or nats://HOST:PORT[,HOST:PORT…] (tls:// with TLS)"
+        " to share rooms with other servers",
+    )
+    cluster: Cluster = Field("bcast", description="servers on one NATS with the same name share their rooms")
+    store_replicas: Replicas = Field(1, description="how many NATS servers keep each message")
+    store_create: Literal["yes", "no"] = Field("yes", description="make the stream in NATS if there is none")
+    store_user: OptionalText = Field(None, description="user for NATS; its password is in store-password-file")
+    store_password_file: SecretFile = Field(None, description="file with the password of store-user")
+    store_nkey_file: SecretFile = Field(None, description="file with the seed of an NKey for NATS")
+    store_creds: SecretFile = Field(None, description="credentials file for NATS (.creds)")
+    store_ca: OptionalFile = Field(None, description="authorities that sign the certificates of NATS servers")
+    store_cert: OptionalFile = Field(None, description="certificate that is shown to NATS")
+    store_key: OptionalFile = Field(None, description="private key of store-cert")
+    broker_patience_s: Interval = Field(
+        15,
+        description="how long messages wait for NATS before they are refused as BROKER_UNAVAILABLE",
+    )
     rate: Rate = Field(None, description="most messages a second from one client")
     burst: Burst = Field(None, description="most messages at once from one client; follows the rate unless set")
 
@@ -342,6 +384,21 @@ class Settings(BaseModel):
             if file is None and has_cert and info.field_name == "tls_key":
                 raise PydanticCustomError("must_be", "the path of the PEM file with the key of tls-cert")
         return file
+
+    @field_validator("store_user", "store_password_file", "store_nkey_file", "store_creds", "store_cert", "store_key")
+    @classmethod
+    def _log_in_once(cls, value: object, info: ValidationInfo) -> object:
+        partner = {"store_password_file": "store_user", "store_key": "store_cert"}.get(info.field_name or "")
+        if partner in info.data and (info.data[partner] is None) != (value is None):
+            there = f"{partner.replace('_', '-')} is set" if value is None else f"{partner.replace('_', '-')} is off"
+            words = "the path of a file if {there}" if value is None else "off if {there}"
+            raise PydanticCustomError("must_be", words, {"there": there})
+        if value is not None and not info.data.get("store", NATS_SCHEMES[0]).startswith(NATS_SCHEMES):
+            raise PydanticCustomError("must_be", "off unless store is nats://HOST:PORT or tls://HOST:PORT")
+        logins = [info.data.get(name) for name in ("store_user", "store_nkey_file")]
+        if value is not None and info.field_name in ("store_nkey_file", "store_creds") and any(logins):
+            raise PydanticCustomError("must_be", "off: store-user, store-nkey-file and store-creds exclude each other")
+        return value
 
     @field_validator("open")
     @classmethod

@@ -16,7 +16,8 @@ from bcast_grpc.core.peers import PeerCounts
 from bcast_grpc.core.presence import LocalPresence, Presence
 from bcast_grpc.server.descriptors import Descriptors
 from bcast_grpc.server.memory import ProcessMemory
-from bcast_grpc.settings import Settings
+from bcast_grpc.server.shared_store import shared_broker
+from bcast_grpc.settings import NATS_SCHEMES, Settings
 from bcast_grpc.transport.address import Address, CannotStart
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Door, Shared
@@ -120,6 +121,8 @@ def backend(settings: Settings, budget: Budget) -> Backend:
     retention = _retention(settings, budget)
     if settings.store == "memory:":
         return Backend(MemoryBroker(retention), LocalPresence())
+    if settings.store.startswith(NATS_SCHEMES):
+        return Backend(shared_broker(settings, retention), LocalPresence())
     with cannot_start():
         return Backend(SqliteBroker(settings.store.removeprefix("sqlite:"), retention), LocalPresence())
 

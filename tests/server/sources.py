@@ -16,6 +16,7 @@ DEFAULTS = Settings()
 SOURCES = ["flag", "environment", "file"]
 EACH = list(product(NAMES, SOURCES))
 KEYS = {"token_keys": ("keys.json",)}
+NATS = {"store": "nats://127.0.0.1:4222"}
 NEEDS: dict[str, dict[str, Any]] = {
     "burst": {"rate": 1},
     "tls_cert": {"tls_key": "key.pem"},
@@ -23,6 +24,12 @@ NEEDS: dict[str, dict[str, Any]] = {
     "tls_client_ca": {"tls_cert": "cert.pem", "tls_key": "key.pem"},
     "token_issuer": KEYS,
     "token_audience": KEYS,
+    "store_user": NATS | {"store_password_file": "password"},
+    "store_password_file": NATS | {"store_user": "ana"},
+    "store_nkey_file": NATS,
+    "store_creds": NATS,
+    "store_cert": NATS | {"store_key": "key.pem"},
+    "store_key": NATS | {"store_cert": "cert.pem"},
 }
 """What must be set for a setting to fit."""
 
@@ -34,6 +41,8 @@ FITTING = {
     "token_issuer": "https://id.example",
     "token_audience": "chat",
     "rights": Path("rights.toml"),
+    "cluster": "chat",
+    "store_user": "bcast",
     "trusted_proxy": ("10.0.0.0/8", "::1/128"),
 }
 """Of those that take more than a number or one of some words."""
@@ -54,7 +63,7 @@ def fitting(name: str) -> Any:
     field = Settings.model_fields[name]
     if name in FITTING:
         return FITTING[name]
-    if name.startswith("tls_"):
+    if name.startswith(("tls_", "store_")) and field.default is None:
         return Path("/etc/bcast", f"{name}.pem")
     if field.default is None:
         return 3
