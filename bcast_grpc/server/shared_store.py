@@ -25,7 +25,7 @@ def shared_broker(settings: Settings, retention: Retention) -> Broker:
         from bcast_grpc.broker.nats.broker import Cluster, NatsBroker
         from bcast_grpc.broker.nats.connection import Target
     except ModuleNotFoundError as error:
-        if error.name != "nats":
+        if (error.name or "").partition(".")[0] != "nats":
             raise
         raise CannotStart(f"store={settings.store} needs nats-py: pip install 'bcast-grpc[nats]'") from None
     scheme, _, servers = settings.store.partition("://")

@@ -21,8 +21,28 @@ from .sources import (
         (["--port"], "--port: needs a value: a whole number from 0 to 65535 (0 picks a free port)"),
         (["--log-level=loud"], "--log-level loud: must be debug, info, warning or error"),
         (["--slow-policy=forget"], "--slow-policy forget: must be disconnect, drop or catch-up"),
-        (["--store", "redis:a"], "--store redis:a: must be memory: or sqlite:PATH"),
-        (["--store", "sqlite:"], "--store sqlite:: must be memory: or sqlite:PATH"),
+        (["--store", "redis:a"], "--store redis:a: must be memory:, sqlite:PATH or nats://HOST:PORT"),
+        (["--store", "nats://"], "--store nats://: must be memory:, sqlite:PATH or nats://HOST:PORT"),
+        (["--store", "nats://a:0"], "--store nats://a:0: must be memory:, sqlite:PATH or nats://HOST:PORT"),
+        (["--store", "nats://a,b/c"], "--store nats://a,b/c: must be memory:, sqlite:PATH or nats://HOST:PORT"),
+        (
+            ["--store", "nats://ana@a"],
+            "--store nats://ana@a: must be nats://HOST:PORT without a user: use store-user and store-password-file",
+        ),
+        (["--cluster", "a.b"], "--cluster a.b: must be 1 to 32 letters, digits, - or _ (ASCII)"),
+        (
+            ["--store-creds", "a.creds"],
+            "--store-creds a.creds: must be off unless store is nats://HOST:PORT or tls://HOST:PORT",
+        ),
+        (
+            ["--store", "nats://a", "--store-nkey-file", "a", "--store-creds", "b"],
+            "--store-creds b: must be off: store-user, store-nkey-file and store-creds exclude each other",
+        ),
+        (
+            ["--store", "nats://a", "--store-password-file", "a"],
+            "--store-password-file a: must be off if store-user is off",
+        ),
+        (["--store", "sqlite:"], "--store sqlite:: must be memory:, sqlite:PATH or nats://HOST:PORT"),
         (["--keepalive-s=off"], "--keepalive-s off: must be a number of seconds above 0, at most 2147483"),
         (["--host", "a b"], "--host 'a b': must be an IP address (no brackets) or a host name"),
         (["--host=\x1b[2J"], r"--host '\x1b[2J': must be an IP address (no brackets) or a host name"),
@@ -145,3 +165,16 @@ def test_all_faults_are_reported_at_once(sources: Sources) -> None:
         "BCAST_MAX_CLIENTS=no",
         f"progress_s = 0 in {sources.path}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("nats://localhost", "nats://localhost:4222"),
+        ("tls://a.example:4223,b.example", "tls://a.example:4223,b.example:4222"),
+        ("nats://[::1]:1, 10.0.0.1", "nats://[::1]:1,10.0.0.1:4222"),
+    ],
+)
+def test_servers_of_nats(written: str, meant: str) -> None:
+    """One or several, on NATS's own port unless another is named."""
+    assert load([f"--store={written}"], {}).settings.store == meant

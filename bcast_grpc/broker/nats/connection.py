@@ -195,13 +195,13 @@ class Connection:
                     "live messages of NATS were dropped: they came faster than they were taken; reading them"
                 )
             self._dropped_at = now
-        else:
+        elif isinstance(error, errors.Error) or not self._error:  # what a server says tells more than that it hangs up
             self._error = str(error).removeprefix("nats: ") or type(error).__name__
 
     def _lose(self) -> None:
         self._requests.lose()
-        if self.up:
-            self.up = False
+        up, self.up = self.up, False
+        if up and not self._closing:
             self._changed(self._error or "the connection was lost")
 
     # --- messages
