@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
@@ -18,8 +17,9 @@ from bcast_grpc.broker.base import CannotOpen, Report
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.nats.actions import Append, Forward, ReadAfter, ReadEnd
-from bcast_grpc.broker.nats.connection import Connection, Target, TooLarge
+from bcast_grpc.broker.nats.connection import Connection, Target
 from bcast_grpc.broker.nats.courier import Courier
+from bcast_grpc.broker.nats.heads import Heads
 from bcast_grpc.broker.nats.log import Incarnation, Limits
 from bcast_grpc.broker.nats.order import LogOrder
 from bcast_grpc.broker.nats.requests import Lost
@@ -30,8 +30,6 @@ from bcast_grpc.errors import CallError, ErrorCode
 logger = logging.getLogger(__name__)
 
 _NS = 1_000_000_000
-_BEAT_S = 2.0
-_BEAT_ROOMS = 2000
 _MAX_IDLE = 1000
 _IDLE_S = 30.0
 _AWAY_S = 30.0
@@ -90,7 +88,7 @@ class NatsBroker:
         self._by_token: dict[str, LogOrder] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._clear: list[Callable[[], None]] = []
-        self._said: dict[str, tuple[int, str]] = {}
+        self._heads = Heads(self.me.name, self._names.heads, self._connection, self._by_token)
         self._report: Report = lambda _: None
         self._away: asyncio.TimerHandle | None = None
         self._closed = False
@@ -115,7 +113,7 @@ class NatsBroker:
             configuration = wanted(self._names, self.retention, self._cluster.replicas, most)
             await prepare(self._connection, configuration, create=self._cluster.create)
             await self._connection.subscribe(self._names.forwards(self.me.name), self._forwarded)
-            await self._connection.subscribe(self._names.heads, self._heads)
+            await self._connection.subscribe(self._names.heads, self._heads.take)
         except (CannotOpen, Lost) as error:
             await self._connection.close()
             raise CannotOpen(str(error) or "the connection to the NATS server was lost") from None
@@ -124,7 +122,7 @@ class NatsBroker:
                 "the NATS server is one of a cluster, but store-replicas is 1: the log is on one of them only"
             )
         self._report = report
-        self._start(self._beat())
+        self._start(self._heads.tell())
 
     def _changed(self, why: str) -> None:
         if self._away:
@@ -221,33 +219,6 @@ class NatsBroker:
     def _forwarded(self, message: Msg) -> None:
         if order := self._by_token.get(message.subject.rpartition(".")[2]):
             order.perform(order.log.forwarded(message.data))
-
-    def _heads(self, message: Msg) -> None:
-        try:
-            said = json.loads(message.data)
-            heads = {} if said["from"] == self.me.name else said["heads"]
-            for name, (sequence, record) in heads.items():
-                if order := self._by_token.get(name):
-                    order.perform(order.log.head_of_other(int(sequence), str(record)))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            logger.warning(
-                "another server said how far its logs are in a way that cannot be read: is it of another version?"
-            )
-
-    async def _beat(self) -> None:
-        """Say now and then how far the logs are that have changed: live records may get lost."""
-        while True:
-            await asyncio.sleep(_BEAT_S)
-            now = {name: (one.log.sequence, one.log.record) for name, one in self._by_token.items() if one.log.level}
-            changed = [(name, head) for name, head in now.items() if self._said.get(name) != head]
-            self._said = now
-            for first in range(0, len(changed), _BEAT_ROOMS):
-                heads = dict(changed[first : first + _BEAT_ROOMS])
-                body = json.dumps({"from": self.me.name, "heads": heads}).encode()
-                try:
-                    await self._connection.publish(self._names.heads, body)
-                except (Lost, TooLarge):
-                    self._said = {}
 
     # --- upkeep
 

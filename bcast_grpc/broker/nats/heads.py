@@ -1,0 +1,63 @@
+"""What servers say to each other about how far their logs are, because live records may get lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from typing import NoReturn
+
+from nats.aio.msg import Msg
+
+from bcast_grpc.broker.nats.connection import Connection, TooLarge
+from bcast_grpc.broker.nats.order import LogOrder
+from bcast_grpc.broker.nats.requests import Lost
+
+logger = logging.getLogger(__name__)
+
+_BEAT_S = 2.0
+_ROOMS = 2000
+
+
+class Heads:
+    """Tells other servers the ends of the logs that have changed, and takes theirs.
+
+    Args:
+        me: the name of this run of the server.
+        subject: where everyone tells it.
+        connection: to NATS.
+        orders: those that are open, by the tokens of their rooms.
+    """
+
+    def __init__(self, me: str, subject: str, connection: Connection, orders: Mapping[str, LogOrder]) -> None:
+        self._me = me
+        self._subject = subject
+        self._connection = connection
+        self._orders = orders
+        self._told: dict[str, tuple[int, str]] = {}
+
+    async def tell(self) -> NoReturn:
+        """Tell what has changed, every two seconds."""
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            now = {name: (one.log.sequence, one.log.record) for name, one in self._orders.items() if one.log.level}
+            changed = [(name, head) for name, head in now.items() if self._told.get(name) != head]
+            self._told = now
+            for first in range(0, len(changed), _ROOMS):
+                body = json.dumps({"from": self._me, "heads": dict(changed[first : first + _ROOMS])})
+                try:
+                    await self._connection.publish(self._subject, body.encode())
+                except (Lost, TooLarge):
+                    self._told = {}
+
+    def take(self, message: Msg) -> None:
+        """Take what a server tells."""
+        try:
+            told = json.loads(message.data)
+            heads = {} if told["from"] == self._me else told["heads"]
+            for name, (sequence, record) in heads.items():
+                if order := self._orders.get(name):
+                    order.perform(order.log.head_of_other(int(sequence), str(record)))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            logger.warning("another server's heads of logs cannot be read: is it of another version?")
