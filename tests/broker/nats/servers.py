@@ -225,14 +225,8 @@ class Traffic:
             ]:
                 for client, entry in missing:
                     self.servers[0].say(client, [entry])
-                await self.until(lambda: not (self.servers[0].order and self.servers[0].order.unanswered))
-            await self.until(lambda: len({server.order and server.order.head for server in self.servers}) == 1)
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        """Wait until something is so."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not true():  # noqa: ASYNC110  # many things may make it so
-                await asyncio.sleep(0.02)
+                await until(lambda: not (self.servers[0].order and self.servers[0].order.unanswered))
+            await until(lambda: len({server.order and server.order.head for server in self.servers}) == 1)
 
     async def check(self, *, epochs: int = 1) -> None:
         """Check what every server was told and acknowledged against the log itself."""
@@ -258,3 +252,10 @@ class Traffic:
                 here = {seq for epoch, seq in places if epoch == last}
                 assert len(here) <= 1
                 assert all(log[seq] == client.said[id_].message for seq in here), id_
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not true():  # noqa: ASYNC110  # many things may make it so
+            await asyncio.sleep(0.02)

@@ -13,36 +13,43 @@ import pytest
 
 from tests.nats_server import NatsServer, cluster
 
-from .servers import Server, Traffic
+from .servers import Client, Server, Traffic, until
 
 Fault = Callable[[list[Server], NatsServer], Awaitable[None]]
 
 
 @asynccontextmanager
-async def traffic(nats: NatsServer, count: int, direct: tuple[str, ...] = ()) -> AsyncIterator[Traffic]:
-    """Run brokers with clients on a NATS server, and check in the end what became of all messages."""
+async def servers_on(nats: NatsServer, count: int, direct: tuple[str, ...] = ()) -> AsyncIterator[list[Server]]:
+    """Run brokers on a NATS server."""
     servers = [Server(n, token, nats.port, direct=direct) for token in [token_hex(4)] for n in range(count)]
     try:
         for server in servers:
             await server.start()
+        yield servers
+    finally:
+        for server in servers:
+            await server.close()
+
+
+@asynccontextmanager
+async def traffic(nats: NatsServer, count: int, direct: tuple[str, ...] = ()) -> AsyncIterator[Traffic]:
+    """Run brokers with clients on a NATS server, and check in the end what became of all messages."""
+    async with servers_on(nats, count, direct) as servers:
         running = Traffic(servers)
         saying = asyncio.create_task(running.run())
-        await running.until(lambda: all(len(client.acked) > 50 for client in running.clients))
+        await until(lambda: all(len(client.acked) > 50 for client in running.clients))
         yield running
         running.stop()
         await saying
         await running.settle()
         await running.check()
-    finally:
-        for server in servers:
-            await server.close()
 
 
 async def goes_on(running: Traffic) -> None:
     """Wait until every client has got acks for messages that it says from now on."""
     before = {client.author.key: len(client.said) for client in running.clients}
     for client in running.clients:
-        await running.until(
+        await until(
             lambda client=client: any(  # type: ignore[misc]
                 int(id_.rpartition("-")[2]) > before[client.author.key] + 20 for id_ in list(client.acked)[-50:]
             )
@@ -120,3 +127,33 @@ async def test_a_cluster_of_nats_servers_loses_its_leader(nats_program: Path, tm
             await asyncio.sleep(5)
             nodes[2].thaw()
             await goes_on(running)
+
+
+async def test_a_live_record_that_is_lost_is_found_though_none_follows(shared_nats: NatsServer) -> None:
+    """The other server says how far the log is."""
+    async with servers_on(shared_nats, 2) as (here, there):
+        assert there.order
+        there.order.log.live = lambda *_: []  # type: ignore[method-assign]
+        client = Client("ana")
+        here.say(client, [client.entry()])
+        await until(lambda: there.told.get(there.order.epoch, {}) != {} if there.order else False)
+
+
+async def test_a_log_that_is_gone_begins_a_new_order_for_all(shared_nats: NatsServer) -> None:
+    """Every room is told, and goes on from 1."""
+    async with servers_on(shared_nats, 2) as (here, there):
+        assert here.order
+        assert there.order
+        old, client = here.order.epoch, Client("ana")
+        here.say(client, [client.entry(), client.entry()])
+        await until(lambda: len(there.told.get(old, {})) == 2)
+        connected = here.broker
+        assert connected
+        await connected._connection.request(f"$JS.API.STREAM.PURGE.BCAST_{here._cluster}", b"", 5)
+        here.say(client, [client.entry()])
+        await until(lambda: len(client.acked) == 3)
+        new = here.order.epoch
+        assert new != old
+        await until(lambda: there.told.get(new, {}) == {1: "text of ana-3"})
+        assert here.told[new] == there.told[new]
+        assert client.acked["ana-3"] == {(new, 1)}
