@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from bcast_grpc.broker.base import Deliver, Lose
+from bcast_grpc.broker.memory import MemoryBroker, MemoryOrder
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.publisher import Publisher
+from bcast_grpc.core.session import Session
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.events import Ack, Error, Event, Kind, Request
 
-from .world import ALL, Client, LaterBroker, World, admit
+from .received import refusal
+from .world import ALL, NOTHING_KEPT, Client, LaterBroker, World, admit
 
 DOWN = CallError(ErrorCode.BROKER_UNAVAILABLE, "the store is away")
 
@@ -79,3 +83,51 @@ def test_a_client_cannot_come_in_while_the_broker_is_away() -> None:
     broker.fault = None
     world.join()
     assert (world.hub.clients, list(world.hub.rooms)) == (1, ["lobby"])
+
+
+class LosingBroker(MemoryBroker):
+    """A broker whose orders may not be able to go on.
+
+    Attributes:
+        lose: ends the order that was begun last.
+    """
+
+    lose: Lose
+
+    async def open(self, room: str) -> MemoryOrder:
+        """Return the order in use, or a new one."""
+        return self._used.get(room) or LosingOrder(room, self)
+
+
+class LosingOrder(MemoryOrder):
+    """One of its orders."""
+
+    def __init__(self, room: str, broker: LosingBroker) -> None:
+        super().__init__(room, broker)
+        self.losing = broker
+
+    def begin(self, deliver: Deliver, lose: Lose) -> None:
+        """Begin."""
+        super().begin(deliver, lose)
+        self.losing.lose = lose
+
+
+def test_whoever_was_admitted_to_an_order_that_is_lost_comes_again() -> None:
+    """It is told so, as those who were in; the next admission opens another order, and nothing of the first is left."""
+    broker = LosingBroker(NOTHING_KEPT)
+    world = World(broker=broker)
+    ana = world.join("ana")
+    stream, single = admit(world.hub, Hello()), admit(world.hub, Hello(), publishing=True)
+    publisher = Publisher(single, answer=lambda _: None)
+    broker.lose(DOWN)
+    assert ana.error is not None
+    assert (ana.error.code, ana.session.outbox.discarded) == (DOWN.code, True)
+    assert refusal(lambda: Session(stream, world.batches.encoder, wake=lambda: None)).code is DOWN.code
+    assert refusal(lambda: publisher.publish(Request(msg="x"))).code is DOWN.code
+    publisher.close()
+    bob = world.join("bob")
+    assert bob.session.epoch != ana.session.epoch
+    for client in (ana, bob):
+        client.close()
+    world.settle()
+    assert (world.hub.clients, world.hub.rooms, broker._used) == (0, [], {})
