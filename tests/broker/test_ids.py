@@ -102,3 +102,21 @@ def test_what_is_read_from_a_store_is_remembered_though_there_is_no_room() -> No
     ids.add("ana", "2", Stamp(7, 0), 0)
     assert budget.ids == 3 * ID_BYTES
     assert ids.recall("ana", "2", Stamp(9, 0), 0) == Stamp(7, 0)
+
+
+def test_ids_that_are_added_together_are_known_like_others() -> None:
+    """Each once, with its last place, and for its whole time; finding one remembers nothing."""
+    ids, budget = ids_of()
+    ids.add_all([("ana", str(number), number) for number in range(10_000)], 7, S)
+    ids.add_all([("ana", "0", 20_000), ("ben", "0", 20_001)], 8, 2 * S)
+    assert (len(ids), budget.ids) == (10_001, 10_001 * ID_BYTES)
+    assert ids.find("ana", "9999", 10 * S) == Stamp(9999, 7)
+    assert ids.find("ana", "9999", 11 * S) is None
+    assert ids.find("ana", "none", S) is None
+    ids.expire(11 * S)
+    assert (len(ids), ids.find("ana", "0", 11 * S), ids.find("ben", "0", 11 * S)) == (
+        2,
+        Stamp(20_000, 8),
+        Stamp(20_001, 8),
+    )
+    assert ids.refusal(11 * S) is None

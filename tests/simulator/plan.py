@@ -94,6 +94,7 @@ def random_plan(seed: int, kinds: Sequence[str] = ()) -> Plan:
         messages=random.choice((6, 20, 40, 60)),
         spread_ms=spread_ms,
         keep=random.choice((0, 0, 0, 12)) if wanted else 0,
+        max_age_ms=random.choice((0, 0, 0, 6000)) if wanted else 0,
         alone=random.random() < 0.5,
         faults=tuple(sorted(faults, key=lambda fault: fault.at_ms)),
     )

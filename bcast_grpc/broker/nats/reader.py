@@ -15,7 +15,6 @@ from bcast_grpc.broker.nats.past import Past, Verdict
 from bcast_grpc.broker.nats.record import Record
 from bcast_grpc.broker.nats.rumour import Rumour
 from bcast_grpc.broker.nats.states import Reading
-from bcast_grpc.events import Stamp
 
 NS = 1_000_000_000
 _MS = 1_000_000
@@ -199,10 +198,10 @@ class Reader:
             self._take(*found)
 
     def _remember(self, record: Record) -> None:
-        now_ns, time_ns, add = self._clock.now_ns(), record.time_ns, self.ids.add
-        for seq, (_, (author, _, _, id_, _)) in enumerate(record.items, record.first):
-            if id_:
-                add(author.key, id_, Stamp(seq, time_ns), now_ns)
+        items = enumerate(record.items, record.first)
+        ids = [(entry.author.key, entry.id, seq) for seq, (_, entry) in items if entry.id]
+        if ids:
+            self.ids.add_all(ids, record.time_ns, self._clock.now_ns())
 
     def _rewind(self, oldest: int = 0) -> None:
         """Read the log from its beginning, and look for what was told. Records before ``oldest`` have expired."""
