@@ -66,7 +66,7 @@ class Watched:
             await talk(self.sender, self.listener, attack)
         grown = resident(self.server, "VmHWM") - self.resident
         assert grown < MAY_GROW_BYTES, f"{grown / MIB:.0f} MiB"
-        async with asyncio.timeout(15 * SCALE):
+        async with asyncio.timeout(45 * SCALE):  # the server waits for a while for who does not close
             while await self.holds() != self.before:  # noqa: ASYNC110  # the process tells nobody when it is so
                 await asyncio.sleep(0.1)
 
