@@ -158,6 +158,21 @@ def test_after_an_interruption_a_record_that_does_not_fit_is_not_skipped() -> No
     assert again.sequence == 0
 
 
+def test_what_did_not_fit_is_void_only_if_nothing_expired_while_it_was_read() -> None:
+    """The first records came from a replica that lagged, and those that followed them have expired."""
+    for oldest, goes_on in ((1, 0), (7, 6)):
+        desk = Desk()
+        (read,) = wanted(desk.log.connected(), ReadAfter)
+        late = record(6, "e1-5", "six")
+        log = [(1, begins()), (2, record(1, "e1-begin", "one")), (7, late)]
+        (end,) = wanted(desk.log.records(read.ticket, log, more=False), ReadEnd)
+        (proof,) = wanted(desk.log.end(end.ticket, 7, late), ReadAfter)
+        assert (proof.sequence, proof.leader) == (0, True)
+        actions = desk.log.records(proof.ticket, [(oldest, begins() if oldest == 1 else late)], more=True)
+        assert [read.sequence for read in wanted(actions, ReadAfter)] == ([goes_on] if goes_on else [])
+        assert desk.log.level == (not goes_on)
+
+
 def test_a_hole_is_read_and_what_came_after_it_is_kept() -> None:
     """The live record that showed the hole need not come again."""
     desk = Desk()
