@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -31,8 +32,10 @@ def build(module: str, folder: Path) -> Path:
 
 
 def build_nats(folder: Path) -> Path:
-    """Build the NATS server of the version that the benchmarks use."""
-    _install(_NATS, folder, "-C", str(_BENCHMARKS))
+    """Build the NATS server of the version that the benchmarks use; processes do it in turn: one compiles it."""
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(_NATS, folder, "-C", str(_BENCHMARKS))
     return folder / "nats-server"
 
 

@@ -19,9 +19,16 @@ from tempfile import mkdtemp
 
 import pytest
 
-from tests.go_tools import build_nats
+from tests.go_tools import BUILD_S, build_nats
 
 PATIENCE_S = 30
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever of the tests that need the server is the first has to build it."""
+    for item in items:
+        if "nats_program" in getattr(item, "fixturenames", ()) or "nats" in item.name.partition("[")[2]:
+            item.add_marker(pytest.mark.timeout(BUILD_S))
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +38,7 @@ def nats_program() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_nats() -> NatsServer:
+def shared_nats(nats_program: Path) -> NatsServer:  # so that it is known which tests build it
     """One server for all tests of a process, which use clusters of different names."""
     return shared()
 

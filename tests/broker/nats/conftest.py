@@ -10,17 +10,9 @@ from typing import Any, Protocol
 import pytest
 
 from bcast_grpc.broker.nats.connection import Connection, Target
-from tests.go_tools import BUILD_S
 from tests.nats_server import NatsServer, running
 
 from .connecting import Connected
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first of these builds the server."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.timeout(BUILD_S))
 
 
 class Connect(Protocol):
