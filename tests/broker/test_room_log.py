@@ -223,6 +223,15 @@ def test_who_waits_too_long_is_refused() -> None:
     assert refused.error.retryable
 
 
+def test_a_timer_may_be_early() -> None:
+    """Then it is asked for again: an event loop rounds."""
+    desk = Desk()
+    (early,) = wanted(desk.log.submit([entry("mine")]), WakeAt)
+    desk.clock.ns = early.time_ns - 1000
+    assert wanted(desk.log.tick(), WakeAt)
+    assert wanted(desk.after(1), Refused)
+
+
 def test_an_old_log_gets_an_anchor() -> None:
     """An empty record, before the last one expires."""
     desk = Desk(Limits(anchor_s=60))

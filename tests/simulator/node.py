@@ -195,7 +195,8 @@ class Node:
                 self._send(log, action)
             elif isinstance(action, WakeAt):
                 self._wake_ns = action.time_ns
-                self.agenda.at(action.time_ns, partial(self._tick, log, action.time_ns))
+                early_ns = self.agenda.random.choice((0, 0, MS // 2))
+                self.agenda.at(action.time_ns - early_ns, partial(self._tick, log, action.time_ns))
             else:
                 self.listening.take(action)
         self.was_level = self.was_level or log.level

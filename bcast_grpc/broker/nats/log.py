@@ -210,8 +210,7 @@ class RoomLog:
     def tick(self) -> list[Action]:
         """Do what is due. Harmless at any time."""
         now_ns = self._clock.now_ns()
-        if self._wake_ns is not None and now_ns >= self._wake_ns:
-            self._wake_ns = None
+        self._wake_ns = None  # a timer may be early, and is asked for again
         self._reader.tick(now_ns)
         if self._writer.lost(now_ns):
             self._doubt()
