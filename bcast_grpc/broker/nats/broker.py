@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -67,6 +68,7 @@ class NatsBroker:
         retention: how much is kept.
         clock: measures ages.
         limits: those of each room's log.
+        random: spreads what several servers would do at the same time.
         backlog: how much waits to be in the logs.
         loop: where everything happens.
     """
@@ -76,6 +78,7 @@ class NatsBroker:
     def __init__(self, cluster: Cluster, retention: Retention | None = None, clock: Clock | None = None) -> None:
         self.retention = retention or Retention()
         self.clock = clock or Clock()
+        self.random = Random()  # for pauses; one for all rooms, as each takes 2.5 KB
         self.me = Incarnation(secrets.token_hex(6))
         self.limits = Limits(patience_s=cluster.patience_s, anchor_s=kept_s(self.retention) / 2)
         self.backlog = Backlog(self.retention.budget)

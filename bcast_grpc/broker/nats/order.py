@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from nats.aio.msg import Msg
@@ -60,7 +59,7 @@ class LogOrder:
         self.epoch = ""
         self.history = History(broker.retention)
         self.ids = Ids(broker.retention)
-        self.log = RoomLog(broker.me, self.ids, broker.clock, Random(), broker.limits)
+        self.log = RoomLog(broker.me, self.ids, broker.clock, broker.random, broker.limits)
         self.used = False
         self.waiting = 0
         self.idle_since_ns = broker.clock.now_ns()
