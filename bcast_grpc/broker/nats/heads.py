@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _BEAT_S = 2.0
 _ROOMS = 2000
+_TIMES = 3
 
 
 class Heads:
@@ -35,21 +36,27 @@ class Heads:
         self._subject = subject
         self._connection = connection
         self._orders = orders
-        self._told: dict[str, tuple[int, str]] = {}
+        self._told: dict[str, tuple[tuple[int, str], int]] = {}
 
     async def tell(self) -> NoReturn:
-        """Tell what has changed, every two seconds."""
+        """Tell what has changed, every two seconds. Each change is told three times, as a beat may get lost."""
         while True:
             await asyncio.sleep(_BEAT_S)
-            now = {name: (one.log.sequence, one.log.record) for name, one in self._orders.items() if one.log.level}
-            changed = [(name, head) for name, head in now.items() if self._told.get(name) != head]
-            self._told = now
+            changed = self._changed()
             for first in range(0, len(changed), _ROOMS):
                 body = json.dumps({"from": self._me, "heads": dict(changed[first : first + _ROOMS])})
                 try:
                     await self._connection.publish(self._subject, body.encode())
                 except (Lost, TooLarge):
                     self._told = {}
+
+    def _changed(self) -> list[tuple[str, tuple[int, str]]]:
+        now = {name: (one.log.sequence, one.log.record) for name, one in self._orders.items() if one.log.level}
+        told, self._told = self._told, {}
+        for name, head in now.items():
+            known, times = told.get(name, (head, 0))
+            self._told[name] = head, min(times + 1, _TIMES + 1) if known == head else 1
+        return [(name, head) for name, (head, times) in self._told.items() if times <= _TIMES]
 
     def take(self, message: Msg) -> None:
         """Take what a server tells."""
