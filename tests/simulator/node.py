@@ -174,7 +174,7 @@ class Node:
     def _connect(self) -> None:
         if self.link or self.log is None:
             return
-        if not self.may_connect() or self.agenda.now_ns < self.deaf_until_ns:
+        if not self.may_connect() or self.agenda.now_ns < max(self.deaf_until_ns, self.frozen_until_ns):
             self.connect_after(50 * MS)
             return
         self.link = Link(self)

@@ -95,7 +95,7 @@ class RoomLog:
         return self._proceed()
 
     def disconnected(self) -> list[Action]:
-        """Note that the connection is lost, and with it the answers to all requests."""
+        """Note that the connection is lost, and with it all answers. Call it before anything goes over the next one."""
         if self._reader.state is not Reading.STOPPED:
             self._reader.disconnected()
             self._writer.disconnected()
