@@ -63,7 +63,7 @@ class Stretch:
     epoch: str
     start: int
     seen: list[Saw] = field(default_factory=list)
-    told: set[int] = field(default_factory=set)
+    told: list[range] = field(default_factory=list)
     sent: set[str] = field(default_factory=set)
     last: int = 0
     open: bool = False
@@ -72,7 +72,11 @@ class Stretch:
         """Return the places up to the end that it neither got nor has a GAP for."""
         seen = {seq for seq, _ in self.seen}
         until = head if self.open else self.last
-        return [seq for seq in range(self.start + 1, until + 1) if seq not in seen and seq not in self.told]
+        return [seq for seq in range(self.start + 1, until + 1) if seq not in seen and not self.is_told(seq)]
+
+    def is_told(self, seq: int) -> bool:
+        """Whether a GAP covers a place. It may be wrong, and cover more places than would fit into memory."""
+        return any(seq in places for places in self.told)
 
 
 def stretches(client: Client, kept: int) -> list[Stretch]:
@@ -93,9 +97,9 @@ def stretches(client: Client, kept: int) -> list[Stretch]:
                     way.seen.append(step)
                     way.last = max(way.last, seq)
                 case Told(_, _, "NEW_EPOCH"):
-                    way.told.update(range(1, head.seq - kept + 1))
+                    way.told.append(range(1, head.seq - kept + 1))
                 case Told(first, last):
-                    way.told.update(range(first, last + 1))
+                    way.told.append(range(first, last + 1))
                     way.last = max(way.last, last)
                 case Sent(text):
                     way.sent.add(text)
