@@ -71,7 +71,7 @@ class LogOrder:
         self._awaited: deque[_Awaited] = deque()
         self._opened: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._arrived_ns = 0
+        self._arrived_ns = -(2**62)  # by the steady clock, which may have begun after the log
         self._ended = False
 
     # --- for a room
