@@ -22,8 +22,9 @@ TEST_TOOLS = ("buf-bin", "hypothesis", "pytest", "pytest-asyncio", "pytest-timeo
 def main() -> int:
     """Install and test; return pytest's exit code."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lowest = [at_lower_bound(requirement) for requirement in project["dependencies"]]
-    tools = [one for one in project["optional-dependencies"]["dev"] if re.split("[<>=]", one)[0] in TEST_TOOLS]
+    extras = project["optional-dependencies"]
+    lowest = [at_lower_bound(requirement) for requirement in [*project["dependencies"], *extras["nats"]]]
+    tools = [one for one in extras["dev"] if re.split("[<>=]", one)[0] in TEST_TOOLS]
     with tempfile.TemporaryDirectory() as scratch:
         venv.create(scratch, with_pip=True)
         python = f"{scratch}/bin/python"
