@@ -31,12 +31,14 @@ def main() -> int:
 
 
 def generate(target: Path) -> None:
-    """Run protoc for every file under ``protos/``."""
-    sources = [str(path) for path in sorted(SOURCES.rglob("*.proto"))]
+    """Run protoc for every file under ``protos/``; stubs of services only for files that have some."""
+    sources = sorted(SOURCES.rglob("*.proto"))
+    with_services = [path for path in sources if "\nservice " in path.read_text()]
     includes = [f"-I{SOURCES}", f"-I{files('grpc_tools') / '_proto'}"]
-    outputs = [f"--{kind}_out={target}" for kind in ("python", "pyi", "grpc_python")]
-    if code := protoc.main(["protoc", *includes, *outputs, *sources]):
-        sys.exit(code)
+    for kinds, paths in ((("python", "pyi"), sources), (("grpc_python",), with_services)):
+        outputs = [f"--{kind}_out={target}" for kind in kinds]
+        if code := protoc.main(["protoc", *includes, *outputs, *map(str, paths)]):
+            sys.exit(code)
 
 
 def stubs(root: Path) -> list[Path]:
