@@ -121,3 +121,13 @@ async def test_a_password_comes_from_a_file(serve: Serve, nats_program: Path, tm
         assert (await ana.answer("1")).ack.seq == 1
         with pytest.raises(CannotStart, match="Authorization Violation"):
             await Server(settings(store=nats.url)).start()
+
+
+async def test_records_are_no_larger_than_nats_takes(serve: Serve, nats_program: Path, tmp_path: Path) -> None:
+    """A batch that would be too large is parted, whatever ``max_payload`` says."""
+    with running(nats_program, tmp_path / "nats", "max_payload: 98304") as nats:
+        door = await serve(store=nats.url)
+        ana = await door.connect("ana")
+        for number in range(20):
+            await ana.say(data=bytes(20_000), id=str(number))
+        assert [(await ana.answer(str(number))).ack.seq for number in range(20)] == list(range(1, 21))

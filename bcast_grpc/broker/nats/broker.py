@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -113,6 +113,7 @@ class NatsBroker:
                     f"max-message-bytes may be at most {most - _RECORD_RESERVE}, as the NATS server takes no larger"
                     " records; or raise its max_payload"
                 )
+            self.limits = replace(self.limits, record_bytes=min(self.limits.record_bytes, most - _RECORD_RESERVE))
             configuration = wanted(self._names, self.retention, self._cluster.replicas, most)
             await prepare(self._connection, configuration, create=self._cluster.create)
             await self._connection.subscribe(self._names.forwards(self.me.name), self._forwarded)

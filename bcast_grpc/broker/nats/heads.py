@@ -17,8 +17,10 @@ from bcast_grpc.broker.nats.requests import Lost
 logger = logging.getLogger(__name__)
 
 _BEAT_S = 2.0
-_ROOMS = 2000
 _TIMES = 3
+
+_HEAD_BYTES = 1024
+"""Most bytes of one room in a beat: its name takes up to 686, its record's id and place some 60."""
 
 
 class Heads:
@@ -42,13 +44,18 @@ class Heads:
         """Tell what has changed, every two seconds. Each change is told three times, as a beat may get lost."""
         while True:
             await asyncio.sleep(_BEAT_S)
-            changed = self._changed()
-            for first in range(0, len(changed), _ROOMS):
-                body = json.dumps({"from": self._me, "heads": dict(changed[first : first + _ROOMS])})
-                try:
-                    await self._connection.publish(self._subject, body.encode())
-                except (Lost, TooLarge):
-                    self._told = {}
+            await self._beat()
+
+    async def _beat(self) -> None:
+        changed = self._changed()
+        rooms = max(1, self._connection.max_bytes // _HEAD_BYTES - 1)
+        for first in range(0, len(changed), rooms):
+            body = json.dumps({"from": self._me, "heads": dict(changed[first : first + rooms])})
+            try:
+                await self._connection.publish(self._subject, body.encode())
+            except (Lost, TooLarge):
+                self._told = {}
+                return
 
     def _changed(self) -> list[tuple[str, tuple[int, str]]]:
         now = {name: (one.log.sequence, one.log.record) for name, one in self._orders.items() if one.log.level}
