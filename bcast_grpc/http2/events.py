@@ -112,3 +112,4 @@ Event: TypeAlias = (
 
 FRAME_IGNORED = FrameIgnored()
 PING_RECEIVED = PingReceived()
+ALL_WINDOWS_OPENED = WindowOpened(0)

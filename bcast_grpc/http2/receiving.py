@@ -9,6 +9,7 @@ from bcast_grpc.http2 import frames
 from bcast_grpc.http2.control import Control, Handler, number, parent, protocol_error, wrong_size
 from bcast_grpc.http2.errors import ConnectionFault, ErrorCode, Malformed, StreamFault
 from bcast_grpc.http2.events import (
+    ALL_WINDOWS_OPENED,
     FRAME_IGNORED,
     DataReceived,
     Event,
@@ -215,17 +216,18 @@ class Receiving(Control):
             if not increment:
                 raise protocol_error("WINDOW_UPDATE must have an increment of at least 1")
             self._open_window(increment)
-            return WindowOpened(0)
-        if self._judge(stream_id, Kind.WINDOW_UPDATE) is Action.IGNORE:
+            return ALL_WINDOWS_OPENED
+        stream = self._streams.open.get(stream_id)
+        if stream is None:
+            self._judge(stream_id, Kind.WINDOW_UPDATE)
             return FRAME_IGNORED
         if not increment:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
-        stream = self._streams.open[stream_id]
         if self._initial + stream.credit + increment > LARGEST_WINDOW:
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
         stream.credit += increment
         self._most_credit = max(self._most_credit, stream.credit)
-        return WindowOpened(stream_id)
+        return _new(WindowOpened, (stream_id,))
 
     def _judge(self, stream_id: int, kind: Kind) -> Action:
         """Whether a frame is accepted or ignored on a stream.

@@ -7,14 +7,12 @@ frame by joining their bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError
 
-from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import (
     NOBODY,
     Ack,
@@ -24,15 +22,15 @@ from bcast_grpc.events import (
     Error,
     Event,
     Gap,
-    GapReason,
     Kind,
-    Member,
     Members,
     Welcome,
 )
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire.fields import MalformedFrame as MalformedFrame
 from bcast_grpc.wire.fields import fields
+from bcast_grpc.wire.protobuf_events import decode_events as decode_events
+from bcast_grpc.wire.protobuf_events import parse_events as parse_events
 from bcast_grpc.wire.protobuf_requests import MAX_REQUEST_BYTES as MAX_REQUEST_BYTES
 from bcast_grpc.wire.protobuf_requests import SMALL_BYTES as SMALL_BYTES
 from bcast_grpc.wire.protobuf_requests import check_subscribe as check_subscribe
@@ -41,9 +39,14 @@ from bcast_grpc.wire.protobuf_requests import decode_requests as decode_requests
 from bcast_grpc.wire.protobuf_requests import encode_request as encode_request
 from bcast_grpc.wire.protobuf_requests import read_requests as read_requests
 from bcast_grpc.wire.protobuf_requests import read_small as read_small
+from bcast_grpc.wire.protobuf_runs import Head, encode_acks, encode_messages, is_alone
 
 MAX_BATCH_BYTES = 1024 * 1024
 """The largest frame of events that the server makes; only a single event may be larger."""
+
+_CACHED = 1024
+_FEW = 2
+"""So many events are encoded faster each by itself."""
 
 _NS = 1_000_000_000
 _BATCH_TAG = pb.ConnectResponse.BATCH_FIELD_NUMBER << 3 | 2  # length-delimited
@@ -63,34 +66,55 @@ def encode_batches(events: Sequence[Event]) -> list[tuple[bytes, int]]:
     return encode_joined(events, _batch_head)
 
 
-def encode_joined(events: Sequence[Event], head: Callable[[int], bytes]) -> list[tuple[bytes, int]]:
+def encode_joined(events: Sequence[Event], head: Head) -> list[tuple[bytes, int]]:
     """Encode events, and join them.
 
     Args:
         events: in order.
-        head: returns what stands before an event of so many bytes.
+        head: makes what stands before each event.
 
     Returns:
         Pieces with the number of events in them, of at most ``MAX_BATCH_BYTES``, one of a single larger event apart.
     """
     pieces: list[tuple[bytes, int]] = []
     parts: list[bytes] = []
-    size = 0
-    for encoded in _encode_each(events):
-        length = len(encoded)
-        first = head(length)
-        more = len(first) + length
-        if parts and size + more > MAX_BATCH_BYTES:
-            pieces.append((b"".join(parts), len(parts) // 2))
-            parts, size = [], 0
-        parts += (first, encoded)
-        size += more
+    size = events_in = 0
+    for encoded, count in _encode_some(events, head) if len(events) > _FEW else _with_heads(events, head):
+        if parts and size + len(encoded) > MAX_BATCH_BYTES:
+            pieces.append((b"".join(parts), events_in))
+            parts, size, events_in = [], 0, 0
+        parts.append(encoded)
+        size += len(encoded)
+        events_in += count
     if parts:
-        pieces.append((b"".join(parts), len(parts) // 2))
+        pieces.append((b"".join(parts), events_in))
     return pieces
 
 
-@lru_cache(maxsize=1024)
+def _encode_some(events: Sequence[Event], head: Head) -> Iterator[tuple[bytes, int]]:
+    """Encode events with their heads: messages, or acks, that follow each other together, the others by themselves."""
+    at = 0
+    while at < len(events):
+        if type(events[at][7]) is Ack:
+            encoded, count = encode_acks(events, at, head, _common_of_acks)
+        else:
+            encoded, count = encode_messages(events, at, head, _common)
+        if count:
+            yield encoded, count
+            at += count
+            continue
+        begin = at
+        while at < len(events) and is_alone(events[at]):
+            at += 1
+        yield from _with_heads(events[begin:at], head)
+
+
+def _with_heads(events: Sequence[Event], head: Head) -> Iterator[tuple[bytes, int]]:
+    for encoded in _encode_each(events):
+        yield head(len(encoded)) + encoded, 1
+
+
+@lru_cache(maxsize=_CACHED)
 def _batch_head(size: int) -> bytes:
     """Return the tag and the size of an event of a batch."""
     head = bytearray((_BATCH_TAG,))
@@ -130,7 +154,7 @@ def _encode_each(events: Sequence[Event]) -> Iterator[bytes]:
             continue
         if author is not same_author or time_ns != same_time_ns or kind is not same_kind:
             same_kind, same_author, same_time_ns = kind, author, time_ns
-            shared = to_message(Event(kind, "", author, 0, time_ns)).SerializeToString()
+            shared = _common(kind, author, time_ns)
         others.message = text
         others.seq = seq
         if data is not same_data:  # mostly both are empty
@@ -138,31 +162,32 @@ def _encode_each(events: Sequence[Event]) -> Iterator[bytes]:
         yield write_others() + shared  # messages joined are one, with the fields of both
 
 
+def _common(kind: Kind, author: Author, time_ns: int) -> bytes:
+    """Return the fields that the messages have in common which one author has sent at once."""
+    return _author(kind, author.name, author.session) + _time(time_ns)
+
+
+@lru_cache(maxsize=_CACHED)
+def _author(kind: Kind, name: str, session: str) -> bytes:
+    """Return what all messages of an author have in common. In a busy room few authors follow each other."""
+    return to_message(Event(kind, "", Author(session, name, ""))).SerializeToString()
+
+
+@lru_cache(maxsize=_CACHED)
+def _time(time_ns: int) -> bytes:
+    """Return what messages of one time have in common: with a log, those of a record have."""
+    return to_message(Event(Kind.UNSPECIFIED, "", NOBODY, 0, time_ns)).SerializeToString()
+
+
+def _common_of_acks(event: Event, ack: Ack) -> tuple[bytes, bytes]:
+    """Return the fields that acks have in common: those beside the id and the ack, and those of the ack beside seq."""
+    event = event._replace(id="", detail=None)
+    return to_message(event).SerializeToString(), _ack(ack._replace(seq=0)).SerializeToString()
+
+
 def encode_publish_response(ack: Ack) -> bytes:
     """Encode the answer to a ``PublishRequest``."""
     return pb.PublishResponse(ack=_ack(ack)).SerializeToString()
-
-
-def decode_events(frame: bytes) -> list[Event]:
-    """Decode a frame into its events, in order.
-
-    Raises:
-        MalformedFrame: it does not parse.
-    """
-    return [_read(message) for message in parse_events(frame)]
-
-
-def parse_events(frame: bytes) -> Sequence[pb.ConnectResponse]:
-    """Parse a frame into the contract's messages, one for each event.
-
-    Raises:
-        MalformedFrame: it does not parse.
-    """
-    try:
-        message = pb.ConnectResponse.FromString(frame)
-    except DecodeError as error:
-        raise MalformedFrame(f"the frame is not a valid ConnectResponse: {error}") from None
-    return message.batch or (message,)
 
 
 def to_message(event: Event) -> pb.ConnectResponse:
@@ -229,56 +254,6 @@ def _fill_detail(message: pb.ConnectResponse, detail: Detail) -> None:
             message.closing.reconnect_after.CopyFrom(_duration(detail.reconnect_after_s))
 
 
-def _read(message: pb.ConnectResponse) -> Event:
-    time = message.time
-    return Event(
-        _KINDS.get(message.kind, Kind.UNSPECIFIED),
-        message.message,
-        Author(message.session, message.sender, message.session),
-        message.seq,
-        time.seconds * _NS + time.nanos,
-        message.data,
-        message.id,
-        _read_detail(message),
-    )
-
-
-def _read_detail(message: pb.ConnectResponse) -> Detail | None:
-    match message.WhichOneof("detail"):
-        case "ack":
-            ack = message.ack
-            return Ack(ack.seq, ack.epoch, ack.duplicate, ack.queued, ack.refused)
-        case "error":
-            error = message.error
-            code = _CODES.get(error.code, ErrorCode.UNSPECIFIED)
-            return Error(code, error.reason, error.retryable, _seconds(error.retry_after))
-        case "welcome":
-            welcome = message.welcome
-            return Welcome(welcome.session, welcome.room, welcome.epoch, welcome.resumed, welcome.members)
-        case "members":
-            return Members(
-                tuple(
-                    Member(member.session, member.name, member.since.seconds * _NS + member.since.nanos)
-                    for member in message.members.members
-                ),
-                message.members.more,
-            )
-        case "gap":
-            gap = message.gap
-            reason = _REASONS.get(gap.reason, GapReason.UNSPECIFIED)
-            return Gap(gap.first_missed, gap.last_missed, reason)
-        case "closing":
-            return Closing(message.closing.reason, _seconds(message.closing.reconnect_after))
-        case _:
-            return None
-
-
-# A newer server may send numbers that this version has no name for.
-_KINDS: dict[int, Kind] = {kind.value: kind for kind in Kind if kind >= 0}
-_CODES: dict[int, ErrorCode] = {code.value: code for code in ErrorCode}
-_REASONS: dict[int, GapReason] = {reason.value: reason for reason in GapReason}
-
-
 def _ack(ack: Ack) -> pb.Ack:
     return pb.Ack(seq=ack.seq, epoch=ack.epoch, duplicate=ack.duplicate, queued=ack.queued, refused=ack.refused)
 
@@ -286,7 +261,3 @@ def _ack(ack: Ack) -> pb.Ack:
 def _duration(seconds: float) -> Duration:
     whole, nanos = divmod(round(seconds * _NS), _NS)
     return Duration(seconds=whole, nanos=nanos)
-
-
-def _seconds(duration: Duration) -> float:
-    return (duration.seconds * _NS + duration.nanos) / _NS
