@@ -134,6 +134,13 @@ def jwks(*keys: Any, **more: Any) -> bytes:
     return json.dumps({"keys": found}).encode()
 
 
+def put(path: Path, token: str) -> None:
+    """Replace what is in a file in one step, as one must where a program reads it again."""
+    new = path.with_suffix(".new")
+    new.write_text(token)
+    new.rename(path)
+
+
 def key_file(folder: Path) -> Path:
     """A file with the public half of ``rsa_key()``."""
     path = folder / "public.pem"

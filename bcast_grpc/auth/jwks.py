@@ -61,7 +61,7 @@ class RemoteKeys:
         Args:
             others: whether the caller has other keys, too.
         """
-        if self._time() >= self._stale_at:
+        if self.outdated:
             self._begin()
             if not (self._failing and (self._keys or others)):
                 await self._fetched()
@@ -71,6 +71,21 @@ class RemoteKeys:
         """Fetch the keys, unless that was tried a moment ago. Concurrent callers wait for the same answer."""
         self._begin()
         await self._fetched()
+
+    @property
+    def at_hand(self) -> Sequence[Key]:
+        """The keys that were fetched last."""
+        return self._keys
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the keys are to be fetched before a token is verified."""
+        return self._time() >= self._stale_at
+
+    @property
+    def refetchable(self) -> bool:
+        """Whether ``refetch`` would bring other keys: they are being fetched, or were not a moment ago."""
+        return self._fetching is not None or self._time() >= self._next_at
 
     def expire(self) -> None:
         """Fetch the keys again before the next token is verified."""

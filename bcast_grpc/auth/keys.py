@@ -42,6 +42,10 @@ _PUBLIC_TEXTS = {
 }
 """A file that contains one of these is public and not a secret; the value says what it is."""
 
+_ED_PRIME = 2**255 - 19
+_ED_D = -121665 * pow(121666, -1, _ED_PRIME)
+"""The field of Ed25519, and the constant of its curve -x² + y² = 1 + d x² y² (RFC 8032, 5.1)."""
+
 _OF_CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",)}
 
 
@@ -72,6 +76,7 @@ def read_keys(path: Path) -> Sequence[Key]:
     if stripped.startswith(b"{"):
         return parse_jwks(str(path), stripped)
     try:
+        _check_not_public(content)  # what is binary may end with a byte that looks like a space
         return [Key("", algorithms_of_secret(stripped), stripped)]
     except ValueError as error:
         hint = f"make one with: python -m bcast_grpc.token --new-secret {path}"
@@ -162,9 +167,13 @@ def algorithms_of_secret(secret: bytes) -> Sequence[str]:
     """
     if len(secret) < LEAST_SECRET_BYTES:
         raise ValueError(f"it must be at least {LEAST_SECRET_BYTES} bytes, not {len(secret)}")
+    _check_not_public(secret)
+    return [algorithm for algorithm, least in _OF_SECRETS.items() if len(secret) >= least]
+
+
+def _check_not_public(secret: bytes) -> None:
     if public := next(_public(secret), ""):
         raise ValueError(f"it is {public}")
-    return [algorithm for algorithm, least in _OF_SECRETS.items() if len(secret) >= least]
 
 
 def _public(secret: bytes) -> Iterator[str]:
@@ -176,12 +185,22 @@ def _public(secret: bytes) -> Iterator[str]:
 
 
 def _public_der(content: bytes) -> Iterator[str]:
+    content = _der_alone(content)
     with suppress(ValueError, UnsupportedAlgorithm):
         load_der_public_key(content)
         yield "a public key without its armor; store it as PEM, which begins with -----BEGIN PUBLIC KEY-----"
     with suppress(ValueError):
         x509.load_der_x509_certificate(content)
         yield "a certificate; store its public key as PEM: openssl x509 -in FILE -noout -pubkey"
+
+
+def _der_alone(content: bytes) -> bytes:
+    """Return what is in DER without what follows it, such as the newline that an editor has added."""
+    if content[:1] != b"\x30" or len(content) < 2:
+        return content
+    begin = 2 + (content[1] & 0x7F if content[1] & 0x80 else 0)
+    size = int.from_bytes(content[2:begin], "big") if begin > 2 else content[1]
+    return content[: begin + size]
 
 
 def algorithms_of(key: object) -> Sequence[str]:
@@ -199,5 +218,16 @@ def algorithms_of(key: object) -> Sequence[str]:
             raise ValueError(f"the curve must be P-256 or P-384, not {key.curve.name}")
         return _OF_CURVES[key.curve.name]
     if isinstance(key, ed25519.Ed25519PublicKey):
+        if _has_small_order(key):
+            raise ValueError("the Ed25519 key must not be a point of small order: anyone can sign for it")
         return ("EdDSA",)
     raise ValueError("the key must be RSA, EC (P-256, P-384) or Ed25519")
+
+
+def _has_small_order(key: ed25519.Ed25519PublicKey) -> bool:
+    """Whether eight times the point is the neutral element; its sign and the way it is written do not matter.
+
+    With y = 1, -1 or 0 the order is 1, 2 or 4. It is 8 if the double has y = 0, so if x² = -y² on the curve.
+    """
+    y = int.from_bytes(key.public_bytes_raw(), "little") % 2**255 % _ED_PRIME
+    return not (y**3 - y) % _ED_PRIME or not (_ED_D * y**4 + 2 * y**2 - 1) % _ED_PRIME

@@ -9,7 +9,7 @@ from bcast_grpc.auth.expired import ExpiredTokens
 from bcast_grpc.auth.gatekeeper import Gatekeeper, Policy
 from bcast_grpc.auth.keys import Key
 from bcast_grpc.auth.tokens import Verifier
-from bcast_grpc.core.identity import Caller
+from bcast_grpc.core.identity import Caller, Identity
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.errors import CallError, ErrorCode
 from tests import tokens
@@ -18,7 +18,7 @@ from tests.core.world import World
 RSA = Key("", ("RS256",), tokens.rsa_key().public_key())
 
 
-async def test_an_expired_token_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_token_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it is presented, and however its signature is written. Its address is not banned for it."""
     verified: list[str] = []
     verify = Verifier.verify
@@ -34,12 +34,14 @@ async def test_an_expired_token_is_verified_once(monkeypatch: pytest.MonkeyPatch
     for number in range(100):
         again = f"{signed}.{signature[:number]}!{signature[number:]}" if number else token
         with pytest.raises(CallError) as refusal:
-            await gatekeeper.identify(Caller("192.0.2.1:5", again))
+            gatekeeper.identify(Caller("192.0.2.1:5", again))
         assert refusal.value.code is ErrorCode.TOKEN_EXPIRED
     assert verified == [token]
-    assert (await gatekeeper.identify(Caller("192.0.2.1:5", tokens.token()))).subject == "ana"
+    identity = gatekeeper.identify(Caller("192.0.2.1:5", tokens.token()))
+    assert isinstance(identity, Identity)
+    assert identity.subject == "ana"
     with pytest.raises(CallError) as refusal:
-        await gatekeeper.identify(Caller("192.0.2.1:5", "a.b.\ud800"))
+        gatekeeper.identify(Caller("192.0.2.1:5", "a.b.\ud800"))
     assert refusal.value.code is ErrorCode.UNAUTHENTICATED
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode, urlsafe_b64encode
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509 import load_pem_x509_certificate
 from hypothesis import given
@@ -96,6 +97,15 @@ DER = PUBLIC.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 CERTIFICATE = load_pem_x509_certificate(trustme.CA().cert_pem.bytes()).public_bytes(Encoding.DER)
 
 
+@pytest.mark.parametrize("more", [b"", b"\n", b" \r\n"], ids=["alone", "a newline", "and a space"])
+def test_a_public_key_that_ends_like_a_text_is_no_secret(tmp_path: Path, more: bytes) -> None:
+    """In DER the last byte may be a space by chance, which would be taken from the end of a text."""
+    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    keys = (ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(*form) for _ in count())
+    content = next(key for key in keys if key[-1:].isspace())
+    assert "a public key without its armor" in fault_of(tmp_path, content + more)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -174,3 +184,20 @@ def test_any_json_is_a_set_of_keys_or_refused(document: Any) -> None:
             parse_jwks("x", json.dumps(content).encode())
         except Unusable:
             continue
+
+
+_ED_PRIME = 2**255 - 19
+_OF_ORDER_8 = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+@pytest.mark.parametrize(
+    "y", [1, _ED_PRIME + 1, _ED_PRIME - 1, 0, _ED_PRIME, _OF_ORDER_8, _ED_PRIME - _OF_ORDER_8], ids=hex
+)
+def test_keys_that_anyone_can_sign_for_are_refused(tmp_path: Path, y: int, sign: int) -> None:
+    """Each point of small order of Ed25519, also where its number is not the smallest way to write it."""
+    point = ed25519.Ed25519PublicKey.from_public_bytes((y + sign * 2**255).to_bytes(32, "little"))
+    pem = point.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    assert fault_of(tmp_path, pem) == "the Ed25519 key must not be a point of small order: anyone can sign for it"
