@@ -10,5 +10,5 @@ time, and passes each client's requests to a ``Session``. Begin with ``hub``, ``
     fanout, pending, batch, push, clock, slices      the flushes of new messages to everyone
     feed, replay                                     the history, for those who are behind
     outbox, answers, notices, held                   what is queued for each client
-    readiness                                        what health checks are answered
+    readiness, counts                                what health checks are answered, and metrics say
 """

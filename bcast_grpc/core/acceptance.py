@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.identity import Identity
 from bcast_grpc.errors import ErrorCode, RequestError
 from bcast_grpc.events import Author, Entry, Request, relayed, utf8_bytes
+
+BROADCAST = ("", "broadcast")
+"""The operations that send a message."""
+
+_MOST_UTF8 = 4
+"""Most bytes of a character."""
 
 _new = tuple.__new__  # a named tuple's own constructor takes twice as long, and this is made for each message
 
@@ -32,6 +39,29 @@ def rate_key(author: Author, identity: Identity) -> str:
     return f"@{identity.subject}" if identity.subject else author.key
 
 
+def renewal_key(author: Author, identity: Identity) -> str:
+    """Return the key of the rate limit for renewals: one of their own, or who sends as much as it may would expire."""
+    return f"!{rate_key(author, identity)}"
+
+
+def entries_of(hub: Hub, author: Author, requests: Sequence[Request]) -> list[Entry] | None:
+    """Return the messages that plain requests ask for, in a third of the time that ``entry_of`` takes for each.
+
+    None if any of them needs a closer look: it is no broadcast, nearly too large, or something is wrong with it. No
+    rate limit is checked.
+    """
+    most, most_of_id, name = hub.limits.max_message_bytes, hub.limits.max_id_bytes, relayed(author.name, "")
+    entries = [
+        _new(Entry, (author, name + msg, data, id_, False))
+        for operacion, msg, data, id_, fault in requests
+        if operacion in BROADCAST
+        and not fault
+        and 0 < (len(msg) if msg.isascii() else _MOST_UTF8 * len(msg)) + len(data) <= most
+        and (not id_ or (len(id_) <= most_of_id and id_.isascii()))
+    ]
+    return entries if len(entries) == len(requests) else None
+
+
 def entry_of(hub: Hub, author: Author, request: Request, rated: str | None) -> Entry:
     """Return the message that a broadcast asks for.
 
@@ -46,9 +76,10 @@ def entry_of(hub: Hub, author: Author, request: Request, rated: str | None) -> E
     """
     _, msg, data, id_, _ = request
     size = (len(msg) if msg.isascii() else utf8_bytes(msg)) + len(data)
-    if not 0 < size <= hub.limits.max_message_bytes:
-        raise _wrong_size(size, hub.limits.max_message_bytes)
-    if id_:
+    limits = hub.limits
+    if not 0 < size <= limits.max_message_bytes:
+        raise _wrong_size(size, limits.max_message_bytes)
+    if id_ and (len(id_) > limits.max_id_bytes or not id_.isascii()):
         check_id(hub, request)
     if rated:
         check_rate(hub, rated)
@@ -63,7 +94,7 @@ def _wrong_size(size: int, limit: int) -> RequestError:
 
 
 def check_rate(hub: Hub, rated: str) -> None:
-    """Count one request that makes work for a whole room against the rate limit of ``rated``.
+    """Count one request that makes much work against the rate limit of ``rated``.
 
     Raises:
         RequestError: ``RATE_LIMITED``.

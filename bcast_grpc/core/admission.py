@@ -14,14 +14,13 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """Lets one client in, once: ``Hub.admit`` returns it, and one ``Session`` or ``Publisher`` is made from it.
+    """Lets one client in, once: ``Entrance.admit`` returns it, and one ``Session`` or ``Publisher`` is made from it.
 
     It keeps the room open until it is used, so an admission that is not used must be released. The server may close or
     fill up in between, so making the session or publisher can still fail.
 
     Attributes:
         hub: the hub that admitted the client.
-        room: the client's room, open.
         hello: who the client is and what it wants, without what it has no right to.
         identity: who the client has proven to be.
         rights: what it may do in the room.
@@ -29,6 +28,7 @@ class Admission:
         peer: the address of the client's end of the connection; None for the application that runs the server, whose
             messages are not limited in rate.
         asked: its place in the order in which clients asked to come in.
+        room: the client's room, open and held.
     """
 
     __slots__ = ("_held", "asked", "hello", "hub", "identity", "peer", "rights", "room", "wants")
@@ -36,13 +36,13 @@ class Admission:
     def __init__(
         self,
         hub: Hub,
-        room: Room,
         hello: Hello,
         peer: str | None,
         identity: Identity,
         rights: Rights,
         wants: frozenset[Kind],
         asked: int,
+        room: Room,
     ) -> None:
         self.hub = hub
         self.room = room

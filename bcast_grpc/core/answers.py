@@ -24,6 +24,8 @@ class Answers:
         pending: the messages that no flush has pushed yet.
     """
 
+    __slots__ = ("_attached", "_flushing", "_late", "_members", "_pending")
+
     def __init__(self, members: Mapping[str, Member], pending: Pending) -> None:
         self._members = members
         self._pending = pending

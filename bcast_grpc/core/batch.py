@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from bcast_grpc.core import notices
-from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind, wire_bytes
+from bcast_grpc.events import NOBODY, Author, Entry, Event, Kind, wire_bytes
 
 Piece: TypeAlias = tuple[bytes, int]
 """Bytes that a client reads as one message of its wire format, and the number of events in them."""
@@ -94,13 +94,6 @@ def _cut(split: Callable[[bytes, int], Iterable[bytes]], frame: bytes, max_bytes
     return tuple(split(frame, max_bytes))
 
 
-class Answer(NamedTuple):
-    """An answer, and the session that it is for."""
-
-    session: str
-    event: Event
-
-
 class Due(NamedTuple):
     """Answers that are made when they are sent, so that a list of members is no older than the notices before it.
 
@@ -150,7 +143,7 @@ class Run:
     def extend(self, events: Sequence[Event], size: int, entries: Sequence[Entry | None]) -> None:
         """Add many events at once, as ``add`` does."""
         places = enumerate(entries, len(self.events))
-        self.asked += [(place, entry.id) for place, entry in places if entry and (entry.id or entry.asks)]
+        self.asked += [(place, entry[3]) for place, entry in places if entry and (entry[3] or entry[4])]
         self.events += events
         self.bytes += size
 
@@ -179,22 +172,20 @@ class Run:
             runs[-1].events.append(event)
         return runs
 
-    def answers(self, epoch: str, queued: int, refused: int) -> Iterator[Answer]:
-        """Return all answers, in order.
+    def answers(self, epoch: str, queued: int, refused: int) -> Iterator[tuple[str, Sequence[Event]]]:
+        """Return all answers in order, each with the session that it is for.
 
         Args:
             epoch: the name of the room's order.
             queued: how many other clients' queues took the run.
             refused: how many other clients' queues refused it.
         """
-        session = self.author.session
-        for asked in self.asked:
-            if isinstance(asked, Due):
-                yield from (Answer(asked.session, event) for event in asked.make())
+        for are_due, group in groupby(self.asked, _is_due):
+            if are_due:
+                yield from ((due.session, due.make()) for due in cast("Iterable[Due]", group))
             else:
-                event = self.events[asked[0]]
-                ack = Ack(event.seq, epoch, False, queued, refused)
-                yield Answer(session, notices.sent(ack, asked[1], event.time_ns))
+                asked = ((self.events[place], id_) for place, id_ in cast("Iterable[tuple[int, str]]", group))
+                yield self.author.session, notices.sent_together(asked, epoch, queued, refused)
 
 
 class View(NamedTuple):
@@ -293,6 +284,10 @@ class Batch:
             frames.append(Frame(data, count, events[end - 1].seq if is_message else None, in_order))
         self._parts[encoder][place] = frames
         return frames
+
+
+def _is_due(asked: object) -> bool:
+    return isinstance(asked, Due)
 
 
 def _is_message(frame: Frame) -> bool:

@@ -20,6 +20,12 @@ logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 5.0
 
+_ASKING_TIMES, _BESIDES = 4, 100
+"""How many calls of an address may wait to be let in, for each client that it may have, and besides: some publish."""
+
+_ASKING_BYTES = 8192
+"""So much of ``max-memory`` there has to be for each call that waits; it takes a third of that."""
+
 _LARGE_BYTES = 16 * 1024
 """A client with a smaller queue is not disconnected when memory is short."""
 
@@ -45,18 +51,28 @@ class Capacity:
 
     Attributes:
         peers: how many clients each address has.
+        asking: how many calls of each address wait to be let in.
         budget: how much memory the queues and the broker may take.
         memory: measures what the whole process takes.
         why_full: called with the number of clients; returns why the system can serve no more of them, or nothing.
     """
 
     def __init__(self, limits: Limits, budget: Budget) -> None:
-        self.peers = PeerCounts(limits.max_clients_per_peer, spares_loopback=limits.spares_loopback)
+        most = limits.max_clients_per_peer
+        self.peers = PeerCounts(most, spares_loopback=limits.spares_loopback)
+        self.asking = PeerCounts(_ASKING_TIMES * most + _BESIDES if most else 0, spares_loopback=limits.spares_loopback)
         self.budget = budget
         self.memory: Memory = _Unmeasured()
         self.why_full: Callable[[int], str] = lambda _: ""
+        self._asking = 0
+        self._max_asking = max(1000, budget.max_bytes // _ASKING_BYTES)
         self._max_clients = limits.max_clients
         self._short_of_memory = False
+
+    @property
+    def calls_waiting(self) -> int:
+        """How many calls wait to be let in, at doors that count them."""
+        return self._asking
 
     def check_clients(self, clients: int) -> None:
         """Check that another client may come in.
@@ -82,6 +98,25 @@ class Capacity:
                 f"{self.peers.most} clients are connected from your address, which is the limit for one address"
                 " (max-clients-per-peer); try again later"
             )
+
+    def begin_asking(self, network: str) -> None:
+        """Count a call that waits to be let in, until ``end_asking``. Doors on which calls are cheap do this first.
+
+        Raises:
+            CallError: ``SERVER_FULL``: too many calls of its address wait already; or too many in all, and its address
+                has more than its part of them.
+        """
+        count = self.asking.count(network)
+        is_over = self._asking >= self._max_asking and count * (len(self.asking) + 1) >= self._max_asking
+        if is_over or self.asking.full(network):
+            raise _server_full(f"{count} calls from your address wait to be let in, the limit; try again later")
+        self.asking.add(network)
+        self._asking += 1
+
+    def end_asking(self, network: str) -> None:
+        """Stop counting a call: it was let in, or has ended."""
+        self.asking.remove(network)
+        self._asking -= 1
 
     def came(self, member: Member) -> None:
         """Count a client that has come in."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bcast_grpc.broker.base import Accepted, Began
 from bcast_grpc.core.answers import Answers
 from bcast_grpc.core.batch import Batch, Run
-from bcast_grpc.core.clock import FlushClock, Scheduler
+from bcast_grpc.core.clock import FlushClock
 from bcast_grpc.core.feed import Feed
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.core.member import Arrival, Member
@@ -17,6 +17,7 @@ from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.pending import Pending
 from bcast_grpc.core.push import Push
 from bcast_grpc.core.roster import Roster
+from bcast_grpc.core.scheduling import Scheduler
 from bcast_grpc.core.slices import SLICE_S
 from bcast_grpc.core.states import GONE, Move
 from bcast_grpc.errors import CallError
@@ -55,13 +56,26 @@ class FanOut:
         answers: queues the answers to requests, in order.
     """
 
+    __slots__ = (
+        "_arriving",
+        "_epoch",
+        "_feed",
+        "_leaving",
+        "_limits",
+        "_pending",
+        "_roster",
+        "_waiting",
+        "answers",
+        "clock",
+    )
+
     def __init__(self, epoch: str, roster: Roster, feed: Feed, scheduler: Scheduler, limits: Limits) -> None:
         self._epoch = epoch
         self._roster = roster
         self._feed = feed
         self._limits = limits
         self._pending = Pending(limits.batch_messages, limits.batch_bytes(1))
-        self._arriving: set[Member] = set()
+        self._arriving: dict[Member, None] = {}
         self._leaving: list[_Leaving] = []
         self._waiting: list[Callable[[], None]] = []
         self.answers = Answers(roster.by_session, self._pending)
@@ -85,7 +99,7 @@ class FanOut:
         """Push notices to a client from now on: the broker has answered all that was published before it came."""
         if member.arrival and member.state is not GONE:
             member.arrival.notices = self._pending.end
-            self._arriving.add(member)
+            self._arriving[member] = None
             self._end_arrival(member)
             if member.state.fed and member.outbox.idle:
                 member.outbox.wake()  # its writer may have waited for this alone
@@ -95,11 +109,11 @@ class FanOut:
         if member.arrival and member.arrival.is_over(self._pending.first):
             member.arrival = None
             member.move(Move.ARRIVED)
-            self._arriving.remove(member)
+            del self._arriving[member]
 
     def depart(self, member: Member) -> None:
         """Stop waiting for a client's writer."""
-        self._arriving.discard(member)
+        self._arriving.pop(member, None)
         self._share()
         self.clock.forget(member.outbox)
 
@@ -171,7 +185,7 @@ class FanOut:
                 self.clock.set_off(outbox, 0, awaited=False)  # it may read up to what this flush pushes
             push = Push(batch, first, self.clock, self._feed, apart=self._limits.slow_policy is SlowPolicy.DROP)
             push.to(members)
-            self._acknowledge(batch.runs, push)
+            self.clock.slice.encode(lambda: self._acknowledge(batch.runs, push))
         finally:
             self.answers.release()
             for member in list(self._arriving):
@@ -186,8 +200,8 @@ class FanOut:
         answers: dict[str, list[Event]] = defaultdict(list)
         for place, run in enumerate(runs):
             if run.asked:
-                for session, answer in run.answers(self._epoch, *push.reached(place, run)):
-                    answers[session].append(answer)
+                for session, some in run.answers(self._epoch, *push.reached(place, run)):
+                    answers[session] += some
         for session, acks in answers.items():
             member = self._roster.by_session.get(session)
             if member and member.outbox.idle:

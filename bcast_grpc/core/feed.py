@@ -25,13 +25,15 @@ class Feed:
         greet: returns what a member gets when it changes to a new order, before the messages of that.
     """
 
+    __slots__ = ("_flushed", "_greet", "_members", "_old_orders", "_order", "_replays")
+
     def __init__(self, order: Order, greet: Callable[[Member], Sequence[Event]]) -> None:
         self._order = order
         self._greet = greet
         self._old_orders = 0  # of which messages may still have to be flushed
         self._replays = Replays(order)
         self._flushed = order.head  # the last message that was pushed; the order may be further
-        self._members: set[Member] = set()
+        self._members: dict[Member, None] = {}
 
     @property
     def held_bytes(self) -> int:
@@ -138,7 +140,7 @@ class Feed:
         if not member.state.fed:
             member.move(Move.BEHIND)
         member.replay = replay
-        self._members.add(member)
+        self._members[member] = None
 
     def flushed(self, last_seq: int) -> None:
         """Note the ``seq`` of the last message that was pushed: the history may be read up to there."""
@@ -166,6 +168,6 @@ class Feed:
     def remove(self, member: Member) -> None:
         """Stop feeding a client."""
         member.replay = None
-        self._members.discard(member)
+        self._members.pop(member, None)
         if not self._members:
             self._replays.forget()

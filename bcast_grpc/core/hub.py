@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from itertools import count
+from functools import partial
 
 from bcast_grpc import events
 from bcast_grpc.broker.base import Broker
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core import notices
-from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.capacity import Capacity
-from bcast_grpc.core.clock import Scheduler
-from bcast_grpc.core.hello import Hello
-from bcast_grpc.core.identity import ANYONE, Caller, Gatekeeper, OpenGate
+from bcast_grpc.core.counts import Counts
+from bcast_grpc.core.entrance import Entrance
+from bcast_grpc.core.identity import Gatekeeper, OpenGate
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import Member
-from bcast_grpc.core.permission import check_entry
 from bcast_grpc.core.presence import LocalPresence, Presence
 from bcast_grpc.core.rate import RateLimits
 from bcast_grpc.core.readiness import Readiness
 from bcast_grpc.core.room import Room
+from bcast_grpc.core.scheduling import Scheduler
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Author, Event, ResumePoint
 
@@ -40,7 +39,9 @@ class Hub:
         capacity: whether there is room for another client.
         scheduler: the event loop that the core runs in.
         gatekeeper: decides who a client is.
+        entrance: lets clients in.
         readiness: what health checks are answered.
+        counts: what has happened, for metrics.
         clients: how many clients are connected.
         closed: why new clients are refused; empty while they are accepted.
     """
@@ -60,14 +61,15 @@ class Hub:
         self.scheduler = scheduler
         self.gatekeeper = gatekeeper or OpenGate()
         self.readiness = Readiness()
+        self.counts = Counts()
         self.clients = 0
         self.closed = ""
         self._broker = broker
         self._presence = presence or LocalPresence()
+        self.entrance = Entrance(self, self.gatekeeper, self._presence, broker)
         self._lock = threading.RLock()
         self._rooms: dict[str, Room] = {}
         self._when_empty: Callable[[], None] | None = None
-        self._asked = count(1)
 
     @property
     def rooms(self) -> Sequence[str]:
@@ -80,31 +82,31 @@ class Hub:
         with self._lock:
             return self._presence.members(room_name)
 
-    async def admit(self, hello: Hello, caller: Caller | None, *, publishing: bool = False) -> Admission:
-        """Decide whether a client may come in, and open its room. Every door awaits this before anything else.
+    def hold(self, name: str) -> Room | None:
+        """Return a room that is open, and keep it open until ``release()``; None if it is not open."""
+        with self._lock:
+            if room := self._rooms.get(name):
+                room.holds += 1
+            return room
 
-        The client may disconnect or the server may close while this waits, so ``join`` and ``attach`` check again.
-
-        Args:
-            hello: who the client says it is, and what it wants.
-            caller: what the door knows about it; None for the application that embeds the server, which may do
-                everything.
-            publishing: whether it wants to send one message without being in the room.
+    async def open(self, name: str) -> Room:
+        """Open the order of a room that nobody is in, and ``hold()`` the room. Another call may open it meanwhile.
 
         Raises:
-            CallError: ``UNAUTHENTICATED``, ``TOKEN_EXPIRED`` or ``PERMISSION_DENIED``; ``SERVER_FULL``,
-                ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
+            CallError: ``SERVER_FULL``, ``SHUTTING_DOWN`` or ``BROKER_UNAVAILABLE``.
         """
-        self.check_open()
-        asked = next(self._asked)
-        identity = await self.gatekeeper.identify(caller) if caller else ANYONE
-        rights = identity.grants(hello.room)
-        given = check_entry(hello, identity, rights, publishing=publishing)
-        room = self._rooms.get(hello.room) or await self._open(hello.room)
+        self.capacity.check_memory()
+        await self._presence.open(name)
+        order = await self._broker.open(name)
         with self._lock:
+            self.check_open()
+            room = self._rooms.get(name)
+            if room is None:
+                replace = partial(self.leave, replaced=True)
+                room = Room(name, order, self._presence, self.scheduler, self.limits, self._lose, replace)
+                self._rooms[name] = room
             room.holds += 1
-        peer = caller.peer if caller else None
-        return Admission(self, room, given, peer, identity, rights, hello.kinds, asked)
+            return room
 
     def release(self, room: Room) -> None:
         """Stop keeping a room open for an admitted client, which has come in or will not come."""
@@ -115,8 +117,8 @@ class Hub:
     def join(self, room: Room, member: Member, after: ResumePoint | None = None, history: int = 0) -> None:
         """Let a client into a room. It replaces a client with the same ``bcast-client``, which ends with ``REPLACED``.
 
-        The later one stays, by the order in which they asked: the connection of a client that has reconnected may be
-        admitted after the one that replaces it.
+        The later one stays, by the order in which they asked, at whatever servers: the connection of a client that has
+        reconnected may be admitted after the one that replaces it.
 
         Args:
             room: the room that it was admitted to.
@@ -131,12 +133,14 @@ class Hub:
         with self._lock:
             self.check_open()
             room.check_open()
-            replaced = room.roster.with_client(member.author.key, reader=member.reader)
-            if replaced and replaced.asked > member.asked:
+            key, reader = member.author.key, member.reader
+            replaced = room.roster.with_client(key, reader=reader)
+            elsewhere = self._presence.elsewhere(room.name, key, reader=reader)
+            if (replaced and replaced.asked > member.asked) or (elsewhere and elsewhere.asked >= member.asked):
                 raise _replaced()
             self.capacity.check_peer(member, replaced)
             if replaced:
-                room.remove(replaced)
+                room.remove(replaced, replaced=True)
                 self.capacity.left(replaced)
                 replaced.outbox.close(_replaced(), discard=True)
             else:
@@ -144,18 +148,30 @@ class Hub:
                 self.capacity.check_memory()
                 self.clients += 1
             self.capacity.came(member)
+            self.counts.joined += 1
             room.add(member, after, history)
-            room.announce(member.author, replaced.author.name if replaced else "")
+            before = replaced or elsewhere
+            room.announce(member.author, before.author.name if before else "")
 
-    def leave(self, room: Room, member: Member) -> None:
-        """Remove a client from its room, and announce that if it had a name. Does nothing if it has left already."""
+    def leave(self, room: Room, member: Member, *, replaced: bool = False) -> None:
+        """Remove a client from its room, and announce that if it had a name. Does nothing if it has left already.
+
+        Args:
+            room: its room.
+            member: the client.
+            replaced: whether it has come to another server: then it ends with ``REPLACED``, and has not left.
+        """
         with self._lock:
-            if not room.remove(member):
+            if not room.remove(member, replaced=replaced):
                 return
             self.clients -= 1
             self.capacity.left(member)
-            if member.author.name:
-                self._presence.announce(room.name, notices.left(member.author))
+            if replaced:
+                member.outbox.close(_replaced(), discard=True)
+            else:
+                elsewhere = self._presence.elsewhere(room.name, member.author.key, reader=member.reader)
+                after = elsewhere.author if elsewhere else member.author._replace(name="")
+                room.announce(after, member.author.name)
             self._free(room)
             if not self.clients and self._when_empty:
                 self._when_empty()
@@ -167,7 +183,7 @@ class Hub:
                 return
             old_name = member.author.name
             member.author = member.author._replace(name=name)
-            self._presence.put(room.name, member.author, member.since_ns)
+            self._presence.put(room.name, member.present)
             room.announce(member.author, old_name)
 
     def attach(self, room: Room, author: Author, answer: Callable[[Sequence[Event]], None]) -> None:
@@ -231,17 +247,6 @@ class Hub:
             if self._rooms.get(room.name) is room:
                 del self._rooms[room.name]
                 room.end(error)
-
-    async def _open(self, name: str) -> Room:
-        """Open the order of a room that nobody is in, and return the room. Another call may have made it meanwhile."""
-        self.capacity.check_memory()
-        order = await self._broker.open(name)
-        with self._lock:
-            self.check_open()
-            room = self._rooms.get(name)
-            if room is None:
-                room = self._rooms[name] = Room(name, order, self._presence, self.scheduler, self.limits, self._lose)
-            return room
 
     def check_open(self) -> None:
         """Check that the hub accepts new clients.

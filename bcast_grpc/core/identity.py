@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, fields
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,15 @@ class Identity:
     token_helps: bool = False
 
 
+Identifying: TypeAlias = Callable[[], Coroutine[Any, Any, Identity]]
+"""Finds out who calls, or raises what ``Gatekeeper.identify`` raises."""
+
+
 class Gatekeeper(Protocol):
     """Decides who a client is."""
 
-    async def identify(self, caller: Caller) -> Identity:
-        """Return who calls.
+    def identify(self, caller: Caller) -> Identity | Identifying:
+        """Return who calls, or a function that finds out if that takes waiting.
 
         Raises:
             CallError: ``UNAUTHENTICATED`` or ``TOKEN_EXPIRED``: the token that it presented is not valid.
@@ -85,7 +89,7 @@ class Gatekeeper(Protocol):
 class OpenGate:
     """The ``Gatekeeper`` of a server that lets everyone do everything, and ignores tokens."""
 
-    async def identify(self, caller: Caller) -> Identity:
+    def identify(self, caller: Caller) -> Identity:
         """Return an anonymous identity with all rights."""
         return ANYONE
 

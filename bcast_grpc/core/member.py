@@ -14,6 +14,7 @@ from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.identity import ALL_RIGHTS, ANYONE, Identity, Rights
 from bcast_grpc.core.limits import SlowPolicy
 from bcast_grpc.core.outbox import Outbox, OutboxClosed
+from bcast_grpc.core.presence import Present
 from bcast_grpc.core.replay import Replay
 from bcast_grpc.core.states import ARRIVING, Move, State
 from bcast_grpc.errors import CallError, ErrorCode
@@ -109,6 +110,11 @@ class Member:
         self.state = self.state.after(move)
 
     @property
+    def present(self) -> Present:
+        """What all servers know of it."""
+        return Present(self.author, self.since_ns, self.reader, self.asked)
+
+    @property
     def backlogged(self) -> bool:
         """Whether what is queued and the answers that are still to come fill more than half of its queue."""
         outbox = self.outbox
@@ -118,8 +124,12 @@ class Member:
         """Queue answers to this client's own requests."""
         if not answers or not self.state.answered:
             return
-        self.owed = max(0, self.owed - sum(1 for answer in answers if answer.id and not _goes_on(answer)))
         encoder = self.outbox.encoder
+        if Kind.MEMBERS not in [answer[0] for answer in answers]:  # almost always
+            self.owed = max(0, self.owed - len([answer for answer in answers if answer[6]]))
+            self.offer(encoder.frames(answers))
+            return
+        self.owed = max(0, self.owed - sum(1 for answer in answers if answer.id and not _goes_on(answer)))
         for is_list, some in groupby(answers, _is_long):
             if is_list:
                 with suppress(OutboxClosed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bcast_grpc.errors import BcastError
 from bcast_grpc.events import (
@@ -24,6 +24,7 @@ from bcast_grpc.events import (
 )
 
 _NAMES_IN_TEXT = 20
+_new = tuple.__new__  # a named tuple's own constructor takes twice as long, and this is made for each message
 
 WHOLE_BYTES = 512 * 1024
 """A list of members up to this size is one event."""
@@ -47,6 +48,15 @@ def renamed(author: Author, old_name: str) -> Event:
 def left(author: Author) -> Event:
     """A client with a name left."""
     return Event(Kind.LEFT, f"{author.name} left", author, time_ns=time.time_ns())
+
+
+def changed(author: Author, old_name: str) -> Event | None:
+    """A client has another name than before, where it has none if it is not there; None if nobody need know."""
+    if author.name == old_name:
+        return None
+    if not author.name:
+        return left(author._replace(name=old_name))
+    return renamed(author, old_name) if old_name else joined(author)
 
 
 def welcome(author: Author, room: str, head: ResumePoint, members: int, *, resumed: bool = False) -> Event:
@@ -124,8 +134,20 @@ def _names(present: Sequence[Member]) -> str:
 
 def sent(ack: Ack, request_id: str, time_ns: int) -> Event:
     """A message was accepted, as the answer to its request."""
-    text = f"sent to {ack.queued}, refused by {ack.refused}" if ack.refused else f"sent to {ack.queued}"
-    return Event(Kind.ACK, text, NOBODY, 0, time_ns, b"", request_id, ack)
+    return _new(Event, (Kind.ACK, _sent(ack.queued, ack.refused), NOBODY, 0, time_ns, b"", request_id, ack))
+
+
+def sent_together(asked: Iterable[tuple[Event, str]], epoch: str, queued: int, refused: int) -> list[Event]:
+    """Messages were accepted, and the same clients got them; each comes with its request's id."""
+    text = _sent(queued, refused)
+    return [
+        _new(Event, (Kind.ACK, text, NOBODY, 0, time_ns, b"", id_, _new(Ack, (seq, epoch, False, queued, refused))))
+        for (_, _, _, seq, time_ns, _, _, _), id_ in asked
+    ]
+
+
+def _sent(queued: int, refused: int) -> str:
+    return f"sent to {queued}, refused by {refused}" if refused else f"sent to {queued}"
 
 
 def done(text: str, epoch: str, request_id: str) -> Event:

@@ -19,6 +19,18 @@ class Pending:
         batch_bytes: most bytes in one flush; may be changed at any time.
     """
 
+    __slots__ = (
+        "_asked",
+        "_batch_messages",
+        "_bytes",
+        "_growing",
+        "_messages",
+        "_notices",
+        "_runs",
+        "batch_bytes",
+        "first",
+    )
+
     def __init__(self, batch_messages: int, batch_bytes: int) -> None:
         self.first = 0
         self._batch_messages = batch_messages
@@ -77,7 +89,7 @@ class Pending:
 
     def _extend_run(self, entries: Sequence[Entry | None], events: Sequence[Event], size: int) -> bool:
         """Add messages to one run, if all are by its author and fit into it; return whether that is so."""
-        authors = [event.author for event in events]
+        authors = [event[2] for event in events]
         if not authors or authors.count(authors[0]) != len(authors):
             return False
         run = self._runs[-1] if self._growing and self._runs else None

@@ -72,6 +72,7 @@ class Publisher:
         check_send(self._identity.grants(self._room.name))  # the rights may have changed since the admission
         entry = entry_of(self._hub, self._author, request, self._rated)
         self._id = entry.id
+        self._hub.counts.messages += 1
         # Without a `bcast-client` a retry has another author, so remembering the id would be of no use.
         self._room.publish([entry._replace(asks=True, id=entry.id if self._retries else "")])
 

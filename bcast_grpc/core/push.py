@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from bcast_grpc.core.batch import EVERYTHING, Batch, Frame, Run, View
@@ -104,7 +105,7 @@ class Push:
             outbox = member.outbox
             if outbox.encoder is not encoder:
                 encoder = outbox.encoder
-                frames = self._batch.frames(encoder, view, apart=self._apart)
+                frames = slice_.encode(partial(self._batch.frames, encoder, view, apart=self._apart))
                 only = frames[0] if len(frames) == 1 else None
             if only and outbox.idle:
                 if passed_on < may_pass and outbox.pass_on(only):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -73,10 +73,12 @@ class Replays:
         bytes: about how large the pieces are that are kept for the next client, in one wire format.
     """
 
+    __slots__ = ("_batches", "_order", "_reading", "bytes")
+
     def __init__(self, order: Order) -> None:
         self.bytes = 0
         self._order = order
-        self._batches: OrderedDict[_Piece, tuple[Batch, int]] = OrderedDict()
+        self._batches: dict[_Piece, tuple[Batch, int]] = {}
         self._reading: dict[_Piece, list[_Take]] = {}
 
     def read(self, replay: Replay, upto: int, outbox: Outbox, author: Author, *, echo: bool) -> None:
@@ -86,8 +88,11 @@ class Replays:
         """
         first = self._order.oldest
         if replay.cursor + 1 < first:
-            last = min(first - 1, upto)  # the client gets what comes after `upto` by the next flush
-            replay.add(outbox.encoder.frames([notices.gap(replay.cursor + 1, last, GapReason.SLOW)]), last)
+            # A client that reads faster gets a message before newer ones take its place.
+            slow = replay.cursor < (displaced := self._order.displaced)
+            reason = GapReason.SLOW if slow else GapReason.TRIMMED
+            last = min(displaced if slow else first - 1, upto)  # what comes after `upto` is flushed to the client
+            replay.add(outbox.encoder.frames([notices.gap(replay.cursor + 1, last, reason)]), last)
             return
         # Pieces end at the same places for all, so that they can be shared.
         piece = replay.cursor, min(_MESSAGES - replay.cursor % _MESSAGES, upto - replay.cursor)
@@ -132,7 +137,7 @@ class Replays:
         self._batches[piece] = batch, size
         self.bytes += size
         while self.bytes > _KEPT_BYTES and len(self._batches) > 1:
-            _, (_, size) = self._batches.popitem(last=False)
+            _, size = self._batches.pop(next(iter(self._batches)))
             self.bytes -= size
         return batch
 

@@ -8,13 +8,13 @@ from functools import partial
 from bcast_grpc.broker.base import Accepted, Began, Order, Outcome, Refused, Repeated
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Due
-from bcast_grpc.core.clock import Scheduler
 from bcast_grpc.core.fanout import FanOut
 from bcast_grpc.core.feed import Feed
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.member import Member
-from bcast_grpc.core.presence import Presence
+from bcast_grpc.core.presence import Presence, Watcher
 from bcast_grpc.core.roster import Roster
+from bcast_grpc.core.scheduling import Scheduler
 from bcast_grpc.core.states import Move
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import NOBODY, Ack, Author, Entry, Event, Kind, ResumePoint
@@ -25,6 +25,7 @@ class Room:
 
     Args:
         lose: called if the order cannot go on.
+        replace: called with a member that has come to another server since.
 
     Attributes:
         members: the clients of this server, by public session id.
@@ -34,6 +35,22 @@ class Room:
         answers: gives authors the answers to their requests.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_epoch",
+        "_fanout",
+        "_order",
+        "_welcome",
+        "_why_ended",
+        "answers",
+        "feed",
+        "holds",
+        "members",
+        "name",
+        "presence",
+        "roster",
+    )
+
     def __init__(
         self,
         name: str,
@@ -42,6 +59,7 @@ class Room:
         scheduler: Scheduler,
         limits: Limits,
         lose: Callable[[Room, CallError], None],
+        replace: Callable[[Room, Member], None],
     ) -> None:
         self.name = name
         self.holds = 0
@@ -56,7 +74,7 @@ class Room:
         self.answers = self._fanout.answers
         self.members = self.roster.by_session
         order.begin(self.deliver, partial(lose, self))
-        presence.watch(name, self.tell)
+        presence.watch(name, Watcher(self.tell, partial(_replace, self, replace), order))
 
     def end(self, error: CallError | None = None) -> None:
         """Release the order, because nobody needs the room any more, or because of an error, which ends all calls."""
@@ -101,7 +119,7 @@ class Room:
             history: without ``after``: how many of the last messages it gets first.
         """
         self.roster.add(member)
-        self.presence.put(self.name, member.author, member.since_ns)
+        self.presence.put(self.name, member.present)
         self._fanout.arrive(member, self.head.seq)
         gap = self.feed.begin(member, after, history)
         self._order.after_answers(partial(self._fanout.give_notices, member))
@@ -125,11 +143,11 @@ class Room:
         """End a client's call once it has got what is pending and what it is fed, then ``answers``."""
         self._order.after_answers(partial(self._fanout.leave, member, answers, error))
 
-    def remove(self, member: Member) -> bool:
-        """Remove a client; return False if it has left already."""
+    def remove(self, member: Member, *, replaced: bool = False) -> bool:
+        """Remove a client, which has left or was replaced; return False if it was removed already."""
         if not self.roster.remove(member):
             return False
-        self.presence.drop(self.name, member.author.session)
+        self.presence.drop(self.name, member.author.session, replaced=replaced)
         member.move(Move.END)
         self._fanout.depart(member)
         self.feed.remove(member)
@@ -142,15 +160,8 @@ class Room:
 
     def announce(self, author: Author, old_name: str) -> None:
         """Announce that an author joined, left or changed its name. Clients without a name are not announced."""
-        if author.name == old_name:
-            return
-        if not author.name:
-            notice = notices.left(author._replace(name=old_name))
-        elif old_name:
-            notice = notices.renamed(author, old_name)
-        else:
-            notice = notices.joined(author)
-        self.presence.announce(self.name, notice)
+        if notice := notices.changed(author, old_name):
+            self.tell(notice)
 
     def report_progress(self) -> None:
         """Send a ``PROGRESS`` to every client that wants it."""
@@ -204,6 +215,11 @@ def _answers_to(outcome: Repeated | Refused, epoch: str) -> Sequence[Event]:
         notices.sent(Ack(place.seq, epoch, duplicate=True), entry.id, place.time_ns)
         for entry, place in zip(*outcome, strict=True)
     ]
+
+
+def _replace(room: Room, replace: Callable[[Room, Member], None], session: str) -> None:
+    if member := room.members.get(session):
+        replace(room, member)
 
 
 def _one_more(error: CallError) -> CallError:

@@ -16,6 +16,8 @@ class Roster:
     members that want it.
     """
 
+    __slots__ = ("_by_client", "_by_kinds", "_by_session")
+
     def __init__(self) -> None:
         self._by_session: dict[str, Member] = {}
         self._by_client: dict[tuple[str, bool], Member] = {}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 SLICE_S = 0.002
 """How long writers write in one go, estimated from the last writes; then others have their turn."""
@@ -23,7 +26,10 @@ class Slice:
     Attributes:
         writers: how many that is.
         passed_on: how many clients a round has written to without waking their writers.
+        encoding_s: how long it took to encode what a round writes.
     """
+
+    __slots__ = ("_began", "_passed", "_time", "encoding_s", "passed_on", "writers")
 
     def __init__(self, time: Callable[[], float]) -> None:
         self._time = time
@@ -31,6 +37,7 @@ class Slice:
         self._passed = 0
         self.writers = FEW_WRITERS
         self.passed_on = 0
+        self.encoding_s = 0.0
 
     @property
     def left(self) -> int:
@@ -40,7 +47,15 @@ class Slice:
     def begin(self) -> None:
         """Report that a flush begins."""
         self.passed_on = 0
+        self.encoding_s = 0.0
         self.go_on()
+
+    def encode(self, make: Callable[[], T]) -> T:
+        """Return what ``make`` encodes for the round, and measure how long that takes."""
+        began = self._time()
+        made = make()
+        self.encoding_s += self._time() - began
+        return made
 
     def go_on(self) -> None:
         """Report that the next slice begins."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Due
-from bcast_grpc.core.clock import Timer
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.identity import Caller, Identity
 from bcast_grpc.core.lease import Lease
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.review import regrant
 from bcast_grpc.core.room import Room
+from bcast_grpc.core.scheduling import Timer
 from bcast_grpc.errors import BcastError, CallError, ErrorCode, RequestError
 from bcast_grpc.events import Event, Kind, Request
 
@@ -80,8 +81,9 @@ class Standing:
 
     async def _answer_to(self, request: Request) -> Event | None:
         try:
-            identity = await self._hub.gatekeeper.identify(Caller(self._peer, request.msg))
-            self._change(identity)
+            identify = partial(self._hub.gatekeeper.identify, Caller(self._peer, request.msg))
+            identity = await self._hub.scheduler.do(self._peer, identify)  # verifying takes time, and many may renew
+            self._change(identity if isinstance(identity, Identity) else await identity())
         except BcastError as error:
             return notices.error(error, request.id)
         except Exception:

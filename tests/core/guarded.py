@@ -26,7 +26,7 @@ class Desk:
         known = Identity(subject=token, grants=lambda _: self.rights[token])
         self.identities[token] = replace(known, **identity)  # type: ignore[arg-type]
 
-    async def identify(self, caller: Caller) -> Identity:
+    def identify(self, caller: Caller) -> Identity:
         """Return whose token it is."""
         if not caller.token:
             return Identity(grants=lambda _: self.rights.get("", NO_RIGHTS), token_helps=True)

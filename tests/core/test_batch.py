@@ -108,7 +108,8 @@ def test_a_notice_is_a_run_of_its_own() -> None:
 def test_acks_answer_those_who_gave_an_id() -> None:
     """Each message with an id is acknowledged with its place, the epoch, the counts and the time of its acceptance."""
     run = run_of(ANA, "one", "", "three")
-    one, three = (answer.event for answer in run.answers("epoch", 5, 2))
+    ((session, (one, three)),) = run.answers("epoch", 5, 2)
+    assert session == ANA.session
     assert (one.kind, one.id, one.time_ns, one.detail) == (Kind.ACK, "one", 1001, Ack(1, "epoch", False, 5, 2))
     assert (three.kind, three.id, three.time_ns, three.detail) == (
         Kind.ACK,

@@ -25,6 +25,7 @@ class Machine:
         read_s: what it costs to read one message.
         write_s: what it costs to write to one client.
         every_s: how long after a message the next one comes; 0: there is always one to read.
+        encode_s: what it costs to encode one message for all clients.
 
     Attributes:
         flushes: how many messages each flush took.
@@ -32,14 +33,14 @@ class Machine:
         writing_s: how long it has written in all.
     """
 
-    def __init__(self, read_s: float, write_s: float, every_s: float = 0.0) -> None:
+    def __init__(self, read_s: float, write_s: float, every_s: float = 0.0, encode_s: float = 0.0) -> None:
         self.scheduler = ManualScheduler()
         self.flushes: list[int] = []
         self.waited_s: list[float] = []
         self.writing_s = 0.0
         self._clock = FlushClock(self.scheduler, self._flush, lambda: len(self._pending), lambda: 0)
         self._pending: list[float] = []
-        self._read_s, self._write_s, self._every_s = read_s, write_s, every_s
+        self._read_s, self._write_s, self._every_s, self._encode_s = read_s, write_s, every_s, encode_s
         self._comes = every_s
 
     def run(self, flushes: int) -> None:
@@ -60,6 +61,8 @@ class Machine:
     def _flush(self) -> Sequence[Pen]:
         self.flushes.append(len(self._pending))
         self.waited_s += [self.scheduler.now - came for came in self._pending]
+        encoding_s = self._encode_s * len(self._pending)
+        self._clock.slice.encode(lambda: self.scheduler.work(encoding_s))
         self._pending.clear()
         for _ in range(CLIENTS):
             self._set_one_off()
@@ -109,3 +112,14 @@ def test_under_low_load_no_message_waits(read_s: float, write_s: float, slower: 
     machine.run(20)
     assert machine.flushes == [1] * 20
     assert max(machine.waited_s) == pytest.approx(read_s * slower)
+
+
+@pytest.mark.parametrize("slower", SPEEDS)
+def test_what_encoding_costs_is_no_reason_to_wait(slower: float) -> None:
+    """A message costs as much to encode if more of them are flushed together, so nothing is saved by waiting."""
+    write_s, every_s = 3e-6 * slower, 50e-6 * slower
+    plain = Machine(1e-6 * slower, write_s, every_s)
+    dear = Machine(1e-6 * slower, write_s, every_s, encode_s=8e-6 * slower)
+    plain.run(200)
+    dear.run(200)
+    assert max(dear.waited_s) < 2 * max(plain.waited_s)

@@ -149,10 +149,14 @@ class Promises(RuleBasedStateMachine):
         player.client.ask(*requests)
         if player.left_at is not None:
             return
+        head = player.client.session._room.head.seq
         for request in requests:
             if not request.msg:
                 player.answers |= {request.id: Kind.ERROR} if request.id else {}
                 continue
+            if player.room.head == head:  # it was disconnected before: it does not read, and has asked for too much
+                assert player.client.session.outbox.closed
+                return
             seq = player.room.accept(player.key, player.name, request.msg)
             player.acks |= {request.id: seq} if request.id else {}
 

@@ -168,3 +168,20 @@ def test_what_is_kept_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(rates._empty_at) <= 2001
     assert len(rates._promised) <= 2001
     assert rates.take("ana") > 0
+
+
+def test_what_was_sent_at_another_server_counts_here() -> None:
+    """Each server tells what subjects, and clients with an id of their own, have sent since it was asked last."""
+    now = [0.0]
+    here, there = [RateLimits(1, 4, lambda: now[0]) for _ in range(2)]
+    assert here.used() == []
+    for key in ("@ana", "@ana", ":bob's", "session"):
+        assert here.take(key) == 0
+    assert here.used() == [("@ana", 2), (":bob's", 1)]
+    assert here.used() == []
+    there.charge("@ana", 2)
+    assert [there.take("@ana") for _ in range(3)] == [0, 0, 1]
+    there.charge("@ana", 1_000_000)
+    assert there.take("@ana") == pytest.approx(61)
+    now[0] = 61.0
+    assert there.take("@ana") == 0

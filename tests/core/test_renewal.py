@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from bcast_grpc.broker.memory import MemoryBroker
@@ -43,6 +45,26 @@ def test_a_stream_ends_when_its_token_expires(world: World, desk: Desk) -> None:
         assert client.error.code is ErrorCode.TOKEN_EXPIRED
     world.settle()
     assert (world.hub.clients, world.scheduler.scheduled) == (0, [])
+
+
+def test_a_token_expires_by_the_time_of_day(world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the machine was suspended, or its clock set forward; one that is set back changes nothing."""
+    for token, expires_at in (("ana", 1000.0), ("bob", 100.0)):
+        desk.know(token, expires_at=expires_at)
+    now, clock = time.time(), time.time
+    ana, bob = world.join("ana", token="ana", kinds=EXPIRING), world.join("bob", token="bob")
+    monkeypatch.setattr("bcast_grpc.core.lease.time.time", lambda: now - 5000)
+    let_pass(world, 99)
+    assert (ana.error, bob.error) == (None, None)
+    let_pass(world, 2)
+    assert bob.error
+    monkeypatch.setattr("bcast_grpc.core.lease.time.time", lambda: clock() + 985)
+    let_pass(world, 30)
+    assert [event.kind for event in ana.new()][-1] is Kind.EXPIRING
+    monkeypatch.setattr("bcast_grpc.core.lease.time.time", lambda: clock() + 5000)
+    let_pass(world, 30)
+    assert ana.error
+    assert ana.error.code is ErrorCode.TOKEN_EXPIRED
 
 
 def test_whoever_has_expired_asks_for_nothing_more(world: World, desk: Desk) -> None:
@@ -145,6 +167,16 @@ def test_an_anonymous_client_may_show_who_it_is(desk: Desk) -> None:
     let_pass(world, 0.01)
     codes_of = {id_: getattr(detail, "code", None) for id_, detail in second.answers()}
     assert codes_of == {"1": ErrorCode.PERMISSION_DENIED, "2": None, "3": ErrorCode.RATE_LIMITED}
+
+
+def test_renewals_have_a_rate_of_their_own(desk: Desk) -> None:
+    """Verifying tokens takes time. But who sends as much as it may can renew its token all the same."""
+    world = World(Limits(rate=1, burst=2), gatekeeper=desk)
+    ana = world.join(token="all")
+    ana.ask(*(Request(msg="x") for _ in range(3)), *(Request("auth", "all", id=f"{n}") for n in range(3)))
+    let_pass(world, 0.01)
+    codes_of = {id_: getattr(detail, "code", None) for id_, detail in ana.answers()}
+    assert codes_of == {"": ErrorCode.RATE_LIMITED, "0": None, "1": None, "2": ErrorCode.RATE_LIMITED}
 
 
 def test_an_id_of_the_anonymous_is_none_of_a_subject(world: World, desk: Desk) -> None:

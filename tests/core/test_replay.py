@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
-from bcast_grpc.core.limits import SlowPolicy
+from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.core.room import Room
 from bcast_grpc.events import Ack, Gap, GapReason, Kind, Request, ResumePoint
 
@@ -195,6 +196,22 @@ def test_who_is_fed_too_slowly_is_told() -> None:
     assert [e.seq for e in heard if e.kind is Kind.MESSAGE] == [
         seq for seq in range(1, 12) if not gap.first_missed <= seq <= gap.last_missed
     ]
+
+
+def test_what_expires_before_it_is_fed_is_not_the_clients_fault() -> None:
+    """A gap names first what newer messages took the place of, then what is older than what is kept."""
+    broker = MemoryBroker(Retention(messages=6))
+    world = World(Limits(), broker)
+    ana = world.join("ana")
+    ana.say("1", "2", "3", "4", "5", "6")
+    world.settle()
+    bob = world.join(history=6, batch=False)
+    ana.say("7", "8")
+    (order,) = broker._used.values()
+    order.history.drop_before(6)
+    world.settle()
+    assert gaps(bob.received) == [Gap(1, 2, GapReason.SLOW), Gap(3, 5, GapReason.TRIMMED)]
+    assert seqs(bob) == [6, 7, 8]
 
 
 def test_the_order_outlives_its_members(world: World) -> None:

@@ -68,6 +68,10 @@ class LoopThread:
         """Do some work that waits for nothing."""
         return self.call_later(0, lambda: run(work))
 
+    async def do(self, _: str, work: Callable[[], T]) -> T:
+        """Do a small piece of work at once."""
+        return work()
+
     def call(self, work: Callable[[], T]) -> T:
         """Do something in the loop; return what it returns, or raise what it raises."""
         done: Future[T] = Future()

@@ -16,6 +16,7 @@ from bcast_grpc.core.hello import Hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.identity import Caller, Gatekeeper
 from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.presence import Presence
 from bcast_grpc.core.session import Session
 from bcast_grpc.core.states import State
 from bcast_grpc.errors import CallError
@@ -77,7 +78,7 @@ class PlainWire:
 
 def admit(hub: Hub, hello: Hello, peer: str = "peer", token: str = "", *, publishing: bool = False) -> Admission:
     """Admit a client, where nothing has to be waited for."""
-    admitting = hub.admit(hello, Caller(peer, token), publishing=publishing)
+    admitting = hub.entrance.admit(hello, Caller(peer, token), publishing=publishing)
     try:
         admitting.send(None)
     except StopIteration as admitted:
@@ -195,11 +196,15 @@ class World:
     """A hub, its clients and their time."""
 
     def __init__(
-        self, limits: Limits | None = None, broker: Broker | None = None, gatekeeper: Gatekeeper | None = None
+        self,
+        limits: Limits | None = None,
+        broker: Broker | None = None,
+        gatekeeper: Gatekeeper | None = None,
+        presence: Presence | None = None,
     ) -> None:
         self.scheduler = ManualScheduler()
         broker = broker or MemoryBroker(NOTHING_KEPT)
-        self.hub = Hub(broker, self.scheduler, limits or Limits(), gatekeeper=gatekeeper)
+        self.hub = Hub(broker, self.scheduler, limits or Limits(), presence=presence, gatekeeper=gatekeeper)
         self.batches = PlainWire(frame_bytes=1 << 20)
         self.singly = PlainWire()
         self.clients: list[Client] = []

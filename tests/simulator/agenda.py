@@ -10,7 +10,7 @@ from bcast_grpc.broker.clock import Clock
 
 MS = 1_000_000
 SECOND = 1_000_000_000
-_WALL_NS = 1_700_000_000 * SECOND
+WALL_NS = 1_700_000_000 * SECOND
 
 
 class Agenda:
@@ -62,4 +62,4 @@ class VirtualClock(Clock):
 
     def wall_ns(self) -> int:
         """The clock on the wall."""
-        return _WALL_NS + self._agenda.now_ns + self._skew_ns
+        return WALL_NS + self._agenda.now_ns + self._skew_ns

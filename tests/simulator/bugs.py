@@ -8,15 +8,19 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from unittest import mock
 
-from bcast_grpc.broker.nats import batch, rumour
-from bcast_grpc.broker.nats.chain import Chain, Fit
-from bcast_grpc.broker.nats.log import RoomLog
-from bcast_grpc.broker.nats.past import Past
-from bcast_grpc.broker.nats.reader import Reader
-from bcast_grpc.broker.nats.record import Item, Record, encode, encode_item
-from bcast_grpc.broker.nats.states import Reading, Writing
-from bcast_grpc.broker.nats.writer import Flight, Writer
-from tests.simulator.plan import Plan, random_plan
+from bcast_grpc.broker.nats.log import batch, rumour
+from bcast_grpc.broker.nats.log.chain import Chain, Fit
+from bcast_grpc.broker.nats.log.claims import Claims
+from bcast_grpc.broker.nats.log.past import Past, Verdict
+from bcast_grpc.broker.nats.log.reader import Reader
+from bcast_grpc.broker.nats.log.record import Item, Record, encode, encode_item
+from bcast_grpc.broker.nats.log.room_log import RoomLog
+from bcast_grpc.broker.nats.log.start import Start
+from bcast_grpc.broker.nats.log.states import Reading, Writing
+from bcast_grpc.broker.nats.log.taking import Taking
+from bcast_grpc.broker.nats.log.writer import Flight, Writer
+from tests.broker.nats.log import test_reading, test_room_log
+from tests.simulator.plan import NEAR, Fault, Plan, random_plan
 
 
 class Bug(NamedTuple):
@@ -40,21 +44,23 @@ class Bug(NamedTuple):
 BUGS: dict[str, Bug] = {}
 
 
-def _bug(*kinds: str, **changes: object) -> Callable[[Callable[[], Iterator[None]]], None]:
+def bug(*kinds: str, **changes: object) -> Callable[[Callable[[], Iterator[None]]], None]:
+    """Keep a trap under its name, with the faults that show it and what else the plan needs."""
+
     def keep(put_back: Callable[[], Iterator[None]]) -> None:
         BUGS[put_back.__name__] = Bug(contextmanager(put_back), kinds, changes)
 
     return keep
 
 
-@_bug()
+@bug()
 def a_moved_end_means_behind() -> Iterator[None]:
     """The leader's end is compared with where the log is now, not where it was when it was asked for."""
     real = Reader.end
 
     def end(self: Reader, ticket: int, sequence: int, record: Record | None) -> None:
-        if sequence < self.chain.sequence and self._answered(ticket):
-            self._past.seek(self.chain)
+        if sequence < self.chain.sequence and self._request.answered(ticket):
+            self._taking._past.seek(self.chain)
             self._rest(Reading.BEGINNING)
         else:
             real(self, ticket, sequence, record)
@@ -63,7 +69,7 @@ def a_moved_end_means_behind() -> Iterator[None]:
         yield
 
 
-@_bug()
+@bug()
 def a_moved_end_is_read_again() -> Iterator[None]:
     """The same, but all is read again first: it costs, and no promise is broken."""
     real = Reader.end
@@ -76,7 +82,7 @@ def a_moved_end_is_read_again() -> Iterator[None]:
         yield
 
 
-@_bug()
+@bug()
 def an_epoch_is_read_as_messages() -> Iterator[None]:
     """The record that begins an epoch must follow like any other."""
 
@@ -89,7 +95,7 @@ def an_epoch_is_read_as_messages() -> Iterator[None]:
         yield
 
 
-@_bug()
+@bug()
 def an_id_is_twice_in_a_batch() -> Iterator[None]:
     """Messages of a batch are not compared with each other."""
 
@@ -101,13 +107,27 @@ def an_id_is_twice_in_a_batch() -> Iterator[None]:
         yield
 
 
-@_bug("rollback-split", "lose-live", "lose-answers", "break", alone=True, replicas=1)
+@bug("crash", past=10)
+def ids_before_the_last_messages_are_not_read() -> Iterator[None]:
+    """A server that opens the room looks for the last messages alone, and retries of those before come twice."""
+
+    def take_since(self: Start, *answer: Any) -> int | None:
+        real(self, *answer)
+        return self._begin_before(*answer[0])
+
+    real = Start._take_since
+    with mock.patch.object(Start, "_take_since", take_since):
+        yield
+
+
+@bug("rollback-split", "lose-live", "lose-answers", "break", alone=True, replicas=1, asks=False)
 def void_records_count_as_known() -> Iterator[None]:
     """Where a void record was found, the next one makes nobody read again."""
     real = Reader._rewind
+    known: dict[Reader, set[int]] = {}
 
     def rewind(self: Reader) -> None:
-        voids: set[int] = self.__dict__.setdefault("voids", set())
+        voids = known.setdefault(self, set())
         if self.chain.sequence not in voids:
             voids.add(self.chain.sequence)
             real(self)
@@ -116,20 +136,20 @@ def void_records_count_as_known() -> Iterator[None]:
         yield
 
 
-@_bug("rollback-split", "break")
+@bug("rollback-split", "break", asks=False)
 def void_records_are_skipped() -> Iterator[None]:
     """A record that does not fit makes nobody read again."""
-    real = Reader._take
+    real = Taking.take
 
-    def take(self: Reader, sequence: int, record: Record) -> None:
-        self._whole = True
-        real(self, sequence, record)
+    def take(self: Taking, sequence: int, record: Record, *, beginning: bool) -> Verdict | None:
+        self.whole = True
+        return real(self, sequence, record, beginning=beginning)
 
-    with mock.patch.object(Reader, "_take", take):
+    with mock.patch.object(Taking, "take", take):
         yield
 
 
-@_bug("rollback-split", "break", alone=True)
+@bug("rollback-split", alone=True, replicas=1, servers=2, spread_ms=1500, asks=False)
 def a_number_is_enough_to_ignore() -> Iterator[None]:
     """What is not after the last place is taken for known, whatever it is."""
     live, end = Reader.live, Reader.end
@@ -162,7 +182,7 @@ def _send_as_new(writer: Writer) -> None:
         writer._over()
 
 
-@_bug()
+@bug()
 def a_timeout_means_not_stored() -> Iterator[None]:
     """An append without an answer is forgotten, and its messages are sent as new ones."""
     real = RoomLog._doubt
@@ -176,7 +196,7 @@ def a_timeout_means_not_stored() -> Iterator[None]:
         yield
 
 
-@_bug()
+@bug()
 def not_found_is_a_proof() -> Iterator[None]:
     """Where the leader has nothing new after an append without an answer, the messages are sent as new ones."""
     real = Writer.ready
@@ -191,14 +211,14 @@ def not_found_is_a_proof() -> Iterator[None]:
         yield
 
 
-@_bug()
+@bug()
 def the_old_epoch_goes_on() -> Iterator[None]:
     """Where the log lacks what was told, the server numbers on."""
     real = Reader._settle
 
     def settle(self: Reader) -> None:
-        if self._past.sought and self.chain.epoch:
-            self._past = Past()
+        if self._taking.seeks and self.chain.epoch:
+            self._taking._past = Past()
             self._level()
         else:
             real(self)
@@ -207,7 +227,7 @@ def the_old_epoch_goes_on() -> Iterator[None]:
         yield
 
 
-@_bug("rollback-split", "rollback-split", "break", "freeze", alone=True, servers=2, spread_ms=1500)
+@bug("rollback-split", "rollback-split", "break", "freeze", alone=True, servers=2, spread_ms=1500)
 def the_previous_record_does_not_matter() -> Iterator[None]:
     """A record fits if its epoch and number do."""
 
@@ -218,7 +238,7 @@ def the_previous_record_does_not_matter() -> Iterator[None]:
         yield
 
 
-@_bug()
+@bug()
 def epochs_are_counted() -> Iterator[None]:
     """An epoch's name is no random one."""
     real = Writer._append
@@ -230,7 +250,7 @@ def epochs_are_counted() -> Iterator[None]:
         yield
 
 
-@_bug()
+@bug()
 def appends_are_pipelined() -> Iterator[None]:
     """The next record is sent before the answer, for the place that is expected for the first."""
     real = Writer._send
@@ -255,7 +275,7 @@ def appends_are_pipelined() -> Iterator[None]:
         yield
 
 
-@_bug()
+@bug()
 def late_forwards_are_taken() -> Iterator[None]:
     """A server takes along what it is asked for, though it may be in the log."""
 
@@ -266,33 +286,33 @@ def late_forwards_are_taken() -> Iterator[None]:
         yield
 
 
-@_bug("rollback", "freeze", "break", keep=12, replicas=1, spread_ms=300)
+@bug("rollback", "freeze", "break", keep=12, replicas=1, spread_ms=300)
 def a_log_read_in_part_is_whole() -> Iterator[None]:
     """After an interruption the rest of the log is read as if all had been read in one go."""
-    with mock.patch.object(Reader, "_interrupted"):
+    with mock.patch.object(Taking, "interrupt"):
         yield
 
 
-@_bug()
+@bug()
 def a_new_epoch_needs_no_reading() -> Iterator[None]:
     """Where the end is not the known one, a new epoch begins, without reading all again."""
 
     def rewind(self: Reader) -> None:
-        self._past.seek(self.chain)
+        self._taking._past.seek(self.chain)
         self._rest(Reading.BEGINNING)
 
     with mock.patch.object(Reader, "_rewind", rewind):
         yield
 
 
-@_bug()
+@bug()
 def a_whole_log_is_told_again() -> Iterator[None]:
     """What is read again is told again."""
     with mock.patch.object(Past, "seek"):
         yield
 
 
-@_bug()
+@bug()
 def a_void_record_is_told() -> Iterator[None]:
     """A record that does not fit is told all the same."""
     real = Chain._fit
@@ -304,7 +324,7 @@ def a_void_record_is_told() -> Iterator[None]:
         yield
 
 
-@_bug("purge", "break", "stopped", "lose-answers", messages=6, spread_ms=1)
+@bug("purge", "break", "stopped", "lose-answers", messages=6, spread_ms=1)
 def an_epoch_is_begun_twice() -> Iterator[None]:
     """The record of an epoch that may have begun is sent again under the same name."""
     real = Writer._still_fits
@@ -318,30 +338,53 @@ def an_epoch_is_begun_twice() -> Iterator[None]:
         yield
 
 
-@_bug("purge-keep", "lag", "crash", replicas=3, spread_ms=1500, messages=60)
+@bug("purge-keep", "lag", "crash", replicas=3, spread_ms=1500, messages=60)
 def nothing_expires_while_it_is_read() -> Iterator[None]:
     """Records that did not fit are void, without a look at what has expired since the reading began."""
     real = Reader._settle
 
     def settle(self: Reader) -> None:
-        self._void_after = None
+        self._taking._void_after = None
         real(self)
 
     with mock.patch.object(Reader, "_settle", settle):
         yield
 
 
-@_bug("purge", "rollback", "rollback-split")
+@bug("purge", "rollback", "rollback-split")
 def the_epoch_comes_back() -> Iterator[None]:
     """An epoch that was left goes on when the log has lost the one after it."""
     with mock.patch.object(Past, "is_over", lambda self, epoch: epoch == self._epoch):
         yield
 
 
-RARE = (
-    "a_log_read_in_part_is_whole",
-    "an_epoch_is_begun_twice",
-    "nothing_expires_while_it_is_read",
-    "the_previous_record_does_not_matter",
-)
-"""What takes long to be found, up to some ten thousand schedules. ``tests/broker/test_room_log.py`` tests each."""
+_NEAR: dict[str, Any] = {
+    "messages": 60,
+    "spread_ms": 4000,
+    "faults": (Fault("slow-live", 1900, 800), Fault("slow-live", 1900, 800, 1), Fault(NEAR, 2600, 300)),
+    "keep": 0,
+    "max_age_ms": 0,
+    "max_bytes": 0,
+}
+
+
+@bug(**_NEAR)
+def others_are_not_asked() -> Iterator[None]:
+    """A server appends to a log that was set back, though another one has told the end that it lost."""
+
+    def expect(self: Claims, _: int) -> None:
+        self.due_ns = None
+
+    with mock.patch.object(Claims, "expect", expect), mock.patch.object(Claims, "missing", return_value=False):
+        yield
+
+
+RARE = {
+    "a_log_read_in_part_is_whole": test_reading.test_after_an_interruption_a_record_that_does_not_fit_is_not_skipped,
+    "an_epoch_is_begun_twice": test_room_log.test_an_empty_log_gets_an_epoch,
+    "nothing_expires_while_it_is_read": (
+        test_reading.test_what_did_not_fit_is_void_only_if_nothing_expired_while_it_was_read
+    ),
+    "the_previous_record_does_not_matter": test_reading.test_another_past_is_found_by_the_previous_record,
+}
+"""What takes long to be found, up to some ten thousand schedules, and the test of its own that finds each."""

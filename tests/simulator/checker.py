@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 
 from bcast_grpc.broker.base import Accepted, Refused, Repeated
-from bcast_grpc.broker.nats.actions import Began, Stopped
-from bcast_grpc.broker.nats.record import decode
+from bcast_grpc.broker.nats.log.actions import Began, Placed, Stopped
+from bcast_grpc.broker.nats.log.record import decode
 from bcast_grpc.events import Entry
-from tests.simulator.stream import Stored, Stream
+from tests.simulator.replicas import Stored
+from tests.simulator.stream import Stream
 
 
 class Violation(AssertionError):
@@ -29,6 +30,7 @@ class Checker:
         self._places: dict[tuple[str, int], str] = {}  # what was told where
         self._where: dict[tuple[str, str], int] = {}  # and the other way round
         self._logged: set[tuple[str, int, str]] = set()
+        self._records: set[Placed] = set()
         self._trimmed: set[tuple[str, str]] = set()
         self._epochs = 0
         self._end = ("", 0, "")  # epoch, head and last record of the log, if nothing is lost
@@ -43,6 +45,7 @@ class Checker:
             self._epochs += 1
             if self._epochs > 1 + self._stream.losses:
                 raise Violation(f"needless epoch {record.epoch}")
+        self._records.add(Placed(record.first, stored.sequence, record.id))
         for seq, item in enumerate(record.items, record.first):
             self._logged.add((record.epoch, seq, item.entry.message))
         if not self._loses:
@@ -67,6 +70,11 @@ class Checker:
         if (epoch, seq, text) not in self._logged:
             raise Violation(f"{text} told at {epoch}:{seq}, where the log never had it")
         self._once(epoch, seq, text)
+
+    def place(self, placed: Placed) -> None:
+        """A server notes where the log has messages."""
+        if placed not in self._records:
+            raise Violation(f"the log never had {placed}")
 
     def forget(self, epoch: str, seq: int, text: str) -> None:
         """The log lost a message, and nobody who is left has told it."""
@@ -107,11 +115,15 @@ class Listening:
         self._checker = checker
         self._loses = loses
         self._told = False
+        self._placed = 0
 
     def take(self, outcome: object) -> None:
         """Take something that is told."""
         if isinstance(outcome, Began):
             self._begin(outcome)
+        elif isinstance(outcome, Placed):
+            self._checker.place(outcome)
+            self._placed = outcome.first
         elif isinstance(outcome, Accepted):
             self._accepted(outcome)
         elif isinstance(outcome, Repeated):
@@ -144,6 +156,8 @@ class Listening:
             raise Violation(f"{self._name} begins {began.epoch} after {began.after}, though nothing was lost")
 
     def _accepted(self, outcome: Accepted) -> None:
+        if outcome.events[0].seq != self._placed:
+            raise Violation(f"{self._name} tells {outcome.events[0].seq}, and noted {self._placed}")
         if outcome.events[0].seq != self.head + 1:
             raise Violation(f"{self._name} tells {outcome.events[0].seq} after {self.epoch}:{self.head}")
         self._told = True

@@ -8,9 +8,20 @@ from random import Random
 
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.ids import Ids
-from bcast_grpc.broker.nats.actions import Action, Append, Forward, ReadAfter, ReadEnd, WakeAt
-from bcast_grpc.broker.nats.log import Incarnation, Limits, RoomLog
-from bcast_grpc.events import Entry
+from bcast_grpc.broker.nats.log.actions import (
+    Action,
+    Append,
+    AskHeads,
+    Forward,
+    Read,
+    ReadAfter,
+    ReadEnd,
+    ReadSince,
+    WakeAt,
+)
+from bcast_grpc.broker.nats.log.room_log import Incarnation, Limits, RoomLog
+from bcast_grpc.broker.nats.log.seeks import Seek, Seeks
+from bcast_grpc.events import Entry, ResumePoint
 from tests.simulator.agenda import MS, Agenda, VirtualClock
 from tests.simulator.checker import Checker, Listening, Violation
 from tests.simulator.plan import Plan
@@ -18,10 +29,16 @@ from tests.simulator.stream import Stream
 
 
 class Link:
-    """One connection of a server, until it breaks. What a dead one brings is lost."""
+    """One connection of a server, until it breaks. What a dead one brings is lost.
 
-    def __init__(self, node: Node) -> None:
+    Attributes:
+        open: whether it has not broken.
+        nats: the NATS server that it leads to.
+    """
+
+    def __init__(self, node: Node, nats: int) -> None:
         self.open = True
+        self.nats = nats
         self._node = node
         self._heard_ns = 0
 
@@ -78,6 +95,7 @@ class Node:
         self._unread: list[Entry] = []  # what clients said and a frozen process has not read
         self._wake_ns = 0
         self._said: list[tuple[int, str]] = []
+        self._unheard: set[Node] = set()  # the servers that have not answered what they told
         self.start()
         agenda.after(agenda.ms(0, 2000), self._beat)
 
@@ -94,6 +112,7 @@ class Node:
         clock = VirtualClock(self.agenda)
         self.listening = Listening(self.name, self._checker, self._plan.loses)
         self.log = RoomLog(Incarnation(self.name), ids, clock, random, self._limits)
+        self._seeks = Seeks(self.log)
         self.connect_after(self.agenda.ms(0, 20))
 
     def crash(self) -> list[Entry]:
@@ -154,6 +173,18 @@ class Node:
         self._unread += entries
         self.do(run)
 
+    def welcome(self, after: ResumePoint) -> None:
+        """A client comes from another server, which told it a place. It waits until the log leads there."""
+        seeks, name = self._seeks, self.name
+
+        def found() -> None:
+            if not self._plan.loses and not seeks.leads_to(after):
+                raise Violation(f"{name} takes {after} for lost, though nothing was")
+
+        if not seeks.leads_to(after):
+            seek = Seek(after, found)
+            self.do(lambda _: seeks.add(seek))
+
     @property
     def settled(self) -> bool:
         """Whether it is level and owes nothing."""
@@ -177,9 +208,12 @@ class Node:
         if not self.may_connect() or self.agenda.now_ns < max(self.deaf_until_ns, self.frozen_until_ns):
             self.connect_after(50 * MS)
             return
-        self.link = Link(self)
+        self.link = Link(self, self._stream.replicas.choose())
         self._stream.listeners.append(self.link)
         self.do(lambda log: log.connected())
+        for other in self.others:
+            if self in other._unheard:
+                other._ask_head(self)
 
     def _close_link(self) -> None:
         if self.link:
@@ -191,8 +225,10 @@ class Node:
 
     def _carry_out(self, log: RoomLog, actions: list[Action]) -> None:
         for action in actions:
-            if isinstance(action, Append | ReadAfter | ReadEnd | Forward):
+            if isinstance(action, Append | ReadAfter | ReadEnd | ReadSince | Forward):
                 self._send(log, action)
+            elif isinstance(action, AskHeads):
+                self._ask_heads()
             elif isinstance(action, WakeAt):
                 self._wake_ns = action.time_ns
                 early_ns = self.agenda.random.choice((0, 0, MS // 2))
@@ -202,12 +238,14 @@ class Node:
         self.was_level = self.was_level or log.level
         if self.listening.given_up or self.listening.acked:
             self.on_answers(self)
+        if asked := self._seeks.look():
+            self._carry_out(log, asked)
 
     def _tick(self, log: RoomLog, due_ns: int) -> None:
         if log is self.log and due_ns == self._wake_ns and self.agenda.now_ns >= self.frozen_until_ns:
             self.do(lambda log: log.tick())
 
-    def _send(self, log: RoomLog, action: Append | ReadAfter | ReadEnd | Forward) -> None:
+    def _send(self, log: RoomLog, action: Append | Read | Forward) -> None:
         link = self.link
         if link is None or self.agenda.now_ns < self.deaf_until_ns:
             return
@@ -219,17 +257,48 @@ class Node:
             self._stream.read_after(link, action, log)
         elif isinstance(action, ReadEnd):
             self._stream.read_end(link, action, log)
+        elif isinstance(action, ReadSince):
+            self._stream.read_since(link, action, log)
         else:
             self._forward(action)
 
     def _forward(self, asked: Forward) -> None:
         agenda = self.agenda
         losing = agenda.now_ns < self.losing_forwards_ns
-        for other in self.others:
+        for other in self._within_reach():
             if other.name == asked.writer and other.link and not (losing and agenda.random.random() < 0.5):
                 delay = agenda.ms(1, 900) if losing else agenda.ms(0.2, 3)
                 link, data = other.link, asked.data
                 agenda.after(delay, partial(link.arrive, partial(_forwarded, data)))
+
+    def _within_reach(self) -> list[Node]:
+        """Return the servers to which NATS brings what this one sends."""
+        reaches, link = self._stream.replicas.reaches, self.link
+        return [one for one in self.others if link and one.link and reaches(link.nats, one.link.nats)]
+
+    def _ask_heads(self) -> None:
+        self._unheard = {other for other in self.others if other is not self and other.log}
+        self.agenda.after(0, lambda: self._heard(None))
+        for other in self._unheard:
+            self._ask_head(other)
+
+    def _ask_head(self, other: Node) -> None:
+        agenda, link = self.agenda, self.link
+        if link is None or other.link is None:
+            return  # it is asked when it connects
+
+        def answer(log: RoomLog) -> list[Action]:
+            head = log.epoch, log.head
+            agenda.after(agenda.ms(0.2, 3), lambda: link.arrive(lambda mine: mine.claimed(*head)))
+            agenda.after(agenda.ms(3, 4), lambda: self._heard(other) if link.open else None)
+            return []
+
+        agenda.after(agenda.ms(0.2, 3), partial(other.link.arrive, answer))
+
+    def _heard(self, other: Node | None) -> None:
+        self._unheard.discard(other or self)
+        if not self._unheard:
+            self.do(lambda log: log.all_claimed())
 
     def _beat(self) -> None:
         """Say where the log is, if it moved within the last beats."""
@@ -241,7 +310,7 @@ class Node:
         if not log.level or self._said[-3:] == [head] * 3:
             return
         self._said = [*self._said[-2:], head]
-        for other in self.others:
+        for other in self._within_reach():
             if other is not self and other.link:
                 link = other.link
                 agenda.after(agenda.ms(0.2, 3), partial(link.arrive, lambda log: log.head_of_other(*head)))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.simulator import bugs_apart  # noqa: F401  # it adds its own to the others
 from tests.simulator.bugs import BUGS, RARE
 from tests.simulator.checker import Violation
 from tests.simulator.plan import KINDS, Fault, Plan, random_plan
@@ -28,6 +29,7 @@ plans = st.builds(
     messages=st.integers(1, 12),
     spread_ms=st.just(1500),
     keep=st.sampled_from([0, 0, 12]),
+    max_bytes=st.sampled_from([0, 0, 4000]),
     alone=st.booleans(),
     faults=st.lists(faults, max_size=5).map(tuple),
 )
@@ -39,6 +41,17 @@ def test_every_schedule_keeps_the_promises(first: int) -> None:
     for seed in range(first, first + 100):
         try:
             World(random_plan(seed)).run()
+        except Violation as violation:
+            pytest.fail(f"seed {seed}: {violation}")
+
+
+@pytest.mark.parametrize("first", range(0, 100, 50))
+def test_no_place_is_given_twice_where_the_log_went_back_and_all_can_be_reached(first: int) -> None:
+    """Whoever comes back first asks the others what they have told, and begins a new epoch."""
+    for seed in range(first, first + 50):
+        plan = BUGS["others_are_not_asked"].plan(seed)
+        try:
+            World(plan).run()
         except Violation as violation:
             pytest.fail(f"seed {seed}: {violation}")
 
@@ -66,6 +79,13 @@ def test_every_trap_is_found(name: str) -> None:
         seed = next((seed for seed in range(_FOUND_WITHIN) if not _passes(bug.plan(seed))), None)
     assert seed is not None, f"not found within {_FOUND_WITHIN} schedules"
     World(bug.plan(seed)).run()
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_every_rare_trap_is_found_by_a_test_of_its_own(name: str) -> None:
+    """That fails where the trap is put back."""
+    with BUGS[name].put_back(), pytest.raises((AssertionError, ValueError)):
+        RARE[name]()
 
 
 def _passes(plan: Plan) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from bcast_grpc.broker.nats.limits import Limits
-from bcast_grpc.broker.nats.record import decode
-from bcast_grpc.events import Author, Entry
+from bcast_grpc.broker.nats.log.limits import Limits
+from bcast_grpc.broker.nats.log.record import decode
+from bcast_grpc.events import Author, Entry, ResumePoint
 from tests.simulator.agenda import MS, SECOND, Agenda
 from tests.simulator.checker import Checker, Violation, texts
 from tests.simulator.node import Node
-from tests.simulator.plan import Fault, Plan
-from tests.simulator.stream import Stored, Stream
+from tests.simulator.old import AGE_NS, old_records
+from tests.simulator.plan import NEAR, PARTITIONS, Fault, Plan
+from tests.simulator.replicas import Stored
+from tests.simulator.stream import Stream
 
 _PING_NS = 3 * SECOND
 _PATIENCE_NS = 40 * SECOND
@@ -40,7 +42,13 @@ class World:
         self._calm = False  # no faults come any more
         self._peace = False  # and those that were are over
         anchor_s = plan.max_age_ms / 2000 if plan.max_age_ms else 1800.0
-        limits = Limits(record_items=8, tail_records=12, tail_items=40, anchor_s=anchor_s, ahead_records=4)
+        limits = Limits(
+            record_items=8, tail_records=12, tail_items=40, anchor_s=anchor_s, ahead_records=4, history_items=10
+        )
+        if not plan.asks:
+            limits.claims_s = 0
+        for data in old_records(min(plan.past, plan.keep or plan.past), self._agenda.random):
+            self._stream.keep_old(data, AGE_NS)
         self._nodes = [
             Node(index, self._agenda, self._stream, self._checker, limits, plan) for index in range(plan.servers)
         ]
@@ -49,6 +57,8 @@ class World:
             node.may_connect = partial(self._may_connect, node)
             node.on_answers = self._answers
         self._wanted = self._plan_messages()
+        for _ in range(plan.servers):
+            self._agenda.at(SECOND + self._agenda.ms(0, plan.spread_ms + 1000), self._move)
         for fault in plan.faults:
             self._agenda.at(SECOND + fault.at_ms * MS, partial(self._strike, fault))
 
@@ -63,9 +73,11 @@ class World:
         self._make_peace()
         late_ns = agenda.now_ns + _LATEST_NS
         agenda.run(agenda.now_ns + SECOND)
-        self._last_words("one")
+        if not self.plan.ends_quietly:
+            self._last_words("one")
         self._rest(late_ns)
-        self._last_words("two")
+        if not self.plan.ends_quietly:
+            self._last_words("two")
         self._rest(agenda.now_ns + 200 * MS)
         self._check_end()
 
@@ -102,6 +114,12 @@ class World:
     def _retry(self, entry: Entry) -> None:
         agenda = self._agenda
         agenda.after(agenda.ms(20, 500), lambda: self._say(entry, agenda.random.randrange(self.plan.servers)))
+
+    def _move(self) -> None:
+        """A client goes from one server to another."""
+        here, there = self._agenda.random.sample(self._nodes, 2)
+        if there.log is not None and here.listening.epoch:
+            there.welcome(ResumePoint(here.listening.epoch, here.listening.head))
 
     def _answers(self, node: Node) -> None:
         listening = node.listening
@@ -162,12 +180,28 @@ class World:
             stream.depose(ns)
         elif kind == "stopped":
             stream.stopped_until_ns = until_ns
+        elif kind in PARTITIONS:
+            self._part(kind, ns)
+        elif kind == "flood":
+            for _ in range(4):
+                self._agenda.after(self._agenda.ms(0, ns / MS), partial(stream.flood, self.plan.max_bytes // 3))
         elif kind == "purge":
             stream.purge(0)
         elif kind == "purge-keep":
             stream.purge(1)
         else:
-            self._roll_back(ns)
+            self._roll_back(ns, near=kind == NEAR)
+
+    def _part(self, kind: str, ns: int) -> None:
+        """Part a NATS server from the others. Who is connected to one that does not run finds another."""
+        stream = self._stream
+        stream.cut_off(leader=kind.startswith("leader"), down=kind.endswith("down"))
+        self._agenda.after(ns, stream.heal)
+        if stream.replicas.is_down:
+            for node in self._nodes:
+                if node.link and node.link.nats == stream.replicas.cut:
+                    node.disconnect()
+                    node.connect_after(self._agenda.ms(5, 300))
 
     def _crash(self, node: Node, ns: int) -> None:
         if node.log is None:
@@ -177,8 +211,8 @@ class World:
                 self._retry(entry)
         self._agenda.after(ns, node.start)
 
-    def _roll_back(self, ns: int) -> None:
-        """Put the log back. Those who told what is lost come back first, unless the plan says otherwise."""
+    def _roll_back(self, ns: int, *, near: bool) -> None:
+        """Put the log back. Those who told what is lost are near, or come back first, or neither."""
         lost = self._stream.roll_back(ns)
         places = {
             (record.epoch, seq, item.entry.message)
@@ -187,7 +221,7 @@ class World:
             for seq, item in enumerate(record.items, record.first)
         }
         told = {node.index for node in self._nodes if node.log and self._knows(node, places)}
-        self._waits_for_epoch = bool(told) and not self.plan.splits
+        self._waits_for_epoch = bool(told) and not self.plan.splits and not near
         self._knowing = told
         if not told or self.plan.splits:
             for place in places:
@@ -217,6 +251,7 @@ class World:
         self._calm = True
         stream.late_until_ns = stream.lag_until_ns = stream.deposed_until_ns = stream.stopped_until_ns = now_ns
         self._agenda.after(15 * SECOND, self._begin_peace)
+        stream.heal()
         for node in self._nodes:
             node.losing_live_ns = node.slow_live_ns = node.losing_answers_ns = node.losing_forwards_ns = now_ns
             node.thaw_now()

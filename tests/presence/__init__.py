@@ -1,0 +1,1 @@
+"""Who is in a room on many servers, without a network."""
