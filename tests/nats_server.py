@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,15 +14,19 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
-from shutil import rmtree
+from shutil import copytree, rmtree
 from tempfile import mkdtemp
+from typing import Any
 
 import pytest
 
 from tests.go_tools import BUILD_S, build_nats
 
 PATIENCE_S = 30
+
+_PORTS = range(12_000, 32_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,9 +73,10 @@ class NatsServer:
         program: the binary.
         folder: where its configuration and its data are.
         name: unique among the servers of a cluster.
-        routes: the ports of a cluster's servers for each other, its own first.
+        routes: its own port for a cluster's other servers, and the ports where it reaches those.
         more: further lines of the configuration.
         store: whether it has JetStream.
+        secluded: whether it tells nobody where it is: all go through what is between it and them.
     """
 
     def __init__(
@@ -81,6 +87,8 @@ class NatsServer:
         routes: Sequence[int] = (),
         more: str = "",
         store: bool = True,
+        *,
+        secluded: bool = False,
     ) -> None:
         self.port = free_port()
         self.name = name
@@ -90,8 +98,9 @@ class NatsServer:
         folder.mkdir(parents=True, exist_ok=True)
         cluster = ""
         if routes:
-            peers = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
-            cluster = f"cluster {{ name: tests, listen: 127.0.0.1:{routes[0]}, routes: [{peers}] }}\n"
+            peers = ", ".join(f'"nats://127.0.0.1:{port}"' for port in (routes[1:] if secluded else routes))
+            hidden = "advertise: 127.0.0.1:1, no_advertise: true, " if secluded else ""
+            cluster = f"cluster {{ name: tests, listen: 127.0.0.1:{routes[0]}, {hidden}routes: [{peers}] }}\n"
         (folder / "nats.conf").write_text(
             f"server_name: {name}\nlisten: 127.0.0.1:{self.port}\nhttp: 127.0.0.1:{self._monitor}\n"
             + (f'jetstream {{ store_dir: "{folder}/js", max_mem: 64MB, max_file: 4GB }}\n' if store else "")
@@ -127,6 +136,22 @@ class NatsServer:
         assert self._process
         self._process.send_signal(signal.SIGCONT)
 
+    def back_up(self) -> Path:
+        """Copy its data, while it does not run."""
+        copy = self._folder / f"copy {time.monotonic_ns()}"
+        copytree(self._folder / "js", copy)
+        return copy
+
+    def restore(self, copy: Path) -> None:
+        """Put a copy in the place of its data, while it does not run."""
+        rmtree(self._folder / "js")
+        copytree(copy, self._folder / "js")
+
+    def configure(self, line: str) -> None:
+        """Add a line to its configuration, which it reads when it starts or reloads."""
+        with (self._folder / "nats.conf").open("a") as file:
+            file.write(f"{line}\n")
+
     def reload(self) -> None:
         """Have it read its configuration again."""
         assert self._process
@@ -141,18 +166,29 @@ class NatsServer:
 
     def is_healthy(self) -> bool:
         """Whether it and its JetStream are ready."""
+        return self.tells("healthz").get("status") == "ok"
+
+    def leader(self, stream: str) -> str:
+        """Return the name of the server that leads a stream, as this one sees it; nothing if it sees none."""
+        accounts = self.tells("jsz?streams=true").get("account_details", [])
+        streams = [one for account in accounts for one in account.get("stream_detail", []) if one["name"] == stream]
+        return next((str(one.get("cluster", {}).get("leader", self.name)) for one in streams), "")
+
+    def tells(self, what: str) -> dict[str, Any]:
+        """Return what it says of itself; nothing if it does not answer."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._monitor}/healthz", timeout=1) as answer:
-                return bool(json.load(answer)["status"] == "ok")
-        except (OSError, ValueError):
-            return False
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._monitor}/{what}", timeout=1) as answer:
+                told: dict[str, Any] = json.load(answer)
+                return told
+        except (OSError, ValueError, HTTPException):
+            return {}
 
     def wait(self) -> None:
         """Wait until it is ready, without a loop."""
         until = time.monotonic() + PATIENCE_S
         while not self.is_healthy():
             assert time.monotonic() < until, self.said
-            time.sleep(0.02)
+            time.sleep(0.02)  # nobody tells
 
     async def ready(self) -> None:
         """Wait until it is ready."""
@@ -197,7 +233,21 @@ async def cluster(program: Path, folder: Path) -> AsyncIterator[list[NatsServer]
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of this machine that nobody uses, and that nobody takes while who listens there is down.
+
+    It is below the ports that the system gives to connections, and no other process gets it from here: until this one
+    ends, it holds the UDP port of the same number.
+    """
+    while True:
+        port = _PORTS.start + secrets.randbelow(len(_PORTS))
+        reserved = socket.socket(type=socket.SOCK_DGRAM)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                reserved.bind(("127.0.0.1", port))
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                reserved.close()
+            else:
+                atexit.register(reserved.close)
+                return port

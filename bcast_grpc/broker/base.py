@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from bcast_grpc.errors import BcastError, CallError
-from bcast_grpc.events import Entry, Event, Stamp
+from bcast_grpc.events import Entry, Event, ResumePoint, Stamp
 
 
 class CannotOpen(Exception):
@@ -94,6 +94,13 @@ class Order(Protocol):
         """The ``seq`` of the oldest message that can still be read; ``head + 1`` if none can."""
 
     @property
+    def displaced(self) -> int:
+        """The ``seq`` of the last message that cannot be read any more because newer ones took its place; 0 if none.
+
+        Others are too old, or were lost by what keeps them.
+        """
+
+    @property
     def full(self) -> bool:
         """Whether so many entries are unanswered that no more should be submitted for now."""
 
@@ -161,6 +168,16 @@ class Broker(Protocol):
         Raises:
             CallError: ``BROKER_UNAVAILABLE``. The next call tries again.
         """
+
+    async def reach(self, room: str, after: ResumePoint) -> None:
+        """Wait until the order of an open room leads to a place that another server told, or surely does not.
+
+        Servers that share an order do not all know the same end of it. Without others, there is nothing to wait for.
+
+        Raises:
+            CallError: ``BROKER_UNAVAILABLE``: that cannot be said in time.
+        """
+        return
 
     def expire(self) -> None:
         """Drop what has expired. Called now and then."""

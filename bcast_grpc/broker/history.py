@@ -20,6 +20,7 @@ _PLACE_BYTES = 16  # memory of a message's size and age, which are kept even if 
 _NS = 1_000_000_000
 _UNLOADED = Event(Kind.MESSAGE, "")
 _COMPACT = 256
+_NONE = array("q")  # for all that have had no messages yet: an array takes 80 bytes, and most rooms are quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class History:
 
     Attributes:
         head: the ``seq`` of the last message that was added, whether it is still kept or not.
+        displaced: the ``seq`` of the last message that newer ones took the place of; 0 if there was none.
         held: about how many bytes of memory the messages take.
     """
 
@@ -63,20 +65,21 @@ class History:
         "_gone",
         "_retention",
         "_sizes",
+        "displaced",
         "head",
         "held",
     )
 
     def __init__(self, retention: Retention, head: int = 0) -> None:
         self.head = head
+        self.displaced = 0
         self.held = 0
         self._budget = retention.budget
         self._fixed = ROOM_BYTES
         self._budget.rooms += ROOM_BYTES
         self._retention = retention
         self._events: list[Event] = []
-        self._sizes = array("q")
-        self._arrivals = array("q")
+        self._sizes = self._arrivals = _NONE
         self._gone = 0  # how many messages at the beginning of the arrays are no longer kept
         self._away = 0  # how many messages at the beginning of the arrays are not in memory; at least _gone
         self._base = 0  # the index in the arrays of the first event in the list
@@ -118,6 +121,7 @@ class History:
         """
         size = sum(sizes)
         self._events += events
+        self._have_arrays()
         self._sizes.extend(sizes)
         self._arrivals.extend([now_ns] * len(events))
         self._bytes += size
@@ -132,6 +136,7 @@ class History:
             sizes: the size of each, by ``wire_bytes``.
             arrivals: when each arrived, by the steady clock.
         """
+        self._have_arrays()
         self._sizes.extend(sizes)
         self._arrivals.extend(arrivals)
         self._bytes += sum(sizes)
@@ -171,18 +176,30 @@ class History:
             self._drop()
         self._compact()
 
+    def drop_before(self, seq: int) -> None:
+        """Drop the messages before ``seq``, because the store has lost them."""
+        if (count := min(seq, self.head + 1) - self.first) > 0:
+            self._drop(count)
+            self._compact()
+
     def unload(self, held: int) -> None:
         """Drop the oldest messages from memory alone, until the others take at most ``held`` bytes."""
         while self.held > held and self.first_in_memory <= self.head:
             self._unload()
         self._compact()
 
+    def _have_arrays(self) -> None:
+        if self._sizes is _NONE:
+            self._sizes, self._arrivals = array("q"), array("q")
+
     def _drop_excess(self) -> None:
-        retention = self._retention
+        retention, first = self._retention, self.first
         if (excess := len(self) - retention.messages) > 0:
             self._drop(excess)
         while self._bytes > retention.bytes:
             self._drop()
+        if self.first > first:
+            self.displaced = self.first - 1
         self._compact()
 
     def _drop(self, count: int = 1) -> None:
@@ -226,5 +243,6 @@ def _worthwhile(gone: int, count: int) -> bool:
 
 def _more_bytes(events: Sequence[Event]) -> int:
     """Return how much more memory messages may take than they have bytes on the wire."""
-    wide = [len(event.message) for event in events if not event.message.isascii()]
-    return MESSAGE_BYTES * len(events) + 3 * sum(wide)
+    texts = [event[1] for event in events]
+    wide = 0 if "".join(texts).isascii() else sum(len(text) for text in texts if not text.isascii())
+    return MESSAGE_BYTES * len(events) + 3 * wide

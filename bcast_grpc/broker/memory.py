@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from bcast_grpc.broker.base import Broker, Deliver, DeliverEvents, Lose
 from bcast_grpc.broker.clock import Clock
@@ -12,8 +11,7 @@ from bcast_grpc.broker.history import History, Retention
 from bcast_grpc.broker.ids import Ids
 from bcast_grpc.broker.order import accepted, place
 from bcast_grpc.broker.relief import Relief
-from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Entry, Stamp
+from bcast_grpc.events import Entry
 
 
 class MemoryBroker(Broker):
@@ -93,6 +91,8 @@ class MemoryOrder:
         full: always False, because nothing waits.
     """
 
+    __slots__ = ("_broker", "_deliver", "epoch", "history", "ids", "room")
+
     full = False
 
     def __init__(self, room: str, broker: MemoryBroker) -> None:
@@ -114,6 +114,11 @@ class MemoryOrder:
         return self.history.first
 
     @property
+    def displaced(self) -> int:
+        """The ``seq`` of the last message that newer ones took the place of; 0 if there was none."""
+        return self.history.displaced
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing left to resume from: no messages and no ids."""
         return not len(self.history) and not len(self.ids)
@@ -127,18 +132,13 @@ class MemoryOrder:
         """Put the entries in order, and deliver the outcomes before returning. Cost: O(len(entries))."""
         clock = self._broker.clock
         now_ns = clock.now_ns()
-        outcomes = place(entries, self.head, clock.wall_ns(), partial(self._recall, now_ns))
+        wall_ns = clock.wall_ns()
+        outcomes = place(entries, self.head, wall_ns, self.ids.recall_at(wall_ns, now_ns))
         for _, events, sizes in accepted(outcomes):
             self.history.extend(events, sizes, now_ns)
         if self._deliver:
             self._deliver(outcomes)
         self._broker.relieve_soon()
-
-    def _recall(self, now_ns: int, key: str, id_: str, stamp: Stamp) -> Stamp | RequestError | None:
-        try:
-            return self.ids.recall(key, id_, stamp, now_ns)
-        except RequestError as error:
-            return error
 
     def after_answers(self, callback: Callable[[], None]) -> None:
         """Call back at once."""

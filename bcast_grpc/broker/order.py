@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
+from operator import itemgetter
 from typing import TypeAlias
 
 from bcast_grpc.broker.base import Accepted, Outcome, Refused, Repeated
 from bcast_grpc.errors import RequestError
-from bcast_grpc.events import Entry, Event, Kind, Stamp, wire_bytes, wire_sizes
+from bcast_grpc.events import Entry, Event, Kind, Stamp, wire_sizes
 
-Recall: TypeAlias = Callable[[str, str, Stamp], Stamp | RequestError | None]
-"""Called with an author's key, an id and a place: returns the place of the author's earlier message with this id. If
+Recall: TypeAlias = Callable[[str, str, int], Stamp | RequestError | None]
+"""Called with an author's key, an id and a ``seq``: returns the place of the author's earlier message with this id. If
 there is none, it remembers the given place and returns None, or returns the reason why it cannot."""
 
 _MESSAGE = Kind.MESSAGE
-_id = attrgetter("id")
+_id = itemgetter(Entry._fields.index("id"))  # a third of the time of an attribute
 _new = tuple.__new__  # a named tuple's own constructor takes twice as long, and this is made for each message
 
 
@@ -37,16 +37,16 @@ def place(entries: Sequence[Entry], head: int, time_ns: int, recall: Recall) -> 
     places: list[Stamp] = []
     last: type[Outcome] | None = None
     seq = head
-    for entry in entries:
+    for entry, size in zip(entries, wire_sizes(entries), strict=True):
         author, message, data, id_, _ = entry
-        known = recall(author.key, id_, Stamp(seq + 1, time_ns)) if id_ else None
+        known = recall(author[2], id_, seq + 1) if id_ else None
         if known is None:
             seq += 1
             if last is not Accepted:
                 last, some, events, sizes = Accepted, [], [], []
                 outcomes.append(Accepted(some, events, sizes))
             some.append(entry)
-            sizes.append(wire_bytes(entry))
+            sizes.append(size)
             events.append(_new(Event, (_MESSAGE, message, author, seq, time_ns, data, "", None)))
         elif isinstance(known, Stamp):
             if last is not Repeated:

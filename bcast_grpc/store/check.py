@@ -8,8 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 from bcast_grpc.broker.sqlite.faults import plainly
-from bcast_grpc.store.info import shown
 from bcast_grpc.store.reading import reading
+from bcast_grpc.store.text import shown
 
 _MAX_LINES = 100
 

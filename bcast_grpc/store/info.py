@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bcast_grpc.broker.sqlite.claim import is_in_use
 from bcast_grpc.broker.sqlite.schema import VERSION
 from bcast_grpc.store.reading import reading
+from bcast_grpc.store.text import as_time, counted, table
 
 _ROOMS = """
 SELECT room.name, epoch, head, count(seq), coalesce(sum(length(CAST(message AS BLOB)) + length(data)), 0),
@@ -88,7 +88,7 @@ def look_into(path: Path) -> StoreInfo:
 def _room(
     name: str, epoch: str, head: int, messages: int, size: int, ids: int, oldest_ns: int | None, newest_ns: int | None
 ) -> RoomInfo:
-    return RoomInfo(name, epoch, head, messages, size, ids, _time(oldest_ns), _time(newest_ns))
+    return RoomInfo(name, epoch, head, messages, size, ids, as_time(oldest_ns), as_time(newest_ns))
 
 
 def as_json(found: StoreInfo) -> str:
@@ -100,26 +100,7 @@ def as_text(found: StoreInfo) -> str:
     """Return it for a person."""
     use = "a server uses it" if found.in_use else "no server uses it"
     numbers = {"room": len(found.rooms), "message": found.messages, "id": found.ids}
-    counts = ", ".join(f"{number} {word}" if number == 1 else f"{number} {word}s" for word, number in numbers.items())
-    lines = [f"{found.file}: {counts}; {found.bytes} bytes, and {found.log_bytes} in the log; {use}"]
-    if found.rooms:
-        heads = ("room", "epoch", "head", "messages", "bytes", "ids", "oldest", "newest")
-        rows = [heads, *(tuple(_cell(value) for value in asdict(room).values()) for room in found.rooms)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join(lines)
-
-
-def shown(name: str) -> str:
-    """Show a room's name, quoted where it would not be seen, or would do something to a terminal."""
-    return name if name.isprintable() and name and " " not in name else repr(name)
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None else shown(value) if isinstance(value, str) else str(value)
-
-
-def _time(time_ns: int | None) -> str | None:
-    if time_ns is None:
-        return None
-    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    counts = ", ".join(counted(number, word) for word, number in numbers.items())
+    first = f"{found.file}: {counts}; {found.bytes} bytes, and {found.log_bytes} in the log; {use}"
+    heads = ("room", "epoch", "head", "messages", "bytes", "ids", "oldest", "newest")
+    return "\n".join([first, *table(heads, (tuple(asdict(room).values()) for room in found.rooms))])

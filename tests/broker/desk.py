@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from bcast_grpc.broker.base import Broker, Deliver, Order
+from bcast_grpc.broker.nats.broker import NatsBroker
+from bcast_grpc.broker.nats.order import LogOrder
 from bcast_grpc.broker.sqlite.order import StoredOrder
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Entry, Event
@@ -80,12 +82,17 @@ def kept(order: Order) -> Sequence[Event]:
     """All that is kept."""
 
     async def read() -> Sequence[Event]:
-        found: asyncio.Future[Sequence[Event] | CallError] = asyncio.get_running_loop().create_future()
-        order.read(order.oldest - 1, 1_000_000, 1 << 40, found.set_result)
-        events = await found
-        assert not isinstance(events, CallError)
-        return events
+        all_events: list[Event] = []
+        while (after := all_events[-1].seq if all_events else order.oldest - 1) < order.head:
+            found: asyncio.Future[Sequence[Event] | CallError] = asyncio.get_running_loop().create_future()
+            order.read(after, 1_000_000, 1 << 40, found.set_result)
+            events = await asyncio.wait_for(found, 30)
+            assert not isinstance(events, CallError)
+            all_events += events
+        return all_events
 
     if isinstance(order, StoredOrder) and order._broker._loop:
         return order._broker._loop.run_until_complete(read())
+    if isinstance(order, LogOrder) and isinstance(order._broker, NatsBroker):
+        return order._broker.loop.run_until_complete(read())
     return asyncio.run(read())

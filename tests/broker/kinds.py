@@ -16,7 +16,7 @@ from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.broker.nats.broker import Cluster, NatsBroker
-from bcast_grpc.broker.nats.connection import Target
+from bcast_grpc.broker.nats.connection.target import Target
 from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.errors import BcastError
 from bcast_grpc.events import Author, Entry, Event, Stamp, wire_bytes

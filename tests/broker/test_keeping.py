@@ -48,6 +48,25 @@ def test_history_is_bounded_in_messages(kind: BrokerKind, tmp_path: Path, clock:
         assert kept(order) == room.events[-3:]
 
 
+def test_only_what_newer_messages_took_the_place_of_is_displaced(
+    kind: BrokerKind, tmp_path: Path, clock: ManualClock
+) -> None:
+    """What has expired is not: who reads faster gets only the former."""
+    with opened(kind, tmp_path, clock, Retention(3, 1 << 20, 60, 10)) as reopen:
+        broker = reopen()
+        order = broker.open("lobby", Room())
+        for text in "abcd":
+            broker.publish("lobby", entries(text))
+        wait(broker)
+        assert (order.oldest, order.displaced) == (2, 1)
+        clock.pass_s(40)
+        broker.publish("lobby", entries("e"))
+        wait(broker)
+        clock.pass_s(30)
+        broker.expire()
+        assert (order.oldest, order.displaced) == (5, 2)
+
+
 def test_history_is_bounded_in_bytes(kind: BrokerKind, tmp_path: Path, clock: ManualClock) -> None:
     """As many of the last ones as fit."""
     with opened(kind, tmp_path, clock, Retention(1000, 10_000, 60, 10)) as reopen:

@@ -89,7 +89,7 @@ def test_rooms_with_somebody_in_them_are_cut_to_one_size(
         room: len(kept(order)) * size for (room, order), size in zip(orders.items(), (1000, 9000, 18_000), strict=True)
     }
     assert len(kept(orders["small"])) == 50
-    if kind.durable and not kind.shared:
+    if kind.durable:
         assert [len(kept(order)) for order in orders.values()] == [50, 50, 50]
     else:
         assert left["small"] < left["large"] <= left["larger"] < 500_000

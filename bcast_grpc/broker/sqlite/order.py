@@ -72,6 +72,11 @@ class StoredOrder:
         return self.history.head
 
     @property
+    def displaced(self) -> int:
+        """The ``seq`` of the last message that newer ones took the place of; 0 if there was none."""
+        return self.history.displaced
+
+    @property
     def full(self) -> bool:
         """Whether the writer has enough to do for some time."""
         return self._broker.backlog.full

@@ -93,19 +93,19 @@ class Insertion:
         row = self.rows.get(order) or self.rows.setdefault(order, _row(self._connection, order))
         at_ns = self._line.at(now_ns)
         head = self.heads.get(order, order.written)
-        outcomes = place(entries, head, wall_ns, partial(self._recall, row, at_ns))
+        outcomes = place(entries, head, wall_ns, partial(self._recall, row, wall_ns, at_ns))
         for _, events, _ in accepted(outcomes):
             self._messages += [_values(row, event, at_ns) for event in events]
             self.heads[order] = events[-1].seq
         return outcomes
 
-    def _recall(self, row: int, at_ns: int, key: str, id_: str, stamp: Stamp) -> Stamp | None:
-        """Return the place of an author's earlier message with this id; if there is none, note ``stamp``."""
-        values = row, key, id_, stamp.seq, stamp.time_ns, at_ns, at_ns - self._window_ns
+    def _recall(self, row: int, wall_ns: int, at_ns: int, key: str, id_: str, seq: int) -> Stamp | None:
+        """Return the place of an author's earlier message with this id; if there is none, note ``seq``."""
+        values = row, key, id_, seq, wall_ns, at_ns, at_ns - self._window_ns
         if self._connection.execute(_REMEMBER, values).rowcount:
             return None
-        ((seq, time_ns),) = self._connection.execute(_RECALL, (row, key, id_))
-        return Stamp(seq, time_ns)
+        ((seq, wall_ns),) = self._connection.execute(_RECALL, (row, key, id_))
+        return Stamp(seq, wall_ns)
 
     def finish(self) -> None:
         """Write the messages."""

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from bcast_grpc.broker.nats.connection import Connection, Target
+from bcast_grpc.broker.nats.connection.connection import Connection
+from bcast_grpc.broker.nats.connection.target import Target
 from tests.nats_server import NatsServer, running
 
 from .connecting import Connected

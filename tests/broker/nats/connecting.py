@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bcast_grpc.broker.nats.connection import Connection
+from bcast_grpc.broker.nats.connection.connection import Connection
 
 PATIENCE_S = 30
 
@@ -28,9 +28,9 @@ class Connected:
         self.news.append(why)
         self._changed.set()
 
-    async def until(self, *, up: bool) -> None:
-        """Wait until it is there, or not."""
+    async def until(self, *, up: bool, why: str = "") -> None:
+        """Wait until it is there, or not, and for some word of why."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.connection.up != up:
+            while self.connection.up != up or why not in self.news[-1]:
                 self._changed.clear()
                 await self._changed.wait()

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partialmethod
 from itertools import count
+from unittest import mock
 
 from bcast_grpc.broker.base import Accepted, Began, Outcome, Refused, Repeated
 from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.nats.broker import Cluster, NatsBroker
-from bcast_grpc.broker.nats.connection import Target
+from bcast_grpc.broker.nats.connection.target import Target
+from bcast_grpc.broker.nats.log.actions import Action
+from bcast_grpc.broker.nats.log.room_log import RoomLog
 from bcast_grpc.broker.nats.order import LogOrder
 from bcast_grpc.errors import CallError
-from bcast_grpc.events import Author, Entry
+from bcast_grpc.events import Author, Entry, Event
 
 KEEPING = Retention(messages=100_000, bytes=1 << 30, age_s=3600, dedup_s=120)
 PATIENCE_S = 60
@@ -208,7 +212,7 @@ class Traffic:
                     other = self._random.choice(self.servers)
                     if other.order:
                         other.say(client, [again])
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_s)  # the pace
 
     def stop(self) -> None:
         """Say nothing more."""
@@ -234,8 +238,7 @@ class Traffic:
         await reader.start()
         try:
             assert reader.order
-            history = reader.order.history
-            log = {event.seq: event.message for event in history.after(0, 1_000_000, 1 << 40)}
+            log = {event.seq: event.message for event in await read_all(reader.order)}
             last = reader.order.epoch
         finally:
             await reader.close()
@@ -254,8 +257,34 @@ class Traffic:
                 assert all(log[seq] == client.said[id_].message for seq in here), id_
 
 
+async def read_all(order: LogOrder) -> list[Event]:
+    """Read all messages that an order keeps, from memory and from the log, as a client that comes back gets them."""
+    read: list[Event] = []
+    while (after := read[-1].seq if read else order.oldest - 1) < order.head:
+        answer: asyncio.Future[Sequence[Event] | CallError] = asyncio.get_running_loop().create_future()
+        order.read(after, 256, 256 * 1024, answer.set_result)
+        events = await asyncio.wait_for(answer, PATIENCE_S)
+        assert not isinstance(events, CallError), events
+        read += events
+    return read
+
+
 async def until(true: Callable[[], bool]) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(PATIENCE_S):
         while not true():  # noqa: ASYNC110  # many things may make it so
             await asyncio.sleep(0.02)
+
+
+@contextmanager
+def deaf(log: RoomLog, *inputs: str) -> Iterator[None]:
+    """Keep some inputs from one log."""
+
+    def take(self: RoomLog, *args: object, heard: Callable[..., list[Action]]) -> list[Action]:
+        return [] if self is log else heard(self, *args)
+
+    with ExitStack() as stack:
+        for name in inputs:
+            heard = partialmethod(take, heard=getattr(RoomLog, name))
+            stack.enter_context(mock.patch.object(RoomLog, name, heard))
+        yield

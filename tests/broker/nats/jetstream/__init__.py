@@ -1,0 +1,1 @@
+"""The stream that holds the logs."""
