@@ -16,7 +16,7 @@ from bcast_grpc.transport.tls.certificates import Certificates
 class Door(Protocol):
     """Serves clients over one protocol, from ``open()`` to ``stop()``.
 
-    For each client it awaits ``Hub.admit``, makes a ``Stream`` from the admission, and reads and writes for the stream.
+    For each client it awaits ``admit``, makes a ``Stream`` from the admission, and reads and writes for the stream.
     """
 
     async def open(self) -> Sequence[str]:

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.hello import Hello
-from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.identity import Caller
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Request
+from bcast_grpc.transport.door import Shared
+from bcast_grpc.transport.entering import admit
 from bcast_grpc.wire.json_stream import RequestReader
 
 MAX_BYTES = 64 * 1024
@@ -77,34 +78,38 @@ class FirstRequest:
             self.arrived.set_exception(error)
 
 
-async def admit(
-    hub: Hub, hello: Hello, caller: Caller, first: Callable[[], Awaitable[Request]], timeout_s: float
+async def admit_with_first(
+    shared: Shared, hello: Hello, caller: Caller, first: Callable[[], Awaitable[Request]]
 ) -> Admission:
     """Admit a client, or wait for it to present a token if it needs one.
 
     Args:
-        hub: admits it.
+        shared: what all doors share.
         hello: what it wants.
         caller: what is known about it.
         first: waits for its first request.
-        timeout_s: how long to wait for the first request.
 
     Raises:
         CallError: the client is refused.
     """
+    timeout_s = shared.handshake_s
     try:
-        return await hub.admit(hello, caller)
+        return await admit(shared.hub, shared.scheduler, hello, caller)
     except CallError as error:
         if caller.token or error.code is not ErrorCode.UNAUTHENTICATED:
             raise
+    counts = shared.hub.counts
+    counts.presenting += 1
     try:
         async with asyncio.timeout(timeout_s):
             request = await first()
     except TimeoutError:
         raise _token_required(f"none came within {timeout_s:g} s") from None
+    finally:
+        counts.presenting -= 1
     if request.operacion != "auth" or not request.msg:
         raise _token_required("something else came first")
-    return await hub.admit(hello, replace(caller, token=request.msg))
+    return await admit(shared.hub, shared.scheduler, hello, replace(caller, token=request.msg))
 
 
 def too_much() -> CallError:

@@ -13,6 +13,10 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
+from bcast_grpc.core.admission import Admission
+from bcast_grpc.core.hello import Hello
+from bcast_grpc.core.identity import Caller
+from bcast_grpc.core.peers import network_of
 from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.events import Request
 from bcast_grpc.transport.address import Address, CannotStart
@@ -20,6 +24,7 @@ from bcast_grpc.transport.connections import Connections, listening_on, port_of
 from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.ending import ending
+from bcast_grpc.transport.entering import admit
 from bcast_grpc.transport.health import Health
 from bcast_grpc.transport.publishing import Publishing
 from bcast_grpc.transport.rpc import (
@@ -61,7 +66,11 @@ class GrpcioDoor(Door):
         self._shared = shared
         self._address = address
         self._options = options(
-            shared.keepalive.interval_s, shared.handshake_s, max_streams=max_streams, max_connections=max_connections
+            shared.keepalive.interval_s,
+            shared.handshake_s,
+            max_streams=max_streams,
+            max_connections=max_connections,
+            shares_port=bool(address.given),
         )
         self._servicer = _Health(shared.connections)
         self._health = Health(shared, self._servicer)
@@ -75,12 +84,18 @@ class GrpcioDoor(Door):
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, engine)
         services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, engine)
-        for probe in address.listen():
-            probe.close()  # gRPC reports neither in time nor clearly that an address is taken
+        picked = address.port
+        if address.given:  # the engine binds by itself, beside these
+            picked = address.given[0].getsockname()[1]
+        else:
+            for probe in address.listen():
+                probe.close()  # gRPC reports neither in time nor clearly that an address is taken
         try:
-            port = self._listen(engine)
+            port = self._listen(engine, address.at(picked))
         except RuntimeError as error:  # it was taken in between
             raise CannotStart(str(error)) from None
+        for one in address.given:
+            one.close()
         for listener in listening_on(port):
             let_pings_pass(listener, self._shared.keepalive.interval_s)
         self._shared.connections.ports.add(port)
@@ -88,8 +103,7 @@ class GrpcioDoor(Door):
         await self._health.begin()
         return [address.url("grpcs" if self._shared.certificates else "grpc", port)]
 
-    def _listen(self, engine: grpc.aio.Server) -> int:
-        where = self._address.at(self._address.port)
+    def _listen(self, engine: grpc.aio.Server, where: str) -> int:
         if certificates := self._shared.certificates:
             return engine.add_secure_port(where, credentials(certificates))
         return engine.add_insecure_port(where)
@@ -148,7 +162,7 @@ class ChatService:
         metadata = context.invocation_metadata() or ()
         hello = read_metadata(metadata, self._hub.limits)
         caller = read_caller(metadata, context.peer(), self._connections.proxies, _certificate(context))
-        admission = await self._hub.admit(hello, caller)
+        admission = await self._admit(hello, caller)
         line = CoroutineLine()
         with closing(Stream(admission, self._scheduler, codec_for(hello), line, reader=reader)) as stream:
             # Not within the stream's time limit: gRPC does not survive a cancellation in the middle of this.
@@ -164,8 +178,16 @@ class ChatService:
         async def begin(publisher: Publisher) -> None:
             await context.send_initial_metadata(initial_metadata(publisher, hello))
 
-        admission = await self._hub.admit(hello, caller, publishing=True)
+        admission = await self._admit(hello, caller, publishing=True)
         return protobuf.encode_publish_response(await self._publishing.publish(admission, request, begin))
+
+    async def _admit(self, hello: Hello, caller: Caller, *, publishing: bool = False) -> Admission:
+        capacity, network = self._hub.capacity, network_of(caller.peer)
+        capacity.begin_asking(network)
+        try:
+            return await admit(self._hub, self._scheduler, hello, caller, publishing=publishing)
+        finally:
+            capacity.end_asking(network)
 
 
 def _certificate(context: Context) -> str:
@@ -191,7 +213,7 @@ async def _read(context: Context, turns: Turns) -> Iterator[Sequence[Request]] |
     if frame is grpc.aio.EOF:  # type: ignore[comparison-overlap]
         return None
     if len(frame) > LIGHT_BYTES:
-        await turns.take()
+        await turns.take(context.peer())
     return protobuf.read_requests(frame)
 
 
@@ -239,14 +261,17 @@ def _for_engine(loaded: Loaded) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca[0] if client_ca else None)
 
 
-def options(keepalive_s: float, handshake_s: float, *, max_streams: int, max_connections: int) -> list[tuple[str, int]]:
+def options(
+    keepalive_s: float, handshake_s: float, *, max_streams: int, max_connections: int, shares_port: bool = False
+) -> list[tuple[str, int]]:
     """Return the options of the engine."""
     # A slow peer answers a ping when it has read what is before it, so it has most of the time that there is. Only the
     # ping timeout tells who is frozen: the core never sets the timer of its keepalive timeout (as of 1.85).
     ping_ms = max(1, round(keepalive_s * 400))
     answer_ms = max(1, min(round(keepalive_s * 1500), 2**31 - 1))  # what gRPC has room for
     return [
-        ("grpc.so_reuseport", 0),  # a second server on the port would silently take half of the clients
+        # Otherwise a second server on the port would silently take half of the clients.
+        ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", protobuf.MAX_REQUEST_BYTES),
         ("grpc.max_send_message_length", -1),
         # Otherwise a client that keeps sending large frames would have 50 MB under way, which would be read first.

@@ -13,6 +13,7 @@ from aiohttp import WSMessage, WSMsgType, web
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.first_request import MAX_BYTES
 from bcast_grpc.transport.http_requests import HttpRequests
+from bcast_grpc.transport.one_by_one import OneByOne
 from bcast_grpc.transport.portions import Portions
 
 _PORTION_BYTES = 4096
@@ -26,10 +27,12 @@ class HttpConnection(HttpRequests):
 
     A segment may hold 40 000 frames of a WebSocket, and aiohttp would make a message of each before anyone reads one.
     So it gets them in portions, and only while somebody waits for one: see ``reading``.
+    The same holds for requests that come before earlier ones are answered: few are parsed ahead.
 
     Args:
         server: what answers its requests.
         portions: who is fed when.
+        requests: whose requests are answered when.
         head_s: how long the headers of a request may take, those of the first from the beginning of the connection.
         connections: those of all doors.
         peer: the client's address.
@@ -38,9 +41,16 @@ class HttpConnection(HttpRequests):
     __slots__ = ("_allowed", "_exceeded", "_is_read", "_portions", "_unfinished", "_unread")
 
     def __init__(
-        self, server: web.Server, portions: Portions, head_s: float, connections: Connections, peer: str, **options: Any
+        self,
+        server: web.Server,
+        portions: Portions,
+        requests: OneByOne,
+        head_s: float,
+        connections: Connections,
+        peer: str,
+        **options: Any,
     ) -> None:
-        super().__init__(server, head_s, connections, peer, **options)
+        super().__init__(server, requests, head_s, connections, peer, **options)
         self._is_read = False
         self._portions = portions
         self._unread = bytearray()
@@ -49,18 +59,27 @@ class HttpConnection(HttpRequests):
         self._exceeded: Callable[[], None] | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Pass received data on to aiohttp; those of a WebSocket only as fast as it is read."""
+        """Pass received data on to aiohttp, as fast as requests are answered, or a WebSocket is read."""
+        if not (data or self._upgraded):  # aiohttp has parsed as many requests as it keeps, and goes on
+            self._take_in(data)
+            return
         self._unread += data
-        while not self._upgraded:
-            self._feed_portion()
-            if not self._unread:
-                return
-        if self._is_read:
+        if self._takes:
             if len(self._unread) <= _PORTION_BYTES:
                 self._feed_portion()
             else:
                 self._portions.ask(self)
         self._hold()
+
+    @property
+    def _takes(self) -> bool:
+        """Whether what is unread may be passed on: no request waits, or somebody waits for a frame."""
+        return self._is_read if self._upgraded else not (self._messages or self._buffer_paused)
+
+    async def _handle_request(self, *args: Any) -> tuple[web.StreamResponse, bool]:
+        if self._unread:
+            self._portions.ask(self)  # perhaps no further request waits
+        return await super()._handle_request(*args)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -101,11 +120,11 @@ class HttpConnection(HttpRequests):
         """Pass a portion of the unread data to aiohttp, and ask for another turn if there are more."""
         held = len(self._unread) > _MAX_UNREAD_BYTES
         over_at = perf_counter() + _PORTION_S
-        while self._unread and perf_counter() < over_at:
+        while self._unread and self._takes and perf_counter() < over_at:
             self._feed_portion()
             if self._allowed is not None:
                 break  # one message may be all that it takes
-        if self._unread:
+        if self._unread and self._takes:
             self._portions.ask(self)
         if held and len(self._unread) <= _MAX_UNREAD_BYTES and self.transport:
             with suppress(RuntimeError):  # it is closing

@@ -1,4 +1,4 @@
-"""The HTTP door: the page for people, the WebSocket behind it, and what a load balancer asks."""
+"""The HTTP door: the page for people, the WebSocket behind it, and what a load balancer and Prometheus ask."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from bcast_grpc.transport.handshake import Gate, check_handshake, check_once, ch
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.http_middleware import finish, peer_of, watch
 from bcast_grpc.transport.listeners import Listeners
+from bcast_grpc.transport.metrics import Metrics
+from bcast_grpc.transport.one_by_one import OneByOne
 from bcast_grpc.transport.portions import Portions
 from bcast_grpc.transport.serving import Serving
 from bcast_grpc.transport.websocket import WebSockets
@@ -38,7 +40,7 @@ _TYPES = {
 
 
 class HttpDoor(Door):
-    """Serves HTTP: the page, its WebSocket, and health checks.
+    """Serves HTTP: the page, its WebSocket, health checks, and metrics.
 
     Args:
         shared: what all doors share.
@@ -52,6 +54,7 @@ class HttpDoor(Door):
         self._sockets = WebSockets(shared)
         self._serving = Serving()
         self._gate = Gate(origins, on_loopback=is_loopback(address.host))
+        self._metrics = Metrics(shared)
         self._runner: web.AppRunner | None = None
 
     async def open(self) -> Sequence[str]:
@@ -60,9 +63,9 @@ class HttpDoor(Door):
         self._runner = web.AppRunner(self.app(), shutdown_timeout=_ANSWER_S)
         await self._runner.setup()
         assert self._runner.server
-        shared = self._shared
+        server, shared, portions, requests = self._runner.server, self._shared, Portions(loop), OneByOne(loop)
         connection = partial(
-            HttpConnection, self._runner.server, Portions(loop), shared.handshake_s, shared.connections, loop=loop
+            HttpConnection, server, portions, requests, shared.handshake_s, shared.connections, loop=loop
         )
         return [await self._listeners.open("http", connection)]
 
@@ -80,6 +83,7 @@ class HttpDoor(Door):
         app.router.add_get("/ws", self._connect, allow_head=False)
         app.router.add_get("/healthz", _live)
         app.router.add_get("/readyz", self._ready)
+        app.router.add_get("/metrics", self._measure)
         for path, body, type_ in _read_page():
             app.router.add_get(path, _Static(body, type_).serve)
         return app
@@ -99,6 +103,10 @@ class HttpDoor(Door):
         if why_not := self._shared.hub.readiness.why_not:
             raise web.HTTPServiceUnavailable(text=f"{why_not}\n")
         return web.Response(text="ready\n")
+
+    async def _measure(self, request: web.Request) -> web.Response:
+        body, content_type = self._metrics.render(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
 
 class _Static:

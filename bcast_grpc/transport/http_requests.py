@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from asyncio import BaseTransport, TimerHandle
+from asyncio import BaseTransport, Task, TimerHandle, current_task
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -25,6 +25,7 @@ from bcast_grpc.transport.http_answers import (
     say_what_is_wrong,
 )
 from bcast_grpc.transport.http_secrets import take_tokens
+from bcast_grpc.transport.one_by_one import OneByOne
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class HttpRequests(web.RequestHandler):
 
     Args:
         server: what answers them.
+        requests: whose requests are answered when; a client may send the next ones before it has read the answers.
         head_s: how long the headers of a request may take, those of the first from the beginning of the connection.
         connections: those of all doors.
         peer: the client's address.
@@ -45,9 +47,14 @@ class HttpRequests(web.RequestHandler):
         peer: the client's address, as a proxy may have told it.
     """
 
-    __slots__ = ("_body", "_connections", "_head_bytes", "_head_s", "_head_timer", "_tokens", "peer")
+    __slots__ = (
+        *("_body", "_connections", "_head_bytes", "_head_s", "_head_timer", "_requests", "_tokens", "_waiting"),
+        "peer",
+    )
 
-    def __init__(self, server: web.Server, head_s: float, connections: Connections, peer: str, **options: Any) -> None:
+    def __init__(
+        self, server: web.Server, requests: OneByOne, head_s: float, connections: Connections, peer: str, **options: Any
+    ) -> None:
         super().__init__(
             server,
             access_log=None,  # type: ignore[arg-type]  # none
@@ -59,6 +66,7 @@ class HttpRequests(web.RequestHandler):
             max_line_size=MAX_LINE_BYTES,
             **options,
         )
+        self._requests = requests
         self._connections = connections
         self.peer = peer
         self._head_bytes = 0
@@ -66,6 +74,7 @@ class HttpRequests(web.RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD
         self._head_s = head_s
         self._tokens: Sequence[str] = ()  # of the last request
+        self._waiting: Task[Any] | None = None  # for the turn of a request
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Wait for the first request."""
@@ -81,9 +90,20 @@ class HttpRequests(web.RequestHandler):
                 raise  # otherwise the client is gone, and aiohttp has forgotten what it would have gone on with
             self._refuse(HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request", shown(str(error)))
 
+    async def _handle_request(self, *args: Any) -> tuple[web.StreamResponse, bool]:
+        """Answer a request when it is its turn."""
+        self._waiting = current_task()
+        try:
+            await self._requests.turn(self.peer)
+        finally:
+            self._waiting = None
+        return await super()._handle_request(*args)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the connection."""
         self._end_head()
+        if self._waiting:
+            self._waiting.cancel()  # nobody would read the answer
         self._body = EMPTY_PAYLOAD
         self._connections.gone(self.peer)
         super().connection_lost(exc)

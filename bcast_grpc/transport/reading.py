@@ -19,6 +19,7 @@ class Reading:
 
     Args:
         session: the client's session.
+        peer: the client's address.
         turns: the turns that all clients take.
         ready: called when a frame has been carried out, unless ``received`` has returned True.
     """
@@ -30,6 +31,7 @@ class Reading:
         "_has_turn",
         "_loop",
         "_needs_turn",
+        "_peer",
         "_ready",
         "_requests",
         "_session",
@@ -37,9 +39,10 @@ class Reading:
         "_turns",
     )
 
-    def __init__(self, session: Session, turns: Turns, ready: Callable[[], None]) -> None:
+    def __init__(self, session: Session, peer: str, turns: Turns, ready: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._session = session
+        self._peer = peer
         self._turns = turns
         self._ready = ready
         self._slices: Iterator[Sequence[Request]] | None = None
@@ -103,12 +106,12 @@ class Reading:
         try:
             while not self._held_up():
                 if self._done == len(self._requests) and not self._next_slice():
-                    if self._turns.pause(self._frame_s, self._finish):
+                    if self._turns.pause(self._peer, self._frame_s, self._finish):
                         return False
                     self._drop()
                     return True
                 if self._needs_turn and not self._has_turn and self._turns.scarce:
-                    self._turns.call(self._take_turn)
+                    self._turns.call(self._peer, self._take_turn)
                     return False
                 if self._requests:
                     self._handle()

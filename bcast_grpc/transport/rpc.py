@@ -64,12 +64,21 @@ def read_caller(
     Raises:
         CallError: ``UNAUTHENTICATED``: there is an ``authorization``, but not one token.
     """
-    given: dict[str, list[str | bytes]] = {"authorization": [], "forwarded": [], "x-forwarded-for": []}
-    for key, value in pairs:
-        if key in given:
-            given[key].append(value)
-    token, *told = ([str(value) for value in values] for values in given.values())
-    return Caller(proxies.client(peer, *told), bearer_token(token), certificate)
+    pairs = tuple(pairs)
+    token = bearer_token(_values(pairs, "authorization"))
+    return Caller(read_peer(pairs, peer, proxies), token, certificate)
+
+
+def read_peer(pairs: Iterable[tuple[str, str | bytes]], peer: str, proxies: TrustedProxies) -> str:
+    """Return the address of the client that makes a call, which trusted proxies tell."""
+    if not proxies:
+        return peer
+    pairs = tuple(pairs)
+    return proxies.client(peer, _values(pairs, "forwarded"), _values(pairs, "x-forwarded-for"))
+
+
+def _values(pairs: Iterable[tuple[str, str | bytes]], name: str) -> list[str]:
+    return [str(value) for key, value in pairs if key == name]
 
 
 def _bcast_pairs(pairs: Iterable[tuple[str, str | bytes]]) -> Iterator[tuple[str, str]]:

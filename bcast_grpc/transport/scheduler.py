@@ -64,6 +64,10 @@ class LoopScheduler:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def do(self, peer: str, work: Callable[[], T]) -> T:
+        """Do a small piece of work when it is the turn of the client at ``peer``, and return its result."""
+        return await self.turns.do(peer, work)
+
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine in this loop, whichever loop this is awaited in, and return its result."""
         if asyncio.get_running_loop() is self._loop:

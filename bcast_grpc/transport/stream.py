@@ -89,7 +89,7 @@ class Stream:
             write_now=write_now or line.write_now,
             reader=reader,
         )
-        self._reading = Reading(self.session, scheduler.turns, line.ready)
+        self._reading = Reading(self.session, admission.peer or "", scheduler.turns, line.ready)
 
     def begin(self, expired: Callable[[], None], acked: Callable[[], int] | None = None) -> None:
         """Begin to write. For doors that call ``close()`` themselves; others use ``serve()``.

@@ -16,7 +16,7 @@ from bcast_grpc.events import Request
 from bcast_grpc.transport.connections import port_of
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ConnectionGone, Ending, ended_by, ending
-from bcast_grpc.transport.first_request import FirstRequest, admit
+from bcast_grpc.transport.first_request import FirstRequest, admit_with_first
 from bcast_grpc.transport.lingering import Linger, limited, taken
 from bcast_grpc.transport.liveness import Liveness
 from bcast_grpc.transport.serving import Serving
@@ -218,7 +218,7 @@ class Connection(asyncio.Protocol):
     async def _let_in(self) -> None:
         shared = self._shared
         caller = Caller(self._peer, certificate=subject_of(self._transport) or "")
-        admission = await admit(shared.hub, Hello(), caller, self._wait_for_first, shared.handshake_s)
+        admission = await admit_with_first(shared, Hello(), caller, self._wait_for_first)
         if self._transport.is_closing():
             admission.release()
             raise ConnectionGone("it disconnected before it was admitted")

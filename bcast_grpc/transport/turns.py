@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
+from typing import TypeVar
+
+from bcast_grpc.transport.by_address import ByAddress
+
+T = TypeVar("T")
 
 LIGHT_BYTES = 64 * 1024
 """A frame up to this size is read without waiting for a turn."""
@@ -21,17 +25,22 @@ class Turns:
     Without turns, ten clients that send large frames would do ten slices in one pass of the loop, and every message
     would wait for all of them. A small frame needs a turn only if the current pass has spent a millisecond on reading.
     After a slice that took longer than a millisecond, reading pauses for twice as long.
+
+    Small work, such as admitting a client, goes on meanwhile: each pass does one piece, and more if there is time left.
+
+    Addresses take turns, and the connections of an address do: whoever asks for much keeps others waiting for little.
     """
 
-    __slots__ = ("_loop", "_rest_s", "_running", "_small", "_spent_s", "_waiting")
+    __slots__ = ("_loop", "_rest_s", "_running", "_small", "_spent_s", "_waiting", "_works")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._running = False
         self._rest_s = 0.0
-        self._small: deque[Callable[[], None]] = deque()
+        self._small = ByAddress[Callable[[], object]]()
         self._spent_s = 0.0
-        self._waiting: deque[Callable[[], bool]] = deque()
+        self._waiting = ByAddress[Callable[[], bool]]()
+        self._works = False
 
     @property
     def scarce(self) -> bool:
@@ -43,40 +52,70 @@ class Turns:
         """Whether this pass of the loop has read as much as it may."""
         return self._spent_s >= _BUDGET_S
 
-    def call(self, turn: Callable[[], bool]) -> None:
-        """Call back when it is the caller's turn. ``turn`` returns False if it is no longer needed."""
-        self._waiting.append(turn)
+    def call(self, peer: str, turn: Callable[[], bool]) -> None:
+        """Call back when it is the turn of the client at ``peer``. ``turn`` returns False if it is no longer needed."""
+        self._waiting.add(peer, turn)
         self._run()
 
-    def soon(self, work: Callable[[], None]) -> None:
-        """Do a small piece of work after earlier ones: if there are thousands, a millisecond's worth in each pass."""
-        self._small.append(work)
-        if len(self._small) == 1:
+    def soon(self, peer: str, work: Callable[[], object]) -> None:
+        """Do a small piece of work for the client at ``peer``: of thousands, a millisecond's worth in each pass.
+
+        Args:
+            peer: the client's end of the connection.
+            work: returns False if it was no longer needed.
+        """
+        self._small.add(peer, work)
+        if not self._works:
+            self._works = True
             self._loop.call_soon(self._work)
 
     def _work(self) -> None:
+        self._works = False
         began = perf_counter()
         try:
-            while self._small and not self.used_up:
-                self._small.popleft()()
+            while self._small:
+                needed = self._small.take()() is not False
                 now = perf_counter()
                 self.worked(now - began)
                 began = now
+                if needed and self.used_up:  # one is done in any case, or endless reading would leave no time for any
+                    break
         finally:
-            if self._small:
+            if self._small and not self._works:
+                self._works = True
                 self._loop.call_soon(self._work)
 
-    async def take(self) -> None:
+    async def take(self, peer: str) -> None:
         """Wait for a turn, if one has to be waited for."""
         if self.scarce:
             turn: asyncio.Future[None] = self._loop.create_future()
-            self.call(partial(_grant, turn))
+            self.call(peer, partial(_grant, turn))
             await turn
 
-    def pause(self, frame_s: float, go_on: Callable[[], bool]) -> bool:
+    async def do(self, peer: str, work: Callable[[], T]) -> T:
+        """Do a small piece of work as ``soon`` does, or now if nobody waits, and return its result.
+
+        It is not done if this is cancelled before.
+        """
+        if not (self._small or self.used_up):
+            began = perf_counter()
+            try:
+                return work()
+            finally:
+                self.worked(perf_counter() - began)
+        done: asyncio.Future[T] = self._loop.create_future()
+        self.soon(peer, partial(_do, done, work))
+        del work
+        try:
+            return await done
+        finally:
+            del done  # it may have an error, which refers to this frame
+
+    def pause(self, peer: str, frame_s: float, go_on: Callable[[], bool]) -> bool:
         """Let others go on, if this pass of the loop has read much already. Call this after each frame.
 
         Args:
+            peer: the client's end of the connection.
             frame_s: how long reading the frame took; a small one does not queue behind large ones.
             go_on: called after the pause.
 
@@ -84,7 +123,7 @@ class Turns:
             Whether there is a pause.
         """
         if frame_s >= _BUDGET_S:
-            self.call(go_on)
+            self.call(peer, go_on)
         elif self._spent_s >= _BUDGET_S:
             self._loop.call_soon(go_on)
         else:
@@ -119,7 +158,7 @@ class Turns:
         taken = False
         try:
             while self._waiting and not taken:
-                taken = self._waiting.popleft()()
+                taken = self._waiting.take()()
         finally:  # an error in one turn, which the loop logs, must not stop the others
             if taken or self._waiting:
                 self._run()
@@ -130,4 +169,17 @@ def _grant(turn: asyncio.Future[None]) -> bool:
     if turn.done():
         return False
     turn.set_result(None)
+    return True
+
+
+def _do(done: asyncio.Future[T], work: Callable[[], T]) -> bool:
+    """Do the work of a coroutine, which may have been cancelled."""
+    if done.done():
+        return False
+    try:
+        done.set_result(work())
+    except Exception as raised:  # noqa: BLE001  # the coroutine gets it
+        done.set_exception(raised)
+    finally:
+        del done, work  # an error refers to this frame, and there may be a token in the work
     return True

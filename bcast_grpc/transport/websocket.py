@@ -22,7 +22,7 @@ from bcast_grpc.transport.bearer import bearer_token
 from bcast_grpc.transport.coroutines import CoroutineLine
 from bcast_grpc.transport.door import Shared
 from bcast_grpc.transport.ending import ConnectionGone, ending
-from bcast_grpc.transport.first_request import admit, find_first, too_much
+from bcast_grpc.transport.first_request import admit_with_first, find_first, too_much
 from bcast_grpc.transport.framer import Framer
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.http_secrets import SUBPROTOCOL, TOKEN_PROTOCOL
@@ -105,7 +105,7 @@ class WebSockets:
             return await connection.first()
 
         caller = Caller(peer, connection.take_token(), subject_of(request.transport) or "")
-        admission = await admit(shared.hub, hello, caller, first, shared.handshake_s)
+        admission = await admit_with_first(shared, hello, caller, first)
         del caller  # it knows the token
         if request.transport is None:
             admission.release()
@@ -199,7 +199,7 @@ class _Connection:
         """Give others their turn after much or frequent reading: receiving data that have come does not wait."""
         self._reads_in_a_row += 1
         if message.type in _REQUESTS and len(message.data) > LIGHT_BYTES:
-            await self._turns.take()
+            await self._turns.take(self._http.peer)
         elif self._reads_in_a_row >= _READS_IN_A_ROW:
             self._reads_in_a_row = 0
             await asyncio.sleep(0)

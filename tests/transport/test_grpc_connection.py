@@ -10,10 +10,12 @@ from google.rpc import code_pb2
 from bcast_grpc.events import Kind, Request
 from bcast_grpc.http2 import frames as wire
 from bcast_grpc.http2.frames import PREFACE
+from bcast_grpc.http2.limits import DEFAULT_WINDOW
 from bcast_grpc.server import Server
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport import turns
 from bcast_grpc.transport.grpc import services, writer
+from bcast_grpc.transport.grpc.chat_call import ChatCall
 from bcast_grpc.transport.grpc.door import GrpcDoor
 from bcast_grpc.wire import protobuf
 from benchmarks.attacker import ACKNOWLEDGEMENT, CONNECT, GREETING, OPEN_WINDOWS, PUBLISH, block, data, message, request
@@ -97,6 +99,39 @@ def cable_to(server: Server) -> Cable:
     (door,) = server.doors
     assert isinstance(door, GrpcDoor)
     return Cable(door)
+
+
+@in_virtual_time
+async def test_a_client_that_opens_its_windows_and_pings_keeps_its_lane() -> None:
+    """As gRPC's own clients do after nearly each message: the next one takes the fast way again, and all is counted."""
+    server = Server(Settings(port=0, grpc_engine="native"))
+    speaker, listener = cable_to(server), cable_to(server)
+    speaker.send(GREETING + request(1))
+    listener.send(OPEN_WINDOWS + request(1))
+    await pass_time()
+    listener.transport.written.clear()
+    usual: list[bytes] = []
+    write_now = ChatCall.write_now
+
+    def count(call: ChatCall, piece: bytes) -> bool:
+        usual.append(piece)
+        return write_now(call, piece)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChatCall, "write_now", count)
+        for n in range(5):
+            speaker.send(data(1, message(protobuf.encode_request(Request(msg=f"{n}")))))
+            await pass_time()
+            listener.send(wire.frame(6, 0, 0, b"are you?") + wire.window_update(0, 1) + wire.window_update(1, 1))
+            await pass_time()
+    assert [event.message for event in listener.events(1)] == [f"{n}" for n in range(5)]
+    assert len(usual) == 1
+    sent = sum(len(payload) for kind, _, _, payload in listener.frames() if kind == 0)
+    listener.send(data(1, message(protobuf.encode_request(Request(msg="me too")))))  # what is lent is given back
+    assert listener.connection._h2.window == DEFAULT_WINDOW + 2**30 - sent + 5
+    for cable in (speaker, listener):
+        cable.lose()
+    await pass_time()
 
 
 @in_virtual_time

@@ -42,7 +42,7 @@ class Queue:
     def __init__(self) -> None:
         self.waiting: list[Callable[[], bool]] = []
 
-    def call(self, turn: Callable[[], bool]) -> None:
+    def call(self, _: str, turn: Callable[[], bool]) -> None:
         """Have it wait."""
         self.waiting.append(turn)
 
@@ -59,7 +59,8 @@ class Reading:
         h2 = opened()
         feed(h2, headers(1))
         h2.data_to_send()
-        self.reader = Reader(h2, self.wire, Writer(h2, self.wire), cast("Turns", self.turns), self.take, lambda _: None)
+        writer, turns = Writer(h2, self.wire), cast("Turns", self.turns)
+        self.reader = Reader(h2, self.wire, writer, turns, "", self.take, lambda _: None)
 
     def take(self, event: DataReceived) -> None:
         """Note what came."""

@@ -182,7 +182,7 @@ async def test_a_slow_client_may_be_replaced_in_the_same_moment() -> None:
     await pass_time()
     arrived: list[Session] = []
 
-    admission = await door.hub.admit(Hello(client="c"), Caller("peer"))
+    admission = await door.hub.entrance.admit(Hello(client="c"), Caller("peer"))
 
     def arrive() -> None:
         arrived.append(Session(admission, Encoder(protobuf.encode_singly, 0), wake=lambda: None))

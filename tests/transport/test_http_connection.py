@@ -11,7 +11,9 @@ from aiohttp import web
 from bcast_grpc.transport import unfinished
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.http_connection import HttpConnection
+from bcast_grpc.transport.one_by_one import OneByOne
 from bcast_grpc.transport.portions import Portions
+from tests.integration.peers import eventually
 
 
 class Gone(asyncio.Transport):
@@ -45,6 +47,9 @@ class There(asyncio.Transport):
     def pause_reading(self) -> None:
         """Read nothing more."""
 
+    def write(self, data: Any) -> None:
+        """Send nothing."""
+
 
 async def answer(_: web.BaseRequest) -> web.Response:
     """Answer a request."""
@@ -57,7 +62,7 @@ async def test_a_client_that_is_gone_before_its_request_is_read_is_no_fault(begu
     loop = asyncio.get_running_loop()
     faults: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: faults.append(context))
-    connection = HttpConnection(web.Server(answer), Portions(loop), 10, Connections(), "", loop=loop)
+    connection = HttpConnection(web.Server(answer), Portions(loop), OneByOne(loop), 10, Connections(), "", loop=loop)
     connection.connection_made(Gone())
     serving = connection._task_handler
     assert serving
@@ -75,12 +80,15 @@ async def test_headers_that_never_end_fill_no_memory(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(unfinished, "MAX_BYTES", 100_000)
     loop = asyncio.get_running_loop()
     shared = Connections()
-    connections = [HttpConnection(web.Server(answer), Portions(loop), 10, shared, "", loop=loop) for _ in range(4)]
+    connections = [
+        HttpConnection(web.Server(answer), Portions(loop), OneByOne(loop), 10, shared, "", loop=loop) for _ in range(4)
+    ]
     transports = [There() for _ in connections]
     head = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 40_000
     for connection, transport in zip(connections, transports, strict=True):
         connection.connection_made(transport)
         connection.data_received(head + (b"\r\n\r\n" if connection is connections[0] else b""))
+        await eventually(lambda connection=connection: not connection._unread)  # type: ignore[misc]
     assert [transport.aborted for transport in transports] == [False, True, False, False]
     for connection in connections:
         connection.connection_lost(None)

@@ -36,7 +36,7 @@ class Script:
     async def begin(cls, door: Door) -> Script:
         """Let a client in."""
         line = cls()
-        line.stream = Stream(await door.hub.admit(Hello(), Caller("peer")), door.scheduler, LINES, line)
+        line.stream = Stream(await door.hub.entrance.admit(Hello(), Caller("peer")), door.scheduler, LINES, line)
         line.serving = asyncio.create_task(line.stream.serve(line.over))
         await pass_time()
         return line

@@ -69,7 +69,7 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
 
 async def pass_time(seconds: float = 1.0) -> None:
     """Let happen what happens within that time, which costs none."""
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds)  # of virtual time
 
 
 class Aborted(grpc.aio.AbortError):

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from google.rpc import code_pb2
 
-from bcast_grpc.errors import CallError
+from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.transport.ending import internal_error
 from bcast_grpc.transport.grpc.headers import Head, Metadata, details, first_fields, last_fields
 from bcast_grpc.transport.grpc.messages import ENCODINGS, Message, MessageReader, StatusError
@@ -32,6 +33,7 @@ class Carrier(Protocol):
         turns: the turns that all connections take.
         send_data: sends as much as the windows of call and connection allow, and returns how many bytes that is.
         send_now: sends all of the data at once if there is room, otherwise nothing; returns whether it did.
+        send_away: tells the client to make its next calls over another connection, perhaps to another server.
     """
 
     peer: str
@@ -44,6 +46,7 @@ class Carrier(Protocol):
 
     send_data: Callable[[Call, bytes | memoryview], int]
     send_now: Callable[[Call, bytes], bool]
+    send_away: Callable[[], None]
 
     def send_headers(self, call: Call, block: bytes, *, ended: bool) -> None:
         """Send header fields: the first ones of an answer, or the last ones of a call."""
@@ -74,6 +77,14 @@ class Carrier(Protocol):
         """Return a number that changes while the client reads what is sent on a call."""
         ...
 
+    def carry(self, call: Call) -> None:
+        """Note that a call is served from now on: its connection is not idle. Until then it may be."""
+        ...
+
+    def let_in(self, call: Call) -> None:
+        """Note that a call is that of a client from now on."""
+        ...
+
     def ended(self, call: Call) -> None:
         """Forget a call."""
         ...
@@ -89,6 +100,8 @@ class Call(ABC):
         max_bytes: size of its largest message.
 
     Attributes:
+        asks: the address that it is counted for as long as it waits to be let in, then empty; set by its door.
+        carried: whether it is served; set by its connection.
         over: whether it has ended, or its client is gone.
         finished: whether its client has sent everything.
         sent: how many bytes of messages have been sent.
@@ -106,7 +119,9 @@ class Call(ABC):
         "_silence",
         "_unconsumed",
         "_waiting",
+        "asks",
         "blocked",
+        "carried",
         "carrier",
         "finished",
         "head",
@@ -120,6 +135,8 @@ class Call(ABC):
         self.carrier = carrier
         self.stream_id = stream_id
         self.head = head
+        self.asks = ""
+        self.carried = False
         self.over = False
         self.finished = False
         self.sent = 0
@@ -136,7 +153,7 @@ class Call(ABC):
         self._silence: asyncio.TimerHandle | None = None  # until its one request has begun to come
         if head.timeout_s is not None:
             loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(head.timeout_s, carrier.turns.soon, self._expire)  # many may expire
+            self._deadline = loop.call_later(head.timeout_s, carrier.turns.soon, carrier.peer, self._expire)  # many may
 
     # --- called by the connection
 
@@ -193,10 +210,11 @@ class Call(ABC):
 
     def end(self, code: int = code_pb2.OK, message: str = "", metadata: Metadata = ()) -> None:
         """End the call with a status."""
-        if self.over:
-            return
+        if not self.over:
+            self._end(last_fields(code, message, metadata))
+
+    def _end(self, block: bytes) -> None:
         self.over = True
-        block = last_fields(code, message, metadata)
         self.carrier.send_headers(self, block if self._answered else first_fields() + block, ended=True)
         self._close()
 
@@ -206,9 +224,8 @@ class Call(ABC):
             self.end()
         elif isinstance(error, StatusError):
             self.end(error.code, error.message)
-        else:
-            what = status(error)
-            self.end(what.code, what.message, details(what))
+        elif not self.over:
+            self._end(error_fields(error))
 
     def fault(self, raised: Exception) -> None:
         """End the call because of an internal error of the server."""
@@ -246,7 +263,8 @@ class Call(ABC):
         Calls without a request are not yet clients, so no other bound applies to them.
         """
         loop = asyncio.get_running_loop()
-        self._silence = loop.call_later(seconds, self.carrier.turns.soon, self._refuse_silent)
+        carrier = self.carrier
+        self._silence = loop.call_later(seconds, carrier.turns.soon, carrier.peer, self._refuse_silent)
 
     def _heard(self) -> None:
         if self._silence:
@@ -268,3 +286,15 @@ class Call(ABC):
         self._note_kept()
         self.release()
         self.carrier.ended(self)
+
+
+def error_fields(error: CallError) -> bytes:
+    """Return the last fields of a call that ends with an error."""
+    return _last_fields(error.code, error.reason, error.retry_after_s, error.retryable)
+
+
+@lru_cache(maxsize=64)
+def _last_fields(code: ErrorCode, reason: str, retry_after_s: float, retryable: bool) -> bytes:
+    """Return the last fields of a call that ends with an error. Many calls end with the same one."""
+    what = status(CallError(code, reason, retry_after_s=retry_after_s, retryable=retryable))
+    return last_fields(what.code, what.message, details(what))

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from google.rpc import code_pb2
 
+from bcast_grpc.errors import CallError
 from bcast_grpc.http2 import Connection as Http2
 from bcast_grpc.http2 import ErrorCode, events
 from bcast_grpc.transport.connections import Connections, port_of
 from bcast_grpc.transport.ending import internal_error
-from bcast_grpc.transport.grpc.call import Call, Carrier
+from bcast_grpc.transport.grpc.call import Call, Carrier, error_fields
+from bcast_grpc.transport.grpc.carried import Carried
 from bcast_grpc.transport.grpc.headers import NotGrpc, first_fields, last_fields
 from bcast_grpc.transport.grpc.lane import Lane
 from bcast_grpc.transport.grpc.messages import StatusError
@@ -39,7 +41,12 @@ class Owner(Protocol):
         Raises:
             NotGrpc: the request is not a gRPC call.
             StatusError: the call cannot be served.
+            CallError: ``SERVER_FULL``.
         """
+        ...
+
+    def let_in(self, call: Call) -> None:
+        """Note that a call waits no more: it was let in, or is over."""
         ...
 
     def keep(self, call: Call, size: int) -> Call | None:
@@ -65,11 +72,11 @@ class Calls(Carrier):
 
     Attributes:
         none_left: called when the last call has ended.
+        send_away: tells the client to make its next calls over another connection.
     """
 
     __slots__ = (
-        "_carrying",
-        "_connections",
+        "_carried",
         "_dropping",
         "_h2",
         "_open",
@@ -78,6 +85,7 @@ class Calls(Carrier):
         "_writer",
         "none_left",
         "peer",
+        "send_away",
         "send_data",
         "send_now",
         "turns",
@@ -100,10 +108,10 @@ class Calls(Carrier):
         self.send_now = writer.send_now
         self.peer = _as_grpc_writes(peer)
         self._owner = owner
-        self._connections = connections
         self.turns = turns
         self.none_left: Callable[[], None] = _nobody
-        self._carrying = False
+        self.send_away: Callable[[], None] = _nobody
+        self._carried = Carried(connections, port_of(peer))
         self._open: dict[int, Call] = {}
         self._dropping: list[Call] | None = None  # the last one first; None as long as the client is there
 
@@ -133,15 +141,15 @@ class Calls(Carrier):
 
     def headers(self, event: events.HeadersReceived) -> None:
         """Begin a call, or refuse it."""
-        self._begin_carrying()
         try:
             self._begin(event)
+        except CallError as error:
+            self._refuse(event, first_fields() + error_fields(error))
         except StatusError as error:
             self._refuse(event, first_fields() + last_fields(error.code, error.message))
         except Exception:
             logger.exception("internal error while serving %s", self.peer)
             self._refuse(event, first_fields() + last_fields(code_pb2.INTERNAL, internal_error().reason))
-        self._end_carrying()
 
     def _begin(self, event: events.HeadersReceived) -> None:
         try:
@@ -159,6 +167,7 @@ class Calls(Carrier):
         self._writer.send_headers(event.stream_id, block, ended=True)
         if not event.ended:
             self._h2.reset(event.stream_id, ErrorCode.NO_ERROR)
+        self._carried.refused()
 
     def trailers(self, event: events.TrailersReceived) -> None:
         """Tell a call that its client has sent everything."""
@@ -178,7 +187,7 @@ class Calls(Carrier):
         """Let calls write that have room now."""
         if not event.stream_id:
             self._writer.recheck(self._open.values())
-        elif call := self._open.get(event.stream_id):
+        elif (call := self._open.get(event.stream_id)) and call.blocked:
             self._writer.add(call)
 
     # --- called by calls
@@ -218,10 +227,21 @@ class Calls(Carrier):
         """Return how many bytes the client's system has acknowledged or, if the window is full, the client has read."""
         return -call.sent if call.blocked else acked(self._transport)
 
+    def carry(self, call: Call) -> None:
+        """Note that a call is served from now on: its connection is not idle."""
+        self._carried.add(call)
+
+    def let_in(self, call: Call) -> None:
+        """Note that a call is that of a client from now on."""
+        self._owner.let_in(call)
+        self.carry(call)
+
     def ended(self, call: Call) -> None:
         """Forget a call."""
         self._open.pop(call.stream_id, None)
-        self._end_carrying()
+        if call.asks:
+            self._owner.let_in(call)
+        self._carried.ended(call)
         if not self._open and self._dropping is None:
             self.none_left()
 
@@ -232,6 +252,7 @@ class Calls(Carrier):
             none_left: called when the last one is dropped, at once where there is none.
         """
         self.none_left = none_left or _nobody  # the one before keeps the connection, which keeps this
+        self.send_away = _nobody
         self._writer.stop(self._open.values())
         if not self._dropping:  # in turns, already
             self._dropping = list(reversed(self._open.values()))
@@ -249,21 +270,11 @@ class Calls(Carrier):
             turns.worked(now - began)
             began = now
         if self._dropping:
-            turns.call(self._drop_some)
+            turns.call(self.peer, self._drop_some)
         else:
             none_left, self.none_left = self.none_left, _nobody
             none_left()
         return True
-
-    def _begin_carrying(self) -> None:
-        if not self._carrying:
-            self._carrying = True
-            self._connections.begin_call(port_of(self.peer))
-
-    def _end_carrying(self) -> None:
-        if self._carrying and not self._open:
-            self._carrying = False
-            self._connections.end_call(port_of(self.peer))
 
 
 def _nobody() -> None:

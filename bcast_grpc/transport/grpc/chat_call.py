@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import cast
 
+from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Encoder
+from bcast_grpc.core.entrance import Admitting, settled
+from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Request
 from bcast_grpc.transport.ending import ended_by, ending
 from bcast_grpc.transport.grpc.call import Call, Carrier
@@ -25,7 +28,7 @@ from bcast_grpc.transport.grpc.messages import (
     unpacked,
 )
 from bcast_grpc.transport.grpc.resources import Resources
-from bcast_grpc.transport.rpc import BATCHES, initial_metadata, read_caller, read_metadata
+from bcast_grpc.transport.rpc import BATCHES, initial_metadata, read_caller, read_metadata, read_peer
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.turns import LIGHT_BYTES
 from bcast_grpc.wire import protobuf
@@ -66,7 +69,7 @@ class ChatCall(Call):
         """Write, soon."""
         self.carrier.wake(self)
         if self._stream and self._stream.over and not self.carrier.has_room:  # ending the call needs no window
-            self.carrier.turns.soon(self._end_if_done)
+            self.carrier.turns.soon(self.carrier.peer, self._end_if_done)
 
     def write_now(self, piece: bytes) -> bool:
         """Write a piece, if there is room for all of it."""
@@ -149,25 +152,47 @@ class ChatCall(Call):
     # --- its life
 
     def _arrive(self) -> None:
-        self._arriving = self._resources.serving.start(self._let_in())
+        proxies = self._resources.shared.connections.proxies
+        self.carrier.turns.soon(read_peer(self.head.metadata, self.carrier.peer, proxies), self._ask)
 
-    async def _let_in(self) -> None:
-        ended = await ending(self._admit(), self.carrier.peer)
-        self._arriving = None
-        if ended.error:
-            self.fail(ended.error)
+    def _ask(self) -> bool:
+        """Ask to come in. Mostly the answer is there at once; else a task waits for it. Return False if it is over."""
+        if self.over:
+            return False
+        try:
+            admitting = self._admitting()
+            if isinstance(admitting, Admission):
+                self._enter(admitting)
+            else:
+                self._arriving = self._resources.serving.start(self._wait(admitting))
+        except Exception as raised:  # noqa: BLE001  # the client is told, and it is logged
+            self.fail(ended_by(raised, self.carrier.peer).error)
+        return True
 
-    async def _admit(self) -> None:
+    def _admitting(self) -> Admitting:
         shared = self._resources.shared
         hello = _read_hello(self.head.metadata, shared.hub.limits)
         presented = (*self.head.metadata, *self.head.secrets)
         caller = read_caller(presented, self.carrier.peer, shared.connections.proxies, self.carrier.certificate)
-        admission = await shared.hub.admit(hello, caller)
+        return shared.hub.entrance.begin(hello, caller)
+
+    async def _wait(self, admitting: Admitting) -> None:
+        ended = await ending(self._enter_later(admitting), self.carrier.peer)
+        self._arriving = None
+        if ended.error:
+            self.fail(ended.error)
+
+    async def _enter_later(self, admitting: Admitting) -> None:
+        self._enter(await settled(admitting))
+
+    def _enter(self, admission: Admission) -> None:
+        shared, hello = self._resources.shared, admission.hello
         encoder = BATCHES if hello.batch else _MESSAGES
         self._batches = hello.batch
         lane = self.carrier.lane(self, self._resources.framings.of(self.stream_id, prefixed=not hello.batch))
         stream = Stream(admission, shared.scheduler, encoder, self, reader=self._is_reader, write_now=lane.write)
         self._stream = stream
+        self.carrier.let_in(self)
         self.answer(initial_metadata(stream.session, hello))
         self.head = _READ
         stream.begin(self._end_overdue, lambda: self.carrier.acked(self))
@@ -201,7 +226,7 @@ class ChatCall(Call):
             piece = stream.take()
             if piece is None:
                 if stream.over:
-                    self.fail(stream.error)
+                    self._finish(stream.error)
                 return False
             self._put(self._resources.framer.frame(piece) if self._batches else piece)
         self._end_if_done()
@@ -210,7 +235,12 @@ class ChatCall(Call):
     def _end_if_done(self) -> None:
         """End the call if everything has been written: that needs no room in the windows."""
         if self._stream and self._stream.done and not self._rest:
-            self.fail(self._stream.error)
+            self._finish(self._stream.error)
+
+    def _finish(self, error: CallError | None) -> None:
+        if error and error.code is ErrorCode.SHUTTING_DOWN:
+            self.carrier.send_away()
+        self.fail(error)
 
 
 def _requests(messages: Sequence[Message], reader: MessageReader) -> Iterator[Sequence[Request]]:

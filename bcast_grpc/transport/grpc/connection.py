@@ -89,9 +89,9 @@ class Connection(asyncio.Protocol):
         writer = self._writer = Writer(h2, transport)
         turns = shared.scheduler.turns
         calls = self._calls = Calls(h2, transport, writer, self._peer, self._owner, shared.connections, turns)
-        reader = self._reader = Reader(h2, transport, writer, turns, calls.data, self._on_event)
+        reader = self._reader = Reader(h2, transport, writer, turns, calls.peer, calls.data, self._on_event)
         self._hang_up = HangUp(h2, transport, writer, reader, calls)
-        calls.none_left = self._hang_up.none_left
+        calls.none_left, calls.send_away = self._hang_up.none_left, self._hang_up.announce
         self._deadlines = Deadlines(self._hang_up, shared.handshake_s, self._peer)
         self._owner.opened(self)
         self._liveness = shared.keepalive.watch(transport, self._ping)

@@ -9,6 +9,7 @@ from functools import partial
 
 from google.rpc import code_pb2
 
+from bcast_grpc.core.peers import network_of
 from bcast_grpc.http2 import Limits
 from bcast_grpc.http2.events import HeadersReceived
 from bcast_grpc.transport.address import Address
@@ -17,7 +18,7 @@ from bcast_grpc.transport.framer import Framer
 from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.chat_call import ChatCall
 from bcast_grpc.transport.grpc.connection import Connection
-from bcast_grpc.transport.grpc.headers import read_head
+from bcast_grpc.transport.grpc.headers import Head, read_head
 from bcast_grpc.transport.grpc.kept import Kept
 from bcast_grpc.transport.grpc.lane import Framings
 from bcast_grpc.transport.grpc.messages import StatusError, with_prefix
@@ -25,9 +26,10 @@ from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.services import Services
 from bcast_grpc.transport.grpc.unpacking import Unpacking
 from bcast_grpc.transport.listeners import Listeners
-from bcast_grpc.transport.rpc import SERVICE
+from bcast_grpc.transport.rpc import SERVICE, read_peer
 from bcast_grpc.transport.serving import Serving
 
+_CHAT = f"/{SERVICE}/"
 _CONNECT, _SUBSCRIBE = (f"/{SERVICE}/{name}" for name in ("Connect", "Subscribe"))
 
 
@@ -93,14 +95,34 @@ class GrpcDoor(Door):
         self._closed.set()
 
     def begin(self, carrier: Carrier, event: HeadersReceived) -> Call:
-        """Make a call from a request."""
+        """Make a call from a request; it is counted until it is let in or over."""
         head = read_head(event.fields, secret=event.secret)
+        capacity = self._shared.hub.capacity
+        network = network_of(read_peer(head.metadata, carrier.peer, self._shared.connections.proxies))
+        capacity.begin_asking(network)
+        try:
+            call = self._call(carrier, event, head)
+        except BaseException:
+            capacity.end_asking(network)
+            raise
+        call.asks = network
+        return call
+
+    def _call(self, carrier: Carrier, event: HeadersReceived, head: Head) -> Call:
+        if head.path.startswith(_CHAT):  # health checks are answered all the same
+            self._shared.hub.capacity.check_memory()
         if head.path in (_CONNECT, _SUBSCRIBE):
             is_reader = head.path == _SUBSCRIBE
             return ChatCall(carrier, event.stream_id, head, self._resources, is_reader=is_reader)
         if call := self._services.call(carrier, event.stream_id, head):
             return call
         raise StatusError(code_pb2.UNIMPLEMENTED, f"{head.path[:128]}: there is no such method")
+
+    def let_in(self, call: Call) -> None:
+        """Note that a call waits no more: it was let in, or is over."""
+        if call.asks:
+            self._shared.hub.capacity.end_asking(call.asks)
+            call.asks = ""
 
     def keep(self, call: Call, size: int) -> Call | None:
         """Note how many bytes of messages a call keeps."""

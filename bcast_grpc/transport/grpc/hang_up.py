@@ -49,9 +49,18 @@ class HangUp:
         self.greeted = False
         self.closing = False
 
+    @property
+    def _is_connecting(self) -> bool:
+        """Whether the client has made no call yet, so that it may not have read our SETTINGS.
+
+        It must not find a GOAWAY behind them: grpcio (1.85) then makes its first call on that connection again and
+        again, without a pause, until its process has filled the memory.
+        """
+        return not (self._h2.last_stream_id or self._h2.in_header_block)
+
     def announce(self) -> None:
         """Tell the client to make its next calls elsewhere. Calls are still served until its answer to the ping."""
-        if self.greeted and not (self._announced or self.closing):
+        if self.greeted and not (self._is_connecting or self._announced or self.closing):
             self._announced = True
             self._h2.go_away(ErrorCode.NO_ERROR, last_stream_id=_LARGEST_STREAM_ID, debug=_SHUTTING_DOWN)
             self._h2.ping(DRAIN_PING)
@@ -61,6 +70,8 @@ class HangUp:
         """Refuse new calls, and disconnect once there are none."""
         if not self.greeted:
             self.abort()
+        elif self._is_connecting:
+            self.finish()
         elif not (self._draining or self.closing):
             self._draining = True
             self._h2.go_away(ErrorCode.NO_ERROR, debug=_SHUTTING_DOWN)
@@ -89,7 +100,8 @@ class HangUp:
         if not self.greeted:
             self.abort()
         elif not self.closing:
-            self._h2.go_away(code)
+            if not self._is_connecting:
+                self._h2.go_away(code)
             self._calls.drop_all()
             self.finish()
 

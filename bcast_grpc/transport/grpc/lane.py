@@ -58,8 +58,12 @@ class Lane:
                 return self._put(data)
         written = self.call.write_now(piece)
         if written:
-            self._lent = self._room = self._writer.lend(self)
+            self.borrow()
         return written
+
+    def borrow(self) -> None:
+        """Borrow all room that there is."""
+        self._lent = self._room = self._writer.lend(self)
 
     def _put(self, data: bytes) -> bool:
         try:

@@ -30,6 +30,7 @@ class Reader:
         transport: the connection's transport.
         writer: the connection's writer.
         turns: the turns that all connections take.
+        peer: the client's address.
         data: called with the data of calls; it counts its time towards the turn itself.
         other: called with all other events.
     """
@@ -41,6 +42,7 @@ class Reader:
         "_kept",
         "_kept_bytes",
         "_other",
+        "_peer",
         "_stopped",
         "_transport",
         "_turns",
@@ -54,6 +56,7 @@ class Reader:
         transport: asyncio.Transport,
         writer: Writer,
         turns: Turns,
+        peer: str,
         data: Callable[[DataReceived], None],
         other: Callable[[Event], None],
     ) -> None:
@@ -61,6 +64,7 @@ class Reader:
         self._transport = transport
         self._writer = writer
         self._turns = turns
+        self._peer = peer
         self._data = data
         self._other = other
         self._stopped = False
@@ -99,7 +103,7 @@ class Reader:
 
     def _wait_for_turn(self) -> None:
         self._waits = True
-        self._turns.call(self._take_turn)
+        self._turns.call(self._peer, self._take_turn)
 
     def _keep(self, data: bytes) -> None:
         self._kept = (*self._kept, data)
@@ -116,9 +120,13 @@ class Reader:
 
     def _read(self) -> bool:
         """Read what has come, as far as there is time and room; return whether there was anything."""
+        writer = self._writer
+        lane = writer.settle()
         took = self._take_events()
-        if not self._writer.expects:
-            self._writer.pump()
+        if not writer.expects:
+            writer.pump()
+            if lane and not writer.lends:  # mostly the client has only opened its window
+                lane.borrow()
         if not (self._stopped or self._transport.is_closing()):
             if self._waits or self._full:
                 self._transport.pause_reading()
@@ -128,7 +136,6 @@ class Reader:
 
     def _take_events(self) -> bool:
         turns, writer, next_event = self._turns, self._writer, self._h2.next_event
-        writer.settle()
         took = False
         began = perf_counter()
         while not self._stopped:

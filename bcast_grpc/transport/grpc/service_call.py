@@ -95,11 +95,18 @@ class ServiceCall(Call):
                 return None
             await self._any_news()
         message = self._arrived.pop(0)
+        self._note_request()
         if isinstance(message, Packed):
             message = await self._unpack(message)
         if not self._arrived:
             self._consume()
         return message
+
+    def _note_request(self) -> None:
+        if self._method.request_deserializer:  # of grpcio's servicers, which let everyone in
+            self.carrier.let_in(self)
+        else:
+            self.carrier.carry(self)
 
     async def _any_news(self) -> None:
         self._something = asyncio.get_running_loop().create_future()
@@ -113,7 +120,7 @@ class ServiceCall(Call):
         unpacked = bytearray()
         pieces = self._reader.pieces(message)
         while True:
-            await turns.take()
+            await turns.take(self.carrier.peer)
             began = perf_counter()
             try:
                 if (piece := next(pieces, None)) is None:
@@ -229,6 +236,10 @@ class Context:
         head = self._call.head
         self._call.head = head.without_secrets()
         return head.secrets
+
+    def admitted(self) -> None:
+        """Note that the client is let in."""
+        self._call.carrier.let_in(self._call)
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Set the status that ends the call."""

@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from bcast_grpc.core.publisher import Publisher
+from bcast_grpc.transport.entering import admit
 from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.headers import Head
 from bcast_grpc.transport.grpc.messages import StatusError
@@ -26,10 +27,7 @@ REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 """The stable name of the reflection service; its messages equal those of v1alpha."""
 
 MAX_STREAMS = 10_000
-"""How many streams of health and reflection there may be on all connections. Each has a task, and may last forever.
-
-Single calls, such as health checks, are not counted: they end soon.
-"""
+"""How many calls of health and reflection there may be on all connections. Each has a task, some forever."""
 
 
 class Services:
@@ -46,7 +44,8 @@ class Services:
         self._resources = resources
         self._hub = resources.shared.hub
         self._proxies = resources.shared.connections.proxies
-        self._publishing = Publishing(resources.shared.scheduler)
+        self._scheduler = resources.shared.scheduler
+        self._publishing = Publishing(self._scheduler)
         self._methods: dict[str, Method] = {}
         self._streams: WeakSet[ServiceCall] = WeakSet()
         servicer = health.aio.HealthServicer()
@@ -65,18 +64,18 @@ class Services:
         """Begin a call; return None if there is no such method.
 
         Raises:
-            StatusError: there are too many streams already.
+            StatusError: there are too many already.
         """
         method = self._methods.get(head.path)
         if not method:
             return None
-        if method.response_streaming and len(self._streams) >= MAX_STREAMS:
+        if method.request_deserializer and len(self._streams) >= MAX_STREAMS:
             raise StatusError(
                 code_pb2.RESOURCE_EXHAUSTED,
-                f"{MAX_STREAMS} streams of health and reflection are open, which is the limit; try again later",
+                f"{MAX_STREAMS} calls of health and reflection are open, which is the limit; try again later",
             )
         call = ServiceCall(carrier, stream_id, head, method, self._resources)
-        if method.response_streaming:
+        if method.request_deserializer:
             self._streams.add(call)
         return call
 
@@ -92,8 +91,9 @@ class Services:
         async def begin(publisher: Publisher) -> None:
             await context.send_initial_metadata(initial_metadata(publisher, hello))
 
-        admission = await self._hub.admit(hello, caller, publishing=True)
+        admission = await admit(self._hub, self._scheduler, hello, caller, publishing=True)
         del caller  # it knows the token
+        context.admitted()
         return protobuf.encode_publish_response(await self._publishing.publish(admission, request, begin))
 
     # --- called by grpcio's functions, which expect a server

@@ -74,6 +74,11 @@ class Writer:
         """Whether so much waits to be sent that nothing more should be read."""
         return self.paused and self._unsent + self._h2.owed > UNSENT_BYTES
 
+    @property
+    def lends(self) -> bool:
+        """Whether all room is lent to a lane."""
+        return self._lane is not None
+
     def add(self, call: Call) -> None:
         """Let a call write when it is its turn, at the next ``pump()``."""
         self.settle()
@@ -161,19 +166,20 @@ class Writer:
         return True
 
     def lend(self, lane: Lane) -> int:
-        """Lend all room of a lane's call, which has just sent something at once, to the lane; return how many bytes."""
-        if self.paused or self._ready:
+        """Lend all room of a lane's call to the lane, if nothing else is to be written; return how many bytes."""
+        if self.paused or self._ended or self._ready:
             return 0
         self._lane = lane
         return self._h2.room(lane.call.stream_id)
 
-    def settle(self) -> None:
-        """Take back what is lent: something else happens on the connection."""
-        if self._lane:
-            lane, self._lane = self._lane, None
+    def settle(self) -> Lane | None:
+        """Take back what is lent, because something else happens on the connection; return the lane that had it."""
+        lane, self._lane = self._lane, None
+        if lane:
             written, frames = lane.give_back()
             lane.call.sent += written
             self._h2.count_sent(lane.call.stream_id, written, frames)
+        return lane
 
     def pause(self) -> None:
         """Write nothing more for now: the transport has no room."""

@@ -145,7 +145,7 @@ class Handshake(asyncio.Protocol):
         if self._handshakes.turns.scarce:
             self._waits = True
             self._transport.pause_reading()
-            self._handshakes.turns.call(self._take_turn)
+            self._handshakes.turns.call(self.peer, self._take_turn)
         else:
             self._go_on()
 
