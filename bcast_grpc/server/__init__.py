@@ -1,6 +1,14 @@
 """The server: turns settings into objects, runs them, and drains. The only place that wires things together.
 
-``parts`` chooses the doors and the backend, ``server`` runs and drains them, ``sync`` gives them a thread of their own.
+``parts`` chooses doors and backend, ``server`` runs and drains them, ``sync`` gives them a thread of their own::
+
+    __main__, arguments, running        the program
+    signals, logs, output               what it hears, and what it says
+    server, sync, chores, parts         a server, and its parts
+    addresses, access, reload           where it listens, who may come in, and files that change
+    shared_store, nats_keys, embedded/  rooms that are shared over NATS, and a NATS server of its own
+    workers/, share, processes          one server in several processes
+    machine/                            memory and file descriptors
 """
 
 from __future__ import annotations

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
-import threading
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
-from bcast_grpc.event_loop import new_event_loop, spare_collections
-from bcast_grpc.server import signals
+from bcast_grpc.server import running, signals
 from bcast_grpc.server.arguments import format_config, load
-from bcast_grpc.server.descriptors import raise_limit
-from bcast_grpc.server.logs import set_up, take_over_stderr
 from bcast_grpc.server.output import Output, open_missing
 from bcast_grpc.settings import Settings, SettingsError
 from bcast_grpc.transport.address import CannotStart
 
-logger = logging.getLogger("bcast_grpc.server")
-
-_DONE, _NOT_STARTED = 0, 2
 _LAST_LINES_S = 1.0
 
 
@@ -33,62 +27,64 @@ def main() -> int:
     except SettingsError as error:
         with suppress(OSError):
             print(error, file=sys.stderr, flush=True)
-        return _NOT_STARTED
+        return running.NOT_STARTED
     if loaded.print_config:
         try:
             print(format_config(loaded), end="", flush=True)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would fail again
-        return _DONE
+        return running.DONE
     settings = loaded.settings
-    take_over_stderr(set_up(settings.log_level, settings.log_format))
-    raise_limit()
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's threads write to stderr, and would wait for its reader
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(serve(settings))
-    finally:
-        signals.hold()
+    running.set_up_process(settings)
+    if settings.workers == 1:
+        return running.run(partial(serve, settings))
+    return running.run(partial(supervise, settings), asyncio.new_event_loop)
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, ending: signals.Ending) -> int:
     """Serve until a signal, then drain; return the exit code. A second signal ends at once."""
-    ending = signals.Ending()
-    signals.release()
-    from bcast_grpc.server.server import Server  # gRPC reads GRPC_VERBOSITY when it is imported
-
     try:
-        server = Server(settings)
-        await server.start()
-        if server.reload:
-            ending.reload_on_hangup(server.reload.soon)
+        server = await running.start(settings, ending)
     except CannotStart as error:
         print(error, file=sys.stderr)
-        return _NOT_STARTED
-    spare_collections()
-    _put_loop_first()
-    stdout = Output(sys.stdout, "{} lines were dropped".format)
-    for url in server.urls:
-        stdout.put(f"listening on {url}")
+        return running.NOT_STARTED
+    if not server:
+        return running.DONE
+    stdout = _say(server.urls)
     await ending.asked.wait()
     await server.drain()
     stdout.flush(_LAST_LINES_S)
-    return _DONE
+    return running.DONE
 
 
-def _put_loop_first() -> None:
-    """Keep gRPC's poller thread from interrupting the loop for each completed read and write.
+async def supervise(settings: Settings, ending: signals.Ending) -> int:
+    """Serve with several processes until a signal, then drain; return the exit code. A second signal ends at once."""
+    from bcast_grpc.server.workers.supervisor import Supervisor
 
-    If both share a core, that saves two switches each time. Unlike a lower priority, it leaves the poller its share.
-    """
-    if not hasattr(os, "SCHED_BATCH"):  # only Linux has it
-        return
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.native_id:
-            try:
-                os.sched_setscheduler(thread.native_id, os.SCHED_BATCH, os.sched_param(0))
-            except OSError as error:
-                logger.debug("no SCHED_BATCH for %s: %s", thread.name, error)
+    supervisor = Supervisor(settings)
+    try:
+        started = await running.unless_asked(ending, supervisor.start())
+    except CannotStart as error:
+        await supervisor.stop()
+        print(error, file=sys.stderr)
+        return running.NOT_STARTED
+    if not started:
+        await supervisor.stop()
+        return running.DONE
+    if supervisor.reloads:
+        ending.reload_on_hangup(supervisor.reload)
+    stdout = _say(supervisor.urls)
+    await supervisor.serve(ending.asked)
+    is_sound = await supervisor.stop()
+    stdout.flush(_LAST_LINES_S)
+    return running.DONE if is_sound else running.FAULT
+
+
+def _say(urls: Iterable[str]) -> Output:
+    stdout = Output(sys.stdout, "{} lines were dropped".format)
+    for url in urls:
+        stdout.put(f"listening on {url}")
+    return stdout
 
 
 if __name__ == "__main__":

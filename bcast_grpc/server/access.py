@@ -13,10 +13,10 @@ from bcast_grpc.auth.jwks import RemoteKeys
 from bcast_grpc.auth.keys import Key, read_keys
 from bcast_grpc.auth.rights import read_rights
 from bcast_grpc.auth.tokens import Verifier
-from bcast_grpc.core.clock import Scheduler
 from bcast_grpc.core.limits import Limits
+from bcast_grpc.core.scheduling import Scheduler
 from bcast_grpc.settings import Settings
-from bcast_grpc.transport.address import CannotStart, is_loopback
+from bcast_grpc.transport.address import CannotStart
 
 T = TypeVar("T")
 
@@ -92,35 +92,6 @@ class Access:
             verifier=Verifier(settings.token_issuer or "", settings.token_audience or ""),
             rights=_checked("rights", partial(read_rights, settings.rights.expanduser())) if settings.rights else None,
         )
-
-
-def check_exposure(settings: Settings) -> None:
-    """Check that other machines are served only if the settings say who may connect.
-
-    Raises:
-        CannotStart: the host is not loopback, and TLS or a way to identify clients is missing.
-    """
-    if is_loopback(settings.host) or settings.open:
-        return
-    missing = [] if settings.tls_cert or settings.plaintext else ["TLS"]
-    if not (settings.token_keys or settings.tls_client_ca or settings.rights):
-        missing.append("way to identify clients")
-    if missing:
-        raise CannotStart(_closed(settings, missing))
-
-
-def _closed(settings: Settings, missing: Sequence[str]) -> str:
-    without = " and ".join(f"no {one}" for one in missing)
-    lines = [
-        f"--host {settings.host}: other machines reach this address, and there is {without}. Add one of these:",
-        "  --tls-cert FILE --tls-key FILE --token-keys FILE     clients present tokens",
-        "                                                       (a key: python -m bcast_grpc.token --new-secret FILE)",
-        "  --tls-cert FILE --tls-key FILE --tls-client-ca FILE  clients present certificates",
-        "  --plaintext --token-keys FILE                        a proxy in front of the server ends TLS",
-    ]
-    if not settings.token_keys:
-        lines.append("  --open                                               anyone may read and write, unencrypted")
-    return "\n".join(lines)
 
 
 def _is_url(source: str) -> bool:

@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from bcast_grpc import __version__
-from bcast_grpc.server.machine import default_max_memory
+from bcast_grpc.server.machine.limits import default_max_memory
 from bcast_grpc.settings import PREFIX, Accepts, Settings, SettingsError, explain_unknown, say_what_fits, show
 
 _CONFIG = "BCAST_CONFIG"
@@ -97,6 +97,8 @@ def format_config(loaded: Loaded) -> str:
     if settings.max_memory is None:
         settings = settings.model_copy(update={"max_memory": default_max_memory()})
         origins["max_memory"] += ", half of what the machine or the cgroup has"
+    if settings.workers > 1 and settings.store == "memory:":
+        origins["store"] += ", which workers share by nats:embedded"
     if "max_clients_per_peer" not in settings.model_fields_set:
         origins["max_clients_per_peer"] += ", which does not apply to addresses of this machine"
     return "".join(f"{name} = {_as_toml(value)}  # {origins[name]}\n" for name, value in settings)

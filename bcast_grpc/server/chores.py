@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from bcast_grpc.core.hub import Hub
-from bcast_grpc.server.memory import ProcessMemory
+from bcast_grpc.server.machine.memory import ProcessMemory
 
 EXPIRE_S = 5.0
 """How often what has expired is dropped."""

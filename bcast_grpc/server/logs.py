@@ -18,13 +18,22 @@ _LAST_LINES_S = 1.0
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line.
+
+    Args:
+        worker: which of several processes this is; 0 for the only one.
+    """
+
+    def __init__(self, worker: int = 0) -> None:
+        super().__init__()
+        self._worker = {"worker": worker} if worker else {}
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
+            **self._worker,
             "logger": record.name,
             "message": record.getMessage(),
         }
@@ -60,15 +69,17 @@ class OutputHandler(logging.Handler):
         return self.format(logging.LogRecord(__name__, level, __file__, 0, text, values, None))
 
 
-def set_up(level: str, format_: str) -> OutputHandler:
+def set_up(level: str, format_: str, worker: int = 0) -> OutputHandler:
     """Send the log to stderr. Logging never waits for the reader of stderr.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         format_: ``text`` or ``json``.
+        worker: which of several processes this is, which each line says; 0 for the only one.
     """
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler = OutputHandler(JsonFormatter() if format_ == "json" else text)
+    which = f"worker {worker} " if worker else ""
+    text = logging.Formatter(f"%(asctime)s %(levelname)s {which}%(name)s: %(message)s")
+    handler = OutputHandler(JsonFormatter(worker) if format_ == "json" else text)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in ("asyncio", "hpack"):  # hpack would log all header fields, including secrets
         logging.getLogger(chatty).setLevel("WARNING")

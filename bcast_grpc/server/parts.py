@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bcast_grpc.broker.base import Broker, CannotOpen
 from bcast_grpc.broker.budget import Budget
@@ -14,11 +14,14 @@ from bcast_grpc.broker.sqlite import SqliteBroker
 from bcast_grpc.core.limits import Limits, SlowPolicy
 from bcast_grpc.core.peers import PeerCounts
 from bcast_grpc.core.presence import LocalPresence, Presence
-from bcast_grpc.server.descriptors import Descriptors
-from bcast_grpc.server.memory import ProcessMemory
-from bcast_grpc.server.shared_store import shared_broker
-from bcast_grpc.settings import NATS_SCHEMES, Settings
-from bcast_grpc.transport.address import Address, CannotStart
+from bcast_grpc.core.rate import RateLimits
+from bcast_grpc.server.addresses import addresses
+from bcast_grpc.server.machine.descriptors import Descriptors
+from bcast_grpc.server.machine.memory import ProcessMemory
+from bcast_grpc.server.share import ALONE, Worker
+from bcast_grpc.server.shared_store import check_nats_py, embedded_nats, shared_rooms
+from bcast_grpc.settings import EMBEDDED, NATS_SCHEMES, Settings
+from bcast_grpc.transport.address import CannotStart
 from bcast_grpc.transport.connections import Connections
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.grpc.door import GrpcDoor
@@ -27,6 +30,9 @@ from bcast_grpc.transport.proxies import TrustedProxies
 from bcast_grpc.transport.tcp_door import TcpDoor
 from bcast_grpc.transport.tls.certificates import Certificates
 from bcast_grpc.transport.unfinished import Unfinished
+
+if TYPE_CHECKING:
+    from bcast_grpc.server.embedded.nats import EmbeddedNats
 
 _CONNECTIONS_BESIDES = 100
 """How many connections an address may have that carry no client: refused ones, health checks, the page."""
@@ -76,14 +82,14 @@ def warnings(settings: Settings) -> Iterator[str]:
         )
 
 
-def limits(settings: Settings) -> Limits:
-    """Return the bounds of the core."""
+def limits(settings: Settings, worker: Worker = ALONE) -> Limits:
+    """Return the bounds of the core; a worker has its share of those that stand for the whole server."""
     is_set = "max_clients_per_peer" in settings.model_fields_set
     # If it is set, one address may take all places. The default leaves some places to others, however few there are.
     most = settings.max_clients_per_peer if is_set else min(settings.max_clients_per_peer, _most_of(settings))
     return Limits(
-        max_clients=settings.max_clients,
-        max_clients_per_peer=most,
+        max_clients=worker.share(settings.max_clients),
+        max_clients_per_peer=worker.share(most) if most else 0,
         # A proxy on this machine then needs no set-up. If trusted-proxy names it, its clients have their own addresses.
         spares_loopback=not (is_set or settings.trusted_proxy),
         max_message_bytes=settings.max_message_bytes,
@@ -106,10 +112,14 @@ class Backend(NamedTuple):
     Attributes:
         broker: puts the messages of each room in order, and keeps them.
         presence: knows who is in each room.
+        share: called with the rates of clients, if those are limited, to be shared with other servers.
+        nats: a NATS server that is started before the broker, and ended after it; None for none.
     """
 
     broker: Broker
     presence: Presence
+    share: Callable[[RateLimits], object] = lambda _: None
+    nats: EmbeddedNats | None = None
 
 
 def backend(settings: Settings, budget: Budget) -> Backend:
@@ -121,8 +131,12 @@ def backend(settings: Settings, budget: Budget) -> Backend:
     retention = _retention(settings, budget)
     if settings.store == "memory:":
         return Backend(MemoryBroker(retention), LocalPresence())
+    if settings.store.startswith(EMBEDDED):
+        check_nats_py(settings)
+        nats = embedded_nats(settings)
+        return Backend(*shared_rooms(nats.used_by(settings), retention), nats)
     if settings.store.startswith(NATS_SCHEMES):
-        return Backend(shared_broker(settings, retention), LocalPresence())
+        return Backend(*shared_rooms(settings, retention))
     with cannot_start():
         return Backend(SqliteBroker(settings.store.removeprefix("sqlite:"), retention), LocalPresence())
 
@@ -150,9 +164,10 @@ def _retention(settings: Settings, budget: Budget) -> Retention:
     )
 
 
-def doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator[Door]:
+def doors(settings: Settings, shared: Shared, max_connections: int, worker: Worker) -> Iterator[Door]:
     """Yield the doors that the settings ask for. The server knows nothing else about the kinds of doors."""
-    grpc = Address(settings.host, settings.port, "port")
+    at = {one.setting: one._replace(given=worker.sockets.get(one.setting, ())) for one in addresses(settings)}
+    grpc = at["port"]
     if settings.grpc_engine == "native":
         yield GrpcDoor(shared, grpc, max_streams=settings.max_streams_per_connection)
     else:
@@ -160,6 +175,6 @@ def doors(settings: Settings, shared: Shared, max_connections: int) -> Iterator[
     if settings.http_port is not None:
         from bcast_grpc.transport.http_door import HttpDoor  # importing aiohttp takes a third of the server's start
 
-        yield HttpDoor(shared, Address(settings.host, settings.http_port, "http-port"), settings.http_allow_origin)
+        yield HttpDoor(shared, at["http-port"], settings.http_allow_origin)
     if settings.tcp_port is not None:
-        yield TcpDoor(shared, Address(settings.host, settings.tcp_port, "tcp-port"))
+        yield TcpDoor(shared, at["tcp-port"])

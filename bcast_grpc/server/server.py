@@ -11,6 +11,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from bcast_grpc.broker.budget import Budget
+from bcast_grpc.core.ages import Ages
 from bcast_grpc.core.hello import read_hello
 from bcast_grpc.core.hub import Hub
 from bcast_grpc.core.review import review
@@ -18,15 +19,17 @@ from bcast_grpc.core.room import Room
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Ack, Member, Request
 from bcast_grpc.server import parts
-from bcast_grpc.server.access import Access, check_exposure
+from bcast_grpc.server.access import Access
+from bcast_grpc.server.addresses import check_exposure
 from bcast_grpc.server.chores import DAY_S, EXPIRE_S, Chores, every, relieve
-from bcast_grpc.server.descriptors import Descriptors
-from bcast_grpc.server.machine import default_max_memory
-from bcast_grpc.server.memory import ProcessMemory
+from bcast_grpc.server.machine.descriptors import Descriptors
+from bcast_grpc.server.machine.limits import default_max_memory
+from bcast_grpc.server.machine.memory import ProcessMemory
 from bcast_grpc.server.reload import Reload
+from bcast_grpc.server.share import ALONE, Worker
 from bcast_grpc.server.sync import SyncServer, in_thread
 from bcast_grpc.settings import Settings
-from bcast_grpc.transport.address import is_loopback
+from bcast_grpc.transport.address import CannotStart, is_loopback
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.liveness import Keepalive
 from bcast_grpc.transport.publishing import Publishing
@@ -55,6 +58,7 @@ class Server:
 
     Args:
         settings: the settings of ``python -m bcast_grpc.server``, with the same names and defaults.
+        worker: which part of a server with several processes this is.
 
     Attributes:
         sync: the same server for threads without an event loop: its methods block.
@@ -68,21 +72,28 @@ class Server:
         CannotStart: the store or a file cannot be used, or the settings do not say who may connect.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, worker: Worker = ALONE) -> None:
+        if settings.workers != worker.of:
+            raise CannotStart(
+                f"workers={settings.workers}: a Server in an application is one process; start several with the same"
+                " store=nats://HOST:PORT, or run python -m bcast_grpc.server"
+            )
         check_exposure(settings)
         self._settings = settings
         certificates = self._certificates = parts.certificates(settings)
         self._scheduler = LoopScheduler()
-        budget = Budget(settings.max_memory or default_max_memory())
-        self._broker, presence = parts.backend(settings, budget)
-        limits = parts.limits(settings)
+        budget = Budget(worker.share(settings.max_memory or default_max_memory()))
+        limits = self._limits = parts.limits(settings, worker)
         self.access = Access(settings, self._scheduler, limits)
-        self.hub = Hub(self._broker, self._scheduler, limits, budget, presence, self.access.gatekeeper)
+        self._broker, self._presence, share, self._nats = parts.backend(settings, budget)  # last, as it locks its file
+        self.hub = Hub(self._broker, self._scheduler, limits, budget, self._presence, self.access.gatekeeper)
+        if self.hub.rates:
+            share(self.hub.rates)
         self.access.changed = lambda: self.hub.for_each_room(review)
         self.reload = Reload([part for part in (certificates, self.access) if part])
         self._descriptors = Descriptors()
         self.hub.capacity.why_full = self._descriptors.why_full
-        self._memory = self.hub.capacity.memory = ProcessMemory()
+        self._memory = self.hub.capacity.memory = ProcessMemory(sharers=worker.of)
         self._connections = parts.connections(
             limits, self._descriptors, self._memory, budget, proxies=settings.trusted_proxy
         )
@@ -94,7 +105,7 @@ class Server:
             settings.handshake_timeout_s,
             certificates,
         )
-        self.doors: Sequence[Door] = list(parts.doors(settings, shared, self._descriptors.connections))
+        self.doors: Sequence[Door] = list(parts.doors(settings, shared, self._descriptors.connections, worker))
         self.urls: Sequence[str] = ()
         self.sync = SyncServer(self, self._scheduler)
         self._publishing = Publishing(self._scheduler)
@@ -149,14 +160,16 @@ class Server:
 
     async def _publish(self, room: str, name: str, client: str, request: Request) -> Ack:
         hello = read_hello([("room", room), ("name", name), ("client", client)], self.hub.limits)
-        return await self._publishing.publish(await self.hub.admit(hello, None), request)
+        return await self._publishing.publish(await self.hub.entrance.admit(hello, None), request)
 
     async def members(self, room: str) -> Sequence[Member]:
         """Return the clients in a room, in the order of arrival; none if there is no such room."""
         return await self._scheduler.run(lambda: self._members(room))
 
     async def _members(self, room: str) -> Sequence[Member]:
-        return self.hub.members(read_hello([("room", room)], self.hub.limits).room)
+        name = read_hello([("room", room)], self.hub.limits).room
+        await self._presence.open(name)  # it may be open at another server only
+        return self.hub.members(name)
 
     @property
     def address(self) -> str:
@@ -188,8 +201,11 @@ class Server:
             CannotStart: an address cannot be bound, or the broker cannot be reached; nothing is left open.
         """
         try:
+            if self._nats:
+                await self._nats.start()
             with parts.cannot_start():
                 await self._broker.start(self.hub.readiness.report)
+            await self._presence.start()
             for door in reversed(self.doors):  # gRPC last, because it reports the server as healthy
                 self.urls = [*await door.open(), *self.urls]
         except BaseException:
@@ -202,6 +218,8 @@ class Server:
         yield every(self._settings.progress_s, lambda: self.hub.for_each_room(Room.report_progress))
         yield every(EXPIRE_S, self.hub.expire)
         yield relieve(self.hub, self._memory)
+        if age_s := self._settings.max_connection_age_s:
+            yield every(min(age_s / 20, EXPIRE_S), Ages(self.hub, age_s, self._settings.drain_s).look)
         yield self._connections.keep_some_free(lambda: self._descriptors.short or self._memory.short)
         if self.reload:
             yield self.reload.watch()
@@ -214,7 +232,7 @@ class Server:
         for part in (self.access, self._certificates):
             if part:
                 logger.info("%s", part.describe())
-        self._descriptors.warn(settings.max_clients)
+        self._descriptors.warn(self._limits.max_clients)
         for warning in parts.warnings(settings):
             logger.warning("%s", warning)
         if settings.open and not is_loopback(settings.host):
@@ -234,7 +252,7 @@ class Server:
             await self.stop()
 
     async def _drain(self) -> None:
-        logger.info("draining: %d clients", self.hub.clients)
+        logger.info("draining, clients: %d", self.hub.clients)
         for door in self.doors:
             await door.drain()
         self._end_chores()
@@ -249,7 +267,7 @@ class Server:
             async with asyncio.timeout(self._settings.drain_s):
                 await empty.wait()
         except TimeoutError:
-            logger.warning("%d clients did not read what was queued for them in time", self.hub.clients)
+            logger.warning("clients that did not read in time what was queued for them: %d", self.hub.clients)
             error = CallError(ErrorCode.SHUTTING_DOWN, self.hub.closed)
             self.hub.for_each_room(lambda room: room.disconnect(error))
 
@@ -259,6 +277,8 @@ class Server:
         await asyncio.gather(*(door.stop(_LAST_WORDS_S) for door in self.doors))
         await self.access.close()
         await self._broker.close()
+        if self._nats:
+            await self._nats.stop()
 
     def _end_chores(self) -> None:
         self._chores.stop()

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -34,6 +35,7 @@ class Ending:
         self._first: float | None = None
         self._hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._had_terminal = _has_terminal()
+        _wake_up(self._loop)
         for number in NUMBERS:
             if number is not signal.SIGHUP or self._hangs_up:
                 signal.signal(number, self._on_signal)
@@ -49,14 +51,18 @@ class Ending:
 
         signal.signal(signal.SIGHUP, on_hangup)
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
+    def wish(self, why: str) -> None:
+        """End the server, as a signal does. Any thread may call this."""
         # This may interrupt anything, so it takes no lock. It notes when the signal came, not when the loop noticed it.
         now = time.monotonic()
         if self._first is None:
             self._first = now
-            self._loop.call_soon_threadsafe(self._ask, signal.Signals(number).name)
+            self._loop.call_soon_threadsafe(self._ask, why)
         elif now - self._first > SAME_S:
-            _thread.start_new_thread(_end_at_once, (signal.Signals(number).name,))
+            _thread.start_new_thread(_end_at_once, (why,))
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self.wish(signal.Signals(number).name)
 
     def _ask(self, name: str) -> None:
         logger.info("%s", name)
@@ -64,6 +70,24 @@ class Ending:
 
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def _wake_up(loop: asyncio.AbstractEventLoop) -> None:
+    """Have signals wake the loop. The system may give one to any thread, and then only this ends the loop's waiting."""
+    reading, writing = socket.socketpair()
+    reading.setblocking(False)
+    writing.setblocking(False)
+    if (fd := signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)) >= 0:
+        signal.set_wakeup_fd(fd)  # uvloop does it itself
+        reading.close()
+        writing.close()
+        return
+    _kept.append(writing)
+    loop.add_reader(reading, lambda: reading.recv(4096))
+
+
+_kept: list[socket.socket] = []
+"""As long as the process, because the system writes to them."""
 
 
 def _has_terminal() -> bool:

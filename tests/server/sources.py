@@ -35,7 +35,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 
 FITTING = {
     "host": "localhost",
-    "store": "sqlite:store",
+    "store": "nats:embedded:store",
     "http_allow_origin": ("https://chat.example", "http://b.example:8080"),
     "token_keys": ("keys/public.pem", "https://id.example/jwks.json"),
     "token_issuer": "https://id.example",

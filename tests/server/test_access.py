@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bcast_grpc.server.access import check_exposure
+from bcast_grpc.server.addresses import check_exposure
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import CannotStart
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 from bcast_grpc import __version__
 from bcast_grpc.errors import BcastError
 from bcast_grpc.server.arguments import Loaded, format_config, load
-from bcast_grpc.server.machine import default_max_memory
+from bcast_grpc.server.machine.limits import default_max_memory
 from bcast_grpc.settings import Accepts, Settings, SettingsError
 
 from .sources import (
@@ -89,6 +89,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "log_format": "text",
         "drain_s": 10,
         "keepalive_s": 20,
+        "max_connection_age_s": None,
         "max_message_bytes": 65536,
         "max_clients": 20000,
         "max_clients_per_peer": 1000,
@@ -104,6 +105,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "max_memory": None,
         "progress_s": 30,
         "store": "memory:",
+        "workers": 1,
         "cluster": "bcast",
         "store_replicas": 1,
         "store_create": "yes",

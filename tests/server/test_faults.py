@@ -21,10 +21,25 @@ from .sources import (
         (["--port"], "--port: needs a value: a whole number from 0 to 65535 (0 picks a free port)"),
         (["--log-level=loud"], "--log-level loud: must be debug, info, warning or error"),
         (["--slow-policy=forget"], "--slow-policy forget: must be disconnect, drop or catch-up"),
-        (["--store", "redis:a"], "--store redis:a: must be memory:, sqlite:PATH or nats://HOST:PORT"),
-        (["--store", "nats://"], "--store nats://: must be memory:, sqlite:PATH or nats://HOST:PORT"),
-        (["--store", "nats://a:0"], "--store nats://a:0: must be memory:, sqlite:PATH or nats://HOST:PORT"),
-        (["--store", "nats://a,b/c"], "--store nats://a,b/c: must be memory:, sqlite:PATH or nats://HOST:PORT"),
+        (
+            ["--store", "redis:a"],
+            "--store redis:a: must be memory:, sqlite:PATH, nats://HOST:PORT[,HOST:PORT], or nats:embedded[:FOLDER]",
+        ),
+        (
+            ["--store", "nats://"],
+            "--store nats://: must be memory:, sqlite:PATH, nats://HOST:PORT[,HOST:PORT], or nats:embedded[:FOLDER]",
+        ),
+        (
+            ["--store", "nats://a:0"],
+            "--store nats://a:0: must be memory:, sqlite:PATH, nats://HOST:PORT[,HOST:PORT], or nats:embedded[:FOLDER]",
+        ),
+        (
+            ["--store", "nats://a,b/c"],
+            (
+                "--store nats://a,b/c: must be memory:, sqlite:PATH, nats://HOST:PORT[,HOST:PORT],"
+                " or nats:embedded[:FOLDER]"
+            ),
+        ),
         (
             ["--store", "nats://ana@a"],
             "--store nats://ana@a: must be nats://HOST:PORT without a user: use store-user and store-password-file",
@@ -42,7 +57,10 @@ from .sources import (
             ["--store", "nats://a", "--store-password-file", "a"],
             "--store-password-file a: must be off if store-user is off",
         ),
-        (["--store", "sqlite:"], "--store sqlite:: must be memory:, sqlite:PATH or nats://HOST:PORT"),
+        (
+            ["--store", "sqlite:"],
+            "--store sqlite:: must be memory:, sqlite:PATH, nats://HOST:PORT[,HOST:PORT], or nats:embedded[:FOLDER]",
+        ),
         (["--keepalive-s=off"], "--keepalive-s off: must be a number of seconds above 0, at most 2147483"),
         (["--host", "a b"], "--host 'a b': must be an IP address (no brackets) or a host name"),
         (["--host=\x1b[2J"], r"--host '\x1b[2J': must be an IP address (no brackets) or a host name"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bcast_grpc.server.machine import default_max_memory, memory_bytes
+from bcast_grpc.server.machine.limits import default_max_memory, memory_bytes
 
 GIB = 2**30
 

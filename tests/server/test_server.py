@@ -10,8 +10,8 @@ import pytest
 
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core.limits import Limits
-from bcast_grpc.server.descriptors import Descriptors, _are_free, _can_be_opened
-from bcast_grpc.server.memory import ProcessMemory
+from bcast_grpc.server.machine.descriptors import Descriptors, _are_free, _can_be_opened
+from bcast_grpc.server.machine.memory import ProcessMemory
 from bcast_grpc.server.parts import connections, limits, warnings
 from bcast_grpc.settings import Settings
 
@@ -76,7 +76,7 @@ def test_newcomers_are_refused_where_descriptors_are_few(monkeypatch: pytest.Mon
     """Near the limit newcomers are refused, unless there are few clients: then connections without calls are to go."""
     descriptors = Descriptors()
     free = True
-    monkeypatch.setattr("bcast_grpc.server.descriptors._are_free", lambda _: free)
+    monkeypatch.setattr("bcast_grpc.server.machine.descriptors._are_free", lambda _: free)
     monkeypatch.setattr(descriptors, "_clients", 10)
     assert (descriptors.short, descriptors.why_full(10), descriptors.why_full(5)) == (False, "", "")
     free = False

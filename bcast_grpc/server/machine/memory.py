@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from bcast_grpc.server.machine import ROOT, cgroups, limit_of_addresses, machine_bytes
+from bcast_grpc.server.machine.limits import ROOT, cgroups, limit_of_addresses, machine_bytes
 
 _KEPT_FREE = 8
 """One part in so many of the memory stays free: for the system, and for what comes between two measurements."""
@@ -27,10 +27,17 @@ class Bound(NamedTuple):
     Attributes:
         limit: how many bytes there are.
         taken: measures how many of them are taken.
+        sharers: how many processes divide what is left.
     """
 
     limit: int
     taken: Callable[[], int]
+    sharers: int = 1
+
+    def left(self) -> int:
+        """Return how many bytes this process may still take, negative if too many are taken."""
+        left = self.limit - self.limit // _KEPT_FREE - self.taken()
+        return left // self.sharers if left > 0 else left
 
 
 class Allocator(Protocol):
@@ -47,6 +54,7 @@ class ProcessMemory:
         bounds: what bounds it; by default the machine, the cgroups and ``ulimit -v``. None of them where the system
             does not tell: then nothing is ever short.
         allocator: the C library, if it can give memory back.
+        sharers: how many processes such as this one there are.
 
     Attributes:
         filling: whether less than half is left, so that it should be measured often.
@@ -54,8 +62,8 @@ class ProcessMemory:
         crowded: whether so much is taken that no connection should be accepted.
     """
 
-    def __init__(self, bounds: list[Bound] | None = None, allocator: Allocator | None = None) -> None:
-        self._bounds = list(_bounds()) if bounds is None else bounds
+    def __init__(self, bounds: list[Bound] | None = None, allocator: Allocator | None = None, sharers: int = 1) -> None:
+        self._bounds = list(_bounds(sharers=sharers)) if bounds is None else bounds
         self._allocator = allocator or _libc()
         self._trim_at = 0.0
         self._left = 0
@@ -63,8 +71,10 @@ class ProcessMemory:
         self.filling = self.short = self.crowded = False
 
     def __str__(self) -> str:
-        limit = self._tightest.limit
-        taken = limit - limit // _KEPT_FREE - self._left
+        limit, sharers = self._tightest.limit, self._tightest.sharers
+        taken = limit - limit // _KEPT_FREE - (self._left * sharers if self._left > 0 else self._left)
+        if sharers > 1:
+            return f"the processes take {taken / 2**20:.1f} of {limit / 2**20:.1f} MiB"
         return f"the process takes {taken / 2**20:.1f} of {limit / 2**20:.1f} MiB"
 
     def left(self, wanted: int = 0) -> int | None:
@@ -78,7 +88,7 @@ class ProcessMemory:
         left = self._measure()
         if left < wanted and self._trim():
             left = self._measure()
-        self.filling = left < self._tightest.limit // 2
+        self.filling = left * self._tightest.sharers < self._tightest.limit // 2
         self.short = left < 0
         self.crowded = left < -self._tightest.limit // (2 * _KEPT_FREE)
         return left
@@ -86,7 +96,7 @@ class ProcessMemory:
     def _measure(self) -> int:
         with suppress(OSError):  # no file can be opened at the moment: what was measured last is better than nothing
             self._left, self._tightest = min(
-                ((bound.limit - bound.limit // _KEPT_FREE - bound.taken(), bound) for bound in self._bounds),
+                ((bound.left(), bound) for bound in self._bounds),
                 key=lambda found: found[0],
             )
         return self._left
@@ -110,8 +120,11 @@ def _libc() -> Allocator | None:
     return libc if hasattr(libc, "malloc_trim") else None
 
 
-def _bounds(root: Path = ROOT) -> Iterator[Bound]:
-    """Yield what bounds this process, as far as the system tells how much of it is taken."""
+def _bounds(root: Path = ROOT, sharers: int = 1) -> Iterator[Bound]:
+    """Yield what bounds this process, as far as the system tells how much of it is taken.
+
+    What the system counts for one process, each gets its part of; of what it counts for all, they divide what is left.
+    """
     statm = root / "proc/self/statm"
     if not statm.exists():
         return
@@ -120,14 +133,14 @@ def _bounds(root: Path = ROOT) -> Iterator[Bound]:
         return _pages(statm, 1)
 
     machine = machine_bytes(root)
-    yield Bound(machine, resident)
+    yield Bound(machine // sharers, resident)
     if limit := limit_of_addresses():
         # Addresses are not given back, but are used again. Those that are reserved and never used stay about as many.
         reserved = _pages(statm, 0) - resident()
         yield Bound(limit, lambda: resident() + reserved)
     for cgroup in cgroups(root):
         if cgroup.limit < machine:
-            yield Bound(cgroup.limit, cgroup.taken)
+            yield Bound(cgroup.limit, cgroup.taken, sharers)
 
 
 def _pages(statm: Path, field: int) -> int:

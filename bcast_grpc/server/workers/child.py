@@ -1,0 +1,127 @@
+"""A worker, as the supervisor sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from socket import socket, socketpair
+from typing import NamedTuple
+
+from bcast_grpc.server.processes import BEAT, Watchdog, outlast, say_how, when_ended
+from bcast_grpc.settings import Settings
+from bcast_grpc.transport.address import CannotStart
+
+_STARTS_S = 60.0
+"""So long may a worker take to import what it needs, on a machine that is busy."""
+
+
+class Ready(NamedTuple):
+    """What a worker says when it serves clients.
+
+    Attributes:
+        urls: what it listens on.
+        reloads: whether it has files to reload.
+    """
+
+    urls: Sequence[str]
+    reloads: bool
+
+
+class Child:
+    """A worker's process.
+
+    Args:
+        number: which worker it is, from 1.
+        settings: the server's.
+        sockets: bound to its ports, by the name of the port's setting; they are closed here, and open there.
+
+    Attributes:
+        ended: its exit code, once it has ended.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self, number: int, settings: Settings, sockets: Mapping[str, Sequence[socket]]) -> None:
+        self._number = number
+        self._writer: asyncio.StreamWriter | None = None
+        self._ours, theirs = socketpair()
+        handed = {setting: [one.fileno() for one in some] for setting, some in sockets.items()}
+        self._told = {"settings": settings.model_dump(mode="json", exclude_unset=True), "sockets": handed}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "bcast_grpc.server.workers.worker", str(number), str(theirs.fileno())],
+                pass_fds=[theirs.fileno(), *(one for some in handed.values() for one in some)],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C and the terminal's end are for the supervisor, which passes them on
+            )
+        for some in sockets.values():
+            for one in some:
+                one.close()
+        self.pid = self._process.pid
+        self.ended = when_ended(self._process)
+        self._watchdog = Watchdog(_STARTS_S)
+        self._hung = False
+        self._watching: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
+
+    async def ready(self) -> Ready:
+        """Tell it what to do, and wait until it serves clients. From now on it is killed if it hangs.
+
+        Raises:
+            CannotStart: it does not; the text says why.
+        """
+        self._watching = asyncio.create_task(self._watch())
+        reader, writer = await asyncio.open_connection(sock=self._ours)
+        self._writer = writer  # while this is open, the worker knows that the supervisor is there
+        line = b""
+        with suppress(OSError):
+            writer.write(json.dumps(self._told).encode() + b"\n")
+            while (line := await reader.readline()) == BEAT:
+                self._watchdog.hear()
+        if not line.endswith(b"\n"):
+            await self.ended
+            raise CannotStart(f"worker {self._number} {self.how} before it was ready")
+        said = json.loads(line)
+        if why := said.get("cannot_start"):
+            raise CannotStart(why)
+        self._listening = asyncio.create_task(self._listen(reader))
+        return Ready(said["urls"], said["reloads"])
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        with suppress(OSError):
+            while await reader.readline():
+                self._watchdog.hear()
+
+    async def _watch(self) -> None:
+        """Kill it if it hangs."""
+        self._hung = await outlast(self._process, self.ended, self._watchdog)
+
+    @property
+    def how(self) -> str:
+        """How it ended, in words."""
+        if self._hung:
+            return f"gave no sign of life for {self._watchdog.patience_s:g} s, and was killed"
+        return say_how(self.ended.result())
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it has not ended."""
+        self._process.send_signal(number)
+
+    def close(self) -> None:
+        """Forget it, once it has ended."""
+        for task in (self._watching, self._listening):
+            if task:
+                task.cancel()
+        if self._writer:
+            self._writer.close()
+        else:
+            self._ours.close()
