@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -84,9 +83,26 @@ async def hang(context: Context) -> None:
 async def acknowledge(context: Context) -> None:
     """Acknowledge what a client says, until it leaves."""
     while frame := await context.read():
+        await tell(context, frame)
+
+
+async def tell(context: Context, frame: chat_pb2.ConnectRequest) -> None:
+    """Acknowledge what a client has said."""
+    for request in frame.batch or [frame]:
+        answer = chat_pb2.ConnectResponse(message="ok", kind=chat_pb2.EVENT_KIND_ACK, id=request.id)
+        answer.ack.epoch = EPOCH
+        await context.write(answer)
+
+
+async def unable(context: Context) -> None:
+    """Let a client in, and tell it for each request that the store is away."""
+    await welcome(context)
+    while frame := await context.read():
         for request in frame.batch or [frame]:
-            answer = chat_pb2.ConnectResponse(message="ok", kind=chat_pb2.EVENT_KIND_ACK, id=request.id)
-            answer.ack.epoch = EPOCH
+            answer = chat_pb2.ConnectResponse(message="no", kind=chat_pb2.EVENT_KIND_ERROR, id=request.id)
+            answer.error.code = chat_pb2.ERROR_CODE_BROKER_UNAVAILABLE
+            answer.error.retryable = True
+            answer.error.retry_after.FromSeconds(2)
             await context.write(answer)
 
 
@@ -146,7 +162,9 @@ def ending(
         info.metadata["retryable"] = "true" if retryable else "false"
         add(info)
     if retry_after_s:
-        add(error_details_pb2.RetryInfo(retry_delay=Duration(nanos=round(retry_after_s * 1e9))))
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(round(retry_after_s * 1000))
+        add(retry)
 
     async def act(context: Context) -> None:
         if let_in:

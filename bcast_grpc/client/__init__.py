@@ -4,6 +4,7 @@ Begin with ``chat``, ``connection`` and ``call``::
 
     chat, sync, background               what an application uses, with and without ``async``
     connection, patience, backoff        one call after another
+    address, names, choice, attempt      which server is called
     call, dial, handshake, status, tls   one call, from its first try to its status
     endings                              why it ended, and whether to reconnect
     unanswered, flushes, window          what is sent, until it is answered

@@ -30,7 +30,12 @@ class Backoff:
         bound_s, self._bound_s = self._bound_s, min(self._bound_s * 2, self._max_s)
         return random.uniform(0, bound_s)
 
-    def connected(self, for_s: float) -> None:
-        """Start over, if the connection lasted longer than any pause: one that is cut at once is no success."""
+    def connected(self, for_s: float) -> bool:
+        """Start over, if the connection lasted longer than any pause: one that is cut at once is no success.
+
+        Returns:
+            Whether it was one.
+        """
         if for_s > self._max_s:
             self._bound_s = self._first_s
+        return for_s > self._max_s

@@ -8,7 +8,8 @@ from typing import TypeAlias, cast
 
 import grpc
 
-from bcast_grpc.client import fork
+from bcast_grpc.client.address import Address
+from bcast_grpc.client.channel import close_channel
 from bcast_grpc.client.dial import Dialer, start_call
 from bcast_grpc.client.dispatcher import Dispatcher, SessionInfo
 from bcast_grpc.client.endings import error_of, lost
@@ -30,12 +31,14 @@ class Call:
     """A call that the server has let in.
 
     Attributes:
+        address: the server.
         info: the session that the server gave us.
     """
 
-    def __init__(self, target: str, channel: grpc.aio.Channel, call: GrpcCall, info: SessionInfo) -> None:
+    def __init__(self, address: Address, channel: grpc.aio.Channel, call: GrpcCall, info: SessionInfo) -> None:
+        self.address = address
         self.info = info
-        self._target = target
+        self._target = str(address)
         self._channel = channel
         self._call = call
         self._status = FinalStatus(call)
@@ -43,21 +46,20 @@ class Call:
 
     @classmethod
     async def open(cls, dialer: Dialer, name: str, after: ResumePoint | None) -> Call:
-        """Call the server, and wait until it has let us in.
+        """Call one server after the other, each once, until one has let us in.
 
         Raises:
-            CallError: the server refused the connection.
-            ConnectionLost: no server was reached, or it did not answer in time.
+            CallError: the connection was refused.
+            ConnectionLost: no server was reached, or none answered in time.
         """
-        token = await dialer.tokens.fetch()
-        channel = _open(dialer)
-        try:
-            call = start_call(channel, dialer.metadata(name, after, token))
-            info = await wait_until_let_in(call, dialer.target, dialer.timeout_s, dialer.tls)
-            return cls(dialer.target, channel, call, info)
-        except BaseException:
-            await _close(channel)
-            raise
+        metadata = dialer.metadata(name, after, await dialer.tokens.fetch())
+
+        async def enter(address: Address, channel: grpc.aio.Channel) -> Call:
+            call = start_call(channel, metadata)
+            info = await wait_until_let_in(call, address, dialer.timeout_s, dialer.tls)
+            return cls(address, channel, call, info)
+
+        return await (await dialer.attempt()).enter(enter)
 
     async def run(self, unanswered: Unanswered, dispatcher: Dispatcher, renewal: Renewal) -> BcastError | None:
         """Write the unanswered requests, and read, until the call has ended; cancelling this ends the call.
@@ -84,7 +86,7 @@ class Call:
                     if not task.cancelled():
                         task.result()  # raises what went wrong in this library
             finally:
-                await _close(self._channel)
+                await close_channel(self._channel)
 
     def finish(self, unanswered: Unanswered) -> None:
         """Half-close, once all unanswered requests are written."""
@@ -120,6 +122,8 @@ class Call:
             await dispatcher.make_room()
             while (frame := await read()) is not grpc.aio.EOF:
                 dispatcher.receive(cast("bytes", frame))
+                if dispatcher.why_move:
+                    return dispatcher.why_move
                 await dispatcher.make_room()
             async with asyncio.timeout(_STATUS_S):
                 return await self._why_it_ended()
@@ -139,22 +143,3 @@ class Call:
     def _ended_well(self) -> BcastError | None:
         """The server ends a call without an error only after we left; before that, something on the way did."""
         return None if self._finishing else lost(self._target, "the stream was ended", connected=True)
-
-
-def _open(dialer: Dialer) -> grpc.aio.Channel:
-    fork.opened()
-    try:
-        return dialer.open_channel()
-    except OSError as error:
-        fork.closed()
-        raise lost(dialer.target, str(error), connected=False) from None
-    except BaseException:
-        fork.closed()
-        raise
-
-
-async def _close(channel: grpc.aio.Channel) -> None:
-    try:
-        await channel.close()
-    finally:
-        fork.closed()

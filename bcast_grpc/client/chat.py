@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
 import grpc
 
 from bcast_grpc.client import fork
+from bcast_grpc.client.address import DEFAULT_TARGET, Address, read_targets, wants_tls
 from bcast_grpc.client.backoff import Backoff
+from bcast_grpc.client.choice import Choice
 from bcast_grpc.client.connection import Connection
 from bcast_grpc.client.cursor import Cursor
-from bcast_grpc.client.dial import DEFAULT_TARGET, Dialer, check_target, wants_tls
+from bcast_grpc.client.dial import Dialer
 from bcast_grpc.client.dispatcher import Dispatcher
 from bcast_grpc.client.inbox import Inbox
 from bcast_grpc.client.patience import Patience
@@ -61,6 +63,13 @@ class Chat:
     ``BcastError.retryable``), or if the answer proves that this is no bcast_grpc server, or that it will not let this
     client in. HTTP answers of a proxy prove neither.
 
+    Of several servers it begins with a random one, and stays with it while it works. Each attempt tries each of them
+    once, at most: first those that did not fail, and the lost one last. One that does not answer holds up the next for
+    half a second. A server that asked for a longer pause is left alone meanwhile, but no other is. If the others do
+    not share its rooms, their order is another one, and the iteration yields a ``GAP``. A request that a server cannot
+    carry out because its store is away (``BROKER_UNAVAILABLE``) is sent to another one, with the same id; it fails if
+    that one cannot either.
+
     If ``max_buffered`` events (or 64 MiB) are waiting, the chat stops reading, and the server's policy for slow
     clients decides. Two cases would deadlock, so there the oldest events are dropped and replaced by a ``GAP``: you
     never iterate, or you await an answer that is queued behind events you are not reading.
@@ -71,7 +80,8 @@ class Chat:
 
     Args:
         target: ``HOST:PORT`` (the port is 50051 if left out), ``grpcs://HOST:PORT`` for TLS, or a gRPC name such as
-            ``unix:/run/bcast.sock``.
+            ``unix:/run/bcast.sock``. Several servers that share their rooms are separated by commas, or are the
+            addresses of one name: the chat connects to one of them, and goes on at another.
         name: the name that others see; empty for none.
         room: ``lobby`` if empty.
         client: a stable id of your own: a second chat with the same id in the same room replaces the first. A random
@@ -89,12 +99,12 @@ class Chat:
         max_backlog: how many requests may be unanswered, also while there is no connection; they may hold 16 MiB.
             Beyond that ``send()`` waits and ``post()`` raises ``BacklogFull``.
         max_buffered: how many received events may wait to be taken; 2 or more.
-        connect_timeout_s: how long each attempt to connect waits for the server's answer.
+        connect_timeout_s: how long each attempt to connect waits for the server's answer; for each of several servers.
         max_downtime_s: how long to reconnect without success before the chat ends; 0 for never reconnecting, ``None``
             for no limit.
         first_retry_s: the upper bound of the pause before the first attempt to reconnect. The bound doubles with each
             attempt, and the pause is a random part of it.
-        max_retry_s: the largest bound. A server may ask for a longer pause.
+        max_retry_s: the largest bound. A server may ask for a longer pause; of several, all of them.
         leave_timeout_s: how long ``leave()`` waits for an answer, and then for the server to end the call.
 
     Raises:
@@ -106,7 +116,7 @@ class Chat:
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        target: str | Sequence[str] = DEFAULT_TARGET,
         *,
         name: str = "",
         room: str = "",
@@ -126,8 +136,10 @@ class Chat:
         leave_timeout_s: float = 10.0,
     ) -> None:
         self.client = client or str(uuid.uuid4())
+        choice = Choice[Address]()
         dialer = Dialer(
-            target=check_target(target),
+            addresses=read_targets(target),
+            choice=choice,
             credentials=credentials,
             tls=tls or (Tls() if wants_tls(target) else None),
             room=room,
@@ -148,6 +160,7 @@ class Chat:
             inbox,
             cursor,
             renewal,
+            lambda: max_downtime_s != 0 and choice.has_other,
             wants_welcome=dialer.wants_welcome,
             wants_expiring=dialer.wants_expiring,
         )
@@ -193,6 +206,11 @@ class Chat:
         """Refuse to work from now on: this is a forked process, and the chat is its parent's."""
         self._is_inherited = True
         self._until_look = 0
+
+    @property
+    def target(self) -> str:
+        """The address of the server of the last connection; empty before the first."""
+        return self._connection.target
 
     @property
     def session(self) -> str:

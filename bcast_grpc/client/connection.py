@@ -31,6 +31,7 @@ class Connection:
     Attributes:
         error: what ended it; ``None`` while it lasts, and if it ended without an error or by ``close()``.
         over: whether it has ended. What was received before may still be in the inbox.
+        target: the address of the server of the last call; empty before the first.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Connection:
     ) -> None:
         self.error: BcastError | None = None
         self.over = False
+        self.target = ""
         self._dialer = dialer
         self._name = name
         self._unanswered = unanswered
@@ -126,7 +128,7 @@ class Connection:
             self._task.result()  # raises what went wrong in this library
 
     def _lost(self, cause: str) -> ConnectionLost:
-        return lost(self._dialer.target, cause, connected=True)
+        return lost(self.target, cause, connected=True)
 
     # --- the task that keeps the connection
 
@@ -156,20 +158,26 @@ class Connection:
             BcastError: there is no next call.
         """
         call = await self._dial()
-        self._dispatcher.begin(call.info)
+        self._begin(call)
         opened.set_result(None)
         while True:
             began = self._began = now()
             error = await self._through(call)
             if error is None or not self._may_retry(error) or self._patience.max_downtime_s == 0 or self._patience.done:
                 return error
-            self._patience.connected(now() - began)
+            choice = self._dialer.choice
+            leave = choice.leave if self._patience.connected(now() - began) else choice.put_last
+            leave(call.address, max(error.retry_after_s, self._dispatcher.reconnect_after_s))
             self._dispatcher.lost()
             again = await self._reconnect(Outage(now(), error))
             if again is None:
                 return None
             call = again
-            self._dispatcher.begin(call.info)
+            self._begin(call)
+
+    def _begin(self, call: Call) -> None:
+        before, self.target = self.target, str(call.address)
+        self._dispatcher.begin(call.info, moved_to=self.target if before != self.target else "")
 
     async def _through(self, call: Call) -> BcastError | None:
         self._unanswered.rewind()
@@ -187,9 +195,9 @@ class Connection:
         Raises:
             BcastError: the time is up, or the server said not to come back.
         """
-        error, asked_s, attempt = outage.error, self._dispatcher.reconnect_after_s, 1
+        error, attempt = outage.error, 1
         while True:
-            pause_s = self._patience.pause_s(outage, error, asked_s)
+            pause_s = self._patience.pause_s(outage, error, self._dialer.choice.wait_s())
             text = f"{error}; trying again in {pause_s:.1f} s"
             self._dispatcher.tell(Kind.RECONNECTING, text, Reconnecting(error, attempt, pause_s))
             await self._patience.wait(pause_s, outage)
@@ -200,7 +208,7 @@ class Connection:
             except BcastError as failed:
                 if not self._may_retry(failed):
                     raise
-                error, asked_s, attempt = failed, 0.0, attempt + 1
+                error, attempt = failed, attempt + 1
 
     def _may_retry(self, error: BcastError) -> bool:
         tokens = self._dialer.tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ from bcast_grpc.client.cursor import Cursor
 from bcast_grpc.client.inbox import Inbox
 from bcast_grpc.client.renewal import Renewal
 from bcast_grpc.client.unanswered import Unanswered
-from bcast_grpc.events import Ack, Closing, Detail, Event, Gap, GapReason, Kind, Resumed, ResumePoint, Welcome
+from bcast_grpc.errors import CallError, ErrorCode
+from bcast_grpc.events import Ack, Closing, Detail, Error, Event, Gap, GapReason, Kind, Resumed, ResumePoint, Welcome
 from bcast_grpc.wire.protobuf import decode_events
 
 # If nobody takes events for this long while an answer is awaited, we assume that they wait for that answer.
@@ -31,12 +33,14 @@ class Dispatcher:
 
     Args:
         renewal: renews the token when it expires soon.
+        has_other: says whether there is another server that may be asked what this one cannot do.
         wants_welcome: whether the application gets ``WELCOME`` events.
         wants_expiring: likewise for ``EXPIRING``.
 
     Attributes:
         info: the session of the last call.
         reconnect_after_s: when to reconnect, if the server of this call said so; else 0.
+        why_move: why the server of this call is to be left for another; ``None`` if it is not.
     """
 
     def __init__(
@@ -45,19 +49,23 @@ class Dispatcher:
         inbox: Inbox,
         cursor: Cursor,
         renewal: Renewal,
+        has_other: Callable[[], bool],
         *,
         wants_welcome: bool,
         wants_expiring: bool,
     ) -> None:
         self.info = SessionInfo()
         self.reconnect_after_s = 0.0
+        self.why_move: CallError | None = None
         self._unanswered = unanswered
         self._inbox = inbox
         self._cursor = cursor
         self._renewal = renewal
+        self._has_other = has_other
         self._wants_welcome = wants_welcome
         self._wants_expiring = wants_expiring
         self._lost_at = 0.0
+        self._moved_to = ""
         self._leaving = False
         self._taken_from = False
         self._stuck_at = -1
@@ -84,9 +92,11 @@ class Dispatcher:
 
     # --- for the connection
 
-    def begin(self, info: SessionInfo) -> None:
-        """Begin a call."""
+    def begin(self, info: SessionInfo, moved_to: str = "") -> None:
+        """Begin a call; ``moved_to`` is its server's address, if that is another than the last call's."""
         self.info = info
+        self.why_move = None
+        self._moved_to = moved_to
         self.reconnect_after_s = 0.0
         # If the last call was lost before the first WELCOME, there is no resume point.
         if self._lost_at and self._cursor.resume_point is None:
@@ -157,15 +167,23 @@ class Dispatcher:
                 if self._lost_at:
                     self._resumed(complete=resumed)
                 return self._wants_welcome
+            case Error(code=ErrorCode.BROKER_UNAVAILABLE) as error if self._put_off(event.id):
+                self.why_move = CallError(error.code, error.reason, retry_after_s=error.retry_after_s)
+                return False
             case None if event.kind is Kind.EXPIRING:
                 self._renewal.expiring()
                 return self._wants_expiring
         return not (event.id and (self._unanswered.resolve(event) or self._renewal.resolve(event)))
 
+    def _put_off(self, id_: str) -> bool:
+        """Whether a request is kept for another server. Each is once: where that one cannot either, it is answered."""
+        return (self.why_move is not None or self._has_other()) and self._unanswered.put_off(id_)
+
     def _resumed(self, *, complete: bool) -> None:
         away_s, self._lost_at = time.monotonic() - self._lost_at, 0.0
-        text = f"connected again, after {away_s:.1f} s"
-        self.tell(Kind.RESUMED, text if complete else f"{text}; you missed messages", Resumed(away_s, complete))
+        text = f"connected again, {f'to {self._moved_to}, ' if self._moved_to else ''}after {away_s:.1f} s"
+        detail = Resumed(away_s, complete, self._moved_to)
+        self.tell(Kind.RESUMED, text if complete else f"{text}; you missed messages", detail)
 
     async def _wait_for_room(self) -> None:
         clock = asyncio.get_running_loop().time

@@ -26,6 +26,10 @@ _RESET = "RST_STREAM with error code"
 _REFUSALS = ("401", "403")
 
 
+class NoChatServer(CallError):
+    """What answered is another kind of server."""
+
+
 def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> BcastError:
     """Turn the status of a call into an error of this project; its ``retryable`` says whether to reconnect.
 
@@ -40,9 +44,10 @@ def error_of(status: grpc.aio.AioRpcError, target: str, *, connected: bool) -> B
         return CallError(code, details, retry_after_s=retry_after_s, retryable=retryable)
     code = _code_of_refusal(status.code(), details)
     if code is not None:
-        stranger = status.code() is grpc.StatusCode.UNIMPLEMENTED
-        text = f"no bcast_grpc server at {target}: {details}" if stranger else _cause(details)
-        return CallError(code, text, retryable=_HTTP_STATUS.search(details) is not None)
+        retryable = _HTTP_STATUS.search(details) is not None
+        if status.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return NoChatServer(code, f"no bcast_grpc server at {target}: {details}", retryable=retryable)
+        return CallError(code, _cause(details), retryable=retryable)
     return lost(target, _cause(details), connected=connected, retry_after_s=retry_after_s)
 
 
@@ -50,6 +55,11 @@ def lost(target: str, cause: str, *, connected: bool, retry_after_s: float = 0.0
     """The error of a connection to ``target`` that failed or was lost."""
     what = f"the connection to {target} was lost" if connected else f"cannot connect to {target}"
     return ConnectionLost(f"{what}: {cause}", retry_after_s=retry_after_s)
+
+
+def no_answer(target: str, timeout_s: float) -> ConnectionLost:
+    """The error of a server that did not answer in time."""
+    return ConnectionLost(f"no answer from {target} within {timeout_s:g} s")
 
 
 def _code_of_refusal(status: grpc.StatusCode, details: str) -> ErrorCode | None:

@@ -7,19 +7,20 @@ from urllib.parse import unquote
 
 import grpc
 
+from bcast_grpc.client.address import Address
 from bcast_grpc.client.dispatcher import SessionInfo
-from bcast_grpc.client.endings import error_of, lost
+from bcast_grpc.client.endings import error_of, lost, no_answer
 from bcast_grpc.client.status import GrpcCall, Status, status_of
 from bcast_grpc.client.tls import Tls
 from bcast_grpc.errors import CallError, ConnectionLost, ErrorCode
 
 
-async def wait_until_let_in(call: GrpcCall, target: str, timeout_s: float, tls: Tls | None = None) -> SessionInfo:
+async def wait_until_let_in(call: GrpcCall, address: Address, timeout_s: float, tls: Tls | None = None) -> SessionInfo:
     """Wait for the server's initial metadata, and decode it.
 
     Args:
         call: ``Connect``.
-        target: the address of the server.
+        address: the server.
         timeout_s: how long to wait.
         tls: how the server is authenticated; used to find out why that failed, which gRPC does not always say.
 
@@ -28,10 +29,10 @@ async def wait_until_let_in(call: GrpcCall, target: str, timeout_s: float, tls: 
         ConnectionLost: there is no server, it is not trusted, or it did not answer in time.
     """
     try:
-        return await _wait(call, target, timeout_s)
+        return await _wait(call, str(address), timeout_s)
     except ConnectionLost:
-        if tls and (why := await tls.explain(target)):
-            raise lost(target, why, connected=False) from None
+        if tls and (why := await tls.explain(address)):
+            raise lost(str(address), why, connected=False) from None
         raise
 
 
@@ -43,7 +44,7 @@ async def _wait(call: GrpcCall, target: str, timeout_s: float) -> SessionInfo:
                 return SessionInfo(*(unquote(str(metadata.get(f"bcast-{field}", ""))) for field in SessionInfo._fields))
             status = await _status_of_stranger(call)
     except TimeoutError:
-        raise ConnectionLost(f"no answer from {target} within {timeout_s:g} s") from None
+        raise no_answer(target, timeout_s) from None
     if status and status.code() is not grpc.StatusCode.OK:
         raise error_of(status, target, connected=False)
     what = "the call ended at once" if status else "its answer lacks bcast-session"

@@ -56,22 +56,22 @@ class Patience:
         """Whether the chat was left and has nothing more to send."""
         return self._left.is_set() and not self._unanswered.count
 
-    def connected(self, lasted_s: float) -> None:
-        """Note how long a connection lasted."""
-        self._backoff.connected(lasted_s)
+    def connected(self, lasted_s: float) -> bool:
+        """Note how long a connection lasted; return whether that was long."""
+        return self._backoff.connected(lasted_s)
 
     def pause_s(self, outage: Outage, error: BcastError, asked_s: float) -> float:
-        """Return how long to wait: as long as the server asked for, at least, and no longer than the time that is left.
+        """Return how long to wait: at least as long as the servers asked for, and no longer than the time that is left.
 
         Args:
             outage: the present one.
             error: why the last attempt failed.
-            asked_s: how long the server asked to wait, apart from what the error says.
+            asked_s: how long all servers asked to wait.
 
         Raises:
-            ConnectionLost: the time is up, or the server asked for more time than is left.
+            ConnectionLost: the time is up, or the servers asked for more time than is left.
         """
-        left_s, asked_s = self._until(outage) - now(), max(asked_s, error.retry_after_s)
+        left_s = self._until(outage) - now()
         if left_s <= 0 or asked_s > left_s:
             away_s = now() - outage.began
             raise ConnectionLost(f"{error}; given up after {away_s:.1f} s{loss(self._unanswered.count)}")

@@ -99,6 +99,11 @@ class SyncChat:
         return self._chat.client
 
     @property
+    def target(self) -> str:
+        """The address of the server of the last connection; empty before the first."""
+        return self._chat.target
+
+    @property
     def session(self) -> str:
         """The public session id of the last connection."""
         return self._chat.session

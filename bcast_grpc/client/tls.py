@@ -10,6 +10,8 @@ from pathlib import Path
 
 import grpc
 
+from bcast_grpc.client.address import Address
+
 _HANDSHAKE_S = 5.0
 _ALERT_S = 0.5
 """How long a server that refuses our certificate may take to say so: in TLS 1.3 it does so after the handshake."""
@@ -93,20 +95,23 @@ class Tls:
         context.set_alpn_protocols(["h2"])
         return context
 
-    async def explain(self, target: str) -> str:
+    async def explain(self, address: Address) -> str:
         """Make another TLS handshake with a server, to find out why gRPC did not trust it.
 
         Args:
-            target: the address, as ``HOST:PORT``.
+            address: the server.
 
         Returns:
             The reason; empty if none was found.
         """
-        host, _, port = target.rpartition(":")
-        host = host.strip("[]")
+        if address.host_port is None:
+            return ""
+        host, port = address.host_port
         try:
             async with asyncio.timeout(_HANDSHAKE_S):
-                reader, writer = await asyncio.open_connection(host, int(port), ssl=self.context())
+                reader, writer = await asyncio.open_connection(
+                    host, port, ssl=self.context(), server_hostname=address.server_name
+                )
             try:
                 async with asyncio.timeout(_ALERT_S):
                     await reader.read(1)

@@ -74,6 +74,7 @@ class Unanswered:
         self._asked_bytes = 0
         self._parts = Parts()
         self._waiting: dict[str, _Asked] = {}  # for room
+        self._put_off: set[str] = set()
         self._posted = 0
         self._flushes = Flushes()
 
@@ -160,6 +161,17 @@ class Unanswered:
             self._window.begin()
             self._parts.clear()
 
+    def put_off(self, id_: str) -> bool:
+        """Keep a request that its server could not carry out, so that another one is asked.
+
+        Returns:
+            False if it was put off before, or is not unanswered.
+        """
+        if id_ not in self._asked or id_ in self._put_off:
+            return False
+        self._put_off.add(id_)
+        return True
+
     def resolve(self, event: Event) -> bool:
         """Give an answer to whoever asked.
 
@@ -178,6 +190,7 @@ class Unanswered:
             asked = self._asked.pop(event.id, None)
             if asked is None:
                 return False
+            self._put_off.discard(event.id)
             self._asked_bytes -= len(asked.piece)
             self._window.answered(len(asked.piece))
             if self._waiting:

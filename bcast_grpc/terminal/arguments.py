@@ -38,6 +38,8 @@ when the connection is lost:
   The program reconnects, with a longer pause each time. Then it sends what was
   not acknowledged and prints what it missed. If the server no longer has that,
   a line on stderr says so.
+  With several targets (HOST:PORT,HOST:PORT) it goes on at another server that
+  shares the rooms, and says which.
 
 exit codes:
     0  success
@@ -53,6 +55,7 @@ exit codes:
 examples:
   bcast-client --name ana                           the lobby on this machine
   bcast-client chat.example --name ana --room dev   a room on another machine
+  bcast-client a.example,b.example --name ana       one of two that share rooms
   echo "512 is green" | bcast-client --name ci      send one message
   tail -f app.log | bcast-client --name app         send every line of a log
   bcast-client --name log --follow </dev/null >log  only receive

@@ -119,7 +119,7 @@ class _Conversation:
         match event.kind:
             case Kind.MESSAGE:
                 screen.show(columns.message(event))
-            case Kind.ERROR | Kind.GAP | Kind.CLOSING:
+            case Kind.ERROR | Kind.GAP:
                 screen.show(columns.alarm(notice(event), event.time_ns))
             case Kind.RECONNECTING:
                 if is_news(event):
@@ -130,7 +130,7 @@ class _Conversation:
                 self._answer(f"{shown(self._chat.room)}: {members} here; type /help for help")
             case Kind.JOINED | Kind.LEFT | Kind.RESUMED:
                 screen.show(columns.notice(notice(event), event.time_ns))
-            case _:  # answers, and events of newer servers
+            case _:  # answers, events of newer servers, and CLOSING: the end itself says the same
                 pass
 
     def _answer(self, *lines: str) -> None:

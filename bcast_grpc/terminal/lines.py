@@ -47,8 +47,9 @@ def notice(event: Event) -> str:
             return _gap(first, last, reason)
         case Reconnecting(error):
             return f"{shown(str(error))}; reconnecting…"
-        case Resumed(away_s):
-            return f"reconnected after {away_s:.0f} s" if away_s >= 1 else "reconnected"
+        case Resumed(away_s, _, moved_to):
+            what = f"reconnected to {shown(moved_to)}" if moved_to else "reconnected"
+            return f"{what} after {away_s:.0f} s" if away_s >= 1 else what
         case Error(code, why):
             return f"{shown(why)} ({code.name})"
         case _ if event.kind in (Kind.JOINED, Kind.LEFT) and event.sender:

@@ -124,7 +124,7 @@ class _Pipeline:
             self._show(json_line(event))
         elif event.kind is Kind.MESSAGE:
             self._show(line(event, colour=self._options.colour))
-        elif event.kind in (Kind.JOINED, Kind.LEFT, Kind.GAP, Kind.ERROR, Kind.CLOSING) and not refused:
+        elif event.kind in (Kind.JOINED, Kind.LEFT, Kind.GAP, Kind.ERROR) and not refused:
             self._report(event)
 
     def _report(self, event: Event) -> None:

@@ -29,11 +29,13 @@
 #include <optional>
 #include <random>
 #include <regex>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "status.pb.h"
 
@@ -47,7 +49,8 @@ constexpr size_t kMaxLineBytes = 100'000;
 constexpr size_t kMaxPending = 32;
 // Bytes, or one request: on a slow line all else waits behind them, answers to pings too.
 constexpr size_t kMaxUnderWay = 65'536;
-constexpr nanoseconds kFirstBackoff = 100ms, kMaxBackoff = 5s, kMaxLeaving = 10s;
+constexpr nanoseconds kFirstBackoff = 100ms, kMaxBackoff = 5s, kMaxJoining = 10s, kMaxLeaving = 10s;
+constexpr nanoseconds kSpread = 100ms;  // so that those who lost a server do not all come to the next one at once
 constexpr int kNotTrusted = 69, kNotLetIn = 77;
 constexpr int kBrokenPipe = 128 + SIGPIPE;
 
@@ -164,11 +167,19 @@ class Token {
   std::string text_;
 };
 
+// One of those that share the rooms.
+struct Server {
+  std::string target;
+  Clock::time_point due{};  // when to call it
+  nanoseconds backoff = kFirstBackoff;
+  int fault = 0;  // the exit code, where what is there is no server to talk to
+};
+
 class Chat {
  public:
-  Chat(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials, Token token,
+  Chat(std::vector<Server> servers, std::shared_ptr<grpc::ChannelCredentials> credentials, Token token,
        std::multimap<std::string, std::string> metadata, bool json)
-      : target_(std::move(target)),
+      : servers_(std::move(servers)),
         credentials_(std::move(credentials)),
         metadata_(std::move(metadata)),
         json_(json),
@@ -177,31 +188,37 @@ class Chat {
   // Stays connected; returns the exit code.
   int Run() {
     std::mt19937 random(std::random_device{}());
-    std::uniform_real_distribution<> jitter(0.8, 1.2);
+    std::uniform_real_distribution<> part(0, 1);
+    std::shuffle(servers_.begin(), servers_.end(), random);
     for (;;) {
       const grpc::Status status = Session();
-      const bool final = IsFinal(status);
+      auto& server = servers_.front();
+      const auto [end, code] = Judge(status);
       std::unique_lock lock(mutex_);
       if (interrupted_) return 130;
-      const bool untrusted = IsUntrusted(status);
-      if (untrusted) Complain("the server is not trusted: " + status.error_message());
-      if (untrusted) return kNotTrusted;
-      if (final) Complain(status.error_message());
-      const auto ended = status.error_code();
-      const bool refused = ended == grpc::UNAUTHENTICATED || ended == grpc::PERMISSION_DENIED;
-      if (final) return refused ? kNotLetIn : 1;
+      if (code != 0) Complain(end);
+      if (code != 0) return code;
       if (Idle()) return failed_;
       lock.unlock();
-      const auto code = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
-      Complain(code + ": " + (status.ok() ? "though we did not leave" : status.error_message()) + "; trying again");
-      if (welcomed_ && Clock::now() - since_ > kMaxBackoff) backoff_ = kFirstBackoff;  // it was worth something
+      Complain((servers_.size() > 1 ? server.target + ": " : "") + end + "; trying again");
+      if (welcomed_ && Clock::now() - since_ > kMaxBackoff) {
+        server.backoff = kFirstBackoff;  // it was worth something
+        for (auto& each : servers_) {    // all are as good again, else all clients would go round in one order
+          const auto ago = std::chrono::duration_cast<nanoseconds>(kMaxBackoff * part(random));
+          each.due = std::max(each.due, Clock::now() - ago);
+        }
+      }
       auto wait = reconnect_after_;
       if (wait == 0ns) {
-        wait = std::chrono::duration_cast<nanoseconds>(backoff_ * jitter(random));
-        backoff_ = std::min(backoff_ * 2, kMaxBackoff);
+        wait = std::chrono::duration_cast<nanoseconds>(server.backoff * (0.8 + 0.4 * part(random)));
+        server.backoff = std::min(server.backoff * 2, kMaxBackoff);
       }
+      server.due = Clock::now() + wait;
+      std::sort(servers_.begin(), servers_.end(), [](const auto& a, const auto& b) { return a.due < b.due; });
+      const auto spread = std::chrono::duration_cast<nanoseconds>(kSpread * part(random));
+      const auto due = std::max(servers_.front().due, Clock::now() + spread);
       lock.lock();
-      if (changed_.wait_for(lock, wait, [this] { return Idle(); })) return failed_;
+      if (changed_.wait_until(lock, due, [this] { return Idle(); })) return failed_;
     }
   }
 
@@ -252,6 +269,31 @@ class Chat {
     return status.error_code() == grpc::UNAVAILABLE && std::regex_search(status.error_message(), pattern);
   }
 
+  // Why a call ended, and the exit code if there is no server where the next one might not.
+  std::pair<std::string, int> Judge(const grpc::Status& status) {
+    auto& server = servers_.front();
+    const auto code = status.error_code();
+    const bool final = IsFinal(status), untrusted = IsUntrusted(status);
+    std::string end = absl::StatusCodeToString(static_cast<absl::StatusCode>(code)) + ": ";
+    end += moving_ ? "the server has lost its store"
+           : late_ ? "the server did not answer in time"
+                   : status.error_message();
+    if (status.ok()) end += "though we did not leave";
+    if (untrusted) end = "the server is not trusted: " + status.error_message();
+    if (final) end = status.error_message();
+    const bool refused = code == grpc::UNAUTHENTICATED || code == grpc::PERMISSION_DENIED;
+    server.fault = untrusted ? kNotTrusted : !final ? 0 : refused ? kNotLetIn : 1;
+    // That one is no server to talk to says nothing of the others.
+    const bool goes_on = (untrusted || code == grpc::UNIMPLEMENTED) &&
+                         std::any_of(servers_.begin(), servers_.end(), [](const auto& it) { return it.fault == 0; });
+    return {end, goes_on ? 0 : server.fault};
+  }
+
+  // Whether another server may be called now.
+  bool HasOther() const {
+    return std::any_of(servers_.begin() + 1, servers_.end(), [](const auto& it) { return it.due <= Clock::now(); });
+  }
+
   // Whether the next call would end in the same way; keeps what the server says of when to make it.
   bool IsFinal(const grpc::Status& status) {
     static const std::regex http_status("http.* status", std::regex::icase);  // so gRPC tells of one that a proxy said
@@ -291,10 +333,12 @@ class Chat {
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // there is no bound
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 65'535);
-    if (IsLoopback(target_)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy's loopback is another one
+    arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // we try again; gRPC would at once, while a proxy goes away
+    const auto& target = servers_.front().target;
+    if (IsLoopback(target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a proxy's loopback is another one
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a new connection, not the last one and its backoff
     const auto stub =
-        v1::Chat::NewStub(grpc::CreateCustomChannel(target_, credentials_, arguments));
+        v1::Chat::NewStub(grpc::CreateCustomChannel(target, credentials_, arguments));
 
     grpc::ClientContext context;
     for (const auto& [key, value] : metadata_) context.AddMetadata(key, value);
@@ -304,21 +348,28 @@ class Chat {
     renew_at_ = kNever;
     const auto stream = stub->Connect(&context);
 
-    welcomed_ = false;
+    welcomed_ = moving_ = late_ = false;
     reconnect_after_ = 0ns;
     Change([this] {
       connected_ = true;
       for (auto& pending : pending_) pending.due = {};
     });
     std::thread writer([&] { WriteRequests(context, *stream); });
+    std::thread watch([&] {  // nobody else can tell that a server does not answer
+      std::unique_lock lock(mutex_);
+      late_ = !changed_.wait_for(lock, kMaxJoining, [this] { return welcomed_ || !connected_; });
+      if (late_) context.TryCancel();
+    });
     v1::ConnectResponse frame;
     while (stream->Read(&frame)) {
       if (frame.batch().empty()) Handle(frame);
       for (const auto& event : frame.batch()) Handle(event);
       if (!std::cout.flush()) std::_Exit(errno == EPIPE ? kBrokenPipe : 1);
+      if (moving_) context.TryCancel();
     }
     Change([this] { connected_ = false; });
     writer.join();
+    watch.join();
     return stream->Finish();
   }
 
@@ -417,7 +468,7 @@ class Chat {
           seq_ = epoch_.empty() ? event.seq() : 0;  // of a new order, all is still to come
           epoch_ = event.welcome().epoch();
         }
-        welcomed_ = true;
+        Change([this] { welcomed_ = true; });
         since_ = Clock::now();
         break;
       case v1::EVENT_KIND_MESSAGE:
@@ -458,7 +509,12 @@ class Chat {
       });
       if (it == pending_.end()) return;
       if (error.retryable()) {
-        it->due = Clock::now() + (error.has_retry_after() ? Nanoseconds(error.retry_after()) : 1s);
+        const nanoseconds wait = error.has_retry_after() ? Nanoseconds(error.retry_after()) : 1s;
+        it->due = Clock::now() + wait;
+        if (error.code() == v1::ERROR_CODE_BROKER_UNAVAILABLE && HasOther()) {
+          moving_ = true;
+          reconnect_after_ = wait;
+        }
       } else {
         pending_.erase(it);
       }
@@ -493,7 +549,7 @@ class Chat {
 
   bool Idle() const { return input_ended_ && pending_.empty(); }
 
-  const std::string target_;
+  std::vector<Server> servers_;  // the one in use comes first; of the thread that runs Run()
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const std::multimap<std::string, std::string> metadata_;
   const bool json_;
@@ -501,9 +557,9 @@ class Chat {
   // Of the thread that runs Run().
   std::string epoch_;
   uint64_t seq_ = 0;
-  bool welcomed_ = false;
+  bool moving_ = false;  // to another server, as this one has lost its store
   Clock::time_point since_;  // of the last welcome
-  nanoseconds backoff_ = kFirstBackoff, reconnect_after_ = 0ns;
+  nanoseconds reconnect_after_ = 0ns;
 
   // Of the thread that runs ReadInput().
   uint64_t taken_ = 0;
@@ -515,6 +571,7 @@ class Chat {
   Token token_;                          // read between the calls, and by WriteRequests()
   Clock::time_point renew_at_ = kNever;  // when to look for a new token
   bool input_ended_ = false, connected_ = false, interrupted_ = false;
+  bool welcomed_ = false, late_ = false;  // of the call in use
   std::atomic<bool> failed_ = false;  // something was not sent
 };
 
@@ -542,7 +599,7 @@ int main(int argc, char* argv[]) {
   }
   if (usage || argc - optind > 1) {
     std::cerr << "usage: chat [--name NAME] [--room ROOM] [--json] [--token-file FILE]"
-                 " [--tls-ca FILE] [--tls-cert FILE --tls-key FILE] [TARGET]\n";
+                 " [--tls-ca FILE] [--tls-cert FILE --tls-key FILE] [TARGET[,TARGET]...]\n";
     return 2;
   }
 
@@ -552,12 +609,23 @@ int main(int argc, char* argv[]) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
-  std::string target = optind < argc ? argv[optind] : "127.0.0.1:50051";
-  const bool secure = target.rfind("grpcs://", 0) == 0;
-  if (secure || target.rfind("grpc://", 0) == 0) target.erase(0, target.find("//") + 2);
+  const std::string targets = optind < argc ? argv[optind] : "127.0.0.1:50051";
+  const bool secure = targets.find("grpcs://") != std::string::npos;
+  static const std::regex target("\\s*(grpcs?://)?(\\S*)\\s*");
+  std::vector<Server> servers;
+  std::stringstream each(targets + ",");
+  for (std::string text; std::getline(each, text, ',');) {
+    if (std::smatch found; std::regex_match(text, found, target)) text = found[2];
+    if (text.empty()) {
+      Complain("target: '" + targets +
+               "' has an empty address; it must be HOST:PORT, or several with commas between them");
+      return 2;
+    }
+    servers.push_back({text});
+  }
   std::optional<Chat> made;
   try {
-    made.emplace(target, Credentials(secure, files['a'], files['c'], files['k']), Token(files['t']),
+    made.emplace(std::move(servers), Credentials(secure, files['a'], files['c'], files['k']), Token(files['t']),
                  std::move(metadata), json != 0);
   } catch (const std::runtime_error& error) {
     Complain(error.what());

@@ -44,7 +44,9 @@ import (
 const (
 	maxLine    = 100_000 // bytes
 	maxBackoff = 5 * time.Second
+	maxJoining = 10 * time.Second
 	maxLeaving = 10 * time.Second
+	spread     = 100 * time.Millisecond // so that those who lost a server do not all come to the next one at once
 	maxPending = 32
 	maxSent    = 64 << 10             // bytes, or one request: on a slow line all else waits behind them
 	together   = 5 * time.Millisecond // what is due at about the same time goes together, and so in order
@@ -61,8 +63,21 @@ var (
 	never      = time.Now().Add(100 * 365 * 24 * time.Hour)
 )
 
+// server is one of those that share the rooms.
+type server struct {
+	target  string
+	due     time.Time // when to call it
+	backoff time.Duration
+	fault   int // the exit code, where what is there is no server to talk to
+}
+
+func (s *server) compare(other *server) int { return s.due.Compare(other.due) }
+
 // client is what outlives a call.
 type client struct {
+	servers        []*server
+	at             *server
+	pause          time.Duration // before the next call, at least
 	asJSON         bool
 	tokenFile      string
 	token          string           // as it was last read
@@ -74,10 +89,10 @@ type client struct {
 	epoch          string                           // with seq: the place to go on after
 	seq            uint64
 	welcome        atomic.Bool
-	failed         atomic.Bool // something was not sent
-	since          time.Time   // of the last welcome
-	backoff        time.Duration
+	failed         atomic.Bool   // something was not sent
+	since          time.Time     // of the last welcome
 	reconnectAfter time.Duration // as the server said
+	move           bool          // to another server, as this one has lost its store
 }
 
 func main() {
@@ -88,7 +103,7 @@ func main() {
 	}
 	flag.Usage = func() {
 		log.Print("usage: chat [--name NAME] [--room ROOM] [--json] [--token-file FILE] " +
-			"[--tls-ca FILE] [--tls-cert FILE --tls-key FILE] [TARGET]")
+			"[--tls-ca FILE] [--tls-cert FILE --tls-key FILE] [TARGET[,TARGET]...]")
 	}
 	flag.Func("name", "", set("bcast-name"))
 	flag.Func("room", "", set("bcast-room"))
@@ -100,14 +115,26 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	target, secure := strings.CutPrefix(cmp.Or(flag.Arg(0), "127.0.0.1:50051"), "grpcs://")
+	targets := "127.0.0.1:50051"
+	if flag.NArg() == 1 {
+		targets = flag.Arg(0)
+	}
 	creds, err := insecure.NewCredentials(), error(nil)
-	if secure || *ca+*cert+*key != "" {
+	if strings.Contains(targets, "grpcs://") || *ca+*cert+*key != "" {
 		creds, err = transport(*ca, *cert, *key)
 	}
 	input := make(chan *pb.ConnectRequest)
 	c := &client{asJSON: *asJSON, input: input, output: bufio.NewWriter(os.Stdout)}
 	c.tokenFile, c.token = *tokenFile, os.Getenv("BCAST_TOKEN")
+	for target := range strings.SplitSeq(targets, ",") {
+		target = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(target), "grpcs://"), "grpc://")
+		if target == "" {
+			log.Printf("target: '%s' has an empty address; it must be HOST:PORT, or several with commas between them", control.ReplaceAllString(targets, "\uFFFD"))
+			os.Exit(2)
+		}
+		c.servers = append(c.servers, &server{target: target})
+	}
+	mathrand.Shuffle(len(c.servers), func(i, j int) { c.servers[i], c.servers[j] = c.servers[j], c.servers[i] })
 	if err = cmp.Or(err, c.readToken()); err != nil {
 		log.Print(err)
 		os.Exit(2)
@@ -122,9 +149,10 @@ func main() {
 		}
 		os.Exit(130)
 	})
-	for {
+	for c.at = c.servers[0]; ; c.at = slices.MinFunc(c.servers, (*server).compare) {
+		time.Sleep(max(time.Until(c.at.due), c.pause))
 		// A connection for each call, since one that failed sits out a backoff of its own.
-		conn, err := grpc.NewClient(strings.TrimPrefix(target, "grpc://"),
+		conn, err := grpc.NewClient(c.at.target,
 			grpc.WithTransportCredentials(creds),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 20 * time.Second}))
 		if err != nil {
@@ -136,31 +164,58 @@ func main() {
 		if interrupt.Err() != nil {
 			os.Exit(130)
 		}
-		end := status.Convert(err)
-		refused := end.Code() == codes.Unauthenticated || end.Code() == codes.PermissionDenied
-		switch why := untrusted.FindStringSubmatch(end.Message()); {
-		case err == nil && c.failed.Load():
+		if err == nil && c.failed.Load() {
 			os.Exit(1)
-		case err == nil:
+		} else if err == nil {
 			os.Exit(0)
-		case why != nil:
-			log.Printf("the server is not trusted: %v", why[1])
-			os.Exit(notTrusted)
-		case c.final(end) && refused:
-			log.Print(end.Message())
-			os.Exit(notLetIn)
-		case c.final(end):
-			log.Fatal(end.Message())
 		}
-		log.Printf("%v: %v; trying again", end.Code(), end.Message())
+		end, code := c.judge(status.Convert(err))
+		if code != 0 {
+			log.Print(end)
+			os.Exit(code)
+		}
+		if len(c.servers) > 1 {
+			end = c.at.target + ": " + end
+		}
+		log.Printf("%v; trying again", end)
 		if !c.since.IsZero() && time.Since(c.since) > maxBackoff {
-			c.backoff = 0 // it was worth something
+			c.at.backoff = 0 // it was worth something
+			// All are as good again, else all clients would go round in one order.
+			for _, s := range c.servers {
+				if at := time.Now().Add(-time.Duration(mathrand.Int64N(int64(time.Second)))); s.due.Before(at) {
+					s.due = at
+				}
+			}
 		}
 		c.since = time.Time{}
-		c.backoff = min(max(2*c.backoff, 100*time.Millisecond), maxBackoff)
+		c.at.backoff = min(max(2*c.at.backoff, 100*time.Millisecond), maxBackoff)
 		jitter := 0.8 + 0.4*mathrand.Float64()
-		time.Sleep(cmp.Or(c.reconnectAfter, time.Duration(jitter*float64(c.backoff))))
+		c.at.due = time.Now().Add(cmp.Or(c.reconnectAfter, time.Duration(jitter*float64(c.at.backoff))))
+		c.pause = mathrand.N(spread)
 	}
+}
+
+// judge returns why a call ended, and the exit code if there is no server where the next one might not.
+func (c *client) judge(end *status.Status) (string, int) {
+	final, text := c.final(end), end.Message()
+	c.at.fault = 0
+	switch why := untrusted.FindStringSubmatch(text); {
+	case why != nil:
+		c.at.fault, text = notTrusted, "the server is not trusted: "+why[1]
+	case !final:
+		return fmt.Sprintf("%v: %v", end.Code(), text), 0
+	case end.Code() == codes.Unimplemented:
+		c.at.fault = 1
+	case end.Code() == codes.Unauthenticated, end.Code() == codes.PermissionDenied:
+		return text, notLetIn
+	default:
+		return text, 1
+	}
+	// That says nothing of the others, unless it is the same everywhere.
+	if slices.ContainsFunc(c.servers, func(each *server) bool { return each.fault == 0 }) {
+		return text, 0
+	}
+	return text, c.at.fault
 }
 
 // final says whether the next call would end in the same way, and keeps what the server says of when to make it.
@@ -280,8 +335,8 @@ func watchOutput() {
 }
 
 // call goes on where the one before ended. It returns nil where there is no reason for another one.
-func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan struct{}) error {
-	c.again, c.reconnectAfter, c.renewal = map[*pb.ConnectRequest]time.Time{}, 0, nil
+func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan struct{}) (err error) {
+	c.again, c.reconnectAfter, c.renewal, c.move = map[*pb.ConnectRequest]time.Time{}, 0, nil, false
 	defer c.welcome.Store(false)
 	if c.epoch != "" {
 		who.Set("bcast-after", fmt.Sprintf("%s:%d", c.epoch, c.seq))
@@ -292,6 +347,13 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 	}
 	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(context.Background(), who))
 	defer cancel()
+	joining := time.AfterFunc(maxJoining, cancel)
+	defer joining.Stop()
+	defer func() {
+		if ctx.Err() != nil && !c.welcome.Load() {
+			err = status.Error(codes.DeadlineExceeded, "the server did not answer in time")
+		}
+	}()
 	stream, err := chat.Connect(ctx)
 	if err != nil {
 		return err
@@ -299,12 +361,19 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 
 	// Recv and Send may wait for the other side, so each has a goroutine.
 	received := make(chan *pb.ConnectResponse)
+	var end error
 	go func() {
-		var frame *pb.ConnectResponse
-		for frame, err = stream.Recv(); err == nil; frame, err = stream.Recv() {
-			received <- frame
+		defer close(received)
+		for {
+			frame, failure := stream.Recv()
+			if end = failure; end != nil {
+				return
+			}
+			select {
+			case received <- frame:
+			case <-ctx.Done(): // nobody waits for it any more
+			}
 		}
-		close(received)
 	}()
 	batches := make(chan []*pb.ConnectRequest)
 	go func() {
@@ -362,7 +431,7 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 			if !ok && left {
 				return nil
 			} else if !ok {
-				return err // also io.EOF, as nobody left
+				return end // also io.EOF, as nobody left
 			}
 			events := frame.Batch
 			if len(events) == 0 {
@@ -372,8 +441,12 @@ func (c *client) call(chat pb.ChatClient, who metadata.MD, interrupt <-chan stru
 				c.note(event)
 				c.show(event)
 			}
+			joining.Stop()
 			if c.output.Flush() != nil { // a broken pipe ends the program by itself
 				os.Exit(1)
+			}
+			if c.move {
+				return status.Error(codes.Unavailable, "the server has lost its store")
 			}
 		}
 	}
@@ -448,11 +521,20 @@ func (c *client) note(event *pb.ConnectResponse) {
 			c.failed.Store(true)
 		}
 		if i >= 0 && refusal.GetRetryable() {
-			c.again[c.pending[i]] = time.Now().Add(cmp.Or(refusal.RetryAfter.AsDuration(), time.Second))
+			wait := cmp.Or(refusal.RetryAfter.AsDuration(), time.Second)
+			c.again[c.pending[i]] = time.Now().Add(wait)
+			if refusal.Code == pb.ErrorCode_ERROR_CODE_BROKER_UNAVAILABLE && c.hasOther() {
+				c.move, c.reconnectAfter = true, wait
+			}
 		} else if i >= 0 && !event.GetMembers().GetMore() {
 			c.forget(c.pending[i])
 		}
 	}
+}
+
+// hasOther says whether another server may be called now.
+func (c *client) hasOther() bool {
+	return slices.ContainsFunc(c.servers, func(each *server) bool { return each != c.at && !each.due.After(time.Now()) })
 }
 
 func leaves(req *pb.ConnectRequest) bool { return req.Operacion == "leave" }

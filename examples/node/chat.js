@@ -16,7 +16,9 @@ const MAX_PENDING = 32;
 const MAX_UNDER_WAY = 65_536; // bytes, or one request: on a slow line all else waits behind them, answers to pings too
 const MIN_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 5_000;
+const MAX_JOINING_MS = 10_000;
 const MAX_LEAVING_MS = 10_000;
+const SPREAD_MS = 100; // so that those who lost a server do not all come to the next one at once
 const NOT_TRUSTED = 69;
 const NOT_LET_IN = 77;
 const BROKEN_PIPE = 128 + 13; // as a shell tells of programs that end by SIGPIPE
@@ -53,16 +55,18 @@ const metadata = new grpc.Metadata();
 const pending = []; // { request, size, sent, timer } of what is not answered yet, in order
 const answers = new EventEmitter();
 const place = { epoch: "", seq: 0n }; // where the next connection goes on
-let options, client;
+let options;
+let servers; // { target, client, due, backoff, fault }: when to call it, and the exit code if it is no server to talk to
+let server; // the one in use
+let move; // to another one, as this one has lost its store
 let token = process.env.BCAST_TOKEN;
 let renewal; // the timer of the next look at the token's file
 let call; // the stream, while there is one
 let connected = false;
 let leaving = false; // this side is done
 let failed = false; // something was not sent
-let refusal; // the exit code, where the server will not do or does not let us in
+let refusal; // the exit code, where no server will do or lets us in
 let interrupted = false;
-let backoff = MIN_BACKOFF_MS;
 let since; // the last welcome
 let reconnectAfter;
 
@@ -189,7 +193,12 @@ function hear(event) {
       entry.sent = false;
       setImmediate(send);
     };
-    entry.timer = setTimeout(again, milliseconds(error.retry_after ?? { seconds: 1 }));
+    const after = error.retry_after ?? { seconds: 1 };
+    entry.timer = setTimeout(again, milliseconds(after));
+    if (error.code === "ERROR_CODE_BROKER_UNAVAILABLE" && hasOther()) {
+      move = true;
+      reconnectAfter = after;
+    }
   } else if (entry && !event.members?.more) {
     settle(entry);
   }
@@ -198,6 +207,11 @@ function hear(event) {
   if (options.json) return `${JSON.stringify(event, timesToJson)}\n`;
   if (error && !error.retryable) console.error(clean(message));
   return NOT_SHOWN.includes(kind) ? "" : `${clean(message)}\n`;
+}
+
+/** Whether another server may be called now. */
+function hasOther() {
+  return servers.some((each) => each !== server && each.due <= performance.now());
 }
 
 /** Makes one call; returns the status it ends with. */
@@ -211,23 +225,30 @@ async function talk() {
   if (token) metadata.set("authorization", `Bearer ${token}`);
   clearTimeout(renewal);
   reconnectAfter = undefined;
+  move = false;
   for (const each of pending) {
     clearTimeout(each.timer);
     each.sent = false;
   }
-  call = client.Connect(metadata).once("metadata", () => (connected = true));
+  call = server.client.Connect(metadata).once("metadata", () => (connected = true));
+  call.on("error", () => {}); // the loop below hears of it, but of none that comes after it
+  const joining = setTimeout(() => connected || call?.cancel(), MAX_JOINING_MS);
   send();
   try {
     for await (const frame of call) {
       const text = (frame.batch ?? [frame]).map(hear).join("");
       send(); // now that something may have been answered
       if (!process.stdout.write(text)) await once(process.stdout, "drain");
+      if (move) return { code: grpc.status.UNAVAILABLE, details: "it has lost its store" };
     }
     return { code: grpc.status.UNKNOWN, details: "ended, though we did not leave" };
   } catch (error) {
     if (error.details === undefined) throw error; // not a status
+    if (error.code === grpc.status.CANCELLED && !connected) error.details = "it did not answer in time";
     return error;
   } finally {
+    clearTimeout(joining);
+    call.cancel();
     call = undefined;
     connected = false;
   }
@@ -289,28 +310,53 @@ function leave() {
   setTimeout(() => call?.cancel(), MAX_LEAVING_MS);
 }
 
+/** Returns why a call ended, and the exit code if there is no server where the next one might not. */
+function judge(end) {
+  const name = grpc.status[end.code];
+  const [, untrusted] = (name === "UNAVAILABLE" && UNTRUSTED.exec(end.details)) || [];
+  const final = isFinal(end);
+  server.fault = untrusted ? NOT_TRUSTED : Number(final);
+  if (final && name !== "UNIMPLEMENTED") {
+    return [end.details, ["UNAUTHENTICATED", "PERMISSION_DENIED"].includes(name) ? NOT_LET_IN : 1];
+  }
+  const text = untrusted ? `the server is not trusted: ${untrusted}` : `${final ? "" : `${name}: `}${end.details}`;
+  // That says nothing of the others, unless it is the same everywhere.
+  return [text, servers.every(({ fault }) => fault) ? server.fault : 0];
+}
+
 async function main() {
   for (;;) {
-    const end = await talk();
-    const [, untrusted] = (grpc.status[end.code] === "UNAVAILABLE" && UNTRUSTED.exec(end.details)) || [];
-    if (untrusted) {
-      console.error(clean(`the server is not trusted: ${untrusted}`));
-      refusal = NOT_TRUSTED;
-      return;
-    }
-    if (isFinal(end)) {
-      console.error(clean(end.details));
-      failed = true;
-      if (["UNAUTHENTICATED", "PERMISSION_DENIED"].includes(grpc.status[end.code])) refusal = NOT_LET_IN;
+    const [text, code] = judge(await talk());
+    if (code) {
+      console.error(clean(text));
+      refusal = code;
       return;
     }
     if (leaving) return;
-    console.error(clean(`${grpc.status[end.code]}: ${end.details}; trying again`));
-    if (performance.now() - since > MAX_BACKOFF_MS) backoff = MIN_BACKOFF_MS; // the connection was worth something
+    console.error(clean(`${servers.length > 1 ? `${server.target}: ` : ""}${text}; trying again`));
+    if (performance.now() - since > MAX_BACKOFF_MS) {
+      server.backoff = MIN_BACKOFF_MS; // it was worth something
+      // All are as good again, else all clients would go round in one order.
+      for (const each of servers) each.due = Math.max(each.due, performance.now() - 1_000 * Math.random());
+    }
     since = undefined;
-    await sleep(reconnectAfter ? milliseconds(reconnectAfter) : backoff * (0.8 + 0.4 * Math.random()));
-    backoff = Math.min(2 * backoff, MAX_BACKOFF_MS);
+    const pause = reconnectAfter ? milliseconds(reconnectAfter) : server.backoff * (0.8 + 0.4 * Math.random());
+    server.due = performance.now() + pause;
+    server.backoff = Math.min(2 * server.backoff, MAX_BACKOFF_MS);
+    server = firstDue();
+    await sleep(Math.max(server.due - performance.now(), SPREAD_MS * Math.random()));
   }
+}
+
+/** One of those that share the rooms, with a channel of its own: one for all could not leave a server that is full. */
+function serverAt(target, secure) {
+  const proxy = LOOPBACK.test(target) ? { "grpc.enable_http_proxy": 0 } : {}; // a proxy's loopback is another one
+  const client = new Chat(target, credentials(secure), { ...CHANNEL_OPTIONS, ...proxy });
+  return { target, client, due: -Math.random(), backoff: MIN_BACKOFF_MS, fault: 0 }; // at first, in random order
+}
+
+function firstDue() {
+  return servers.reduce((first, each) => (each.due < first.due ? each : first));
 }
 
 try {
@@ -319,14 +365,17 @@ try {
   const { values, positionals } = parseArgs({ options: flags, allowPositionals: true });
   if (positionals.length > 1) throw new Error("more than one TARGET");
   options = values;
-  const [, scheme, target] = /^(grpcs?:\/\/)?(.*)$/.exec(positionals[0] ?? "127.0.0.1:50051");
+  const targets = positionals[0] ?? "127.0.0.1:50051";
   readToken();
-  if (LOOPBACK.test(target)) CHANNEL_OPTIONS["grpc.enable_http_proxy"] = 0; // a proxy's loopback is another one
-  client = new Chat(target, credentials(scheme === "grpcs://"), CHANNEL_OPTIONS);
+  const each = targets.split(",").map((target) => target.trim().replace(/^grpcs?:\/\//, ""));
+  const known = "has an empty address; it must be HOST:PORT, or several with commas between them";
+  if (each.includes("")) throw new Error(`target: '${targets}' ${known}`);
+  servers = each.map((target) => serverAt(target, targets.includes("grpcs://")));
+  server = firstDue();
 } catch (error) {
   const usage = "chat [--name NAME] [--room ROOM] [--json] [--token-file FILE]";
   const tls = "[--tls-ca FILE] [--tls-cert FILE --tls-key FILE]";
-  console.error(clean(`${error.message}; usage: ${usage} ${tls} [TARGET]`));
+  console.error(clean(`${error.message}; usage: ${usage} ${tls} [TARGET[,TARGET]...]`));
   process.exit(2);
 }
 if (options.name !== undefined) metadata.set("bcast-name", encodeURIComponent(options.name));

@@ -1,4 +1,7 @@
-"""A terminal client of bcast_grpc, with nothing but gRPC's packages and the stubs made from the ``.proto``."""
+"""A terminal client of bcast_grpc, with nothing but gRPC's packages and the stubs made from the ``.proto``.
+
+This module is long: an example is one file, to be read from top to bottom and copied.
+"""
 
 import argparse
 import asyncio
@@ -35,6 +38,8 @@ MAX_LINE_BYTES = 100_000
 MAX_PENDING = 32  # of such lines; together they fit into the 4 MiB that a frame may have
 MAX_UNDER_WAY = 65_536  # bytes, or one request: on a slow line all else waits behind them, answers to pings too
 MAX_BACKOFF_S = 5.0
+MAX_JOINING_S = 10.0
+SPREAD_S = 0.1  # so that those who lost a server do not all come to the next one at once
 MAX_LEAVING_S = 10.0
 NOT_TRUSTED = 69
 NOT_LET_IN = 77
@@ -50,6 +55,7 @@ CHANNEL_OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),  # there is no bound
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 65_535),
+    ("grpc.enable_retries", 0),  # we try again; gRPC would at once, and again, while a proxy goes away
 ]
 LOOPBACK = re.compile(r"(dns:/*|ipv[46]:)?(localhost\.?|127(\.\d+){1,3}|\[::1\])(:\d+)?", re.IGNORECASE)
 # Without an ErrorInfo of the server: it is no such server, or does not let us in.
@@ -61,6 +67,15 @@ UNTRUSTED = re.compile(
 )
 NOT_SHOWN = {pb.EVENT_KIND_WELCOME, pb.EVENT_KIND_ACK, pb.EVENT_KIND_PROGRESS, pb.EVENT_KIND_EXPIRING}
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Server:
+    """One of those that share the rooms."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.due = self.backoff_s = 0.0  # when to call it, and how long after the next failure
+        self.fault = 0  # the exit code, if what is there is no server to talk to
 
 
 class Chat:
@@ -81,7 +96,14 @@ class Chat:
         self.free = threading.Semaphore(MAX_PENDING)
         self.changed = asyncio.Event()
         self.input_ended = self.leaving = self.connected = self.failed = False
-        self.since = self.backoff_s = self.reconnect_after_s = 0.0
+        self.since = self.reconnect_after_s = 0.0
+        targets = [re.sub("^grpcs?://", "", each.strip()) for each in options.target.split(",")]
+        if not all(targets):
+            text = "has an empty address; it must be HOST:PORT, or several with commas between them"
+            raise ValueError(f"target: '{options.target}' {text}")
+        self.servers = [Server(target) for target in random.sample(targets, len(targets))]
+        self.server = self.servers[0]
+        self.move = False  # to another server, as this one has lost its store
 
     @property
     def done(self) -> bool:
@@ -89,41 +111,53 @@ class Chat:
 
     async def run(self) -> int:
         """Go from connection to connection; return the exit code."""
-        options = list(CHANNEL_OPTIONS)
-        target = self.options.target.removeprefix("grpc://").removeprefix("grpcs://")
-        if LOOPBACK.fullmatch(target):
-            options.append(("grpc.enable_http_proxy", 0))  # a proxy's loopback is another one
         while True:
+            server, code = self.server, 0
+            server.fault = 0
             try:
-                async with self.open_channel(target, options) as channel:
-                    await self.talk(chat_pb2_grpc.ChatStub(channel))
-                end, final = "the stream was ended by something between", False
+                async with self.open_channel(server.target) as channel:
+                    end = await self.talk(chat_pb2_grpc.ChatStub(channel))
             except TimeoutError:
-                end, final = f"the server did not end the call within {MAX_LEAVING_S:g} s", False
+                end = f"the server did not {'end the call' if self.connected else 'answer'} in time"
             except grpc.aio.AioRpcError as error:
-                end, final = f"{error.code().name}: {error.details()}", self.is_final(error)
-                if why := UNTRUSTED.search(error.details() or ""):
-                    complain(f"the server is not trusted: {why[2] or why[1]}")
-                    return NOT_TRUSTED
-                if final and error.code().name in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-                    complain(end)
-                    return NOT_LET_IN
-            if final:
+                end, code = self.judge(error)
+            if code:
                 complain(end)
-                return 1
+                return code
             if self.done:
                 return int(self.failed)
-            complain(f"{end}; trying again")
+            complain(f"{f'{server.target}: ' if len(self.servers) > 1 else ''}{end}; trying again")
             if self.connected and time.monotonic() > self.since + MAX_BACKOFF_S:  # it was worth something
-                self.backoff_s = 0.0
+                server.backoff_s = 0.0
+                for each in self.servers:  # all are as good again, else all clients would go round in one order
+                    each.due = max(each.due, time.monotonic() - random.random())
             self.connected = False
-            self.backoff_s = min(2 * self.backoff_s or 0.1, MAX_BACKOFF_S)
-            await asyncio.sleep(self.reconnect_after_s or random.uniform(0.8, 1.2) * self.backoff_s)
+            server.backoff_s = min(2 * server.backoff_s or 0.1, MAX_BACKOFF_S)
+            pause_s = self.reconnect_after_s or random.uniform(0.8, 1.2) * server.backoff_s
+            server.due = time.monotonic() + pause_s
+            self.server = min(self.servers, key=lambda each: each.due)
+            await asyncio.sleep(max(self.server.due - time.monotonic(), random.uniform(0, SPREAD_S)))
 
-    def open_channel(self, target: str, options: list[tuple[str, int]]) -> grpc.aio.Channel:
+    def open_channel(self, target: str) -> grpc.aio.Channel:
+        options = list(CHANNEL_OPTIONS)
+        if LOOPBACK.fullmatch(target):
+            options.append(("grpc.enable_http_proxy", 0))  # a proxy's loopback is another one
         if self.credentials:
             return grpc.aio.secure_channel(target, self.credentials, options=options)
         return grpc.aio.insecure_channel(target, options=options)
+
+    def judge(self, error: grpc.aio.AioRpcError) -> tuple[str, int]:
+        """Return why a call ended, and the exit code if there is no server where the next one might not."""
+        name = error.code().name
+        end, final = f"{name}: {error.details()}", self.is_final(error)
+        if why := UNTRUSTED.search(error.details() or ""):
+            end, self.server.fault = f"the server is not trusted: {why[2] or why[1]}", NOT_TRUSTED
+        elif final and name == "UNIMPLEMENTED":
+            self.server.fault = 1
+        elif final:
+            return end, NOT_LET_IN if name in REFUSALS else 1
+        # That says nothing of the others, unless it is the same everywhere.
+        return end, self.server.fault if all(each.fault for each in self.servers) else 0
 
     def read_token(self) -> None:
         """Take the token that the file holds now, if there is a file."""
@@ -161,7 +195,8 @@ class Chat:
         # What a proxy says when the server is away proves nothing.
         return error.code().name in REFUSALS and not (self.epoch and HTTP_STATUS.search(error.details() or ""))
 
-    async def talk(self, stub: chat_pb2_grpc.ChatStub) -> None:
+    async def talk(self, stub: chat_pb2_grpc.ChatStub) -> str:
+        """Make one call, and say why it ended, if not with a status."""
         metadata = [("bcast-client", self.client), ("bcast-events", "all"), ("bcast-batch", "1")]
         if self.options.name is not None:
             metadata.append(("bcast-name", quote(self.options.name, safe="")))
@@ -175,15 +210,21 @@ class Chat:
             metadata.append(("authorization", f"Bearer {self.token}"))
         self.unsent = deque([*self.pending.values(), *self.batches])
         self.under_way = {}
-        self.reconnect_after_s = 0.0
+        self.reconnect_after_s, self.move = 0.0, False
         try:
             async with asyncio.timeout(None) as limit:
-                async for frame in stub.Connect(self.requests(limit), metadata=metadata):
+                call = stub.Connect(self.requests(limit), metadata=metadata)
+                async with asyncio.timeout(MAX_JOINING_S):
+                    await call.initial_metadata()
+                async for frame in call:
                     for event in frame.batch or [frame]:
                         self.hear(event)
+                    if self.move:
+                        return "the server has lost its store"
         finally:
             self.unsent = deque()
             self.changed.set()  # whoever sent in this call sends no more
+        return "the stream was ended by something between"
 
     async def requests(self, limit: asyncio.Timeout) -> AsyncIterator[pb.ConnectRequest]:
         """Yield what is to be sent: one request, or as many as there are; the end of it half-closes the stream."""
@@ -228,7 +269,9 @@ class Chat:
         retry = event.kind == pb.EVENT_KIND_ERROR and event.error.retryable
         if retry and event.id in self.pending:
             after = event.error.retry_after.ToTimedelta().total_seconds() or 1.0
-            asyncio.get_running_loop().call_later(after, self.send_again, self.pending[event.id])
+            if event.error.code == pb.ERROR_CODE_BROKER_UNAVAILABLE and self.has_other():
+                self.move, self.reconnect_after_s = True, after
+            asyncio.get_running_loop().call_later(after, self.send_again, self.pending[event.id], self.unsent)
         elif not event.members.more and self.pending.pop(event.id, None):
             self.free.release()
             self.changed.set()
@@ -239,6 +282,10 @@ class Chat:
             complain(event.message)
         elif event.kind != pb.EVENT_KIND_ERROR and event.kind not in NOT_SHOWN:
             print(shown(event.message), flush=True)
+
+    def has_other(self) -> bool:
+        """Whether another server may be called now."""
+        return any(each.due <= time.monotonic() for each in self.servers if each is not self.server)
 
     # --- what comes from outside
 
@@ -271,8 +318,8 @@ class Chat:
         self.unsent.append(request)
         self.changed.set()
 
-    def send_again(self, request: pb.ConnectRequest) -> None:
-        if self.pending.get(request.id) is request and request not in self.unsent:
+    def send_again(self, request: pb.ConnectRequest, unsent: deque[pb.ConnectRequest]) -> None:
+        if unsent is self.unsent and self.pending.get(request.id) is request:  # else the next call has sent it
             self.send(request)
 
     def end_input(self) -> None:
@@ -287,7 +334,7 @@ class Chat:
 def credentials_of(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
     """Return what TLS needs, if it is wanted; without a CA the system's are trusted."""
     files = options.tls_ca, options.tls_key, options.tls_cert
-    if not any(files) and not options.target.startswith("grpcs://"):
+    if not any(files) and "grpcs://" not in options.target:
         return None
     files = files[0] or ssl.get_default_verify_paths().cafile, *files[1:]
     return grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))
@@ -334,12 +381,12 @@ async def main() -> int:
     parser.add_argument("--tls-ca", help="use TLS, and trust the authorities in this PEM file, not the system's")
     parser.add_argument("--tls-cert", help="PEM file with our certificate")
     parser.add_argument("--tls-key", help="PEM file with its key")
-    where = "HOST:PORT, or grpcs://HOST:PORT for TLS; %(default)s by default"
+    where = "HOST:PORT, or several with commas between them; grpcs:// before it for TLS; %(default)s by default"
     parser.add_argument("target", nargs="?", default="127.0.0.1:50051", help=where)
     try:
         chat = Chat(parser.parse_args())
-    except (OSError, UnicodeDecodeError) as error:
-        parser.error(str(error))
+    except (OSError, ValueError) as error:
+        parser.error(shown(str(error)))
     loop = asyncio.get_running_loop()
 
     def interrupt(*_: object) -> None:  # comes also where the loop is held up, as nobody reads what it prints

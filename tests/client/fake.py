@@ -53,7 +53,8 @@ class Refusal(NamedTuple):
                 info.metadata["retryable"] = str(self.retryable).lower()
             status.details.add().Pack(info)
         if self.retry_after_s:
-            delay = Duration(nanos=round(self.retry_after_s * 1e9))
+            delay = Duration()
+            delay.FromNanoseconds(round(self.retry_after_s * 1e9))
             status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
         await context.abort_with_status(rpc_status.to_status(status))
 
@@ -93,15 +94,16 @@ class FakeServer:
         kept_from: the place of the first message that is kept.
         drop_after: how many are taken, and end their call before the answer.
         is_deaf: no request is answered.
+        away_calls: all requests of so many first calls are answered with ``BROKER_UNAVAILABLE``.
     """
 
-    def __init__(self) -> None:
-        self.port = 0
+    def __init__(self, doors: int = 1) -> None:
+        self._ports = [0] * doors
         self.calls: list[Metadata] = []
         self.epoch = ""
         self.logs: dict[str, list[Entry]] = {}
         self.refusals: deque[Refusal] = deque()
-        self.drop_before = self.drop_after = 0
+        self.drop_before = self.drop_after = self.away_calls = 0
         self.is_mute = self.is_deaf = False
         self.kept_from = 1
         self._known: dict[tuple[str, str], int] = {}
@@ -119,8 +121,8 @@ class FakeServer:
 
     @property
     def target(self) -> str:
-        """Where it is."""
-        return f"127.0.0.1:{self.port}"
+        """Where it is; with several doors, as if there were several servers that share the room."""
+        return ",".join(f"127.0.0.1:{port}" for port in self._ports)
 
     @property
     def log(self) -> list[Entry]:
@@ -138,7 +140,7 @@ class FakeServer:
         handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._connect)
         service = grpc.method_handlers_generic_handler("bcast_grpc.v1.Chat", {"Connect": handler})
         self._server.add_generic_rpc_handlers((service,))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self._ports = [self._server.add_insecure_port(f"127.0.0.1:{port}") for port in self._ports]
         await self._server.start()
 
     async def stop(self) -> None:
@@ -268,6 +270,9 @@ class FakeServer:
         member.outbox.put_nowait(answer)
 
     def _answer(self, member: Member, request: Request) -> Event:
+        if len(self.calls) <= self.away_calls:
+            detail = Error(ErrorCode.BROKER_UNAVAILABLE, "the store is away", retryable=True)
+            return Event(Kind.ERROR, "the store is away", id=request.id, detail=detail)
         if request.operacion == "who":
             return Event(Kind.MEMBERS, "you", id=request.id, detail=Members(()))
         if request.operacion == "join":

@@ -10,10 +10,12 @@ from .fake import FakeServer
 NEVER = 3600.0
 
 
-def connect(server: FakeServer, *, name: str = "ana", max_downtime_s: float | None = None, **more: object) -> Chat:
+def connect(
+    server: FakeServer, *, target: str = "", name: str = "ana", max_downtime_s: float | None = None, **more: object
+) -> Chat:
     """A chat that tries again at once."""
     options = {"first_retry_s": 0.001, "max_retry_s": 0.002} | more
-    return bcast_grpc.connect(server.target, name=name, max_downtime_s=max_downtime_s, **options)  # type: ignore[arg-type]
+    return bcast_grpc.connect(target or server.target, name=name, max_downtime_s=max_downtime_s, **options)  # type: ignore[arg-type]
 
 
 async def until(chat: Chat, kind: Kind) -> list[Event]:

@@ -80,7 +80,7 @@ async def test_it_does_not_come_back_before_the_server_wants_it(fake: FakeServer
                 break
             assert isinstance(event.detail, Reconnecting)
             waits.append(event.detail.retry_in_s)
-        assert waits == [0.1, 0.05]
+        assert waits == pytest.approx([0.1, 0.05], abs=0.01)
 
 
 async def test_after_too_long_it_gives_up_and_says_what_was_not_acknowledged(fake: FakeServer) -> None:

@@ -1,4 +1,4 @@
-"""Where a call goes to and what it says of its caller, before anything is tried."""
+"""What a call says of its caller, before anything is tried."""
 
 from __future__ import annotations
 
@@ -11,77 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bcast_grpc
-from bcast_grpc.client.dial import call_metadata, check_target, is_local
-
-
-@pytest.mark.parametrize(
-    ("given_target", "target"),
-    [
-        ("127.0.0.1:4000", "127.0.0.1:4000"),
-        ("grpc://127.0.0.1:4000", "127.0.0.1:4000"),
-        ("127.1:4000", "127.0.0.1:4000"),
-        ("chat.example", "chat.example:50051"),
-        ("[::1]:4000", "[::1]:4000"),
-        ("[::1]", "[::1]:50051"),
-        ("dns:4000", "dns:4000"),
-        ("dns:///chat.example:4000", "dns:///chat.example:4000"),
-        ("unix:/run/bcast.sock", "unix:/run/bcast.sock"),
-    ],
-)
-def test_an_address_is_taken_as_people_write_it(given_target: str, target: str) -> None:
-    """Port 50051 is understood, not 443; a name that gRPC alone understands is left to it."""
-    assert check_target(given_target) == target
-
-
-@pytest.mark.parametrize(
-    "target", ["", ":4000", "a b:4000", "host:", "host:0", "host:65536", "host:http", "::1", "a/b"]
-)
-def test_what_is_no_address_is_refused_before_anything_is_tried(target: str) -> None:
-    """Else gRPC takes the port modulo 65536, and looks for names that cannot be."""
-    with pytest.raises(ValueError, match="must be HOST:PORT, such as 127"):
-        bcast_grpc.connect(target)
-
-
-@pytest.mark.parametrize(
-    ("target", "local"),
-    [
-        ("127.0.0.1:4000", True),
-        ("127.1:4000", True),
-        ("2130706433:4000", True),
-        ("0x7f.1", True),
-        ("0.0.0.0:4000", True),
-        ("127.8.9.10", True),
-        ("localhost", True),
-        ("grpc://LocalHost:4000", True),
-        ("localhost.:4000", True),
-        ("chat.localhost", True),
-        ("ip6-localhost", True),
-        ("[::1]:4000", True),
-        ("[::]", True),
-        ("[::ffff:127.0.0.1]:4000", True),
-        ("[0:0::1]", True),
-        ("dns:///localhost:4000", True),
-        ("dns:localhost", True),
-        ("dns://8.8.8.8/localhost:4000", True),
-        ("ipv4:127.0.0.1:4000", True),
-        ("ipv4:127.0.0.1:4000,127.0.0.2:4000", True),
-        ("ipv6:[::1]:4000", True),
-        ("unix:/run/bcast.sock", True),
-        ("unix:///run/bcast.sock", True),
-        ("unix-abstract:bcast", True),
-        ("10.0.0.1:4000", False),
-        ("128.1", False),
-        ("chat.example", False),
-        ("localhost.example", False),
-        ("mylocalhost", False),
-        ("[2001:db8::1]:4000", False),
-        ("dns:///chat.example:4000", False),
-        ("ipv4:127.0.0.1:4000,10.0.0.1:4000", False),
-    ],
-)
-def test_what_is_on_this_machine_is_known_however_it_is_spelled(target: str, local: bool) -> None:
-    """No proxy of the environment is asked for it; for anything else gRPC's rules hold."""
-    assert is_local(check_target(target)) is local
+from bcast_grpc.client.dial import call_metadata
 
 
 def metadata_of(name: str = "", token: str = "") -> dict[str, str]:

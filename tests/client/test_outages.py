@@ -48,6 +48,8 @@ class World:
                 server.drop_before += 1
             case "after":
                 server.drop_after += 1
+            case "away" if "," in server.target and not server.away_calls:  # a second time it would be an error
+                server.away_calls = len(server.calls)
             case "refuse":
                 server.refusals.append(FULL)
             case "trim":
@@ -90,14 +92,18 @@ class World:
         return gap.first_missed <= seq <= gap.last_missed
 
 
-STEPS = ["post", "post", "send", "hear", "hear", "hear", "drop", "before", "after", "refuse", "trim", "restart", "turn"]
+FAULTS = ["drop", "before", "after", "refuse", "trim", "restart", "away"]
+STEPS = ["post", "post", "send", "hear", "hear", "hear", "turn", *FAULTS]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from([*STEPS, "anew"]), max_size=30))
-async def test_each_message_arrives_once_and_in_order_whatever_happens(steps: list[str]) -> None:
-    """Or a gap tells of it: with lost connections before and after an acknowledgement, refusals and restarts."""
-    async with FakeServer() as server, connect(server) as chat:
+@given(st.lists(st.sampled_from([*STEPS, "anew"]), max_size=30), st.sampled_from([1, 1, 3]))
+async def test_each_message_arrives_once_and_in_order_whatever_happens(steps: list[str], doors: int) -> None:
+    """Or a gap tells of it: with lost connections before and after an acknowledgement, refusals and restarts.
+
+    One server or several that share the room.
+    """
+    async with FakeServer(doors) as server, connect(server) as chat:
         world = World(server, chat)
         listening = asyncio.create_task(world.listen())
         for step in steps:

@@ -61,10 +61,11 @@ def test_what_is_not_given_has_a_default() -> None:
         ("grpc://127.0.0.1:4000/", "127.0.0.1:4000"),
         ("chat.example", "chat.example:50051"),
         ("[::1]:4000", "[::1]:4000"),
+        ("grpc://a.example:4000/, [::1]:4000/,b.example", "a.example:4000,[::1]:4000,b.example:50051"),
     ],
 )
 def test_a_target_may_be_given_as_the_server_prints_it(given: str, target: str) -> None:
-    """On the command line and in the environment, where the command line counts more."""
+    """On the command line and in the environment, where the command line counts more; several too."""
     assert options(given).target == target
     assert options(environment={"BCAST_TARGET": given}).target == target
     assert options("other:1", environment={"BCAST_TARGET": given}).target == "other:1"

@@ -317,6 +317,22 @@ async def test_a_server_that_comes_back_is_told_in_a_line(open_terminal: Open) -
     assert terminal.written.decode().count("type /help") == 1
 
 
+async def test_another_server_is_told_in_a_line(open_terminal: Open) -> None:
+    """Where one's own is lost while one types; what was typed is there, and what was said arrives."""
+    async with FakeServer(2) as server:
+        terminal = await open_terminal(target=server.target)
+        terminal.type("hol")
+        await terminal.until_shows("┃ hol")
+        server.drop()
+        await terminal.until_shows("reconnecting…", "* reconnected to 127.0.0.1:")
+        terminal.type("a\r")
+        await server.until_said(["hola"])
+        (told,) = re.findall(r"\* reconnected to (\S+)", "\n".join(terminal.lines))
+        assert told in server.target.split(",")
+        terminal.type("\x04")
+        assert await terminal.exit() == 0
+
+
 async def test_what_was_not_acknowledged_is_told_at_the_end(open_terminal: Open, mortal: Server) -> None:
     """It may or may not have arrived."""
     terminal = await open_terminal("--max-downtime", "0", target=mortal.target)

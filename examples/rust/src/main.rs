@@ -24,7 +24,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use proto::connect_response::Detail;
-use proto::{ConnectRequest, ConnectResponse, EventKind, GapReason, chat_client::ChatClient};
+use proto::{ConnectRequest, ConnectResponse, ErrorCode, EventKind, GapReason, chat_client::ChatClient};
 
 mod proto {
     tonic::include_proto!("bcast_grpc.v1");
@@ -33,7 +33,10 @@ mod proto {
 const MAX_LINE: usize = 100_000;
 const MAX_PENDING: usize = 32;
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+const MAX_JOINING: Duration = Duration::from_secs(10);
 const MAX_LEAVING: Duration = Duration::from_secs(10);
+/// So that those who lost a server do not all come to the next one at once.
+const SPREAD: Duration = Duration::from_millis(100);
 /// Bytes, or one request: on a slow line all else waits behind them, answers to pings too.
 const MAX_UNDER_WAY: usize = 65_536;
 const NOT_TRUSTED: u8 = 69;
@@ -71,8 +74,18 @@ impl Token {
     }
 }
 
+/// One of those that share the rooms. One channel for all of them could not leave a server that is full.
+struct Server {
+    target: String,
+    client: ChatClient<Channel>,
+    due: Instant, // when to call it
+    failures: i32,
+    fault: Option<u8>, // the exit code, where what is there is no server to talk to
+}
+
 #[derive(Default)]
 struct Chat {
+    servers: Vec<Server>, // the one in use comes first
     json: bool,
     metadata: MetadataMap,
     token: Token,
@@ -83,14 +96,13 @@ struct Chat {
     seq: u64,
     reconnect_after: Option<Duration>,
     since: Option<Instant>, // the last welcome
-    failures: i32,
+    moving: bool,           // to another server, as this one has lost its store
 }
 
 impl Chat {
     /// Makes one call, and stays until it is lost or there is nothing more to do.
     async fn connect(
         &mut self,
-        client: &mut ChatClient<Channel>,
         input: &mut mpsc::Receiver<ConnectRequest>,
         interrupted: &mut watch::Receiver<bool>,
     ) -> Result<(), Status> {
@@ -109,8 +121,13 @@ impl Chat {
             call.metadata_mut().insert("authorization", bearer);
         }
         self.renew_at = None;
+        self.moving = false;
+        let mut client = self.servers[0].client.clone();
         let mut events = tokio::select! {
-            response = client.connect(call) => response?.into_inner(),
+            response = timeout(MAX_JOINING, client.connect(call)) => match response {
+                Ok(response) => response?.into_inner(),
+                Err(_) => return Err(Status::deadline_exceeded("the server did not answer in time")),
+            },
             _ = interrupted.changed() => return Ok(()),
         };
         let now = Instant::now();
@@ -146,6 +163,9 @@ impl Chat {
                     Some(frame) => {
                         self.receive(frame);
                         full = false; // something may have been answered
+                        if self.moving {
+                            return Err(Status::unavailable("the server has lost its store"));
+                        }
                     }
                     None => return Err(Status::unknown("ended, though we did not leave")),
                 },
@@ -171,6 +191,37 @@ impl Chat {
         } else {
             self.renew_at = Some(Instant::now() + Duration::from_secs(1));
         }
+    }
+
+    /// Why a call ended, and the exit code if there is no server where the next one might not.
+    fn judge(&mut self, status: &Status) -> (String, Option<u8>) {
+        let (distrust, is_final) = (distrust(status), self.is_final(status));
+        let text = match &distrust {
+            Some(why) => format!("the server is not trusted: {why}"),
+            None if is_final => status.message().into(),
+            None => format!("{:?}: {}", status.code(), status.message()),
+        };
+        let says_nothing_of_others = distrust.is_some() || status.code() == Code::Unimplemented;
+        let fault = distrust.map(|_| NOT_TRUSTED).or_else(|| {
+            is_final.then(|| match status.code() {
+                Code::Unauthenticated | Code::PermissionDenied => NOT_LET_IN,
+                _ => 1,
+            })
+        });
+        self.servers[0].fault = fault;
+        let goes_on = says_nothing_of_others && self.servers.iter().any(|it| it.fault.is_none());
+        (text, if goes_on { None } else { fault })
+    }
+
+    /// Waits until a server may be called, and puts it first.
+    async fn wait(&mut self) {
+        self.servers.sort_by_key(|it| it.due);
+        sleep_until(self.servers[0].due.max(Instant::now() + SPREAD.mul_f64(fastrand::f64()))).await;
+    }
+
+    /// Whether another server may be called now.
+    fn has_other(&self) -> bool {
+        self.servers[1..].iter().any(|it| it.due <= Instant::now())
     }
 
     /// Whether the next call would end in the same way; keeps what the server says of when to make it.
@@ -270,6 +321,10 @@ impl Chat {
                 if let Some(i) = answered {
                     let wait = error.retry_after.and_then(|it| it.try_into().ok()).unwrap_or(Duration::from_secs(1));
                     self.pending[i].due = Instant::now().checked_add(wait);
+                    if error.code() == ErrorCode::BrokerUnavailable && self.has_other() {
+                        self.moving = true;
+                        self.reconnect_after = Some(wait);
+                    }
                 }
                 return;
             }
@@ -397,7 +452,23 @@ struct Files {
     key: Option<OsString>,
 }
 
-fn parse_args() -> Result<(Endpoint, Chat), Box<dyn Error>> {
+/// How to reach a server.
+fn endpoint(address: &str, secure: bool, files: &Files) -> Result<Endpoint, Box<dyn Error>> {
+    let endpoint = if secure {
+        Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls(files)?)?
+    } else {
+        Endpoint::from_shared(format!("http://{address}"))?
+    };
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(20))
+        // On a slow line pings and their answers wait behind all that was sent before, so that is little.
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(65_535))
+}
+
+fn parse_args() -> Result<Chat, Box<dyn Error>> {
     let (mut target, mut metadata, mut json) = (None, MetadataMap::new(), false);
     let (mut files, mut token) = (Files::default(), Token::default());
     let percent_encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string().parse();
@@ -420,32 +491,30 @@ fn parse_args() -> Result<(Endpoint, Chat), Box<dyn Error>> {
     metadata.insert("bcast-batch", "1".parse()?);
     token.text = env::var("BCAST_TOKEN").unwrap_or_default();
     token.read()?;
-    let target = target.as_deref().unwrap_or("127.0.0.1:50051");
-    let address = target.trim_start_matches("grpcs://").trim_start_matches("grpc://");
-    let secure = target.starts_with("grpcs://") || [&files.ca, &files.cert, &files.key].iter().any(|it| it.is_some());
-    let endpoint = if secure {
-        Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls(&files)?)?
-    } else {
-        Endpoint::from_shared(format!("http://{address}"))?
-    };
-    let endpoint = endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(20))
-        // On a slow line pings and their answers wait behind all that was sent before, so that is little.
-        .initial_stream_window_size(65_535)
-        .initial_connection_window_size(65_535);
-    Ok((endpoint, Chat { json, metadata, token, ..Default::default() }))
+    let targets = target.as_deref().unwrap_or("127.0.0.1:50051");
+    let secure = targets.contains("grpcs://") || [&files.ca, &files.cert, &files.key].iter().any(|it| it.is_some());
+    let mut servers = Vec::new();
+    for target in targets.split(',') {
+        let target = target.trim().trim_start_matches("grpcs://").trim_start_matches("grpc://").to_owned();
+        if target.is_empty() {
+            let must = "it must be HOST:PORT, or several with commas between them";
+            return Err(format!("target: '{targets}' has an empty address; {must}").into());
+        }
+        let client = ChatClient::new(endpoint(&target, secure, &files)?.connect_lazy());
+        servers.push(Server { target, client, due: Instant::now(), failures: 0, fault: None });
+    }
+    fastrand::shuffle(&mut servers);
+    Ok(Chat { servers, json, metadata, token, ..Default::default() })
 }
 
 #[tokio::main(worker_threads = 1)]
 async fn main() -> ExitCode {
-    let (endpoint, mut chat) = match parse_args() {
-        Ok(args) => args,
+    let mut chat = match parse_args() {
+        Ok(chat) => chat,
         Err(error) => {
             let usage = "chat [--name NAME] [--room ROOM] [--json] [--token-file FILE]";
             let tls = "[--tls-ca FILE] [--tls-cert FILE --tls-key FILE]";
-            complain(&format!("{error}; usage: {usage} {tls} [TARGET]"));
+            complain(&format!("{error}; usage: {usage} {tls} [TARGET[,TARGET]...]"));
             return ExitCode::from(2);
         }
     };
@@ -461,25 +530,30 @@ async fn main() -> ExitCode {
     });
     #[cfg(unix)]
     tokio::spawn(watch_output());
-    let mut client = ChatClient::new(endpoint.connect_lazy());
-    while let Err(status) = chat.connect(&mut client, &mut input, &mut interrupted).await {
-        if let Some(why) = distrust(&status) {
-            complain(&format!("the server is not trusted: {why}"));
-            return ExitCode::from(NOT_TRUSTED);
+    while let Err(status) = chat.connect(&mut input, &mut interrupted).await {
+        let (end, fault) = chat.judge(&status);
+        if let Some(code) = fault {
+            complain(&end);
+            return ExitCode::from(code);
         }
-        if chat.is_final(&status) {
-            complain(status.message());
-            let refused = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
-            return ExitCode::from(if refused { NOT_LET_IN } else { 1 });
+        let several = chat.servers.len() > 1;
+        let lasted = chat.since.take().is_some_and(|since| since.elapsed() > MAX_BACKOFF);
+        if lasted {
+            // All are as good again, else all clients would go round in one order.
+            let ago = || Instant::now().checked_sub(MAX_BACKOFF.mul_f64(fastrand::f64()));
+            chat.servers.iter_mut().for_each(|it| it.due = ago().map_or(it.due, |ago| it.due.max(ago)));
         }
-        complain(&format!("{:?}: {}; trying again", status.code(), status.message()));
-        if chat.since.take().is_some_and(|since| since.elapsed() > MAX_BACKOFF) {
-            chat.failures = 0; // the connection was worth something
+        let server = &mut chat.servers[0];
+        let named = if several { format!("{}: ", server.target) } else { String::new() };
+        complain(&format!("{named}{end}; trying again"));
+        if lasted {
+            server.failures = 0; // the connection was worth something
         }
-        let backoff = (0.1 * 2f64.powi(chat.failures)).min(MAX_BACKOFF.as_secs_f64()) * (0.8 + 0.4 * fastrand::f64());
-        chat.failures += 1;
+        let backoff = (0.1 * 2f64.powi(server.failures)).min(MAX_BACKOFF.as_secs_f64()) * (0.8 + 0.4 * fastrand::f64());
+        server.failures += 1;
+        server.due = Instant::now() + chat.reconnect_after.take().unwrap_or(Duration::from_secs_f64(backoff));
         tokio::select! {
-            _ = sleep(chat.reconnect_after.take().unwrap_or(Duration::from_secs_f64(backoff))) => {}
+            _ = chat.wait() => {}
             _ = interrupted.changed() => break,
         }
     }

@@ -8,6 +8,8 @@ import bcast_grpc.v1.ChatGrpc;
 import bcast_grpc.v1.ConnectRequest;
 import bcast_grpc.v1.ConnectRequestOrBuilder;
 import bcast_grpc.v1.ConnectResponse;
+import bcast_grpc.v1.Error;
+import bcast_grpc.v1.ErrorCode;
 import bcast_grpc.v1.GapReason;
 import com.google.protobuf.Any;
 import com.google.protobuf.InvalidProtocolBufferException;
@@ -19,6 +21,7 @@ import io.grpc.ChannelCredentials;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
+import io.grpc.Status.Code;
 import io.grpc.StatusException;
 import io.grpc.TlsChannelCredentials;
 import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
@@ -39,6 +42,9 @@ import java.nio.file.Path;
 import java.security.cert.CertificateException;
 import java.security.cert.CertificateExpiredException;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.Deque;
 import java.util.HashMap;
 import java.util.Iterator;
@@ -61,7 +67,10 @@ public final class Chat {
   private static final int MAX_UNDER_WAY = 65_536;
   private static final long MIN_BACKOFF = 100;
   private static final long MAX_BACKOFF = 5000;
+  private static final long MAX_JOINING = 10_000;
   private static final long MAX_LEAVING = 10_000;
+  // So that those who lost a server do not all come to the next one at once.
+  private static final long SPREAD = 100;
   private static final int NOT_TRUSTED = 69;
   private static final int NOT_LET_IN = 77;
   private static final int BROKEN_PIPE = 128 + 13; // as a shell tells of programs ended by SIGPIPE
@@ -73,7 +82,7 @@ public final class Chat {
       Set.of("--token-file", "--tls-ca", "--tls-cert", "--tls-key");
   private static final String USAGE =
       "usage: chat [--name NAME] [--room ROOM] [--json] [--token-file FILE]"
-          + " [--tls-ca FILE] [--tls-cert FILE --tls-key FILE] [TARGET]";
+          + " [--tls-ca FILE] [--tls-cert FILE --tls-key FILE] [TARGET[,TARGET]...]";
   private static final JsonFormat.Parser PARSER = JsonFormat.parser().ignoringUnknownFields();
   private static final JsonFormat.Printer PRINTER =
       JsonFormat.printer().preservingProtoFieldNames().omittingInsignificantWhitespace();
@@ -92,16 +101,36 @@ public final class Chat {
     }
   }
 
+  /** One of those that share the rooms. One channel for all could not leave one that is full. */
+  private static final class Server {
+    final String target;
+    final ManagedChannel channel;
+    long due = clock(); // when to call it
+    long backoff = MIN_BACKOFF;
+    int fault; // the exit code, where what is there is no server to talk to
+
+    Server(String target, ChannelCredentials credentials) {
+      this.target = target;
+      channel =
+          NettyChannelBuilder.forTarget(target, credentials)
+              .keepAliveTime(10, SECONDS)
+              .keepAliveTimeout(20, SECONDS)
+              // On a slow line pings and their answers wait behind all that was sent before.
+              .flowControlWindow(65_535)
+              .build();
+    }
+  }
+
   // Of the main thread, which connects, reads and prints.
-  private final ManagedChannel channel;
+  private final List<Server> servers = new ArrayList<>(); // the one in use comes first
   private final Map<String, String> headers;
   private final boolean json;
   private final String tokenFile; // null if there is none
   private String epoch;
   private long place;
-  private long backoff = MIN_BACKOFF;
   private long since = NEVER; // the last welcome
   private long reconnectAfter;
+  private boolean moving; // to another server, as this one has lost its store
 
   private Thread renewal; // null as long as no token is going to expire
 
@@ -118,28 +147,32 @@ public final class Chat {
   private volatile String token = System.getenv("BCAST_TOKEN");
 
   private Chat(
-      String target, Map<String, String> files, Map<String, String> headers, boolean json)
+      String targets, Map<String, String> files, Map<String, String> headers, boolean json)
       throws IOException {
-    channel =
-        NettyChannelBuilder.forTarget(target.replaceFirst("^grpcs?://", ""), transport(target, files))
-            .keepAliveTime(10, SECONDS)
-            .keepAliveTimeout(20, SECONDS)
-            // On a slow line pings and their answers wait behind all that was sent before.
-            .flowControlWindow(65_535)
-            .build();
+    ChannelCredentials credentials = transport(targets, files);
+    for (String each : targets.split(",", -1)) {
+      String target = each.strip().replaceFirst("^grpcs?://", "");
+      if (target.isEmpty()) {
+        throw new IllegalArgumentException(
+            "target: '%s' has an empty address; it must be HOST:PORT, or several with commas between them"
+                .formatted(targets));
+      }
+      servers.add(new Server(target, credentials));
+    }
+    Collections.shuffle(servers);
     this.headers = headers;
     this.json = json;
     tokenFile = files.get("--token-file");
     readToken();
   }
 
-  /** Returns how to reach a target: by TLS, which trusts what Java trusts where no CA is given. */
-  private static ChannelCredentials transport(String target, Map<String, String> files)
+  /** Returns how to reach all targets: by TLS, which trusts what Java trusts where no CA is given. */
+  private static ChannelCredentials transport(String targets, Map<String, String> files)
       throws IOException {
     String ca = files.get("--tls-ca");
     String cert = files.get("--tls-cert");
     String key = files.get("--tls-key");
-    if (!target.startsWith("grpcs://") && ca == null && cert == null && key == null) {
+    if (!targets.contains("grpcs://") && ca == null && cert == null && key == null) {
       return InsecureChannelCredentials.create();
     }
     TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder();
@@ -227,40 +260,59 @@ public final class Chat {
   /** Connects again and again, until there is nothing more to do; returns the exit code. */
   private int run() throws IOException, InterruptedException {
     while (true) {
+      Server server = servers.get(0);
+      server.fault = 0;
       String end = "ended, though we did not leave";
       try {
-        talk();
+        talk(server.channel);
+        if (moving) {
+          end = "the server has lost its store";
+        }
       } catch (StatusException e) {
-        String distrust = distrust(e);
-        if (distrust != null) {
-          System.err.println("the server is not trusted: " + clean(distrust));
-          return NOT_TRUSTED;
-        }
-        if (isFinal(e)) {
-          System.err.println(clean(e.getStatus().getDescription()));
-          return switch (e.getStatus().getCode()) {
-            case UNAUTHENTICATED, PERMISSION_DENIED -> NOT_LET_IN;
-            default -> 1;
-          };
-        }
         String cause = e.getCause() == null ? "" : " (" + e.getCause().getMessage() + ")";
         end = e.getMessage() + cause;
+        String distrust = distrust(e);
+        if (distrust != null) {
+          end = "the server is not trusted: " + distrust;
+          server.fault = NOT_TRUSTED;
+        } else if (isFinal(e)) {
+          end = e.getStatus().getDescription();
+          server.fault =
+              switch (e.getStatus().getCode()) {
+                case UNAUTHENTICATED, PERMISSION_DENIED -> NOT_LET_IN;
+                default -> 1;
+              };
+        }
+        // That one is no server to talk to says nothing of the others.
+        boolean saysNothing = distrust != null || e.getStatus().getCode() == Code.UNIMPLEMENTED;
+        boolean goesOn = saysNothing && servers.stream().anyMatch(it -> it.fault == 0);
+        if (server.fault != 0 && !goesOn) {
+          System.err.println(clean(end));
+          return server.fault;
+        }
       }
       if (isFinished()) {
         return failed ? 1 : 0;
       }
-      System.err.println(clean(end) + "; trying again");
+      String named = servers.size() > 1 ? server.target + ": " : "";
+      System.err.println(clean(named + end) + "; trying again");
       if (clock() - since > MAX_BACKOFF) {
-        backoff = MIN_BACKOFF; // the connection was worth something
+        server.backoff = MIN_BACKOFF; // the connection was worth something
+        for (Server each : servers) { // all are as good again, else all clients would go round in one order
+          each.due = Math.max(each.due, clock() - ThreadLocalRandom.current().nextLong(MAX_BACKOFF));
+        }
       }
       since = NEVER;
       long pause = reconnectAfter;
       if (pause == 0) {
-        pause = (long) (backoff * ThreadLocalRandom.current().nextDouble(0.8, 1.2));
-        backoff = Math.min(2 * backoff, MAX_BACKOFF);
+        pause = (long) (server.backoff * ThreadLocalRandom.current().nextDouble(0.8, 1.2));
+        server.backoff = Math.min(2 * server.backoff, MAX_BACKOFF);
       }
-      Thread.sleep(pause);
-      channel.enterIdle(); // ends gRPC's own backoff, which grows to two minutes
+      server.due = clock() + pause;
+      servers.sort(Comparator.comparingLong(it -> it.due));
+      long spread = ThreadLocalRandom.current().nextLong(SPREAD);
+      Thread.sleep(Math.max(servers.get(0).due - clock(), spread));
+      servers.get(0).channel.enterIdle(); // ends gRPC's own backoff, which grows to two minutes
     }
   }
 
@@ -312,8 +364,10 @@ public final class Chat {
   }
 
   /** Makes the call, and prints what comes until it ends. */
-  private void talk() throws IOException, InterruptedException, StatusException {
+  private void talk(ManagedChannel channel)
+      throws IOException, InterruptedException, StatusException {
     reconnectAfter = 0;
+    moving = false;
     if (epoch != null) {
       headers.put("bcast-after", epoch + ":" + place);
     }
@@ -342,6 +396,10 @@ public final class Chat {
         }
         if (System.out.checkError()) { // which flushes, too
           Runtime.getRuntime().halt(BROKEN_PIPE); // nobody reads it
+        }
+        if (moving) {
+          call.cancel("moving to another server", null);
+          return;
         }
       }
     } finally {
@@ -422,10 +480,14 @@ public final class Chat {
           return; // the next part is the answer, or the one after that
         } else if (!event.getError().getRetryable()) {
           pending.remove(entry);
-        } else if (event.getError().hasRetryAfter()) {
-          entry.due = clock() + Durations.toMillis(event.getError().getRetryAfter());
         } else {
-          entry.due = clock() + 1000;
+          Error error = event.getError();
+          long wait = error.hasRetryAfter() ? Durations.toMillis(error.getRetryAfter()) : 1000;
+          entry.due = clock() + wait;
+          if (error.getCode() == ErrorCode.ERROR_CODE_BROKER_UNAVAILABLE && hasOther()) {
+            moving = true;
+            reconnectAfter = wait;
+          }
         }
         notifyAll();
         return;
@@ -433,9 +495,18 @@ public final class Chat {
     }
   }
 
+  /** Whether another server may be called now. */
+  private boolean hasOther() {
+    return servers.stream().skip(1).anyMatch(it -> it.due <= clock());
+  }
+
   /** Sends what is pending, until it is time to half-close or the call has ended. */
   private void write(BlockingClientCall<ConnectRequest, ConnectResponse> call) {
     try {
+      if (!joins()) {
+        call.cancel("the server did not answer in time", null);
+        return;
+      }
       for (ConnectRequest frame; (frame = nextFrame()) != null; ) {
         if (!call.write(frame)) {
           return;
@@ -449,11 +520,17 @@ public final class Chat {
     }
   }
 
+  /** Waits until the server has let us in; says whether it did so in time. */
+  private synchronized boolean joins() throws InterruptedException {
+    long end = clock() + MAX_JOINING;
+    for (long left; !connected && (left = end - clock()) > 0; ) {
+      wait(left);
+    }
+    return connected;
+  }
+
   /** Waits for something to send, and returns all there is; null when it is time to half-close. */
   private synchronized ConnectRequest nextFrame() throws InterruptedException {
-    while (!connected) {
-      wait();
-    }
     while (!isFinished()) {
       long now = clock();
       long next = NEVER;
