@@ -1,9 +1,9 @@
 """``python -m benchmarks``: all figures of this service beside its peers, a table for each group.
 
 Server on one core, load on another, a connection for each client, 64-byte messages unless said otherwise, every
-delivery verified. Ratios count; an absolute figure says more about the machine. The exit code is 1 if anything was
-not delivered once and in order, or could not be measured, and 2 if --only matches nothing. A missed goal is shown
-and is no error: a shared machine may miss one by itself.
+delivery verified. Servers that are one share all cores with their load. Ratios count; an absolute figure says more
+about the machine. The exit code is 1 if anything was not delivered once and in order, or could not be measured, and 2
+if --only matches nothing. A missed goal is shown and is no error: a shared machine may miss one by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.cluster import CLUSTERS
 from benchmarks.figures import GROUPS, MORE, Figure, Group, prepare
 from benchmarks.goals import Verdict
 from benchmarks.growth import CURVES
@@ -39,7 +40,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     path = options.save or (FULL if options.full else BUILD / "round.json")
-    chosen = (*GROUPS, *MORE, *CURVES) if options.full else (*GROUPS, *MORE) if options.only else GROUPS
+    usual = (*GROUPS, *CLUSTERS)
+    chosen = (*usual, *MORE, *CURVES) if options.full else (*usual, *MORE) if options.only else usual
     groups = [prepare(group, options.engine, options.rounds) for group in chosen]
     if not any(asked(group, figure, options.only) for group in groups for figure in group.figures):
         names = dict.fromkeys(group.name for group in groups)

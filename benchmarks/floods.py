@@ -15,20 +15,23 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.attacker import CONNECT_BLOCK, Attacker, data, message, request
 from benchmarks.attacks import CUT_OFF, UNREAD, WORK, Attack
 from benchmarks.load import allow_files
-from benchmarks.peers import LOAD_CORE, OURS, Peer, pinned, running, with_engines
+from benchmarks.peers import HERE, LOAD_CORE, OURS, Peer, free_port, pinned, running, with_engines
 
-ATTACKS: Mapping[str, Attack | None] = {"no attack": None, **CUT_OFF, **WORK, **UNREAD}
+HTTP_REQUESTS = "HTTP requests, pipelined, on 300 connections"
+ATTACKS: Mapping[str, Attack | None] = {"no attack": None, **CUT_OFF, **WORK, **UNREAD, HTTP_REQUESTS: None}
 EACH_S = 0.01
 GOAL_MS = 200
 AT_ONCE = 4
 """Connections of attackers."""
 _TALKING = 1
+_HTTP_CONNECTIONS = 300
 
 
 class Talker(Attacker):
@@ -74,6 +77,8 @@ async def talk(
 
 async def attack(address: str, name: str) -> None:
     """Attack for ever."""
+    if name == HTTP_REQUESTS:
+        await asyncio.gather(*(_ask_for_health(address) for _ in range(_HTTP_CONNECTIONS)))
     found = ATTACKS[name]
     assert found
     await asyncio.gather(*(_attack(address, found) for _ in range(AT_ONCE)))
@@ -91,11 +96,27 @@ async def _attack(address: str, found: Attack) -> None:
         await attacker.end()
 
 
+async def _ask_for_health(address: str) -> None:
+    """Ask for the health as fast as the server reads, and read the answers."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+
+    async def read() -> None:
+        while await reader.read(1 << 16):
+            pass
+
+    reading = asyncio.create_task(read())
+    while not reading.done():
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
 @contextmanager
 def under_attack(address: str, name: str) -> Iterator[None]:
     """Have a process attack meanwhile."""
     command = pinned(LOAD_CORE, ["nice", sys.executable, "-m", "benchmarks.floods", "--at", address, "--only", name])
-    process = None if ATTACKS[name] is None else subprocess.Popen(command)
+    process = subprocess.Popen(command) if ATTACKS[name] or name == HTTP_REQUESTS else None
     try:
         yield
     finally:
@@ -106,7 +127,10 @@ def under_attack(address: str, name: str) -> Iterator[None]:
 
 def measure(peer: Peer, name: str, seconds: float) -> str:
     """Measure one flood; return a line of the table."""
-    with running(peer) as (address, pid), under_attack(address, name):
+    at = f"{HERE}:{free_port()}" if name == HTTP_REQUESTS else ""
+    if at:
+        peer = replace(peer, command=[*peer.command, "--http-port", at.rpartition(":")[2]])
+    with running(peer) as (address, pid), under_attack(at or address, name):
         try:
             late = asyncio.run(asyncio.wait_for(talk(address, seconds), seconds + 60))
         except (TimeoutError, ConnectionError) as error:

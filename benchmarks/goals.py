@@ -40,9 +40,9 @@ class Verdict:
 
 
 def judge(goals: Sequence[Goal], peers: Sequence[Peer], results: Mapping[str, Result]) -> list[Verdict]:
-    """Judge each gRPC server of ours; ``results`` are by the peer's name. What was not measured has no verdict."""
+    """Judge each server of ours; ``results`` are by the peer's name. What was not measured has no verdict."""
     verdicts = []
-    for ours in (peer for peer in peers if peer.kind == "bcast"):
+    for ours in (peer for peer in peers if peer.kind in OUR_KINDS):
         for goal in (goal for goal in goals if goal.peer != ours):
             value = results.get(ours.name, {}).get(goal.key)
             beside = results.get(goal.peer.name, {}).get(goal.key) if goal.peer else 1
@@ -51,6 +51,7 @@ def judge(goals: Sequence[Goal], peers: Sequence[Peer], results: Mapping[str, Re
     return verdicts
 
 
+OUR_KINDS = ("bcast", "bcast-ws", "bcast-tcp")
 RATE, COST = "per_second", "server_cpu_s_per_million"
 BATCHING = (Goal(RATE, 2, NATS), Goal(COST, 0.5, NATS, at_most=True))
 LATENCY = (Goal("p99_ms", 1, GRPC_GO, at_most=True), Goal("p50_ms", 1.3, GRPC_GO, at_most=True))

@@ -30,7 +30,7 @@ def drive(peer: Peer, flags: Flags, seconds: float, program: Path = BUILD / "loa
     with running(peer) as (address, pid):
         words += ["-tls"] if peer.tls else []
         load = [str(program), f"-kind={peer.kind}", f"-addr={address}", f"-pid={pid}", *words]
-        return _answer([*load, f"-duration={seconds}s"], seconds, {"GOMAXPROCS": "1", "PATH": os.defpath})
+        return answer([*load, f"-duration={seconds}s"], seconds, {"GOMAXPROCS": "1", "PATH": os.defpath})
 
 
 drive_from_cpp = partial(drive, program=CPP_LOAD)
@@ -41,13 +41,18 @@ def listen(peer: Peer, flags: Flags, seconds: float) -> Result:
     """Start a server that sends by itself, and let the Python client take what it can."""
     with running(peer) as (address, _):
         client = [sys.executable, "-m", "benchmarks.python_client", address, "--seconds", str(seconds)]
-        return _answer(client, seconds, dict(os.environ))
+        return answer(client, seconds, dict(os.environ))
 
 
-def _answer(command: Sequence[str], seconds: float, environment: dict[str, str]) -> Result:
+def answer(command: Sequence[str], seconds: float, environment: dict[str, str], core: str = LOAD_CORE) -> Result:
+    """Run a load, on the load's core or others; return what it found.
+
+    Raises:
+        CannotRun: it gives up.
+    """
     try:
         run = subprocess.run(
-            pinned(LOAD_CORE, command),
+            pinned(core, command),
             cwd=ROOT,
             env=environment,
             capture_output=True,

@@ -21,6 +21,7 @@ GO = ROOT / "benchmarks" / "go"
 CPP = ROOT / "benchmarks" / "cpp"
 BUILD = ROOT / "build" / "bench"
 SERVER_CORE, LOAD_CORE = "0", "1"
+HERE = "127.0.0.1"
 
 
 class CannotRun(Exception):
@@ -52,7 +53,6 @@ def _python(name: str) -> list[str]:
     return [sys.executable, str(ROOT / "benchmarks" / name), "--port", "{port}"]
 
 
-_HERE = "127.0.0.1"
 _SERVER = [sys.executable, "-m", "bcast_grpc.server", "--log-level", "error"]
 # The stock Go client has all its clients on one connection.
 OURS = Peer("bcast_grpc", "bcast", [*_SERVER, "--port", "{port}", "--max-streams-per-connection", "20000"])
@@ -63,19 +63,19 @@ CERT, KEY = BUILD / "tls" / "cert.pem", BUILD / "tls" / "key.pem"
 OURS_TLS = replace(
     OURS, name="bcast_grpc TLS", command=[*OURS.command, "--tls-cert", str(CERT), "--tls-key", str(KEY)], tls=True
 )
-NATS = Peer("NATS core", "nats", _binary("nats-server", "-a", _HERE, "-p", "{port}"))
+NATS = Peer("NATS core", "nats", _binary("nats-server", "-a", HERE, "-p", "{port}"))
 NATS_TLS = replace(
     NATS, name="NATS TLS", command=[*NATS.command, "--tls", "--tlscert", str(CERT), "--tlskey", str(KEY)], tls=True
 )
 JETSTREAM = Peer(
-    "NATS JetStream", "jetstream", _binary("nats-server", "-a", _HERE, "-p", "{port}", "-js", "-sd", "{temp}")
+    "NATS JetStream", "jetstream", _binary("nats-server", "-a", HERE, "-p", "{port}", "-js", "-sd", "{temp}")
 )
 CENTRIFUGO = Peer(
     "Centrifugo",
     "centrifugo",
     _binary(
         *("centrifugo", "-c", str(ROOT / "benchmarks" / "centrifugo.json"), "--log.level", "error"),
-        *("--http_server.address", _HERE, "-p", "{port}"),
+        *("--http_server.address", HERE, "-p", "{port}"),
     ),
 )
 GRPC_GO = Peer("plain grpc-go", "grpcgo", _binary("grpcgo", "-port", "{port}"))
@@ -129,7 +129,7 @@ def make_certificate() -> None:
     """Make the certificate that servers with TLS show, unless there is one."""
     CERT.parent.mkdir(parents=True, exist_ok=True)
     if not CERT.exists():
-        made = trustme.CA().issue_cert(_HERE, "localhost")
+        made = trustme.CA().issue_cert(HERE, "localhost")
         KEY.write_bytes(made.private_key_pem.bytes())
         CERT.write_bytes(b"".join(part.bytes() for part in made.cert_chain_pems))
 
@@ -149,22 +149,22 @@ def _or_leave_out(what: str, build_it: Callable[[], None]) -> None:
         print(f"{what} is left out: {error}", file=sys.stderr)
 
 
-def available(peer: Peer) -> bool:
-    """Say whether the peer's program was built."""
-    return Path(peer.command[0]).exists()
-
-
 def _run(command: Sequence[str], environment: dict[str, str]) -> None:
     if subprocess.run(command, cwd=GO, env=environment, stdout=subprocess.DEVNULL, check=False).returncode:
         raise CannotRun(f"this failed: {' '.join(command)}")
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HERE, 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def running(peer: Peer) -> Iterator[tuple[str, int]]:
     """Start a peer on the server's core; give its address and process id."""
-    with socket.socket() as probe:
-        probe.bind((_HERE, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with TemporaryDirectory() as temp:
         process = subprocess.Popen(
             pinned(SERVER_CORE, [word.format(port=port, temp=temp) for word in peer.command]),
@@ -175,7 +175,7 @@ def running(peer: Peer) -> Iterator[tuple[str, int]]:
         )
         try:
             _wait_for(port, process)
-            yield f"{_HERE}:{port}", process.pid
+            yield f"{HERE}:{port}", process.pid
         finally:
             process.kill()
             process.wait()
@@ -190,7 +190,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
-            if probe.connect_ex((_HERE, port)) == 0:
+            if probe.connect_ex((HERE, port)) == 0:
                 return
         time.sleep(0.05)
     raise CannotRun("the server does not listen")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shutil import which
 
 from benchmarks.load import limited_by_load
 from benchmarks.peers import BUILD
@@ -77,6 +78,9 @@ def versions() -> dict[str, str]:
         )
         match = re.search(pattern, built.stdout.partition(":")[2])
         found[name] = match[1] if match else ""
+    if which("redis-server"):
+        said = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=False).stdout
+        found["redis"] = said.partition("v=")[2].partition(" ")[0]
     return found
 
 

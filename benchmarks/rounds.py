@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure, Group
+from benchmarks.fleets import available
 from benchmarks.load import Result
-from benchmarks.peers import CannotRun, Peer, available
+from benchmarks.peers import CannotRun, Peer
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,10 @@ latency counts from the moment it was due, even if it was sent late.
 Run the bench on another machine than the server, or on other cores (taskset).
 If the bench itself limited the figures, it says so.
 
+The clients of each room are spread evenly over several servers, which must
+share their rooms; where one cannot be reached, they go to the others. A client
+whose connection is lost later counts as disconnected: it does not come back.
+
 exit codes:
     0  all messages arrived, once and in order
     1  some messages were lost, repeated, out of order or refused, or clients
@@ -49,6 +53,7 @@ exit codes:
 examples:
   python -m bcast_grpc.bench                            what this machine can do
   python -m bcast_grpc.bench chat.example --clients 1000 --rate 100
+  python -m bcast_grpc.bench a.example,b.example        servers that share rooms
   python -m bcast_grpc.bench --json | jq .latency_ms.p99
 """
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from functools import cache
+from functools import cache, partial
 from typing import cast
 
 import grpc
@@ -15,9 +15,13 @@ from bcast_grpc.bench.histogram import Histogram
 from bcast_grpc.bench.plan import Plan
 from bcast_grpc.bench.renewing import Renewing
 from bcast_grpc.bench.sender import Sender
+from bcast_grpc.bench.spread import Spread
 from bcast_grpc.bench.summary import Summaries, Summary
 from bcast_grpc.bench.verify import Checker
-from bcast_grpc.client.dial import call_metadata, open_channel, start_call
+from bcast_grpc.client.address import Address
+from bcast_grpc.client.attempt import Attempt
+from bcast_grpc.client.channel import close_channel, open_channel
+from bcast_grpc.client.dial import call_metadata, start_call
 from bcast_grpc.client.endings import error_of
 from bcast_grpc.client.handshake import wait_until_let_in
 from bcast_grpc.client.status import FinalStatus, GrpcCall
@@ -61,6 +65,7 @@ class Client:
 
     Attributes:
         error: what ended its call early.
+        server: the address of the server that it is connected to.
         sender: what it sends; ``None`` if it does not send.
     """
 
@@ -72,17 +77,18 @@ class Client:
         self._plan = plan
         self._summaries = summaries
         self._receipts = receipts
+        self.server = ""
         self._channel: grpc.aio.Channel | None = None
         self._call: GrpcCall | None = None
         self._listener: asyncio.Task[None] | None = None
         self._renewing: Renewing | None = None
 
-    async def join(self) -> None:
-        """Connect, and begin to listen once the server has let us in.
+    async def join(self, spread: Spread) -> None:
+        """Connect to one of the servers, and begin to listen once it has let us in.
 
         Raises:
-            CallError: the server refused the connection.
-            ConnectionLost: no server was reached, or it did not answer in time.
+            CallError: the connection was refused.
+            ConnectionLost: no server was reached, or none answered in time.
         """
         options = self._plan.options
         room = self._plan.room(self.number)
@@ -90,13 +96,22 @@ class Client:
         events = "expiring" if tokens.renewable else "none"
         token = await tokens.fetch()
         metadata = call_metadata(name="", room=room, client="", events=events, echo=False, token=token)
-        self._channel = open_channel(options.target, _credentials(options.tls) if options.tls else None)
-        self._call = start_call(self._channel, metadata)
-        status = FinalStatus(self._call)
-        await wait_until_let_in(self._call, options.target, JOIN_TIMEOUT_S, options.tls)
+        credentials = _credentials(options.tls) if options.tls else None
+        open_one = partial(open_channel, credentials=credentials)
+
+        async def enter(address: Address, channel: grpc.aio.Channel) -> tuple[GrpcCall, FinalStatus]:
+            call = start_call(channel, metadata)
+            status = FinalStatus(call)
+            await wait_until_let_in(call, address, JOIN_TIMEOUT_S, options.tls)
+            self.server, self._channel = str(address), channel
+            return call, status
+
+        attempt = Attempt(spread.order(self.number), open_one, spread.put_last, JOIN_TIMEOUT_S)
+        call, status = await attempt.enter(enter)
+        self._call = call
         if tokens.renewable:
-            self._renewing = Renewing(tokens, self._call.write)
-        self._listener = asyncio.create_task(self._listen(self._call, status))
+            self._renewing = Renewing(tokens, call.write)
+        self._listener = asyncio.create_task(self._listen(call, status))
 
     async def send(self, start_ns: int, stop_ns: int) -> None:
         """Send until the time is over or the call has ended; does nothing if this is not a sender."""
@@ -118,13 +133,12 @@ class Client:
         if self._listener:
             self._listener.cancel()
         if self._channel:
-            await self._channel.close()
+            await close_channel(self._channel)
         if self._listener:
             with suppress(asyncio.CancelledError):
                 await self._listener  # raises what went wrong in the bench
 
     async def _listen(self, call: GrpcCall, status: FinalStatus) -> None:
-        target = self._plan.options.target
         frames = cast("AsyncGenerator[bytes]", aiter(call))
         try:
             async with aclosing(frames):
@@ -132,9 +146,9 @@ class Client:
                     self._receive(frame)
             self.error = ConnectionLost("the server ended the call without an error")
         except grpc.aio.AioRpcError:
-            self.error = error_of(await status.wait(), target, connected=True)
+            self.error = error_of(await status.wait(), self.server, connected=True)
         except MalformedFrame as fault:
-            self.error = CallError(ErrorCode.MALFORMED, f"{target} sent {fault}")
+            self.error = CallError(ErrorCode.MALFORMED, f"{self.server} sent {fault}")
             call.cancel()
         finally:
             if self.sender:

@@ -53,6 +53,7 @@ class Result:
     """What the clients of a worker found, or those of all workers together.
 
     Attributes:
+        servers: how many clients were let in by each server.
         unacknowledged: messages that the server has not answered.
         refused: messages that the server refused, by error code.
         disconnected: clients whose call ended early, by error code.
@@ -75,6 +76,7 @@ class Result:
     busy: float = 0.0
     latency: Histogram = field(default_factory=Histogram)
     faults: Faults = field(default_factory=Faults)
+    servers: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     disconnected: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)

@@ -14,8 +14,11 @@ from typing import Any
 from bcast_grpc.bench.client import Client, Receipts
 from bcast_grpc.bench.link import MAX_EXAMPLES, Await, Failed, Joined, Link, Result, Sent, Start, Stop, Tick
 from bcast_grpc.bench.plan import Plan
+from bcast_grpc.bench.spread import Spread
 from bcast_grpc.bench.summary import Summaries
 from bcast_grpc.bench.verify import Due
+from bcast_grpc.client.address import read_targets
+from bcast_grpc.client.names import candidates
 from bcast_grpc.errors import BcastError, ConnectionLost
 from bcast_grpc.event_loop import new_event_loop, spare_collections
 
@@ -123,10 +126,12 @@ class Load:
             BcastError: a client was not let in.
         """
         free = asyncio.Semaphore(_JOINING)
+        found = await candidates(read_targets(self._plan.options.target))
+        spread = Spread(self._plan, [each.address for each in found])
 
         async def join(client: Client) -> None:
             async with free:
-                await client.join()
+                await client.join(spread)
             self._joined += 1
 
         joining = [asyncio.create_task(join(client)) for client in self._clients]
@@ -206,6 +211,7 @@ class Load:
 
 def _add(result: Result, client: Client, due: Mapping[int, Due]) -> None:
     """Add to a result what one client found."""
+    result.servers[client.server] += 1
     if sender := client.sender:
         result.sent += sender.sent
         result.acknowledged += sender.acknowledged

@@ -76,6 +76,7 @@ def merged(results: Iterable[Result]) -> Result:
         busy += each.busy
         whole.latency.merge([each.latency])
         whole.faults.add(each.faults)
+        whole.servers += each.servers
         whole.refused += each.refused
         whole.disconnected += each.disconnected
         whole.reasons |= each.reasons
@@ -91,6 +92,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "ok": outcome.clean,
         "interrupted": outcome.interrupted,
         "target": options.target,
+        "servers": dict(sorted(result.servers.items())),
         "clients": options.clients,
         "senders": options.senders,
         "rooms": options.rooms,
@@ -139,7 +141,7 @@ def as_text(outcome: Outcome) -> str:
         f" {_short(result.received_bytes / measured_s, 'B/s')}"
     )
     rows = [
-        ("target", options.target),
+        ("target", _places(outcome)),
         ("load", load),
         ("measured", f"{measured_s:.1f} s{', interrupted' if outcome.interrupted else ''}"),
         ("sent", f"{result.sent:,}, {_short(result.sent / measured_s, '/s')}"),
@@ -178,6 +180,14 @@ def _latency_ms(outcome: Outcome) -> dict[str, float]:
     if not latency.count:
         return {}
     return {name: round(latency.percentile(percent) / 1e6, 3) for name, percent in _PERCENTILES.items()}
+
+
+def _places(outcome: Outcome) -> str:
+    """The target; of several servers, how many clients are at each."""
+    servers = sorted(outcome.result.servers.items())
+    if len(servers) < 2 and "," not in outcome.plan.options.target:
+        return outcome.plan.options.target
+    return ", ".join(f"{server}: {_many(clients, 'client')}" for server, clients in servers)
 
 
 def _many(count: int, what: str) -> str:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from bcast_grpc.bench.arguments import Options
 from bcast_grpc.bench.payload import MAX_SIZE, MIN_SIZE, request_bytes
 from bcast_grpc.bench.plan import Plan, Schedule
+from bcast_grpc.bench.spread import Spread
+from bcast_grpc.client.address import Address
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.wire.protobuf import MAX_REQUEST_BYTES
 
@@ -39,6 +41,20 @@ def test_clients_are_spread_evenly(plan: Plan) -> None:
         [*Counter(map(plan.room, range(options.clients))).values()],
     ):
         assert max(sizes) - min(sizes) <= 1
+
+
+@given(plans(), st.integers(1, 5))
+def test_clients_of_a_room_are_spread_over_the_servers(plan: Plan, count: int) -> None:
+    """Evenly; each tries all servers, those that failed last."""
+    servers = [Address(f"s{n}:1") for n in range(count)]
+    spread = Spread(plan, servers)
+    orders = [spread.order(client) for client in range(plan.options.clients)]
+    assert all(sorted(order) == servers for order in orders)
+    for room in set(map(plan.room, range(plan.options.clients))):
+        first = Counter(order[0] for client, order in enumerate(orders) if plan.room(client) == room)
+        assert max(first.values()) - min(first[server] for server in servers) <= 1
+    spread.put_last(servers[0], 0.0)
+    assert all(spread.order(client)[-1] == servers[0] for client in range(plan.options.clients))
 
 
 @given(plans())

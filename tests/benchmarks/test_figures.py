@@ -1,9 +1,11 @@
 """The figures of the benchmarks: what is asked of the load, and which round counts."""
 
+from benchmarks.cluster import CLUSTERS
 from benchmarks.figures import GROUPS, MORE, THROUGHPUT, prepare
+from benchmarks.goals import OUR_KINDS
 from benchmarks.growth import AXES, CURVES, bounds
 from benchmarks.load import Result, limited_by_load
-from benchmarks.peers import OUR_WEBSOCKET, OURS
+from benchmarks.peers import FIREHOSE
 from benchmarks.rounds import median
 
 
@@ -48,21 +50,21 @@ def test_no_load_of_a_curve_overflows_a_queue() -> None:
 
 def test_every_figure_has_a_title_of_its_own_and_begins_with_ours() -> None:
     """Results are found by group, figure and peer."""
-    for group in (*GROUPS, *MORE, *CURVES):
+    for group in (*GROUPS, *CLUSTERS, *MORE, *CURVES):
         titles = [figure.title for figure in group.figures]
         assert len(set(titles)) == len(titles)
-        assert all(figure.peers[0].name in (OURS.name, OUR_WEBSOCKET.name) for figure in group.figures)
+        assert all(figure.peers[0].kind in (*OUR_KINDS, FIREHOSE.kind) for figure in group.figures)
         assert all(figure.of in ("", *titles) for figure in group.figures)
 
 
 def test_every_goal_is_of_a_column_and_of_a_peer_in_the_same_run() -> None:
     """Otherwise it would never be judged, or not be shown."""
-    for group in (*GROUPS, *MORE):
+    for group in (*GROUPS, *CLUSTERS, *MORE):
         keys = {column.key for column in group.columns}
         for figure in group.figures:
             assert all(goal.key in keys for goal in figure.goals)
             assert all(goal.peer in (None, *figure.peers) for goal in figure.goals)
-            assert not figure.goals or OURS in figure.peers
+            assert not figure.goals or any(peer.kind in OUR_KINDS for peer in figure.peers)
 
 
 def test_each_engine_is_measured_in_turn() -> None:

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -17,7 +16,7 @@ type cycled struct {
 // comeAndGo lets all clients connect, read and leave, many times, and says how the server's memory grew after the second time:
 // by then it has what it keeps for use again.
 func comeAndGo(o options) (any, error) {
-	before := openFiles(o.PID)
+	before := o.PIDs.openFiles()
 	r := cycled{options: o}
 	for cycle := range o.Cycles {
 		clients, joins, err := connectAll(o)
@@ -33,10 +32,10 @@ func comeAndGo(o options) (any, error) {
 		for _, c := range clients {
 			c.Close()
 		}
-		if err := allGone(o.PID, before); err != nil {
+		if err := allGone(o.PIDs, before); err != nil {
 			return nil, fmt.Errorf("cycle %d: %w", cycle+1, err)
 		}
-		r.RSS, r.JoinsPerS = append(r.RSS, rss(o.PID)), joins
+		r.RSS, r.JoinsPerS = append(r.RSS, o.PIDs.rss()), joins
 	}
 	if o.Cycles > 2 {
 		second, last := float64(r.RSS[1]), float64(r.RSS[o.Cycles-1])
@@ -46,20 +45,14 @@ func comeAndGo(o options) (any, error) {
 }
 
 // allGone waits until the server has closed the connections of all clients.
-func allGone(pid, before int) error {
+func allGone(server processes, before int) error {
 	const fewOfItsOwn = 8
-	for deadline := time.Now().Add(20 * time.Second); openFiles(pid) > before+fewOfItsOwn; {
+	for deadline := time.Now().Add(20 * time.Second); server.openFiles() > before+fewOfItsOwn; {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the server still has %d files open, and had %d", openFiles(pid), before)
+			return fmt.Errorf("the server still has %d files open, and had %d", server.openFiles(), before)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	time.Sleep(200 * time.Millisecond) // it tidies up after them
 	return nil
-}
-
-// openFiles returns how many files, sockets included, a process has open.
-func openFiles(pid int) int {
-	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	return len(entries)
 }

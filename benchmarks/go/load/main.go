@@ -15,6 +15,8 @@ import (
 type options struct {
 	Kind     string        `json:"kind"`
 	Addr     string        `json:"-"`
+	Servers  addresses     `json:"servers,omitempty"`
+	Apart    bool          `json:"apart,omitempty"`
 	Clients  int           `json:"clients"`
 	Senders  int           `json:"senders"`
 	Rooms    int           `json:"rooms"`
@@ -28,7 +30,8 @@ type options struct {
 	Acks     bool          `json:"acks"`
 	Single   bool          `json:"single"`
 	Stock    bool          `json:"stock"`
-	PID      int           `json:"-"`
+	PIDs     processes     `json:"-"`
+	Beside   processes     `json:"-"`
 	Hold     bool          `json:"-"`
 	Cycles   int           `json:"cycles,omitempty"`
 }
@@ -36,7 +39,8 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.Kind, "kind", "bcast", "what to drive: bcast, bcast-ws, bcast-tcp, grpcgo, nats, jetstream, centrifugo, ws, ws-joined, tcp")
-	flag.StringVar(&o.Addr, "addr", "", "HOST:PORT")
+	flag.Var(&o.Servers, "addr", "HOST:PORT; several with commas between, if servers are one: the clients of a room are spread over them")
+	flag.BoolVar(&o.Apart, "apart", false, "of several servers the senders are at the first, and all others at the rest")
 	flag.IntVar(&o.Clients, "clients", 100, "connected clients, senders included")
 	flag.IntVar(&o.Senders, "senders", 1, "how many of them send")
 	flag.IntVar(&o.Rooms, "rooms", 1, "rooms that clients and senders are spread over")
@@ -51,7 +55,8 @@ func main() {
 	flag.BoolVar(&o.Single, "single", false, "do not ask for batch frames")
 	flag.BoolVar(&o.Stock, "stock", false, "be an ordinary gRPC client: grpc-go with generated stubs, one message a frame")
 	flag.BoolVar(&overTLS, "tls", false, "encrypt the connections: bcast, grpcgo, nats")
-	flag.IntVar(&o.PID, "pid", 0, "the server's process, for its CPU time and memory")
+	flag.Var(&o.PIDs, "pid", "the server's process, for its CPU time and memory; several with commas between count together")
+	flag.Var(&o.Beside, "beside", "processes whose CPU time is told too, of what the servers share")
 	flag.BoolVar(&o.Hold, "hold", false, "connect, print the memory a client costs and the idle CPU, and leave")
 	flag.IntVar(&o.Cycles, "cycles", 0, "connect and leave that often, and print how the server's memory grows")
 	flag.Parse()

@@ -31,7 +31,9 @@ type result struct {
 	ServerCPU   float64 `json:"server_cpu_s"`
 	CPUPerM     float64 `json:"server_cpu_s_per_million"`
 	LoadCPU     float64 `json:"load_cpu_s"`
+	BesideCPU   float64 `json:"beside_cpu_s"`
 	ServerShare float64 `json:"server_cpu_share"`
+	BesideShare float64 `json:"beside_cpu_share"`
 	LoadShare   float64 `json:"load_cpu_share"`
 	P50         float64 `json:"p50_ms"`
 	P99         float64 `json:"p99_ms"`
@@ -81,7 +83,22 @@ func (l *load) hears(client, sender int) bool {
 	return (client != sender || l.Kind == "centrifugo") && l.room(client) == l.room(sender)
 }
 
+// server says which of the servers a client is at.
+func (o options) server(client int) int {
+	switch n := len(o.Servers); {
+	case n == 1:
+		return 0
+	case !o.Apart:
+		return client / o.Rooms % n
+	case client < o.Senders:
+		return 0
+	default:
+		return 1 + client%(n-1)
+	}
+}
+
 func newLoad(o options, clients []client) *load {
+	o.Acks = o.Acks && o.Kind != "nats" // which has none
 	l := &load{options: o, clients: clients, start: time.Now()}
 	l.got = make([][]atomic.Int64, o.Clients)
 	for i := range l.got {
@@ -132,6 +149,7 @@ func connectAll(o options) ([]client, float64, error) {
 
 func connect(o options, index, room int) (client, error) {
 	name := "bench" + strconv.Itoa(room)
+	o.Addr = o.Servers[o.server(index)]
 	switch o.Kind {
 	case "bcast", "grpcgo":
 		if o.Stock {
@@ -172,10 +190,14 @@ func measure(o options) (any, error) {
 			go l.receive(i)
 		}
 	}
-	time.Sleep(200 * time.Millisecond) // connections settle; not part of the measurement
+	settle := 200 * time.Millisecond // not part of the measurement
+	if len(o.Servers) > 1 {
+		settle = time.Second // NATS's servers tell each other who listens
+	}
+	time.Sleep(settle)
 	runtime.GC()
-	before := rss(o.PID)
-	cpu, own := cpuSeconds(o.PID), cpuSeconds(0)
+	before := o.PIDs.rss()
+	cpu, beside, own := o.PIDs.cpuSeconds(), o.Beside.cpuSeconds(), ownSeconds()
 	begin := time.Now()
 	go l.watch()
 	var wait sync.WaitGroup
@@ -191,9 +213,9 @@ func measure(o options) (any, error) {
 	last, err := l.drain()
 	seconds := last.Sub(begin).Seconds()
 	r := result{options: o, Seconds: seconds, JoinsPerS: joins, ChurnJoins: l.churned}
-	r.ServerCPU, r.LoadCPU = cpuSeconds(o.PID)-cpu, cpuSeconds(0)-own
-	r.ServerShare, r.LoadShare = r.ServerCPU/seconds, r.LoadCPU/seconds
-	r.RSSBefore, r.RSS, r.RSSPeak = before, rss(o.PID), rssPeak(o.PID)
+	r.ServerCPU, r.BesideCPU, r.LoadCPU = o.PIDs.cpuSeconds()-cpu, o.Beside.cpuSeconds()-beside, ownSeconds()-own
+	r.ServerShare, r.BesideShare, r.LoadShare = r.ServerCPU/seconds, r.BesideCPU/seconds, r.LoadCPU/seconds
+	r.RSSBefore, r.RSS, r.RSSPeak = before, o.PIDs.rss(), o.PIDs.rssPeak()
 	var all histogram
 	for i := range clients {
 		r.Deliveries += l.total[i]
@@ -225,6 +247,10 @@ func (l *load) receive(index int) {
 	counts := make([]int64, l.Senders)
 	isTouched := make([]bool, l.Senders)
 	touched := make([]int, 0, l.Senders)
+	isElsewhere := make([]bool, l.Senders)
+	for s := range isElsewhere {
+		isElsewhere[s] = len(l.Servers) == 1 || l.server(s) != l.server(index)
+	}
 	now, lastNow, latency := int64(0), int64(0), int64(0)
 	lastStamp := uint64(0)
 	deliver := func(payload []byte) {
@@ -251,7 +277,9 @@ func (l *load) receive(index int) {
 			latency = now - parse(payload[countEnd:header])
 			lastStamp, lastNow = stamp, now
 		}
-		l.latency[index].add(latency)
+		if isElsewhere[author] {
+			l.latency[index].add(latency)
+		}
 	}
 	stamped := func(payload []byte) {
 		if now == 0 {

@@ -10,13 +10,78 @@ import (
 	"time"
 )
 
-// cpuSeconds returns the CPU time of a process and all its threads; 0 is this one.
-func cpuSeconds(pid int) float64 {
-	path := "/proc/self/stat"
-	if pid > 0 {
-		path = fmt.Sprintf("/proc/%d/stat", pid)
+// Addresses are those of a server, or of several that are one.
+type addresses []string
+
+func (a *addresses) String() string { return strings.Join(*a, ",") }
+
+func (a *addresses) Set(text string) error {
+	*a = strings.Split(text, ",")
+	return nil
+}
+
+// Processes are those of a server, or of several that are one. What is asked of them is added up.
+type processes []int
+
+func (p *processes) String() string { return fmt.Sprint(*p) }
+
+func (p *processes) Set(text string) error {
+	*p = nil
+	for word := range strings.SplitSeq(text, ",") {
+		pid, err := strconv.Atoi(word)
+		if err != nil {
+			return err
+		}
+		*p = append(*p, pid)
 	}
-	text, err := os.ReadFile(path)
+	return nil
+}
+
+// cpuSeconds returns their CPU time, with all threads.
+func (p processes) cpuSeconds() (sum float64) {
+	for _, pid := range p {
+		sum += cpuSeconds(strconv.Itoa(pid))
+	}
+	return sum
+}
+
+// rss returns their resident bytes.
+func (p processes) rss() (sum int64) {
+	for _, pid := range p {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		if fields := strings.Fields(string(text)); len(fields) > 1 {
+			pages, _ := strconv.ParseInt(fields[1], 10, 64)
+			sum += pages * int64(os.Getpagesize())
+		}
+	}
+	return sum
+}
+
+// rssPeak returns the most resident bytes that each of them ever had.
+func (p processes) rssPeak() (sum int64) {
+	for _, pid := range p {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		_, rest, _ := strings.Cut(string(text), "VmHWM:")
+		kilobytes, _ := strconv.ParseInt(strings.Fields(rest + " 0")[0], 10, 64)
+		sum += kilobytes << 10
+	}
+	return sum
+}
+
+// openFiles returns how many files, sockets included, they have open.
+func (p processes) openFiles() (sum int) {
+	for _, pid := range p {
+		entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		sum += len(entries)
+	}
+	return sum
+}
+
+// ownSeconds returns the CPU time of this process.
+func ownSeconds() float64 { return cpuSeconds("self") }
+
+func cpuSeconds(process string) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%s/stat", process))
 	if err != nil {
 		return 0
 	}
@@ -26,31 +91,12 @@ func cpuSeconds(pid int) float64 {
 	return (user + system) / 100
 }
 
-// rss returns the resident bytes of a process.
-func rss(pid int) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0
-	}
-	pages, _ := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
-	return pages * int64(os.Getpagesize())
-}
-
-// rssPeak returns the most resident bytes that a process ever had.
-func rssPeak(pid int) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(text), "VmHWM:")
-	kilobytes, _ := strconv.ParseInt(strings.Fields(rest + " 0")[0], 10, 64)
-	return kilobytes << 10
-}
-
 type held struct {
 	options
 	BytesPerClient float64 `json:"bytes_per_client"`
 	IdleCPU        float64 `json:"idle_cpu_share"`
+	BesideIdleCPU  float64 `json:"beside_idle_cpu_share"`
+	BesideGrown    int64   `json:"beside_grown_bytes"`
 	JoinsPerS      float64 `json:"joins_per_second"`
 	ServerShare    float64 `json:"joins_server_cpu_share"`
 	LoadShare      float64 `json:"joins_load_cpu_share"`
@@ -58,8 +104,8 @@ type held struct {
 
 // hold connects clients that do nothing, and says what they cost.
 func hold(o options) (any, error) {
-	before := rss(o.PID)
-	begin, cpu, own := time.Now(), cpuSeconds(o.PID), cpuSeconds(0)
+	before, beside := o.PIDs.rss(), o.Beside.rss()
+	begin, cpu, own := time.Now(), o.PIDs.cpuSeconds(), ownSeconds()
 	clients, joins, err := connectAll(o)
 	if err != nil {
 		return nil, err
@@ -71,16 +117,19 @@ func hold(o options) (any, error) {
 		}()
 	}
 	took := time.Since(begin).Seconds()
-	server, load := (cpuSeconds(o.PID)-cpu)/took, (cpuSeconds(0)-own)/took
+	h := held{options: o, JoinsPerS: joins}
+	h.ServerShare, h.LoadShare = (o.PIDs.cpuSeconds()-cpu)/took, (ownSeconds()-own)/took
 	time.Sleep(2 * time.Second)
-	after := rss(o.PID)
-	cpu, begin = cpuSeconds(o.PID), time.Now()
+	h.BytesPerClient = float64(o.PIDs.rss()-before) / float64(o.Clients)
+	h.BesideGrown = o.Beside.rss() - beside
+	cpu, idle, begin := o.PIDs.cpuSeconds(), o.Beside.cpuSeconds(), time.Now()
 	time.Sleep(o.Duration)
-	share := (cpuSeconds(o.PID) - cpu) / time.Since(begin).Seconds()
+	took = time.Since(begin).Seconds()
+	h.IdleCPU, h.BesideIdleCPU = (o.PIDs.cpuSeconds()-cpu)/took, (o.Beside.cpuSeconds()-idle)/took
 	for _, c := range clients {
 		c.Close()
 	}
-	return held{o, float64(after-before) / float64(o.Clients), share, joins, server, load}, nil
+	return h, nil
 }
 
 // A histogram of nanoseconds, with 16 buckets for each power of two: quantiles are right within 6 %.
