@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import sys
 from collections.abc import Generator, Iterator
 from zlib import crc32
@@ -38,6 +39,17 @@ HEAVY = (
     "promises/test_storm.py",
 )
 """Tests that take all the CPU or memory there is: no two run at the same time."""
+
+
+_MOST_BYTES = 4 * 1024**3
+"""Of a process of the tests, or one that it starts: several times what any needs."""
+
+
+def pytest_configure() -> None:
+    """Have a process that grows without bound end with a traceback, instead of starving the machine."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = _MOST_BYTES if hard == resource.RLIM_INFINITY else min(_MOST_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 @pytest.hookimpl(wrapper=True)

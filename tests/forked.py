@@ -13,7 +13,7 @@ import sys
 from asyncio import StreamReader, StreamWriter
 from asyncio.streams import FlowControlMixin
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -81,7 +81,8 @@ class Program:
     def send_signal(self, number: Signals) -> None:
         """Send it a signal, if it has not ended."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has ended, but the fork server has not told so yet
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Have it end well."""

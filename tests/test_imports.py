@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "v1": set(),
     "log": set(),
     "http2": set(),
-    "broker": {"errors", "events", "log"},
+    "broker": {"__init__", "errors", "events", "log"},
     "wire": {"errors", "events", "v1"},
     "core": {"errors", "events", "broker.base", "broker.budget", "broker.history"},
+    "presence": {"events", "log", "core", "broker.base", "broker.nats.peers"},
     "auth": {"errors", "core"},
     "token": {"__init__", "auth"},
     "transport": {"errors", "events", "origins", "core", "wire", "http2"},
@@ -42,12 +43,13 @@ MAY_IMPORT = {
         "auth",
         "broker",
         "core",
+        "presence",
         "wire",
         "transport",
         "v1",
     },
     "client": {"__init__", "errors", "events", "wire", "v1"},
-    "store": {"__init__", "errors", "broker"},
+    "store": {"__init__", "errors", "events", "settings", "broker", "log", "server", "transport.address"},
     "console": {"errors", "client"},
     "terminal": {"__init__", "errors", "events", "wire", "client", "console"},
     "bench": {"__init__", "errors", "events", "event_loop", "wire", "v1", "client", "console"},
@@ -56,6 +58,33 @@ MAY_IMPORT = {
 
 Errors, events ← broker, wire, core ← transport ← server; client ← console ← terminal, bench.
 """
+
+INSIDE_OF = {
+    "broker.nats": {
+        "names": set(),
+        "log": set(),
+        "connection": set(),
+        "cluster": {"connection"},
+        "jetstream": {"names", "log", "connection", "cluster"},
+        "peers": {"names", "log", "connection"},
+        "alarms": set(),
+        "unanswered": set(),
+        "tasks": set(),
+        "services": {"alarms", "jetstream", "log", "peers"},
+        "order": {"services", "unanswered", "jetstream", "log"},
+        "orders": {"order", "names"},
+    },
+    "server": {
+        "machine": set(),
+        "processes": set(),
+        "share": set(),
+        "addresses": set(),
+        "embedded": {"processes"},
+        "nats_keys": set(),
+        "shared_store": {"embedded", "nats_keys"},
+    },
+}
+"""What some parts of a large folder may import of it. Those that are not listed put these together."""
 
 ENTRANCES = {Path("client", "__main__.py"): "terminal"}
 """What stands in one folder and belongs to another part: ``python -m bcast_grpc.client`` runs the terminal program."""
@@ -158,6 +187,30 @@ def test_http2_does_no_io_and_knows_no_loop() -> None:
     outside = OUTSIDE_THE_CORE | {"threading", "time"}
     assert layer
     assert not [one.place for one in IMPORTS if one.file in layer and one.module.split(".")[0] in outside]
+
+
+def test_the_log_of_a_room_does_no_io_and_knows_no_loop() -> None:
+    """Records in, actions out; protobuf is only how they are encoded."""
+    layer = [file for file in FILES if file.parent == SOURCE / "broker" / "nats" / "log"]
+    outside = OUTSIDE_THE_CORE - {"google"} | {"nats", "threading", "time"}
+    assert layer
+    assert not [one.place for one in IMPORTS if one.file in layer and one.module.split(".")[0] in outside]
+
+
+@pytest.mark.parametrize("folder", INSIDE_OF)
+def test_imports_go_one_way_inside_of(folder: str) -> None:
+    """What a large folder is made of stands on what is listed for it, and on nothing else of that folder."""
+    parts = INSIDE_OF[folder]
+    place = SOURCE.joinpath(*folder.split("."))
+    assert not {part for part in parts if not (place / part).is_dir() and not (place / f"{part}.py").is_file()}
+    wrong = []
+    for one in INSIDE:
+        if one.file.is_relative_to(place) and target_of(one).startswith(f"{folder}."):
+            part = one.file.relative_to(place).parts[0].removesuffix(".py")
+            target = target_of(one).removeprefix(f"{folder}.").split(".")[0]
+            if part in parts and target not in parts[part] | {part}:
+                wrong.append(one.place)
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_core_has_one_lock() -> None:

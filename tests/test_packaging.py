@@ -60,7 +60,7 @@ def owner_of(module: str) -> str:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("bcast_grpc", ["nats"]),
+        ("bcast_grpc", ["nats", "embedded"]),
         ("benchmarks", ["dev", "bench"]),
         ("interop", ["dev"]),
         ("tests", ["dev"]),

@@ -28,7 +28,7 @@ def network_changes() -> Iterator[None]:
     """Wait until it may change, and keep others waiting until that has settled."""
     with _locked("turn", fcntl.LOCK_EX), _locked("network", fcntl.LOCK_EX):
         yield
-        time.sleep(_SETTLED_S)
+        time.sleep(_SETTLED_S)  # nobody tells when browsers have seen it
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from bcast_grpc.server import Server
 from tests import engine, tokens
 from tests.authority import Authority, Files, shared_ca
 from tests.forked import Forked
+from tests.logged import is_of_another_loop
 
 from .json_peers import SocketPeer, WebSocketPeer
 from .peers import Door, begun, eventually, within
@@ -254,10 +255,7 @@ async def end_process(process: Process | Forked) -> None:
 
 
 def _is_fault(record: logging.LogRecord) -> bool:
-    """Whether it is an error, but for one that is not this test's: gRPC answers a loop of a test before, now closed."""
-    late = "PollerCompletionQueue._handle_events" in record.getMessage()
-    closed = record.exc_info and str(record.exc_info[1]) == "Event loop is closed"
-    return record.levelno >= logging.ERROR and not (late and closed)
+    return record.levelno >= logging.ERROR and not is_of_another_loop(record)
 
 
 def _tasks() -> set[asyncio.Task[Any]]:

@@ -47,9 +47,9 @@ async def begun(first: Awaitable[T]) -> T:
         return await first
 
 
-async def eventually(true: Callable[[], bool], *, every_s: float = 0.005) -> None:
+async def eventually(true: Callable[[], bool], *, every_s: float = 0.005, patience_s: float = PATIENCE_S) -> None:
     """Wait for what must become true and tells nobody when it does; look so often, as it costs to look."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s):
         while not true():  # noqa: ASYNC110  # there is no event to wait for
             await asyncio.sleep(every_s)
 

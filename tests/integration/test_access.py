@@ -275,7 +275,7 @@ async def test_a_certificate_is_somebody_at_every_door(serve: Serve, tmp_path: P
         **authority.sign("server").settings,
     )
     doors.trust(authority, authority.sign("ana", "ana.example"))
-    expected = {by_publish: "PERMISSION_DENIED"}
+    expected = {by_publish: "UNAUTHENTICATED"}  # a token would beat it
     for enter in (by_connect, by_subscribe, by_publish, by_header):
         assert await enter(doors, "") == expected.get(enter, "in")
     assert await by_publish(doors, tokens.token(subject="bot")) == "in"
@@ -283,6 +283,10 @@ async def test_a_certificate_is_somebody_at_every_door(serve: Serve, tmp_path: P
     peer = await doors.plug()
     await peer.send({"msg": "hola", "id": "1"})
     assert (await peer.hear())["error"]["code"] == "ERROR_CODE_PERMISSION_DENIED"
+    doors.trust(authority, authority.sign("nobody", "nobody.example"))
+    for enter in (by_first_message, by_first_object):
+        assert await enter(doors, tokens.token(rooms={"lobby": ["join", "who"]})) == "in"
+    assert await by_connect(doors, "") == "UNAUTHENTICATED"
 
 
 async def test_a_stream_ends_when_its_token_does(serve: Serve, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from bcast_grpc.v1 import chat_pb2 as pb
 from tests.engine import settings
 
 from .conftest import LocalDoor, Serve
-from .peers import within
+from .peers import eventually, within
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -174,9 +174,7 @@ async def test_a_lost_order_answers_those_who_publish(broker: RemoteBroker, serv
     order.answers = False
     calls = asyncio.gather(door.publish_in_vain("hola"), in_application(door))
     room = door.server.hub._rooms["lobby"]
-    async with asyncio.timeout(30):
-        while len(room.answers._attached) < 2:  # noqa: ASYNC110  # there is no event to wait for
-            await asyncio.sleep(0.01)
+    await eventually(lambda: len(room.answers._attached) == 2)
     order.lose(out_of_reach())
     ending, code = await within(calls)
     assert (ending.code, ending.reason, code) == (grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE", 14)

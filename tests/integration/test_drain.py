@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -118,3 +119,58 @@ async def test_a_server_in_an_application_drains(door: LocalDoor) -> None:
     host, _, port = door.address.rpartition(":")
     with socket.create_server((host, int(port))):
         pass
+
+
+class Held:
+    """A line to a server on which the server's bytes are held back, until they are let through.
+
+    Attributes:
+        held: set once there are some.
+        let: set to let them through.
+    """
+
+    def __init__(self, server: str) -> None:
+        self.held = asyncio.Event()
+        self.let = asyncio.Event()
+        self._server = server
+
+    async def pass_on(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        """Be one connection."""
+        host, _, port = self._server.rpartition(":")
+        with suppress(OSError):
+            far, on = await asyncio.open_connection(host, int(port))
+            await asyncio.gather(self._pump(near, on), self._pump(far, back, self.held))
+            on.close()
+        back.close()
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, held: asyncio.Event | None = None
+    ) -> None:
+        with suppress(OSError, RuntimeError):  # uvloop's, of a closed transport
+            while some := await reader.read(65536):
+                if held:
+                    held.set()
+                    await self.let.wait()
+                writer.write(some)
+            writer.write_eof()
+
+
+@pytest.mark.one_engine  # gRPC's own server sends its GOAWAY to everybody
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_a_drain_while_a_client_connects(door: LocalDoor, *, is_over: bool) -> None:
+    """It finds no GOAWAY behind the server's first bytes: gRPC's own client would then fill its memory."""
+    held = Held(door.address)
+    async with await asyncio.start_server(held.pass_on, "127.0.0.1", 0) as line:
+        ana = Door("{}:{}".format(*line.sockets[0].getsockname()))
+        ana.credentials = door.credentials
+        peer = ana.open("ana", room="lobby")
+        await within(held.held.wait())
+        await within(door.server.drain() if is_over else door.server.doors[0].drain())
+        held.let.set()
+        if is_over:
+            assert (await peer.end()).code == StatusCode.UNAVAILABLE
+        else:
+            await peer.arrive()
+            await within(door.server.drain())
+            check_closing(await peer.end())
+        await ana.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import NamedTuple
 
 import pytest
@@ -243,6 +244,20 @@ async def test_requests_in_pieces(doors: LocalDoor) -> None:
         head = await within(reader.readuntil(b"\r\n\r\n"))
         assert head.startswith(b"HTTP/1.1 200 ")
         await within(reader.readuntil(b"alive\n"))
+    writer.close()
+
+
+async def test_requests_that_do_not_wait_for_answers(doors: LocalDoor) -> None:
+    """All are answered, in order, however many there are; a WebSocket's frames may come right behind."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", doors.server.http_port)
+    asked = b'{"msg":"hola","id":"a"}'
+    frame = bytes((0x81, 0x80 | len(asked), 0, 0, 0, 0)) + asked
+    pair = request(b"GET /healthz HTTP/1.1") + request(b"GET /nothing HTTP/1.1")
+    writer.write(pair * 1000 + request(b"GET /ws HTTP/1.1", HANDSHAKE) + frame)
+    answers = b""
+    while b'"a"' not in answers:
+        answers += await within(reader.read(65_536))
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404"] * 1000 + [b"101"]
     writer.close()
 
 

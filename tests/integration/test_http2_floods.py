@@ -15,7 +15,7 @@ from bcast_grpc.http2 import ErrorCode
 from bcast_grpc.http2 import frames as wire
 from bcast_grpc.http2.states import Kind
 from benchmarks.attacker import ACKNOWLEDGEMENT, CONNECT, GREETING, PING, Attacker, block, message, request
-from benchmarks.attacks import CUT_OFF, UNREAD, WORK, Attack
+from benchmarks.attacks import CUT_OFF, HEEDLESS, UNREAD, WORK, Attack
 
 from .conftest import ServerProcess, Spawn
 from .peers import SCALE, within
@@ -97,6 +97,23 @@ async def test_an_attacker_is_cut_off(watched: Watched, attack: Attack) -> None:
     await watched.under(attacks())
 
 
+async def test_who_heeds_no_windows_is_cut_off_or_served(watched: Watched) -> None:
+    """It depends on the pace: the server opens them for whom it lets in."""
+
+    async def attack() -> int | None:
+        attacker = await Attacker.connect(watched.server.address, HEEDLESS.greeting)
+        await attacker.flood(HEEDLESS.chunks())
+        if not attacker.over:
+            await attacker.is_heard()
+        attacker.close()
+        return attacker.goaway
+
+    async def attacks() -> None:
+        assert set(await asyncio.gather(*(attack() for _ in range(ATTACKERS)))) <= {HEEDLESS.code, None}
+
+    await watched.under(attacks())
+
+
 @pytest.mark.parametrize("attack", WORK.values(), ids=WORK)
 async def test_work_is_shared(watched: Watched, attack: Attack) -> None:
     """What a client may do as often as it likes is done beside all else."""
@@ -161,9 +178,9 @@ async def hurried(spawn: Spawn) -> Watched:
 
 SLOW: Mapping[str, tuple[bytes, bytes, int | None]] = {
     "nothing": (b"", b"", None),
-    "the preface": (wire.PREFACE[:3], wire.PREFACE[3:], ErrorCode.SETTINGS_TIMEOUT),
-    "the settings": (wire.PREFACE, wire.settings_frame({1: 0, 2: 0, 3: 1}), ErrorCode.SETTINGS_TIMEOUT),
-    "the acknowledgement": (wire.PREFACE + wire.settings_frame({}), ACKNOWLEDGEMENT[:8], ErrorCode.SETTINGS_TIMEOUT),
+    "the preface": (wire.PREFACE[:3], wire.PREFACE[3:], None),
+    "the settings": (wire.PREFACE, wire.settings_frame({1: 0, 2: 0, 3: 1}), None),
+    "the acknowledgement": (wire.PREFACE + wire.settings_frame({}), ACKNOWLEDGEMENT[:8], None),
     "calls, and no acknowledgement": (UNACKNOWLEDGED + request(1), PING * 9, ErrorCode.SETTINGS_TIMEOUT),
     "a header block": (GREETING + wire.frame(Kind.HEADERS, 0, 1, b"\x82"), CONTINUATIONS, ErrorCode.ENHANCE_YOUR_CALM),
     "a CONTINUATION": (GREETING + wire.frame(Kind.HEADERS, 0, 1), CONTINUATIONS[:9], ErrorCode.ENHANCE_YOUR_CALM),

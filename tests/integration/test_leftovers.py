@@ -212,6 +212,7 @@ async def test_nothing_is_left_of_a_frame_that_was_handled(serve: Serve) -> None
     door = await serve(http_port=0, tcp_port=0, history_messages=0)
     await door.connect("listener", batch="1")
     peer, browser, plug = await door.connect(batch="1"), await door.browse("?batch=1"), await door.plug()
+    await eventually(lambda: door.server.hub.clients == 4)
     before = things()
     await peer.send(LARGE)
     await browser.socket.send(TEXT)

@@ -22,7 +22,7 @@ NAMES = [f"{n:06}" + "ñ" * 58 for n in range(MANY)]
 async def crowd(door: LocalDoor) -> None:
     """Fill the lobby with clients that have long names and are not there."""
     hub = door.server.hub
-    with await hub.admit(Hello(), Caller("peer")) as admission:
+    with await hub.entrance.admit(Hello(), Caller("peer")) as admission:
         for name in NAMES:
             outbox = Outbox(_SINGLY, max_messages=10, max_bytes=1000, wake=lambda: None)
             hub.join(admission.room, Member(author_of(Hello(name=name), ANYONE), outbox))

@@ -26,7 +26,7 @@ async def test_publishing_from_another_thread(door: LocalDoor) -> None:
     def work(name: str) -> None:
         for n in range(200):
             acknowledged = threading.Event()
-            admission = asyncio.run(hub.admit(Hello(name=name), Caller(name)))
+            admission = asyncio.run(hub.entrance.admit(Hello(name=name), Caller(name)))
             publisher = Publisher(admission, answer=lambda _, done=acknowledged: done.set())  # type: ignore[misc]
             publisher.publish(Request(msg=f"{n}"))
             assert acknowledged.wait(PATIENCE_S)
@@ -50,7 +50,9 @@ async def test_coming_and_going_in_another_thread(door: LocalDoor) -> None:
 
     def work(name: str) -> None:
         for n in range(50):
-            session = Session(asyncio.run(hub.admit(Hello(name=name), Caller(name))), encoder, wake=lambda: None)
+            session = Session(
+                asyncio.run(hub.entrance.admit(Hello(name=name), Caller(name))), encoder, wake=lambda: None
+            )
             session.handle([Request(msg=f"{n}"), Request("who")])
             session.close()
 

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from tests.authority import Authority
+from tests.full_pipe import full_pipe
 
 from .conftest import Run, ServerProcess, Spawn
 from .endings import check_closing, stop_reading
@@ -145,13 +146,7 @@ async def test_a_second_wish_is_in_earnest(spawn: Spawn) -> None:
 
 async def test_a_second_wish_where_the_log_is_stuck(run: Run) -> None:
     """Nobody reads the log, and it still ends at once."""
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    try:
-        while True:
-            os.write(write, b"." * 4096)
-    except BlockingIOError:
-        os.set_blocking(write, True)
+    read, write = full_pipe()
     settings = ("--port", "0", "--drain-s", "600", "--queue-bytes", "67108864")
     process = await run(sys.executable, "-m", "bcast_grpc.server", *settings, stderr=write)
     assert process.stdout

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.full_pipe import full_pipe
+
 from .conftest import Run
 from .peers import Door, begun, within
 
@@ -32,15 +34,9 @@ class Stage:
 
     def full_pipe(self) -> int:
         """A pipe with no room in it."""
-        read, write = os.pipe()
-        self._fds += [read, write]
-        os.set_blocking(write, False)
-        try:
-            while True:
-                os.write(write, b"." * 4096)
-        except BlockingIOError:
-            os.set_blocking(write, True)
-        return write
+        ends = full_pipe()
+        self._fds += ends
+        return ends[1]
 
     def stopped_terminal(self) -> int:
         """A terminal after Ctrl-S."""

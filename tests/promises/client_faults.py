@@ -18,7 +18,8 @@ from .fault import Fault
 from .records import Client
 
 if TYPE_CHECKING:
-    from .storm import Storm, Weather
+    from .storm import Storm
+    from .weather import Weather
 
 _FLOOD = 100
 """How many clients come at once."""
@@ -35,7 +36,9 @@ def client_faults(weather: Weather) -> Iterator[Fault]:
     yield Fault("connection slowed", 3, _slow)
     yield Fault("half open at the server", 2, _hang_server)
     yield Fault("half open at the client", 2, _hang_client)
-    if "grpc" in weather.doors:
+    if weather.servers > 1:
+        yield Fault("everybody moves", 4, _move)
+    if "grpc" in weather.doors and not weather.replicas:  # a log that is away holds them up
         yield Fault("flood of joins", 1, _flood)
         if not weather.guarded:
             yield Fault("client forked", 1, _fork)
@@ -71,6 +74,13 @@ async def _freeze(storm: Storm) -> None:
 
 async def _cut(storm: Storm) -> None:
     storm.any_caller().cable.cut()
+
+
+async def _move(storm: Storm) -> None:
+    """Cut the connections of half of the clients: each comes back at any of the servers."""
+    for caller in storm.callers:
+        if storm.chance.random() < 0.5:
+            caller.cable.cut()
 
 
 async def _stall(storm: Storm) -> None:
@@ -109,7 +119,7 @@ async def _flood(storm: Storm) -> None:
     """Let many come in the same moment, each by a connection of its own, and go again."""
     room = storm.chance.choice(storm.outcome.rooms)
     passers = [storm.record_passer(room) for _ in range(_FLOOD)]
-    async with storm.restarting:
+    async with storm.any_node().restarting:
         endings = await asyncio.gather(*(_pass_by(storm, room.name, passer) for passer in passers))
     refused = Counter(endings)
     storm.outcome.count["passers"] += refused.pop("", 0)
@@ -123,7 +133,7 @@ async def _pass_by(storm: Storm, room: str, passer: Client) -> str:
     metadata = (("bcast-room", room), ("bcast-client", passer.key), ("bcast-name", passer.key), *token)
     with suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE_S):
-            async with channel_to(storm.node.addresses["grpc"], storm.guard, options) as channel:
+            async with channel_to(storm.any_node().addresses["grpc"], storm.guard, options) as channel:
                 call = chat_pb2_grpc.ChatStub(channel).Connect(metadata=metadata)  # type: ignore[no-untyped-call]
                 if await call.initial_metadata():
                     return ""
@@ -134,7 +144,7 @@ async def _pass_by(storm: Storm, room: str, passer: Client) -> str:
 async def _fork(storm: Storm) -> None:
     """Let a program that uses the library fork while it is in a room."""
     room = storm.chance.choice(storm.outcome.rooms)
-    arguments = [storm.node.addresses["grpc"], room.name, storm.record_passer(room).key]
+    arguments = [storm.any_node().addresses["grpc"], room.name, storm.record_passer(room).key]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.promises.forker", *arguments, stdout=PIPE, stderr=STDOUT
     )

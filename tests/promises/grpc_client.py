@@ -14,7 +14,8 @@ from bcast_grpc.v1 import chat_pb2_grpc
 from tests.integration.peers import Ending
 
 from .client import SILENCE_S, Caller, bearer, channel_to, data_of, id_of, text_of
-from .records import Acked, Came, Place, Present, Refused, Saw, Step, Told, Visit, Welcomed, Went
+from .guard import Guard
+from .records import Acked, Came, Place, Present, Refused, Saw, Step, Told, Welcomed, Went
 
 _CHANNEL = [
     ("grpc.use_local_subchannel_pool", 1),
@@ -28,24 +29,24 @@ class GrpcCaller(Caller):
 
     door = "grpc"
 
-    async def _visit(self, visit: Visit) -> str:
+    async def _visit(self) -> str:
         async with channel_to(self.cable.address, self.guard, _CHANNEL) as channel:
             call = self._call(chat_pb2_grpc.ChatStub(channel))  # type: ignore[no-untyped-call]
             writing: asyncio.Task[None] | None = None
             try:
                 while True:
                     await self._thawed.wait()
-                    async with asyncio.timeout(SILENCE_S):
+                    async with asyncio.timeout(self.silence_s):
                         frame = await call.read()
                     if frame is grpc.aio.EOF:
                         await call.code()
                         return "OK" if self._leaving else "OK_UNASKED"
                     for event in frame.batch or [frame]:
                         if step := _read(event, self.record.key):
-                            self._hear(step, visit)
+                            self._hear(step)
                     self._bell.ring()
                     if self.speaks and self.here and not writing:
-                        writing = asyncio.create_task(self._write(call, visit))
+                        writing = asyncio.create_task(self._write(call))
             except grpc.aio.AioRpcError as error:
                 ending = Ending.of(error)
                 return ending.reason or f"status {ending.code.name.lower()}"
@@ -69,7 +70,7 @@ class GrpcCaller(Caller):
             pairs["after"] = f"{self.place.epoch}:{self.place.seq}"
         return (*((f"bcast-{key}", value) for key, value in pairs.items()), *bearer(self._token()))
 
-    async def _write(self, call: Any, visit: Visit) -> None:
+    async def _write(self, call: Any) -> None:
         async def send(texts: Sequence[str]) -> None:
             if token := self._due_token():
                 await call.write(pb.ConnectRequest(operacion="auth", msg=token))
@@ -78,7 +79,7 @@ class GrpcCaller(Caller):
 
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await call.write(pb.ConnectRequest(operacion="who", id="who"))
-            await self._speak(visit, send)
+            await self._speak(send)
             await call.write(pb.ConnectRequest(operacion="leave"))
 
 
@@ -89,6 +90,19 @@ class Reader(GrpcCaller):
 
     def _call(self, stub: chat_pb2_grpc.ChatStub) -> Any:
         return stub.Subscribe(pb.SubscribeRequest(), metadata=self._metadata())
+
+
+async def count_members(address: str, room: str, guard: Guard | None) -> int:
+    """Come into a room, and return how many are there; 0 if that is not possible now."""
+    token = bearer(guard.token("counter", lasting=True)) if guard else ()
+    try:
+        async with asyncio.timeout(SILENCE_S), channel_to(address, guard, _CHANNEL) as channel:
+            call = chat_pb2_grpc.ChatStub(channel).Subscribe(  # type: ignore[no-untyped-call]
+                pb.SubscribeRequest(), metadata=(("bcast-room", room), ("bcast-events", "welcome"), *token)
+            )
+            return int((await call.read()).welcome.members)
+    except (grpc.aio.AioRpcError, TimeoutError):
+        return 0
 
 
 def _read(event: pb.ConnectResponse, key: str) -> Step | None:

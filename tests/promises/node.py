@@ -7,17 +7,20 @@ import fcntl
 import os
 import resource
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from tests.forked import Forked
-from tests.integration.peers import PATIENCE_S, begun
+from tests.integration.peers import PATIENCE_S, START_S, begun
 
 from .records import Door
 from .stepped import step
 
 _SCHEMES: dict[Door, str] = {"grpc": "grpc", "ws": "http", "tcp": "tcp"}
 """The doors in the order in which they are told."""
+
+_SUPERVISED_S = 2 * START_S
 
 _PIPE_BYTES = 4096  # small, so that it is soon full when nobody reads the log
 
@@ -43,14 +46,17 @@ class Node:
 
     Args:
         folder: for the file by which its clock is set.
+        *arguments: its settings.
+        addresses: where its doors are to be.
 
     Attributes:
-        addresses: where each door is, once started.
+        restarting: held by a fault during which no other one may stop or freeze the server.
+        addresses: where each door is.
         turns: how often it went down or came up; odd while it is down.
         log: what it wrote on stderr, in all its lives.
     """
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, addresses: Mapping[Door, str]) -> None:
         self._clock = folder / "clock"
         step(self._clock, 0)
         self._arguments = arguments
@@ -58,7 +64,8 @@ class Node:
         self._log: _Log
         self._log_pipe: asyncio.ReadTransport
         self._log_unread = False
-        self.addresses: dict[Door, str] = {}
+        self.addresses = addresses
+        self.restarting = asyncio.Lock()
         self.turns = 1
         self.log: list[str] = []
 
@@ -75,12 +82,25 @@ class Node:
         finally:
             os.close(stderr)
         self._process = process
-        for door, scheme in _SCHEMES.items():
+        for scheme in _SCHEMES.values():
             line = (await begun(process.stdout.readline())).decode().strip()
             begins = (f"listening on {scheme}://", f"listening on {scheme}s://")
             assert line.startswith(begins), f"the server does not start: {self.log[-5:]}"
-            self.addresses[door] = line.rpartition("/")[2]
         self.turns += 1
+
+    async def start_again(self) -> None:
+        """Start it as often as it takes, as supervisors do."""
+        try:
+            async with asyncio.timeout(_SUPERVISED_S):
+                while True:
+                    try:
+                        return await self.start()
+                    except AssertionError:
+                        self._signal(signal.SIGKILL)
+                        await self._end()
+                        await asyncio.sleep(0.2)  # supervisors wait, too
+        except TimeoutError:
+            raise AssertionError(f"the server does not start: {self.log[-5:]}") from None
 
     async def _open_log(self) -> int:
         """Read what comes through a pipe; return the end to write to."""
@@ -94,7 +114,7 @@ class Node:
         return writing
 
     def _ports(self) -> list[str]:
-        ports = {door: self.addresses.get(door, "").rpartition(":")[2] or "0" for door in _SCHEMES}
+        ports = {door: self.addresses[door].rpartition(":")[2] for door in _SCHEMES}
         return ["--port", ports["grpc"], "--http-port", ports["ws"], "--tcp-port", ports["tcp"]]
 
     async def kill(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import TypeAlias
 
-from .order import Order, Stretch, excused, stretches
+from .order import MOST, Order, Stretch, excused, stretches
 from .records import (
     Acked,
     Came,
@@ -20,6 +20,7 @@ from .records import (
     Sent,
     Told,
     Visit,
+    Welcomed,
     Went,
     author_of,
     number_of,
@@ -27,6 +28,7 @@ from .records import (
 
 Checker: TypeAlias = Callable[[Room], Iterator[str]]
 
+_ENDINGS = ("OK", "SHUTTING_DOWN", "SLOW_CONSUMER", "REPLACED", "BROKER_UNAVAILABLE", "TOKEN_EXPIRED")
 _AT_ARRIVAL = ("TRIMMED", "NEW_EPOCH")
 
 
@@ -172,15 +174,17 @@ def _tells_truly(room: Room, client: Client, visit: Visit, seen: set[Place]) -> 
     for index, step in enumerate(visit.heard):
         match step:
             case Saw(seq, _):
+                if not 1 <= seq <= MOST:
+                    yield f"{client.key} got {step}, which is no place"
                 seen.add(Place(epoch, seq))
             case Told(first, last, reason):
                 if reason in _AT_ARRIVAL and index != 1:
                     yield f"{client.key} got {step} in the middle of a stream"
                 if reason == "NEW_EPOCH":
                     continue
-                if not 1 <= first <= last:
+                if not 1 <= first <= last <= MOST:
                     yield f"{client.key} got {step}, which is no range of places"
-                if wrong := [seq for seq in range(first, last + 1) if Place(epoch, seq) in seen]:
+                if wrong := sorted(place.seq for place in seen if place.epoch == epoch and first <= place.seq <= last):
                     yield f"{client.key} got {step} in {epoch}, though it had got {wrong}"
                 if reason == "TRIMMED" and last > head - room.kept:
                     yield f"{client.key} got {step} at {head}, though {room.kept} messages are kept"
@@ -203,7 +207,7 @@ def _resumes(room: Room, client: Client, visit: Visit, order: Order, unplaced: M
         if isinstance(step, Saw) or (isinstance(step, Told) and step.reason != "NEW_EPOCH"):
             until = step.seq if isinstance(step, Saw) else step.first
             foreign = unknown = 0
-            for seq in range(begin + 1, until):
+            for seq in range(begin + 1, min(until, begin + MOST)):
                 text = order.texts.get(Place(epoch, seq))
                 foreign += bool(text) and (client.echo or author_of(text or "") != client.key)
                 unknown += not text
@@ -257,6 +261,31 @@ PROMISES: Mapping[str, Checker] = {
 }
 
 
+def numbers_only_what_was_sent(room: Room) -> Iterator[str]:
+    """Check that no place is beyond the number of all messages: other checkers would go through all places up to it."""
+    most = sum(isinstance(step, Sent) for client in room.clients for step in client.steps)
+    for client in room.clients:
+        for step in client.steps:
+            match step:
+                case Saw(seq, _) | Told(_, seq, _) | Welcomed(Place(_, seq), _) | Acked(_, Place(_, seq), _) if (
+                    seq > most
+                ):
+                    yield f"{client.key} got {step}, and {most} messages were sent in all"
+
+
 def violations(room: Room) -> list[str]:
     """Return the violations of all promises, in words."""
+    if beyond := list(numbers_only_what_was_sent(room)):
+        return [f"one order: {room.name}: {wrong}" for wrong in beyond]
     return [f"{name}: {room.name}: {wrong}" for name, checker in PROMISES.items() for wrong in checker(room)]
+
+
+def wrong_endings(room: Room) -> Iterator[str]:
+    """Check that each stream ended for a reason that there is in a storm."""
+    for client in room.clients:
+        for visit in client.visits:
+            if visit.ending.isupper() and visit.ending not in _ENDINGS:
+                yield f"{room.name}: {client.key}'s stream ended with {visit.ending}"
+        for before, visit in pairwise(client.visits):
+            if visit.ending == "REPLACED" and before.welcome:
+                yield f"{room.name}: {client.key} was replaced, and had not tried another place just before"

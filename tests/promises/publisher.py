@@ -12,7 +12,7 @@ from bcast_grpc.v1 import chat_pb2_grpc
 from tests.integration.peers import SCALE, Ending
 
 from .client import Caller, bearer, channel_to, data_of, id_of
-from .records import Acked, Place, Refused, Sent, Visit
+from .records import Acked, Place, Refused, Sent
 
 _PATIENCE_S = 2.0 * SCALE
 _UNANSWERED = 20
@@ -41,45 +41,44 @@ class Publisher(Caller):
 
     async def _run(self) -> None:
         self.here = True
-        visit = Visit()
-        self.record.visits.append(visit)
+        self._begin()
         while not self._leaving:
             async with channel_to(self.cable.address, self.guard, _CHANNEL) as channel:
                 with suppress(TimeoutError):  # the connection may be half open: try another one
-                    await self._publish_all(chat_pb2_grpc.ChatStub(channel), visit)  # type: ignore[no-untyped-call]
+                    await self._publish_all(chat_pb2_grpc.ChatStub(channel))  # type: ignore[no-untyped-call]
 
-    async def _visit(self, visit: Visit) -> str:
+    async def _visit(self) -> str:
         raise NotImplementedError("it holds no stream")
 
-    async def _publish_all(self, stub: chat_pb2_grpc.ChatStub, visit: Visit) -> None:
+    async def _publish_all(self, stub: chat_pb2_grpc.ChatStub) -> None:
         while not self._leaving:
             if self.unacknowledged:
-                await self._publish(stub, visit, next(iter(self.unacknowledged)))
+                await self._publish(stub, next(iter(self.unacknowledged)))
             else:
                 self._more.clear()
                 await self._more.wait()
 
-    async def _publish(self, stub: chat_pb2_grpc.ChatStub, visit: Visit, text: str) -> None:
+    async def _publish(self, stub: chat_pb2_grpc.ChatStub, text: str) -> None:
         await self._thawed.wait()
-        visit.steps.append(Sent(text))
+        self.visit.steps.append(Sent(text))
         request = pb.PublishRequest(msg=text, data=data_of(text), id=id_of(text))
         metadata = (("bcast-room", self.room), ("bcast-client", self.record.key), *bearer(self._token()))
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 response: pb.PublishResponse = await stub.Publish(request, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            self._fail(visit, text, Ending.of(error))
+            self._fail(text, Ending.of(error))
             await asyncio.sleep(0.05)  # not to knock all the time
         else:
             ack = response.ack
             step = Acked(text, Place(ack.epoch, ack.seq), ack.duplicate)
-            visit.steps.append(step)
+            self.visit.steps.append(step)
             self._count["acks"] += 1
             self.places[text] = step.place
             del self.unacknowledged[text]
             self._bell.ring()
 
-    def _fail(self, visit: Visit, text: str, ending: Ending) -> None:
+    def _fail(self, text: str, ending: Ending) -> None:
         self._count["calls that failed"] += 1
         if ending.reason == "BROKER_UNAVAILABLE":
-            visit.steps.append(Refused(text, ending.reason))
+            self.visit.steps.append(Refused(text, ending.reason))

@@ -145,7 +145,7 @@ class Room:
         kept: how many messages the server keeps.
         clients: all that ever were there.
         restored: whether older copies of the store were put back: what is kept goes on in a new epoch.
-        refusing: whether the store was full for a while: a message may have been refused, and later ones not.
+        refusing: whether the store was full, or away, for a while: a message may have been refused, and later ones not.
     """
 
     name: str

@@ -5,97 +5,42 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.integration.peers import SCALE
+from tests.nats_server import free_port
 
 from .cable import Cable
 from .client import Bell, Caller
 from .client_faults import client_faults
+from .cluster import Cluster
+from .cluster_faults import cluster_faults
 from .fault import Fault
 from .grpc_client import GrpcCaller, Reader
 from .guard import Guard
 from .node import Node
-from .promises import violations
+from .promises import violations, wrong_endings
 from .publisher import Publisher
-from .records import Came, Client, Door, Place, Present, Room, Went
+from .records import Client, Door, Room
+from .recovery import Recovery
 from .server_faults import server_faults
 from .tcp_client import TcpCaller
+from .weather import Outcome, Weather
 from .websocket_client import WebSocketCaller
-
-_RECOVERY_S = 20 * SCALE
-"""How long recovery may take after the last fault."""
-
-_TALK_PER_S = 20
-"""How often each of eight clients sends, on average; more clients send less often, since they share this process."""
 
 _KEEPALIVE_S = 2
 _ROOMS = ("lobby", "dev", "ops")
 _EXPECTED_LOG = ("the store cannot be used", "the store can be written", "the store cannot be trimmed")
 
-_EXPECTED_ENDINGS = ("OK", "SHUTTING_DOWN", "SLOW_CONSUMER", "REPLACED", "BROKER_UNAVAILABLE", "TOKEN_EXPIRED")
-
-_NEVER_MISSING = ("server killed", "backup restored")
+_NEVER_MISSING = ("server killed", "backup restored", "backup of the log restored", "log purged")
 
 _CALLERS: dict[Door, type[Caller]] = {"grpc": GrpcCaller, "ws": WebSocketCaller, "tcp": TcpCaller}
 
 
-@dataclass(frozen=True, slots=True)
-class Weather:
-    """What a storm is like.
-
-    Attributes:
-        durable: whether the server stores in a file.
-        restores: whether that file may be replaced by an older copy.
-        seed: of everything that is left to chance.
-        seconds: how long faults are injected.
-        clients: at any time.
-        every_s: the time between faults, on average.
-        faults: which kinds; all if empty.
-        doors: where clients come in, in turn.
-        guarded: whether there is TLS, and clients present tokens that soon expire.
-    """
-
-    durable: bool
-    seed: int
-    seconds: float = 6.0
-    clients: int = 8
-    every_s: float = 0.5
-    faults: tuple[str, ...] = ()
-    doors: tuple[Door, ...] = ("grpc", "ws", "tcp")
-    restores: bool = False
-    guarded: bool = False
-
-
-@dataclass(slots=True)
-class Outcome:
-    """The result of a storm.
-
-    Attributes:
-        count: messages, acks, deliveries, reconnects, gaps, faults by kind, and so on.
-        recovery_s: how long it took until all was well, once the faults had stopped.
-        outage_s: the longest that one client was without a stream.
-        violations: of the promises, in words.
-        rooms: the records.
-        settings: what the server was told.
-    """
-
-    count: Counter[str] = field(default_factory=Counter)
-    recovery_s: float = 0.0
-    outage_s: float = 0.0
-    violations: list[str] = field(default_factory=list)
-    rooms: list[Room] = field(default_factory=list)
-    settings: str = ""
-
-
 def faults_of(weather: Weather) -> list[Fault]:
     """Return what may happen in this weather."""
-    faults = [*server_faults(weather), *client_faults(weather)]
+    faults = [*server_faults(weather), *client_faults(weather), *cluster_faults(weather)]
     # A server whose clock is wrong takes good tokens for bad ones.
     faults = [fault for fault in faults if not (weather.guarded and "clock" in fault.name)]
     return [fault for fault in faults if not weather.faults or fault.name in weather.faults]
@@ -106,38 +51,49 @@ class Storm:
 
     Args:
         weather: how it is to be.
-        folder: for the server's store.
+        folder: for the server's store, or that of NATS.
 
     Attributes:
         chance: decides whatever is left to it.
-        node: the server.
-        restarting: held by a fault during which no other one may stop or freeze the server.
+        nodes: the servers.
+        cluster: the NATS servers that hold their log, where they share one.
         store: the server's file, where it has one.
+        bell: rung whenever something happened to a client.
     """
 
     def __init__(self, weather: Weather, folder: Path) -> None:
         self.weather = weather
         self.chance = random.Random(weather.seed)
         self.store = folder / f"store-{weather.seed}.db"
-        self._bell = Bell()
+        self.bell = Bell()
         self._callers: list[Caller] = []
         self._cables: list[Cable] = []
-        self.restarting = asyncio.Lock()
+        self._struck: set[str] = set()
         self._numbers = iter(range(1, 1_000_000))
         kept = self.chance.choice([0, 5, 40, 300, 1000])
-        settings = self._settings(kept)
+        settings = self.settings(kept)
         self.guard = Guard(folder) if weather.guarded else None
-        self.node = Node(folder, *settings, *(self.guard.settings if self.guard else ()))
+        self._folder = folder
+        self._arguments = [*settings, *(self.guard.settings if self.guard else ())]
+        self.nodes: list[Node] = []
+        self.cluster = Cluster(folder, weather.servers, weather.replicas)
         self._talking: list[asyncio.Task[None]] = []
         self.outcome = Outcome(settings=" ".join(settings))
         rooms = _ROOMS[: self.chance.randint(1, max(1, min(3, weather.clients // 3)))]
         self.outcome.rooms = [
-            Room(name, weather.durable and not weather.restores, kept, restored=weather.restores) for name in rooms
+            Room(
+                name,
+                weather.durable and not weather.restores,
+                kept,
+                restored=weather.restores,
+                refusing=bool(weather.replicas),
+            )
+            for name in rooms
         ]
 
-    def _settings(self, kept: int) -> list[str]:
+    def settings(self, kept: int) -> list[str]:
+        """Return what the server is told, which keeps so many messages."""
         settings = {
-            "store": f"sqlite:{self.store}" if self.weather.durable else "memory:",
             "history-messages": kept,
             "queue-messages": self.chance.choice([8, 48, 200, 20_000]),
             "queue-bytes": self.chance.choice([80_000, 4 * 1024 * 1024]),
@@ -153,61 +109,93 @@ class Storm:
         """Inject faults, wait for recovery, and check the promises."""
         outcome = self.outcome
         try:
-            await self.node.start()
-            for number in range(self.weather.clients):
-                room = outcome.rooms[number % len(outcome.rooms)]
-                (await self._add(room, self._kind(number))).start()
-            await self._rage()
+            await self._start_servers()
+            await self.populate()
+            await self.rage()
             since = time.monotonic()
-            await self._calm()
+            await self.calm()
             outcome.recovery_s = time.monotonic() - since
             self._judge()
         finally:
+            outcome.logs = [node.log for node in self.nodes]
             await self._end()
         return outcome
+
+    async def _start_servers(self) -> None:
+        weather = self.weather
+        if weather.replicas:
+            await self.cluster.start()
+        for number in range(weather.servers):
+            store = [f"--store=sqlite:{self.store}" if weather.durable else "--store=memory:"]
+            if weather.replicas:
+                store = self.cluster.settings(number)
+            addresses: dict[Door, str] = {door: f"127.0.0.1:{free_port()}" for door in ("grpc", "ws", "tcp")}
+            folder = self._folder / f"server{number}"
+            folder.mkdir(exist_ok=True)
+            self.nodes.append(Node(folder, *self._arguments, *store, addresses=addresses))
+        for node in self.nodes:
+            await node.start()
+
+    async def populate(self) -> None:
+        """Let the clients come."""
+        for number in range(self.weather.clients):
+            room = self.outcome.rooms[number % len(self.outcome.rooms)]
+            (await self.add(room, self.kind(number))).start()
+
+    async def start(self, node: Node) -> None:
+        """Start a server again that was stopped: it goes on, or waits until its log is there."""
+        await (node.start_again() if self.weather.replicas else node.start())
+
+    def any_node(self) -> Node:
+        """Choose one of the servers."""
+        return self.chance.choice(self.nodes)
+
+    def _turns(self) -> int:
+        """Return how often servers went down or came up; odd while one of them is down."""
+        return 2 * sum(node.turns for node in self.nodes) + any(node.turns % 2 for node in self.nodes)
 
     def _judge(self) -> None:
         """Check what everybody sent and got up to now."""
         outcome = self.outcome
         outcome.outage_s = max((outage for caller in self._callers for outage in caller.outages_s), default=0.0)
         for room in outcome.rooms:
-            outcome.violations += violations(room)
-            outcome.violations += [
-                f"{room.name}: {client.key}'s stream ended with {visit.ending}"
-                for client in room.clients
-                for visit in client.visits
-                if visit.ending.isupper() and visit.ending not in _EXPECTED_ENDINGS
-            ]
+            outcome.violations += [*violations(room), *wrong_endings(room)]
         outcome.violations += [
             f"the log: {line}"
-            for line in self.node.log
+            for node in self.nodes
+            for line in node.log
             if (" ERROR " in line or "Traceback" in line) and not any(known in line for known in _EXPECTED_LOG)
         ]
 
     # --- the clients
 
-    def _kind(self, number: int) -> type[Caller]:
+    def kind(self, number: int) -> type[Caller]:
         """Choose what the client of this number is; each room gets some of all."""
         doors = self.weather.doors
         if number % 8 >= 6 and "grpc" in doors:
             return Reader if number % 8 == 6 else Publisher
         return _CALLERS[doors[number // len(self.outcome.rooms) % len(doors)]]
 
-    async def _add(self, room: Room, kind: type[Caller], *, named: bool = True) -> Caller:
-        cable = Cable(self.node.addresses[kind.door])
+    async def add(self, room: Room, kind: type[Caller], *, named: bool = True) -> Caller:
+        """Add a client of a kind to a room; it still has to start."""
+        cable = self.cable_to(kind.door)
         await cable.lay()
         self._cables.append(cable)
         options: dict[str, Any] = {"batch": self.chance.random() < 0.5}
         if kind is TcpCaller:
             room = self.outcome.rooms[0]  # there is no other at that door
-            options |= {"again": lambda: self._record(room, kind), "turns": lambda: self.node.turns}
+            options |= {"again": lambda: self._record(room, kind), "turns": self._turns}
         client = self._record(room, kind, named=named)
-        caller = kind(client, room.name, cable, self._bell, self.outcome.count, **options)
+        caller = kind(client, room.name, cable, self.bell, self.outcome.count, **options)
         caller.guard = self.guard
         self._callers.append(caller)
         if caller.speaks:
-            self._talking.append(asyncio.create_task(self._talk(caller)))
+            self._talking.append(asyncio.create_task(self.talk(caller)))
         return caller
+
+    def cable_to(self, door: Door) -> Cable:
+        """Return what is to lie between a new client and a door of any of the servers."""
+        return Cable(lambda: self.any_node().addresses[door])
 
     def _record(self, room: Room, kind: type[Caller], *, named: bool = True) -> Client:
         """Begin the record of a client."""
@@ -217,27 +205,35 @@ class Storm:
         room.clients.append(client)
         return client
 
-    async def _talk(self, caller: Caller) -> None:
+    async def talk(self, caller: Caller) -> None:
+        """Let a client say something now and then."""
         chance = random.Random(f"{self.weather.seed} {caller.record.key}")
         while not caller.record.gone:
-            await asyncio.sleep(chance.expovariate(_TALK_PER_S / max(1, self.weather.clients / 8)))
+            pause_s = chance.expovariate(self.weather.talk_per_s / max(1, self.weather.clients / 8))
+            await asyncio.sleep(pause_s)  # the pace
             for _ in range(chance.choice([1, 1, 1, 1, 1, 1, 1, 1, 5, 60])):
                 if not caller.congested and not caller.record.gone:
                     caller.say()
 
     @property
-    def _present(self) -> list[Caller]:
+    def callers(self) -> list[Caller]:
+        """Those who are present."""
         return [caller for caller in self._callers if not caller.record.gone]
 
     # --- the faults, and what they need
 
-    async def _rage(self) -> None:
+    async def rage(self) -> None:
+        """Let faults happen."""
         faults = faults_of(self.weather)
         until = time.monotonic() + self.weather.seconds
         async with asyncio.TaskGroup() as raging:
             while time.monotonic() < until:
-                await asyncio.sleep(self.chance.expovariate(1 / self.weather.every_s))
-                (fault,) = self.chance.choices(faults, [fault.weight for fault in faults])
+                await asyncio.sleep(self.chance.expovariate(1 / self.weather.every_s))  # the pace
+                possible = [fault for fault in faults if not fault.what & self._struck]
+                if not possible:
+                    continue
+                (fault,) = self.chance.choices(possible, [fault.weight for fault in possible])
+                self._struck |= fault.what
                 raging.create_task(self._let_happen(fault))
         for fault in faults:  # no storm without these
             if fault.name in _NEVER_MISSING and not self.outcome.count[f"fault: {fault.name}"]:
@@ -245,11 +241,14 @@ class Storm:
 
     async def _let_happen(self, fault: Fault) -> None:
         self.outcome.count[f"fault: {fault.name}"] += 1
-        await fault.happen(self)
+        try:
+            await fault.happen(self)
+        finally:
+            self._struck -= fault.what
 
     def any_caller(self) -> Caller:
         """Choose one of those who are present."""
-        return self.chance.choice(self._present)
+        return self.chance.choice(self.callers)
 
     def condemn(self) -> Caller:
         """Choose one that is to be gone for good."""
@@ -261,7 +260,7 @@ class Storm:
     async def replace(self, caller: Caller) -> None:
         """Have a client of the same kind replace one that is gone."""
         room = next(room for room in self.outcome.rooms if room.name == caller.room)
-        (await self._add(room, type(caller))).start()
+        (await self.add(room, type(caller))).start()
 
     async def let_leave(self, caller: Caller) -> None:
         """Have a client leave, and cut its connection if that takes too long."""
@@ -280,62 +279,15 @@ class Storm:
 
     async def let_pass(self, least_s: float, most_s: float) -> None:
         """Wait while a fault lasts."""
-        await asyncio.sleep(self.chance.uniform(least_s, most_s))
+        await asyncio.sleep(self.chance.uniform(least_s, most_s))  # the fault itself
 
     # --- the end
 
-    async def _calm(self) -> None:
-        """Wait until everybody is back, have one client send the last message in each room, and have some leave."""
+    async def calm(self) -> None:
+        """Wait until everybody is back, and all have what they must get."""
         for talk in self._talking:
             talk.cancel()
-        if self.guard:
-            self.guard.calm = True
-            await self._expect("to have a token that lasts", lambda c: c.lasting or isinstance(c, Publisher))
-        await self._expect("to be here, with all acknowledged", lambda c: c.here and not c.unacknowledged)
-        for room in self.outcome.rooms:
-            await self._say_last_words(room)
-        await self._let_some_leave()
-
-    async def _expect(self, what: str, true: Callable[[Caller], bool], room: str = "") -> None:
-        """Wait until something is true of all who are present."""
-
-        def late() -> list[Caller]:
-            return [caller for caller in self._present if caller.room == (room or caller.room) and not true(caller)]
-
-        patience_s = _RECOVERY_S if not self.outcome.violations else 1.0  # it is bad enough already
-        if not await self._bell.until(lambda: not late(), patience_s):
-            self.outcome.violations += [
-                f"recovery: {caller.record.key} was {what} within {_RECOVERY_S} s, and is not" for caller in late()
-            ]
-
-    async def _say_last_words(self, room: Room) -> None:
-        speakers = [caller for caller in self._present if caller.room == room.name and caller.speaks]
-        speaker = self.chance.choice(speakers)
-        text = speaker.say()
-        await self._expect("to have its last words acknowledged", lambda c: not c.unacknowledged, room.name)
-        if place := speaker.places.get(text):
-            await self._expect("to get the last words", lambda c: c is speaker or c.has_come(place), room.name)
-            await self._audit(room, place)
-
-    async def _audit(self, room: Room, last: Place) -> None:
-        """Have a new client read all that is kept of a room."""
-        auditor = await self._add(room, Reader, named=False)
-        auditor.place = Place(last.epoch, 0)
-        auditor.start()
-        await self._expect("to have read what is kept", lambda c: c is not auditor or c.has_come(last), room.name)
-
-    async def _let_some_leave(self) -> None:
-        for index, caller in enumerate(self._present):
-            if index % 3:
-                continue
-            caller.record.gone = True
-            if index % 2:
-                caller.cable.cut()
-                await caller.stop()
-            else:
-                await self.let_leave(caller)
-        gone = {one.key for room in self.outcome.rooms for one in room.clients if one.gone and one.named}
-        await self._expect("to hear of all who left", lambda c: not _believed(c.record) & gone)
+        await Recovery(self).watch()
 
     async def _end(self) -> None:
         for talk in self._talking:
@@ -344,18 +296,6 @@ class Storm:
             await caller.stop()
         for cable in self._cables:
             await cable.close()
-        await self.node.kill()
-
-
-def _believed(client: Client) -> set[str]:
-    """Return who is there according to what a client got since its last arrival."""
-    here: set[str] = set()
-    for step in client.visits[-1].steps if client.visits else ():
-        match step:
-            case Present(names):
-                here |= names
-            case Came(name):
-                here.add(name)
-            case Went(name):
-                here.discard(name)
-    return here
+        for node in self.nodes:
+            await node.kill()
+        await self.cluster.end()

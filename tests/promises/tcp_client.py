@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .client import SILENCE_S, Caller, dial
+from .client import Caller, dial
 from .json_events import RETRYABLE, Object, read, request_of, why
-from .records import Acked, Client, Place, Saw, Step, Visit, Welcomed
+from .records import Acked, Client, Place, Saw, Step, Welcomed
 
 _ASKS_PER_SILENCE = 4
 _LINE_BYTES = 64 * 1024
@@ -40,22 +40,24 @@ class TcpCaller(Caller):
         self._again = again
         self._turns = turns
 
-    async def _visit(self, visit: Visit) -> str:
+    async def _visit(self) -> str:
         turns = self._turns()
         try:
             tls: dict[str, Any] = {"ssl": self.guard.context, "server_hostname": _HOST} if self.guard else {}
             connection = await dial(self.cable.address)
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(self.silence_s):
                 reader, writer = await asyncio.open_connection(sock=connection, limit=_LINE_BYTES, **tls)
         except (OSError, TimeoutError):
             return "nobody there"
         if not self.unacknowledged:
             self.say()  # what is acknowledged tells where it is
-        writing = asyncio.create_task(self._write(writer, visit))
+        writing = asyncio.create_task(self._write(writer))
         told = ""
         try:
             while line := await self._read_line(reader, writer):
-                told = self._take(json.loads(line), visit)
+                told = self._take(event := json.loads(line))
+                if _begins_anew(event):
+                    return "a new order"
             return self._ending(told, down=self._was_down(turns))
         except asyncio.IncompleteReadError:
             return "lost" if self._was_down(turns) else "torn"
@@ -84,7 +86,7 @@ class TcpCaller(Caller):
         for _ in range(_ASKS_PER_SILENCE):
             await self._thawed.wait()
             try:
-                async with asyncio.timeout(SILENCE_S / _ASKS_PER_SILENCE):
+                async with asyncio.timeout(self.silence_s / _ASKS_PER_SILENCE):
                     return await reader.readuntil()
             except asyncio.IncompleteReadError as error:
                 if error.partial:
@@ -95,7 +97,7 @@ class TcpCaller(Caller):
                     writer.write(json.dumps(_WHO).encode())
         raise TimeoutError
 
-    async def _write(self, writer: asyncio.StreamWriter, visit: Visit) -> None:
+    async def _write(self, writer: asyncio.StreamWriter) -> None:
         async def send_all(requests: Sequence[Object]) -> None:
             writer.write("".join(json.dumps(request) + random.choice(_BETWEEN) for request in requests).encode())
             await writer.drain()
@@ -111,29 +113,29 @@ class TcpCaller(Caller):
             if self.record.named:
                 await send_all([{"operacion": "join", "msg": self.record.key}])
             await send_all([_WHO])
-            await self._speak(visit, send)
+            await self._speak(send)
             if self.guard or random.random() < 0.5:  # asyncio cannot half-close with TLS
                 await send_all([{"operacion": "leave"}])
             else:
                 writer.write_eof()
 
-    def _take(self, event: Object, visit: Visit) -> str:
+    def _take(self, event: Object) -> str:
         step = read(event, self.record.key)
-        if step:
-            self._hear(step, visit)
-            if not visit.welcome and isinstance(step, Acked):
-                self._find_place(step, visit)
+        if step and not _begins_anew(event):
+            self._hear(step)
+            if not self.visit.welcome and isinstance(step, Acked):
+                self._find_place(step)
             self._bell.ring()
         return why(event)
 
-    def _find_place(self, ack: Acked, visit: Visit) -> None:
+    def _find_place(self, ack: Acked) -> None:
         """Find out where it came in: nobody says so at this door."""
-        first = min((step.seq for step in visit.steps if isinstance(step, Saw)), default=ack.place.seq)
-        before: list[Step] = visit.steps[:]
+        first = min((step.seq for step in self.visit.steps if isinstance(step, Saw)), default=ack.place.seq)
+        before: list[Step] = self.visit.steps[:]
         self.place = None
-        visit.steps.clear()
-        self._hear(Welcomed(Place(ack.place.epoch, min(first, ack.place.seq) - 1), resumed=False), visit)
-        visit.steps += before
+        self.visit.steps.clear()
+        self._hear(Welcomed(Place(ack.place.epoch, min(first, ack.place.seq) - 1), resumed=False))
+        self.visit.steps += before
         if saw := [step.seq for step in before if isinstance(step, Saw)]:
             self.place = Place(ack.place.epoch, saw[-1])
 
@@ -144,3 +146,8 @@ class TcpCaller(Caller):
         if self._leaving:
             return "OK"
         return "lost" if down else "UNEXPLAINED"
+
+
+def _begins_anew(event: Object) -> bool:
+    """Whether another order begins: nobody says which at this door, so whoever has to know connects again."""
+    return bool(event.get("gap", {}).get("reason") == "GAP_REASON_NEW_EPOCH")

@@ -343,3 +343,12 @@ def test_a_refusal_that_was_not_heard_excuses_the_order(refusing: bool) -> None:
     room = Room("lobby", durable=True, kept=10, clients=[Client("c1", visits=[first, again])], refusing=refusing)
     found = [violation for violation in violations(room) if "after c1/2" in violation]
     assert len(found) == (not refusing)
+
+
+def test_a_place_beyond_all_messages_is_found_at_once() -> None:
+    """No checker goes through all the places up to it."""
+    gap = Told(2**60, 2**60, "SLOW")
+    visit = Visit(steps=[Welcomed(Place("e", 0), False), Sent("c1/1"), Acked("c1/1", Place("e", 1)), gap])
+    room = Room("lobby", durable=True, kept=10, clients=[Client("c1", visits=[visit])])
+    (found,) = violations(room)
+    assert str(2**60) in found

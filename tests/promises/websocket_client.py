@@ -15,9 +15,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 
 from bcast_grpc.v1 import chat_pb2 as pb
 
-from .client import SILENCE_S, Caller, bearer, dial
+from .client import Caller, bearer, dial
 from .json_events import RETRYABLE, read, request_of, why
-from .records import Visit
 
 _CODES = 4000
 _WELL = 1000
@@ -28,9 +27,9 @@ class WebSocketCaller(Caller):
 
     door = "ws"
 
-    async def _visit(self, visit: Visit) -> str:
+    async def _visit(self) -> str:
         try:
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(self.silence_s):
                 socket = await self._connect()
         except InvalidStatus as error:
             return f"HTTP_{error.response.status_code}"
@@ -41,15 +40,15 @@ class WebSocketCaller(Caller):
         try:
             while True:
                 await self._thawed.wait()
-                async with asyncio.timeout(SILENCE_S):
+                async with asyncio.timeout(self.silence_s):
                     frame = json.loads(await socket.recv())
                 for event in frame if self._batch else [frame]:
                     told = why(event)
                     if step := read(event, self.record.key):
-                        self._hear(step, visit)
+                        self._hear(step)
                 self._bell.ring()
                 if self.here and not writing:
-                    writing = asyncio.create_task(self._write(socket, visit))
+                    writing = asyncio.create_task(self._write(socket))
         except ConnectionClosed as closed:
             return self._ending(closed, told)
         except TimeoutError:
@@ -77,7 +76,7 @@ class WebSocketCaller(Caller):
             max_queue=2,  # so that what is not read is soon felt by the server
         )
 
-    async def _write(self, socket: ClientConnection, visit: Visit) -> None:
+    async def _write(self, socket: ClientConnection) -> None:
         async def send(texts: Sequence[str]) -> None:
             if token := self._due_token():
                 await socket.send(json.dumps({"operacion": "auth", "msg": token}))
@@ -87,7 +86,7 @@ class WebSocketCaller(Caller):
 
         with suppress(ConnectionClosed):
             await socket.send(json.dumps({"operacion": "who", "id": "who"}))
-            await self._speak(visit, send)
+            await self._speak(send)
             await socket.send(json.dumps({"operacion": "leave"}))
 
     def _ending(self, closed: ConnectionClosed, told: str) -> str:

@@ -30,11 +30,21 @@ from bcast_grpc.events import (
 from bcast_grpc.v1 import chat_pb2 as pb
 from bcast_grpc.wire import protobuf
 
-from .values import ACKS, DETAILS, ENTRIES, EVENTS, REQUESTS
+from .values import ACKS, COUNTS, DETAILS, ENTRIES, EVENTS, REQUESTS, SEQS, TEXTS
 
 MAX = protobuf.MAX_BATCH_BYTES
 NO_UTF8 = b"\x12\x02\xff\xff"  # field 2 of a request
 NO_UTF8_EVENT = b"\x0a\x02\xff\xff"  # field 1 of a response
+
+
+ONE_OF_TWO = st.sampled_from([0, 1])
+SIMILAR_ACKS = st.builds(
+    lambda id_, time_ns, ack: Event(Kind.ACK, "sent", time_ns=time_ns, id=id_, detail=ack),
+    st.sampled_from(["", "a", "b"]),
+    ONE_OF_TWO,
+    st.builds(Ack, SEQS, st.sampled_from(["", "e"]), st.booleans(), ONE_OF_TWO, ONE_OF_TWO),
+)
+"""Those of one run differ in ``id`` and ``seq`` alone."""
 
 
 def message_of(size: int, seq: int = 1) -> Event:
@@ -73,6 +83,17 @@ def test_requests_survive_the_wire(request: Request) -> None:
 def test_joined_requests_are_one_frame(requests: list[Request]) -> None:
     """Encoded requests joined end to end are a frame of all of them, in order."""
     assert protobuf.decode_requests(b"".join(map(protobuf.encode_request, requests))) == requests
+
+
+@pytest.mark.parametrize("tag", [b"z", b"\xfa\x00", b"\xfa\x80\x80\x00"])
+@pytest.mark.parametrize("text", [b"", b"\x12\x01z", b"\x12\x1e" + b"x" * 30])
+@pytest.mark.parametrize("count", [1, 100, 129, 5000])
+def test_a_frame_is_read_in_slices_however_it_is_written(tag: bytes, text: bytes, count: int) -> None:
+    """A tag may be longer than it needs to be."""
+    frame = (tag + bytes([len(text)]) + text) * count
+    slices = list(protobuf.read_requests(frame))
+    assert [request.msg for requests in slices for request in requests] == [text[2:].decode()] * count
+    assert len(frame) <= protobuf.SMALL_BYTES or max(map(len, slices)) <= 128
 
 
 @given(REQUESTS)
@@ -223,6 +244,60 @@ def test_singly_encoded_events_are_a_frame_each(events: list[Event]) -> None:
     frames = protobuf.encode_singly(events)
     assert [protobuf.decode_events(data) for data, _ in frames] == [[event] for event in events]
     assert all(not pb.ConnectResponse.FromString(data).batch for data, _ in frames)
+
+
+@given(st.lists(SIMILAR_ACKS | EVENTS, max_size=8))
+@settings(deadline=None)
+def test_similar_acks_are_encoded_as_each_alone(events: list[Event]) -> None:
+    """Whatever neighbours have in common."""
+    alone = [protobuf.to_message(event).SerializeToString() for event in events if event.kind is Kind.ACK]
+    encoded = [data for data, _ in protobuf.encode_singly(events)]
+    assert [data for data, event in zip(encoded, events, strict=True) if event.kind is Kind.ACK] == alone
+
+
+LENGTHS = st.sampled_from([0, 1, 20, 126, 127, 128, 129, 1023, 1024, 1025])
+MESSAGES = st.builds(
+    Event,
+    st.just(Kind.MESSAGE),
+    TEXTS | st.builds(lambda letter, length: letter * length, st.sampled_from("aé€😀\0"), LENGTHS),
+    st.sampled_from([Author("s1", "ana", "s1"), Author("s2", "", "s2")]),
+    SEQS | st.sampled_from([0, 1, 127, 128, 129, 2**14, 2**63]),
+    st.sampled_from([0, 1, 1_700_000_000_123_456_789]),
+    st.sampled_from([b"", b"", b"", b"data"]),
+    st.just(""),
+    st.none(),
+)
+
+
+@given(st.lists(MESSAGES | EVENTS, max_size=12), st.integers(1, 200))
+@settings(max_examples=300)
+def test_messages_together_are_encoded_as_each_alone(events: list[Event], begin: int) -> None:
+    """Of any length, in any letters, with any place, and among others; so are those of a long run."""
+    run = [Event(Kind.MESSAGE, "x", NOBODY, seq, 1) for seq in range(begin, begin + 300)]
+    events = [*events, *run, *events]
+    (pair,) = protobuf.encode_batches(events)
+    assert pair[1] == len(events)
+    assert pb.ConnectResponse.FromString(pair[0]).batch == [protobuf.to_message(event) for event in events]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "é", "id-7", "x" * 127, "x" * 128, "€" * 1024, "x" * 1025, ""]), max_size=9),
+    st.builds(Ack, SEQS, TEXTS, st.booleans(), COUNTS, COUNTS),
+    st.integers(0, 200) | st.sampled_from([2**14 - 3, 2**63]),
+)
+@settings(max_examples=200)
+def test_acks_together_are_encoded_as_each_alone(ids: list[str], other: Ack, begin: int) -> None:
+    """With any ids and places, among acks of other messages."""
+    acks = [
+        Event(Kind.ACK, f"sent to {ack.queued}", time_ns=5, id=id_, detail=ack)
+        for n in range(300)
+        for id_, ack in ((f"id-{n}", Ack(begin + n, "3f2a9c1d", queued=7)),)
+    ]
+    others = [Event(Kind.ACK, "", time_ns=7, id=id_, detail=other._replace(seq=n)) for n, id_ in enumerate(ids)]
+    events = [*others, *acks, *others, acks[0]]
+    (pair,) = protobuf.encode_batches(events)
+    assert pair[1] == len(events)
+    assert pb.ConnectResponse.FromString(pair[0]).batch == [protobuf.to_message(event) for event in events]
 
 
 @given(st.lists(st.lists(EVENTS, max_size=4), min_size=1, max_size=4))
