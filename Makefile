@@ -13,7 +13,7 @@ WORKERS ?= auto
 OTHER_DOORS = copies http pages relays slow_websockets store tcp websocket
 OVER_GRPC = $(filter-out $(OTHER_DOORS:%=tests/integration/test_%.py),$(wildcard tests/integration/test_*.py)) \
 	tests/client/test_chat.py tests/client/test_slow_line.py tests/client/test_sync.py \
-	tests/promises/test_storm.py tests/terminal/test_pipeline.py tests/bench/test_bench.py
+	tests/promises/test_storm.py tests/terminal/test_pipeline.py tests/terminal/test_ends.py tests/bench/test_bench.py
 
 # What is said over a door is the same with TLS.
 OVER_TLS = $(patsubst %,tests/integration/test_%.py,broadcast broker_faults call_errors errors history leftovers pages secrets \
@@ -80,7 +80,7 @@ cover: install  ## run the tests and show what they do not reach
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
-bench: install  ## measure all figures, and those of the peers, in eight minutes (needs Go)
+bench: install  ## measure all figures, and those of the peers, in eleven minutes (needs Go)
 	$(PYTHON) -m benchmarks $(ARGS)
 
 bench-full: install  ## the same, with ordinary clients' latency and growth curves, in half an hour, and draw them (ARGS=--resume continues)

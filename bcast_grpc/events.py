@@ -1,8 +1,8 @@
 """The values of the contract: a ``Request`` comes in, an ``Entry`` gets its place in the order, an ``Event`` goes out.
 
-They mirror ``protos/bcast_grpc/v1/chat.proto``, independently of any wire format. ``Request``, ``Entry`` and ``Event``
-are named tuples rather than frozen dataclasses: every message needs one of each, and a named tuple is made in a third
-of the time.
+They mirror ``protos/bcast_grpc/v1/chat.proto``, independently of any wire format. ``Request``, ``Entry``, ``Event`` and
+``Ack`` are named tuples rather than frozen dataclasses: every message needs one of each, and a named tuple is made in a
+third of the time.
 """
 
 from __future__ import annotations
@@ -116,8 +116,7 @@ class Welcome:
     members: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """The request was carried out; ``seq`` is the message's place, 0 for "join" and "leave"."""
 
     seq: int = 0
@@ -187,11 +186,13 @@ class Reconnecting:
 class Resumed:
     """The client library is connected again, after ``away_s``.
 
-    ``complete`` is true if nothing was missed; otherwise a ``GAP`` event follows.
+    ``complete`` is true if nothing was missed; otherwise a ``GAP`` event follows. ``moved_to`` is the address of the
+    server, if that is another one than before.
     """
 
     away_s: float
     complete: bool
+    moved_to: str = ""
 
 
 Detail: TypeAlias = Welcome | Ack | Error | Gap | Members | Closing | Reconnecting | Resumed
@@ -254,12 +255,11 @@ def wire_bytes(message: Entry | Event) -> int:
 
 
 def wire_sizes(entries: Sequence[Entry]) -> list[int]:
-    """Return the ``wire_bytes`` of each entry, without a call for the plain ones, as most are."""
-    return [
-        len(text) + len(data) + 4 * len(author[1]) + 96 if text.isascii() and text.isprintable() else wire_bytes(entry)
-        for entry in entries
-        for author, text, data, _, _ in (entry,)
-    ]
+    """Return the ``wire_bytes`` of each entry, in a third of the time if all are plain, as most are."""
+    texts = "".join([entry[1] for entry in entries])
+    if not (texts.isascii() and texts.isprintable()):
+        return list(map(wire_bytes, entries))
+    return [len(text) + len(data) + 4 * len(author[1]) + 96 for author, text, data, _, _ in entries]
 
 
 def relayed(name: str, text: str) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bcast_grpc.client.dial import DEFAULT_TARGET, check_target, wants_tls
+from bcast_grpc.client.address import DEFAULT_TARGET, read_targets, wants_tls
 from bcast_grpc.client.tls import Tls
 from bcast_grpc.client.token import TokenFile, check_token
 from bcast_grpc.console.safe_text import shown
@@ -16,7 +16,11 @@ from bcast_grpc.errors import CallError
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to connect, and with which token and TLS; ``tls`` is None for a connection without TLS."""
+    """Where to connect, and with which token and TLS; ``tls`` is None for a connection without TLS.
+
+    Attributes:
+        target: one address, or several with commas between them.
+    """
 
     target: str
     token: str | TokenFile = field(repr=False)
@@ -29,7 +33,8 @@ def add_endpoint(parser: argparse.ArgumentParser) -> None:
         "target",
         metavar="TARGET",
         nargs="?",
-        help=f"HOST:PORT of the server; grpcs://HOST:PORT for TLS (default: BCAST_TARGET, or {DEFAULT_TARGET})",
+        help="HOST:PORT of the server; grpcs://HOST:PORT for TLS; HOST:PORT,HOST:PORT for servers that share their"
+        f" rooms (default: BCAST_TARGET, or {DEFAULT_TARGET})",
     )
     token = parser.add_mutually_exclusive_group()
     token.add_argument("--token", help="the token; others on this machine can see it, so prefer a file or BCAST_TOKEN")
@@ -53,10 +58,10 @@ def read_endpoint(
     Raises:
         SystemExit: an argument is wrong; stderr says which.
     """
-    target = given.target or environment.get("BCAST_TARGET") or DEFAULT_TARGET
+    target = environment.get("BCAST_TARGET") or DEFAULT_TARGET if given.target is None else given.target
     try:
         return Endpoint(
-            check_target(target.removesuffix("/")),
+            ",".join(map(str, read_targets(re.sub("(?<![:/])/ *(,|$)", r"\1", target)))),
             _read_token(given, environment),
             _read_tls(target, given),
         )
