@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
-import secrets
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -23,10 +21,9 @@ from typing import Any
 import pytest
 
 from tests.go_tools import BUILD_S, build_nats
+from tests.ports import free_port
 
 PATIENCE_S = 30
-
-_PORTS = range(12_000, 32_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -230,24 +227,3 @@ async def cluster(program: Path, folder: Path) -> AsyncIterator[list[NatsServer]
     finally:
         for server in servers:
             server.kill()
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody uses, and that nobody takes while who listens there is down.
-
-    It is below the ports that the system gives to connections, and no other process gets it from here: until this one
-    ends, it holds the UDP port of the same number.
-    """
-    while True:
-        port = _PORTS.start + secrets.randbelow(len(_PORTS))
-        reserved = socket.socket(type=socket.SOCK_DGRAM)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                reserved.bind(("127.0.0.1", port))
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                reserved.close()
-            else:
-                atexit.register(reserved.close)
-                return port

@@ -30,6 +30,7 @@ from bcast_grpc.events import (
     relayed,
 )
 from bcast_grpc.wire.protobuf import decode_requests, encode_batches
+from tests.ports import ReservedPort
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Metadata: TypeAlias = dict[str, str]
@@ -98,7 +99,7 @@ class FakeServer:
     """
 
     def __init__(self, doors: int = 1) -> None:
-        self._ports = [0] * doors
+        self._ports = [ReservedPort() for _ in range(doors)]
         self.calls: list[Metadata] = []
         self.epoch = ""
         self.logs: dict[str, list[Entry]] = {}
@@ -118,11 +119,13 @@ class FakeServer:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+        for port in self._ports:
+            port.close()
 
     @property
     def target(self) -> str:
         """Where it is; with several doors, as if there were several servers that share the room."""
-        return ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        return ",".join(f"127.0.0.1:{port.number}" for port in self._ports)
 
     @property
     def log(self) -> list[Entry]:
@@ -140,7 +143,8 @@ class FakeServer:
         handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._connect)
         service = grpc.method_handlers_generic_handler("bcast_grpc.v1.Chat", {"Connect": handler})
         self._server.add_generic_rpc_handlers((service,))
-        self._ports = [self._server.add_insecure_port(f"127.0.0.1:{port}") for port in self._ports]
+        for port in self._ports:
+            self._server.add_insecure_port(f"127.0.0.1:{port.number}")
         await self._server.start()
 
     async def stop(self) -> None:

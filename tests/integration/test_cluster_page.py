@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bcast_grpc.store.cli import run
-from tests.nats_server import NatsServer, free_port
+from tests.nats_server import NatsServer
+from tests.ports import free_port
 
 from .conftest import Serve
 from .peers import eventually, within

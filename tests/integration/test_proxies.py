@@ -20,10 +20,10 @@ from websockets.asyncio.client import connect as connect_websocket
 import bcast_grpc
 from bcast_grpc import Chat, Kind
 from tests.engine import engine
+from tests.ports import free_port
 
 from .conftest import Serve, Spawn
 from .peers import Door, eventually, within
-from .test_unread import free_port
 
 TIMEOUT_S = 2
 """After how long without a byte a proxy gives up."""
@@ -117,7 +117,7 @@ async def lay(proxy: Proxy, tmp_path: Path) -> AsyncIterator[Lay]:
     async with AsyncExitStack() as stack:
 
         async def start(target: str) -> str:
-            port = await free_port()
+            port = free_port()
             text = proxy.template.format(folder=tmp_path, port=port, target=target, timeout_s=TIMEOUT_S)
             await stack.enter_async_context(_running(proxy, text, [port], tmp_path))
             return f"127.0.0.1:{port}"
@@ -184,6 +184,7 @@ async def test_a_restart_behind_a_proxy(
 ) -> None:
     """Clients come back through it, and nothing is lost or comes twice."""
     settings = (*proxy.quiet_settings, "--store", f"sqlite:{tmp_path / 'chat.db'}", "--drain-s", "1")
+    settings = (*settings, "--port", f"{free_port()}")
     server = await spawn(*settings)
     address = await lay(server.address)
     texts = [f"{n}" for n in range(50)]
@@ -195,7 +196,7 @@ async def test_a_restart_behind_a_proxy(
             await within(ana.send(text))
         server.signal(number)
         await server.exit()
-        await spawn("--port", server.address.rpartition(":")[2], *settings)
+        await spawn(*settings)
         for text in texts[25:]:
             await within(ana.send(text))
         assert [await _next_text(bob) for _ in texts] == [f"ana: {text}" for text in texts]
@@ -220,7 +221,7 @@ async def test_clients_behind_haproxy_have_their_own_address(serve: Serve, tmp_p
         text = text.replace(f"127.0.0.1:{shown}", f"127.0.0.1:{port} source 127.0.0.9")
     fronts = {}
     for shown in (50051, 50061, 8080, 7000):
-        fronts[shown] = await free_port()
+        fronts[shown] = free_port()
         text = text.replace(f"bind :{shown}", f"bind 127.0.0.1:{fronts[shown]}")
     async with _running(proxy, text, list(fronts.values()), tmp_path), AsyncExitStack() as stack:
         count = 0

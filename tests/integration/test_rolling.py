@@ -20,7 +20,8 @@ from bcast_grpc.broker.nats.log.record import decode
 from bcast_grpc.broker.nats.names import Names
 from bcast_grpc.log.v1 import peers_pb2, record_pb2
 from bcast_grpc.store.cluster.log import Log
-from tests.nats_server import NatsServer, free_port
+from tests.nats_server import NatsServer
+from tests.ports import free_port
 
 from .conftest import Serve, ServerProcess, Spawn
 from .peers import within

@@ -15,7 +15,8 @@ import pytest
 import bcast_grpc
 from bcast_grpc import Chat, ConnectionLost, Gap, GapReason, Kind, Reconnecting, Resumed, Tls
 from tests.authority import Authority
-from tests.nats_server import NatsServer, free_port
+from tests.nats_server import NatsServer
+from tests.ports import free_port
 
 from .conftest import LocalDoor, Serve, ServerProcess, Spawn
 from .peers import within

@@ -13,7 +13,8 @@ from bcast_grpc.server import Server
 from bcast_grpc.v1 import chat_pb2 as pb
 from tests.broker.nats.servers import deaf
 from tests.engine import settings
-from tests.nats_server import NatsServer, free_port, running
+from tests.nats_server import NatsServer, running
+from tests.ports import free_port
 
 from .conftest import LocalDoor, Serve
 from .peers import eventually

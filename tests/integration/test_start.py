@@ -11,6 +11,7 @@ import pytest
 from grpc import StatusCode
 
 from bcast_grpc import __version__
+from tests.ports import free_port
 
 from .conftest import ServerProcess, Spawn
 
@@ -109,12 +110,13 @@ async def test_a_warning_off_loopback(spawn: Spawn) -> None:
 
 async def test_a_restart(spawn: Spawn) -> None:
     """When a server is killed its clients see UNAVAILABLE; another can have the port at once, with a new epoch."""
-    first = await spawn()
+    port = f"{free_port()}"
+    first = await spawn("--port", port)
     ana = await first.connect()
     first.signal(signal.SIGKILL)
     assert (await ana.end()).code == StatusCode.UNAVAILABLE
     await first.exit()
-    second = await spawn("--port", first.address.rpartition(":")[2])
+    second = await spawn("--port", port)
     again = await second.connect()
     assert second.address == first.address
     assert again.epoch != ana.epoch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pty
 import signal
@@ -19,6 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.full_pipe import full_pipe
+from tests.ports import free_port
 
 from .conftest import Run
 from .peers import Door, begun, within
@@ -78,15 +78,6 @@ def start(run: Run) -> Callable[..., Awaitable[Process]]:
     return partial(run, sys.executable, "-m", "bcast_grpc.server")
 
 
-async def free_port() -> int:
-    """Return a port that nobody has."""
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
-
-
 ENDS = [
     "full_pipe",
     "stopped_terminal",
@@ -121,7 +112,7 @@ async def test_a_log_that_nobody_reads(start: Callable[..., Awaitable[Process]],
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_stdout_that_nobody_reads(start: Callable[..., Awaitable[Process]], stage: Stage, end: str) -> None:
     """The server serves and drains, though nobody hears where it listens."""
-    port = await free_port()
+    port = free_port()
     server = await start("--port", f"{port}", stdout=getattr(stage, end)(), stderr=DEVNULL)
     door = Door(f"127.0.0.1:{port}")
     await within(door.channel().channel_ready())
@@ -134,7 +125,7 @@ async def test_a_stdout_that_nobody_reads(start: Callable[..., Awaitable[Process
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "<&- 1>&- 2>&-"])
 async def test_no_stdout_or_stderr_at_all(run: Run, closed: str) -> None:
     """What is not there is not written to, least of all a file or socket that has its number now."""
-    port = await free_port()
+    port = free_port()
     command = f'exec {closed} "$0" -m bcast_grpc.server --port {port} --host 0.0.0.0 --open'
     server = await run("/bin/sh", "-c", command, sys.executable, stdout=None, stderr=None)
     door = Door(f"127.0.0.1:{port}")

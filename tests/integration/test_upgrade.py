@@ -15,7 +15,8 @@ import pytest
 
 import bcast_grpc
 from bcast_grpc import Kind
-from tests.nats_server import NatsServer, free_port
+from tests.nats_server import NatsServer
+from tests.ports import free_port
 from tests.previous import unpack
 
 from .conftest import Run

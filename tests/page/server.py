@@ -11,6 +11,7 @@ from signal import SIGKILL, Signals
 
 from tests.forked import Forked
 from tests.integration.peers import begun, within
+from tests.ports import ReservedPort
 
 _SAYS = "listening on "
 
@@ -28,6 +29,7 @@ class PageServer:
         self._arguments = arguments
         self._prefix = prefix
         self._process: Process | Forked | None = None
+        self._ports = (ReservedPort(), ReservedPort())
         self.grpc = ""
         self.http = ""
         self.scheme = "http"
@@ -38,9 +40,9 @@ class PageServer:
         return f"{self.scheme}://{self.http}"
 
     async def start(self) -> None:
-        """Start it; if it was running before, at the same ports."""
-        grpc_port, http_port = (address.rpartition(":")[2] or "0" for address in (self.grpc, self.http))
-        ports = ("--port", grpc_port, "--http-port", http_port)
+        """Start it, always at the same ports."""
+        grpc_port, http_port = self._ports
+        ports = ("--port", f"{grpc_port.number}", "--http-port", f"{http_port.number}")
         settings = (*ports, "--log-level", "warning", "--drain-s", "1", *self._arguments)
         if self._prefix:
             command = (*self._prefix, sys.executable, "-m", "bcast_grpc.server", *settings)
@@ -62,6 +64,11 @@ class PageServer:
         if self._process and self._process.returncode is None:
             self._process.send_signal(number)
 
+    def close(self) -> None:
+        """Give its ports back, when it has ended."""
+        for port in self._ports:
+            port.close()
+
     async def end(self, number: Signals = SIGKILL) -> None:
         """End it, and wait for that."""
         if self._process and self._process.returncode is None:
@@ -80,3 +87,4 @@ async def serving(*arguments: str, prefix: Sequence[str] = ()) -> AsyncIterator[
         yield server
     finally:
         await server.end()
+        server.close()

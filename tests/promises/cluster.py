@@ -13,7 +13,8 @@ import nats
 from nats import errors
 
 from tests.forked import Forked
-from tests.nats_server import NatsServer, free_port, program
+from tests.nats_server import NatsServer, program
+from tests.ports import free_port
 
 from .cable import Cable
 

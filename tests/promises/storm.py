@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.nats_server import free_port
+from tests.ports import free_port
 
 from .cable import Cable
 from .client import Bell, Caller

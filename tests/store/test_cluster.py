@@ -22,7 +22,8 @@ from bcast_grpc.events import Author, Entry
 from bcast_grpc.store.cli import run
 from bcast_grpc.store.cluster import check as check_module
 from bcast_grpc.store.cluster.log import Log
-from tests.nats_server import NatsServer, free_port, running
+from tests.nats_server import NatsServer, running
+from tests.ports import free_port
 
 ANA = Author("s1", "ana", "ana's")
 DAY_NS = 86_400_000_000_000

@@ -22,7 +22,8 @@ from tests.authority import Authority
 from tests.broker.nats.conftest import Connect
 from tests.broker.nats.connecting import PATIENCE_S
 from tests.broker.nats.servers import until
-from tests.nats_server import NatsServer, free_port, running
+from tests.nats_server import NatsServer, running
+from tests.ports import free_port
 
 
 class Inbox:
