@@ -175,6 +175,6 @@ def doors(settings: Settings, shared: Shared, max_connections: int, worker: Work
     if settings.http_port is not None:
         from bcast_grpc.transport.http_door import HttpDoor  # importing aiohttp takes a third of the server's start
 
-        yield HttpDoor(shared, at["http-port"], settings.http_allow_origin)
+        yield HttpDoor(shared, at["http-port"], settings.http_allow_origin, worker.siblings)
     if settings.tcp_port is not None:
         yield TcpDoor(shared, at["tcp-port"])

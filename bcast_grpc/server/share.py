@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from socket import socket
 
+from bcast_grpc.transport.metrics import Siblings
+
 
 @dataclass(frozen=True, slots=True)
 class Worker:
@@ -15,11 +17,13 @@ class Worker:
         number: from 1.
         of: how many there are.
         sockets: bound to the server's ports, by the name of the port's setting; none if it binds them itself.
+        siblings: the others of these processes, if there are any.
     """
 
     number: int = 1
     of: int = 1
     sockets: Mapping[str, Sequence[socket]] = field(default_factory=dict)
+    siblings: Siblings | None = None
 
     def share(self, total: int) -> int:
         """Return this worker's share of what all have together; 1 at least."""

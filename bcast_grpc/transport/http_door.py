@@ -19,7 +19,7 @@ from bcast_grpc.transport.handshake import Gate, check_handshake, check_once, ch
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.http_middleware import finish, peer_of, watch
 from bcast_grpc.transport.listeners import Listeners
-from bcast_grpc.transport.metrics import Metrics
+from bcast_grpc.transport.metrics import Metrics, Siblings
 from bcast_grpc.transport.one_by_one import OneByOne
 from bcast_grpc.transport.portions import Portions
 from bcast_grpc.transport.serving import Serving
@@ -46,15 +46,18 @@ class HttpDoor(Door):
         shared: what all doors share.
         address: where to listen.
         origins: whose pages may open the WebSocket, besides our own; ``*``: all.
+        siblings: the other processes of the server, if there are any: metrics are those of all.
     """
 
-    def __init__(self, shared: Shared, address: Address, origins: Collection[str] = ()) -> None:
+    def __init__(
+        self, shared: Shared, address: Address, origins: Collection[str] = (), siblings: Siblings | None = None
+    ) -> None:
         self._shared = shared
         self._listeners = Listeners(shared, address)
         self._sockets = WebSockets(shared)
         self._serving = Serving()
         self._gate = Gate(origins, on_loopback=is_loopback(address.host))
-        self._metrics = Metrics(shared)
+        self._metrics = Metrics(shared, siblings)
         self._runner: web.AppRunner | None = None
 
     async def open(self) -> Sequence[str]:
@@ -105,7 +108,7 @@ class HttpDoor(Door):
         return web.Response(text="ready\n")
 
     async def _measure(self, request: web.Request) -> web.Response:
-        body, content_type = self._metrics.render(request.headers.get(hdrs.ACCEPT, ""))
+        body, content_type = await self._metrics.render(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from socket import socket, socketpair
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from bcast_grpc.server.processes import BEAT, Watchdog, outlast, say_how, when_ended
+from bcast_grpc.server.processes import Watchdog, outlast, say_how, when_ended
+from bcast_grpc.server.workers.link import Answer, Link
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.address import CannotStart
 
@@ -40,6 +39,7 @@ class Child:
         number: which worker it is, from 1.
         settings: the server's.
         sockets: bound to its ports, by the name of the port's setting; they are closed here, and open there.
+        answer: answers its questions.
 
     Attributes:
         ended: its exit code, once it has ended.
@@ -48,9 +48,12 @@ class Child:
         OSError: it cannot be started.
     """
 
-    def __init__(self, number: int, settings: Settings, sockets: Mapping[str, Sequence[socket]]) -> None:
+    def __init__(
+        self, number: int, settings: Settings, sockets: Mapping[str, Sequence[socket]], answer: Answer
+    ) -> None:
         self._number = number
-        self._writer: asyncio.StreamWriter | None = None
+        self._answer = answer
+        self._link: Link | None = None
         self._ours, theirs = socketpair()
         handed = {setting: [one.fileno() for one in some] for setting, some in sockets.items()}
         self._told = {"settings": settings.model_dump(mode="json", exclude_unset=True), "sockets": handed}
@@ -71,7 +74,7 @@ class Child:
         self._watchdog = Watchdog(_STARTS_S)
         self._hung = False
         self._watching: asyncio.Task[None] | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[object] | None = None
 
     async def ready(self) -> Ready:
         """Tell it what to do, and wait until it serves clients. From now on it is killed if it hangs.
@@ -80,26 +83,25 @@ class Child:
             CannotStart: it does not; the text says why.
         """
         self._watching = asyncio.create_task(self._watch())
-        reader, writer = await asyncio.open_connection(sock=self._ours)
-        self._writer = writer  # while this is open, the worker knows that the supervisor is there
-        line = b""
-        with suppress(OSError):
-            writer.write(json.dumps(self._told).encode() + b"\n")
-            while (line := await reader.readline()) == BEAT:
-                self._watchdog.hear()
-        if not line.endswith(b"\n"):
+        self._link = link = await Link.open(self._ours, self._answer)
+        link.tell(self._told)
+        said = await link.hear(self._watchdog.hear)
+        if not said:
             await self.ended
             raise CannotStart(f"worker {self._number} {self.how} before it was ready")
-        said = json.loads(line)
         if why := said.get("cannot_start"):
             raise CannotStart(why)
-        self._listening = asyncio.create_task(self._listen(reader))
+        self._listening = asyncio.create_task(link.hear(self._watchdog.hear))
         return Ready(said["urls"], said["reloads"])
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        with suppress(OSError):
-            while await reader.readline():
-                self._watchdog.hear()
+    async def ask(self, question: str, patience_s: float) -> Any:
+        """Return its answer to a question, once it is ready.
+
+        Raises:
+            TimeoutError: it does not answer in time.
+        """
+        assert self._link
+        return await self._link.ask(question, patience_s)
 
     async def _watch(self) -> None:
         """Kill it if it hangs."""
@@ -121,7 +123,7 @@ class Child:
         for task in (self._watching, self._listening):
             if task:
                 task.cancel()
-        if self._writer:
-            self._writer.close()
+        if self._link:
+            self._link.close()
         else:
             self._ours.close()

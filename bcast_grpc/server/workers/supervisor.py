@@ -7,13 +7,15 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bcast_grpc.server.addresses import addresses, check_exposure
 from bcast_grpc.server.processes import Backoff
 from bcast_grpc.server.shared_store import embedded_nats
 from bcast_grpc.server.workers.child import Child, Ready
+from bcast_grpc.server.workers.link import ANSWERS_S
 from bcast_grpc.settings import EMBEDDED, Settings
 from bcast_grpc.transport.address import CannotStart
 from bcast_grpc.transport.shared_ports import SharedPort
@@ -70,7 +72,8 @@ class Supervisor:
         settings = settings.model_copy(update=picked)  # other servers are told the port
 
         def start(number: int) -> Child:
-            return Child(number, settings, {setting: port.bind() for setting, port in self._ports.items()})
+            sockets = {setting: port.bind() for setting, port in self._ports.items()}
+            return Child(number, settings, sockets, partial(self._ask_others, number))
 
         self._posts = [Post(number, start, self._check) for number in range(1, settings.workers + 1)]
         said = await asyncio.gather(*(post.fill() for post in self._posts))
@@ -104,6 +107,12 @@ class Supervisor:
             await self._nats.stop()
         return not any(codes) and not self._lost.is_set()
 
+    async def _ask_others(self, number: int, question: str) -> Mapping[str, object]:
+        """Ask all workers but one something for it; return their answers by their numbers, None where there is none."""
+        others = [post for post in self._posts if post.number != number]
+        answers = await asyncio.gather(*(post.ask(question) for post in others))
+        return {f"{post.number}": answer for post, answer in zip(others, answers, strict=True)}
+
     def _check(self) -> None:
         if all(post.failures >= _ATTEMPTS for post in self._posts):
             logger.critical("no worker can be started: giving up")
@@ -119,12 +128,13 @@ class Post:
         failed: called when it has died.
 
     Attributes:
+        number: the worker's.
         failures: how often its process ended in a row, without having served clients since.
     """
 
     def __init__(self, number: int, start: Callable[[int], Child], failed: Callable[[], None]) -> None:
+        self.number = number
         self.failures = 0
-        self._number = number
         self._start = start
         self._failed = failed
         self._child: Child | None = None
@@ -144,7 +154,7 @@ class Post:
         """
         self._began = time.monotonic()
         try:
-            self._child = self._start(self._number)
+            self._child = self._start(self.number)
         except OSError as error:
             raise CannotStart(f"a worker's process cannot be started: {error.strerror}") from None
         ready = await self._child.ready()
@@ -166,7 +176,7 @@ class Post:
             wait_s = backoff.next_s(time.monotonic() - self._began)
             if why != said:
                 level = logging.ERROR if code else logging.INFO  # somebody drained this one alone
-                logger.log(level, "worker %d: %s; it is started again in %.1f s", self._number, why, wait_s)
+                logger.log(level, "worker %d: %s; it is started again in %.1f s", self.number, why, wait_s)
             said, why = why, ""
             await asyncio.sleep(wait_s)
             try:
@@ -175,7 +185,16 @@ class Post:
                 why = str(error)
             else:
                 said = ""
-                logger.info("worker %d serves again: process %d", self._number, self.pid)
+                logger.info("worker %d serves again: process %d", self.number, self.pid)
+
+    async def ask(self, question: str) -> object:
+        """Ask its process something; return None if that does not serve clients, or does not answer in time."""
+        if not self._child or not self._serves:
+            return None
+        try:
+            return await self._child.ask(question, ANSWERS_S)
+        except TimeoutError:
+            return None
 
     def send(self, number: signal.Signals) -> None:
         """Send its process a signal, if it serves clients; else it has just begun, and may not be ready for signals."""
@@ -193,9 +212,9 @@ class Post:
         self._child.send(signal.SIGTERM)
         done, _ = await asyncio.wait([self._child.ended], timeout=patience_s)
         if not done:
-            logger.error("worker %d does not end, and is killed", self._number)
+            logger.error("worker %d does not end, and is killed", self.number)
             self._child.send(signal.SIGKILL)
         code = await self._child.ended
         if done and code:
-            logger.error("worker %d: process %d %s", self._number, self.pid, self._child.how)
+            logger.error("worker %d: process %d %s", self.number, self.pid, self._child.how)
         return code
