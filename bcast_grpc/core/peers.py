@@ -27,9 +27,11 @@ class PeerCounts:
 
     def full(self, network: str) -> bool:
         """Whether an address has reached the bound; an empty one has none."""
-        if not 0 < self.most <= self._counts[network] or not network:
-            return False
-        return not (self._spares_loopback and network.startswith(_LOOPBACK))
+        return 0 < self.most <= self._counts[network] and self.bounds(network)
+
+    def bounds(self, network: str) -> bool:
+        """Whether an address has bounds: one that is known, and is not spared."""
+        return bool(network) and not (self._spares_loopback and network.startswith(_LOOPBACK))
 
     def add(self, network: str) -> None:
         """Count one more."""

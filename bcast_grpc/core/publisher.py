@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bcast_grpc.core.acceptance import author_of, entry_of, rate_key
 from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.intake import Intake
+from bcast_grpc.core.peers import network_of
 from bcast_grpc.core.permission import check_send
 from bcast_grpc.events import Event, Request
 
@@ -16,7 +17,7 @@ class Publisher:
 
     Args:
         admission: lets it publish; the publisher releases it. Unless the author gave a stable id or a token, the
-            message counts against the rate limit of the admission's ``peer``.
+            message counts against the rate limit of its address, or of its connection if addresses have no bounds.
         answer: called once, with the ``ACK`` or ``ERROR``.
 
     Raises:
@@ -27,8 +28,11 @@ class Publisher:
         hub, hello = admission.hub, admission.hello
         self._hub = hub
         self._author = author_of(hello, admission.identity)
-        known = hello.client or admission.identity.subject
-        self._rated = admission.peer and (rate_key(self._author, admission.identity) if known else admission.peer)
+        self._rated = peer = admission.peer
+        if peer and (hello.client or admission.identity.subject):
+            self._rated = rate_key(self._author, admission.identity)
+        elif peer and hub.capacity.peers.bounds(network := network_of(peer)):
+            self._rated = network
         self._identity = admission.identity
         self._retries = bool(hello.client)
         self._id = ""

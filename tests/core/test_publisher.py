@@ -118,13 +118,43 @@ def test_a_publisher_is_refused_at_once(world: World, request_: Request, code: E
     assert (producer.answers, ana.new()) == ([], [])
 
 
-def test_publishers_of_one_peer_share_a_rate() -> None:
-    """Without a stable id nobody passes its rate by making a call for each message; another peer is its own."""
-    world = World(Limits(rate=1, burst=1))
+@pytest.mark.parametrize(
+    ("first", "second", "spared"),
+    [
+        ("ipv4:1.2.3.4:5", "ipv4:1.2.3.4:6", True),
+        ("1.2.3.4:5", "1.2.3.4:5", True),
+        ("[2001:db8::1]:5", "[2001:db8::ffff]:6", True),
+        ("127.0.0.1:5", "127.0.0.1:5", True),
+        ("127.0.0.1:5", "127.0.0.1:6", False),
+    ],
+)
+def test_publishers_of_one_address_share_a_rate(first: str, second: str, spared: bool) -> None:
+    """Without a stable id nobody passes its rate by making a call for each message, or a connection for each."""
+    world = World(Limits(rate=1, burst=1, spares_loopback=spared))
     world.scheduler.now = 1000.0
-    Producer(world).publisher.publish(Request(msg="x"))
+    publisher(world, first).publish(Request(msg="x"))
     with pytest.raises(RequestError) as caught:
-        Producer(world).publisher.publish(Request(msg="x"))
+        publisher(world, second).publish(Request(msg="x"))
     assert caught.value.code is ErrorCode.RATE_LIMITED
     assert caught.value.retry_after_s == pytest.approx(1)
-    Publisher(admit(world.hub, Hello(), "ipv4:5.6.7.8:9"), answer=lambda _: None).publish(Request(msg="x"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("ipv4:1.2.3.4:5", "ipv4:5.6.7.8:5"),
+        ("[2001:db8::1]:5", "[2001:db8:0:1::1]:5"),
+        ("127.0.0.1:5", "127.0.0.1:6"),  # a proxy's, perhaps
+    ],
+)
+def test_publishers_at_other_addresses_have_rates_of_their_own(first: str, second: str) -> None:
+    """And so do connections from this machine, whose address has no bounds."""
+    world = World(Limits(rate=1, burst=1, spares_loopback=True))
+    world.scheduler.now = 1000.0
+    publisher(world, first).publish(Request(msg="x"))
+    publisher(world, second).publish(Request(msg="x"))
+
+
+def publisher(world: World, peer: str) -> Publisher:
+    """Let somebody publish who says nothing of itself."""
+    return Publisher(admit(world.hub, Hello(), peer), answer=lambda _: None)
