@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from bcast_grpc.server.output import LineStream, Output
+from bcast_grpc.server.repeats import MOST, Repeats
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +44,32 @@ class JsonFormatter(logging.Formatter):
 
 
 class OutputHandler(logging.Handler):
-    """Formats each record at once, and queues it for an ``Output`` to write."""
+    """Formats each record at once, and queues it for an ``Output`` to write.
+
+    Few records a minute of each place in the program, because clients cause some; all of them at level ``debug``.
+    """
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
         self.setFormatter(formatter)
         self.output = Output(sys.stderr, self._missing)
+        self._repeats = Repeats()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Format a record and queue it."""
+        """Format a record and queue it, unless there were many such lately."""
+        if record.levelno <= logging.DEBUG:
+            self._put(record)
+            return
+        said = self._repeats.count((record.pathname, record.lineno))
+        if said.missed:
+            self.output.put(self._say(logging.WARNING, "%d lines such as the next one were left out", said.missed))
+        if said.shown:
+            self._put(record)
+        if said.last:
+            words = "%d lines such as the last one within a minute: further ones are left out until it is over"
+            self.output.put(self._say(logging.WARNING, words, MOST))
+
+    def _put(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
         except Exception:  # noqa: BLE001  # code that logs must not fail because a record cannot be formatted

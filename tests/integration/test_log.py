@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from itertools import count
 
+import pytest
+
+from bcast_grpc.server.repeats import MOST
 from bcast_grpc.v1 import chat_pb2 as pb
 
 from .conftest import Spawn
+from .peers import within
 
 
 async def test_the_log_as_json(spawn: Spawn) -> None:
@@ -42,3 +47,23 @@ async def test_nobody_can_write_into_the_log(spawn: Spawn) -> None:
     server.signal(signal.SIGTERM)
     _, stderr = await server.exit()
     assert not [line for line in stderr.splitlines() if line.startswith(("forged", "2026-01-01"))]
+
+
+@pytest.mark.grpc_engine("native", reason="grpcio logs nothing of it")
+async def test_a_stranger_fills_no_disk_with_the_log(spawn: Spawn) -> None:
+    """It may cause a line with each connection, but few of them are written."""
+    server = await spawn()
+    host, _, port = server.address.rpartition(":")
+
+    async def knock() -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"\x16\x03\x01\0\5hello")
+        await within(reader.read())
+        writer.close()
+
+    for _ in range(2 * MOST):
+        await knock()
+    server.signal(signal.SIGTERM)
+    _, stderr = await server.exit()
+    lines = [line for line in stderr.splitlines() if "speaks TLS to a port without it" in line]
+    assert len(lines) == MOST

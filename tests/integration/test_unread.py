@@ -139,8 +139,8 @@ async def test_no_stdout_or_stderr_at_all(run: Run, closed: str) -> None:
 async def test_what_was_not_read_is_reported_later(run: Run) -> None:
     """In one line, in its place, once somebody reads again; the last lines are written before the end."""
     program = (
-        "import logging, sys; from bcast_grpc.server.logs import set_up; handler = set_up('info', 'text')\n"
-        "for n in range(40_000): logging.info('%d', n)\n"
+        "import logging, sys; from bcast_grpc.server.logs import set_up; handler = set_up('debug', 'text')\n"
+        "for n in range(40_000): logging.debug('%d', n)\n"
         "print('said', flush=True); sys.stdin.readline()\n"
         "while not handler.output.flush(1): pass\n"
         "logging.info('the end')"

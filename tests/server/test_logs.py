@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from bcast_grpc.server.logs import JsonFormatter, set_up, take_over_stderr
+from bcast_grpc.server.repeats import MOST
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +127,21 @@ def test_a_line_that_cannot_be_made_fails_nobody(capsys: pytest.CaptureFixture[s
     logging.getLogger("x").info("%d of %d", 1)
     [line] = written(capsys)[1].splitlines()
     assert line.endswith("cannot format the log record '%d of %d'")
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_of_lines_that_are_alike_few_are_written(level: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """But each at level ``debug``, which an operator asks for."""
+    set_up("debug", "text")
+    for number in range(3 * MOST):
+        logging.getLogger("x").log(getattr(logging, level.upper()), "line %d", number)
+    logging.getLogger("x").info("another")
+    lines = [line.rpartition(": ")[2] for line in written(capsys)[1].splitlines()]
+    if level == "debug":
+        assert lines == [*(f"line {number}" for number in range(3 * MOST)), "another"]
+    else:
+        assert lines[:MOST] == [f"line {number}" for number in range(MOST)]
+        assert lines[MOST:] == ["further ones are left out until it is over", "another"]
 
 
 def test_all_that_is_said_on_stderr_goes_into_the_log(
