@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bcast_grpc.broker.base import Order
 from bcast_grpc.core import notices
+from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.outbox import Outbox
 from bcast_grpc.core.replay import Replay, Replays
@@ -78,7 +79,7 @@ class Feed:
         if first <= last:
             gap = notices.gap(first, last, GapReason.NOT_ALLOWED)
             # A new Replay: a piece that is being read for the old one is dropped.
-            member.replay = Replay(last, deque(member.outbox.encoder.frames([gap])))
+            member.replay = Replay(last, deque(_frames(member.outbox, [gap])))
 
     def fall_behind(self, member: Member, last_seq: int) -> None:
         """Feed a client that reads too slowly for the flushes with the messages after ``last_seq``."""
@@ -130,7 +131,7 @@ class Feed:
         if not member.rights.history and cursor < self._flushed:
             cursor = self._flushed
             greeting.append(notices.gap(1, cursor, GapReason.NOT_ALLOWED))
-        frames = deque(member.outbox.encoder.frames(greeting))
+        frames = deque(_frames(member.outbox, greeting))
         if queue and member.begin_anew(frames, cursor):
             frames.clear()
         if frames or cursor < self._flushed or self._old_orders:
@@ -171,3 +172,7 @@ class Feed:
         self._members.pop(member, None)
         if not self._members:
             self._replays.forget()
+
+
+def _frames(outbox: Outbox, events: Sequence[Event]) -> Sequence[Frame]:
+    return outbox.encoder.frames(outbox.counts.told(events))

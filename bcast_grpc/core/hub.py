@@ -11,7 +11,7 @@ from bcast_grpc.broker.base import Broker
 from bcast_grpc.broker.budget import Budget
 from bcast_grpc.core import notices
 from bcast_grpc.core.capacity import Capacity
-from bcast_grpc.core.counts import Counts
+from bcast_grpc.core.counts import LOST, Counts
 from bcast_grpc.core.entrance import Entrance
 from bcast_grpc.core.identity import Gatekeeper, OpenGate
 from bcast_grpc.core.limits import Limits
@@ -141,6 +141,7 @@ class Hub:
             self.capacity.check_peer(member, replaced)
             if replaced:
                 room.remove(replaced, replaced=True)
+                self.counts.ended[ErrorCode.REPLACED.name] += 1
                 self.capacity.left(replaced)
                 replaced.outbox.close(_replaced(), discard=True)
             else:
@@ -153,12 +154,13 @@ class Hub:
             before = replaced or elsewhere
             room.announce(member.author, before.author.name if before else "")
 
-    def leave(self, room: Room, member: Member, *, replaced: bool = False) -> None:
+    def leave(self, room: Room, member: Member, how: str = "", *, replaced: bool = False) -> None:
         """Remove a client from its room, and announce that if it had a name. Does nothing if it has left already.
 
         Args:
             room: its room.
             member: the client.
+            how: how its stream was to end, for metrics, if that was known before its outbox was closed.
             replaced: whether it has come to another server: then it ends with ``REPLACED``, and has not left.
         """
         with self._lock:
@@ -166,8 +168,10 @@ class Hub:
                 return
             self.clients -= 1
             self.capacity.left(member)
+            error = _replaced() if replaced else member.outbox.error
+            self.counts.ended[error.code.name if error else how or LOST] += 1
             if replaced:
-                member.outbox.close(_replaced(), discard=True)
+                member.outbox.close(error, discard=True)
             else:
                 elsewhere = self._presence.elsewhere(room.name, member.author.key, reader=member.reader)
                 after = elsewhere.author if elsewhere else member.author._replace(name="")

@@ -125,7 +125,10 @@ class Member:
         if not answers or not self.state.answered:
             return
         encoder = self.outbox.encoder
-        if Kind.MEMBERS not in [answer[0] for answer in answers]:  # almost always
+        kinds = [answer[0] for answer in answers]
+        if not (only_acks := kinds.count(Kind.ACK) == len(kinds)):
+            self.outbox.counts.told(answers)
+        if only_acks or Kind.MEMBERS not in kinds:  # almost always
             self.owed = max(0, self.owed - len([answer for answer in answers if answer[6]]))
             self.offer(encoder.frames(answers))
             return
@@ -152,12 +155,12 @@ class Member:
         try:
             if outbox.offer(frames, wake=wake, drop=policy is SlowPolicy.DROP, reserve=reserve):
                 if outbox.dropping and not dropping:
-                    self._log("dropping the oldest messages")
+                    self._note_slow("dropping the oldest messages")
                 return Offered.QUEUED
         except OutboxClosed:
             return Offered.TOO_LATE
         if may_fall_behind:
-            self._log("fed from the history")
+            self._note_slow("fed from the history")
             return Offered.BEHIND
         self.disconnect()
         return Offered.DISCONNECTED
@@ -173,11 +176,12 @@ class Member:
 
     def disconnect(self, why: str = "") -> None:
         """End the client's call, since it reads too slowly; what is queued for it is dropped."""
-        self._log("disconnected")
+        self._note_slow("disconnected")
         self.outbox.close(slow_consumer(self.outbox, why), discard=True)
         self.move(Move.END)
 
-    def _log(self, what: str) -> None:
+    def _note_slow(self, what: str) -> None:
+        self.outbox.counts.slow += 1
         logger.warning(
             "slow consumer: session %s, %d messages queued: %s", self.author.session, self.outbox.queued_messages, what
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from bcast_grpc.core import notices
 from bcast_grpc.core.batch import Encoder, Frame
+from bcast_grpc.core.counts import Counts
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import GapReason
 
@@ -34,6 +35,7 @@ class Outbox:
 
     Attributes:
         encoder: the client's wire format.
+        counts: what has happened, for metrics.
         queued_messages: how many events are queued.
         queued_bytes: how many bytes are queued.
         max_messages: bound of the queue in events.
@@ -52,8 +54,7 @@ class Outbox:
     __slots__ = (
         *("_deferred", "_dropped_seq", "_frames", "_lists"),
         *("closed", "discarded", "dropping", "idle"),
-        "encoder",
-        "error",
+        *("counts", "encoder", "error"),
         *("max_bytes", "max_messages", "queued_bytes", "queued_messages"),
         "seq",
         "wake",
@@ -69,8 +70,9 @@ class Outbox:
         max_bytes: int,
         wake: Callable[[], None],
         write_now: Callable[[bytes], bool] = no_room,
+        counts: Counts | None = None,
     ) -> None:
-        self.encoder = encoder
+        self.encoder, self.counts = encoder, counts or Counts()
         self.max_messages = max_messages
         self.max_bytes = max_bytes
         self.queued_messages = self.queued_bytes = self.writing_bytes = 0
@@ -252,7 +254,7 @@ class Outbox:
     def _tell_dropped(self, last_seq: int) -> bytes:
         gap = notices.gap(self.seq + 1, last_seq, GapReason.SLOW)
         self.seq, self._dropped_seq = last_seq, None
-        return self.encoder.frames([gap])[0][0]
+        return self.encoder.frames(self.counts.told([gap]))[0][0]
 
     def _drop(self, messages: int, size: int) -> None:
         kept: list[Frame] = []

@@ -92,7 +92,8 @@ class Replays:
             slow = replay.cursor < (displaced := self._order.displaced)
             reason = GapReason.SLOW if slow else GapReason.TRIMMED
             last = min(displaced if slow else first - 1, upto)  # what comes after `upto` is flushed to the client
-            replay.add(outbox.encoder.frames([notices.gap(replay.cursor + 1, last, reason)]), last)
+            gap = notices.gap(replay.cursor + 1, last, reason)
+            replay.add(outbox.encoder.frames(outbox.counts.told([gap])), last)
             return
         # Pieces end at the same places for all, so that they can be shared.
         piece = replay.cursor, min(_MESSAGES - replay.cursor % _MESSAGES, upto - replay.cursor)

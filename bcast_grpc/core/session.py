@@ -19,6 +19,7 @@ from bcast_grpc.core.acceptance import (
 )
 from bcast_grpc.core.admission import Admission
 from bcast_grpc.core.batch import Due, Encoder
+from bcast_grpc.core.counts import LEFT
 from bcast_grpc.core.intake import Intake
 from bcast_grpc.core.member import Member
 from bcast_grpc.core.names import check_name, shortened
@@ -86,6 +87,7 @@ class Session:
             max_bytes=limits.queue_bytes,
             wake=wake,
             write_now=write_now,
+            counts=hub.counts,
         )
         author = author_of(hello, identity)
         self._member = Member(author, self.outbox, hello.kinds, hello.echo, reader, limits.slow_policy)
@@ -94,7 +96,7 @@ class Session:
         self._member.network = network_of(self._peer)
         self._member.asked = admission.asked
         self._hub = hub
-        self._leaving = False
+        self._leaving = ""  # how the call ends, once that is known
         self._asking = False
         self._slice = min(_SLICE, limits.batch_messages)
         self._entries: list[Entry] = []
@@ -188,20 +190,20 @@ class Session:
     def leave(self, request_id: str = "") -> None:
         """End the call normally, once what is queued has been sent; later requests are ignored."""
         if not self._leaving:
-            self._leaving = True
+            self._leaving = LEFT
             answers = [notices.done("goodbye", self.epoch, request_id)] if request_id else []
             self._room.leave(self._member, answers)
 
     def fail(self, error: CallError) -> None:
         """End the call because of a mistake of the client, once what is queued has been sent."""
-        self._leaving = True
+        self._leaving = error.code.name
         self._room.leave(self._member, [], error)
 
     def close(self) -> None:
         """Remove the client from its room. Call this in any case."""
         if self._standing:
             self._standing.stop()
-        self._hub.leave(self._room, self._member)
+        self._hub.leave(self._room, self._member, self._leaving)
 
     def _operate(self, request: Request) -> None:
         """Carry out a request other than a broadcast."""

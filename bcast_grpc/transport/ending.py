@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from bcast_grpc.core.counts import Counts
 from bcast_grpc.errors import BcastError, CallError, ErrorCode
 from bcast_grpc.wire.fields import MalformedFrame
 
@@ -17,6 +18,14 @@ T = TypeVar("T")
 
 class ConnectionGone(Exception):
     """The connection is lost: nothing more can be read or written, so the client cannot learn why."""
+
+
+class StreamEnded(Exception):
+    """The stream of a client that was in its room has ended with an error, which is counted there."""
+
+    def __init__(self, error: CallError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class Ending(Generic[T]):
     gone: bool = False
 
 
-async def ending(serving: Awaitable[T], who: str, *gone: type[Exception]) -> Ending[T]:
+async def ending(serving: Awaitable[T], who: str, *gone: type[Exception], counts: Counts | None = None) -> Ending[T]:
     """Serve a client, and return how that ended. Only ``CancelledError`` is raised.
 
     An exception refers to the frames that it was raised through, and to all objects in them. So no exception leaves
@@ -44,15 +53,25 @@ async def ending(serving: Awaitable[T], who: str, *gone: type[Exception]) -> End
         serving: serves the client.
         who: the client, for the log.
         gone: what this door's I/O raises for a lost connection, besides ``ConnectionGone``.
+        counts: counts the error, if a call is refused with it; None where it ends a stream, which counts it itself.
     """
     try:
         return Ending(await serving)
     except Exception as raised:  # noqa: BLE001  # it is logged
-        return ended_by(raised, who, *gone)
+        return ended_by(raised, who, *gone, counts=counts)
 
 
-def ended_by(raised: Exception, who: str, *gone: type[Exception]) -> Ending[Any]:
+def ended_by(raised: Exception, who: str, *gone: type[Exception], counts: Counts | None = None) -> Ending[Any]:
     """Return the ending that an exception means; see ``ending``."""
+    if isinstance(raised, StreamEnded):
+        return Ending(error=raised.error)
+    ended = _ended_by(raised, who, *gone)
+    if counts and ended.error:
+        counts.errors[ended.error.code] += 1
+    return ended
+
+
+def _ended_by(raised: Exception, who: str, *gone: type[Exception]) -> Ending[Any]:
     if isinstance(raised, BcastError):
         return Ending(
             error=CallError(raised.code, raised.reason, retry_after_s=raised.retry_after_s, retryable=raised.retryable)

@@ -144,15 +144,15 @@ class ChatService:
 
     async def connect(self, _: AsyncIterator[bytes], context: Context) -> None:
         """Serve a client that sends and receives."""
-        await _end(context, self._serve(context, reader=False))
+        await self._end(context, self._serve(context, reader=False))
 
     async def subscribe(self, frame: bytes, context: Context) -> None:
         """Serve a client that only receives."""
-        await _end(context, self._subscribe(frame, context))
+        await self._end(context, self._subscribe(frame, context))
 
     async def publish(self, frame: bytes, context: Context) -> bytes | None:
         """Send one message, and answer once it is in the others' queues."""
-        return await _end(context, self._publish(frame, context))
+        return await self._end(context, self._publish(frame, context))
 
     async def _subscribe(self, frame: bytes, context: Context) -> None:
         protobuf.check_subscribe(frame)
@@ -189,6 +189,16 @@ class ChatService:
         finally:
             capacity.end_asking(network)
 
+    async def _end(self, context: Context, serving: Awaitable[T]) -> T | None:
+        """Serve a client, and end its call with the resulting status."""
+        ended = await ending(serving, context.peer(), grpc.aio.InternalError, counts=self._hub.counts)
+        if ended.error:
+            try:
+                await context.abort_with_status(rpc_status.to_status(status(ended.error)))
+            except grpc.aio.InternalError as error:
+                logger.debug("%s disconnected: %s", context.peer(), error)
+        return ended.result
+
 
 def _certificate(context: Context) -> str:
     """Return the name in the client's certificate; empty if it has presented none."""
@@ -215,17 +225,6 @@ async def _read(context: Context, turns: Turns) -> Iterator[Sequence[Request]] |
     if len(frame) > LIGHT_BYTES:
         await turns.take(context.peer())
     return protobuf.read_requests(frame)
-
-
-async def _end(context: Context, serving: Awaitable[T]) -> T | None:
-    """Serve a client, and end its call with the resulting status."""
-    ended = await ending(serving, context.peer(), grpc.aio.InternalError)
-    if ended.error:
-        try:
-            await context.abort_with_status(rpc_status.to_status(status(ended.error)))
-        except grpc.aio.InternalError as error:
-            logger.debug("%s disconnected: %s", context.peer(), error)
-    return ended.result
 
 
 class _Health(health.aio.HealthServicer):

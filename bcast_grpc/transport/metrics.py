@@ -12,6 +12,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from bcast_grpc.errors import ErrorCode
+from bcast_grpc.events import GapReason
 from bcast_grpc.transport.door import Shared
 
 _RESTS = 20
@@ -110,7 +112,12 @@ class Metrics(Collector):
         yield _gauge("clients_without_token", "Clients that have yet to present a token.", counts.presenting)
         yield _gauge("calls_waiting", "gRPC calls that wait to be let in.", hub.capacity.calls_waiting)
         yield CounterMetricFamily("bcast_joins", "Clients that have come into a room.", counts.joined)
+        yield _counter("streams_ended", "Streams of those that have ended, by how.", "reason", counts.ended)
         yield CounterMetricFamily("bcast_messages", "Messages that were handed in.", counts.messages)
+        yield _counter("errors", "Calls refused, and requests answered with an error.", "code", _named(counts.errors))
+        yield CounterMetricFamily("bcast_slow_clients", "Times that a client was too slow for its queue.", counts.slow)
+        yield _counter("gaps", "Gaps that clients were told.", "reason", _named(counts.gaps))
+        yield _counter("missed_messages", "Messages that those were about.", "reason", _named(counts.missed))
         parts = GaugeMetricFamily("bcast_memory_bytes", "Memory that counts against max-memory.", labels=["part"])
         for part in _PARTS:
             parts.add_metric([part], getattr(budget, part))
@@ -159,3 +166,14 @@ def _merge(texts: Iterable[str]) -> str:
 
 def _gauge(name: str, help_: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"bcast_{name}", help_, value)
+
+
+def _counter(name: str, help_: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"bcast_{name}", help_, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _named(values: Mapping[ErrorCode, int] | Mapping[GapReason, int]) -> Mapping[str, int]:
+    return {value.name: count for value, count in values.items()}

@@ -15,7 +15,7 @@ from bcast_grpc.core.outbox import no_room
 from bcast_grpc.core.session import Session
 from bcast_grpc.errors import CallError
 from bcast_grpc.events import Request
-from bcast_grpc.transport.ending import Ending, ended_by
+from bcast_grpc.transport.ending import Ending, StreamEnded, ended_by
 from bcast_grpc.transport.lingering import Linger, limited
 from bcast_grpc.transport.pace import LEAST_BYTES, Pace
 from bcast_grpc.transport.reading import Reading
@@ -95,7 +95,7 @@ class Stream:
         """Begin to write. For doors that call ``close()`` themselves; others use ``serve()``.
 
         Args:
-            expired: called if the client stops reading while its stream ends; ``overdue`` is the error to end with.
+            expired: called if the client stops reading while its stream ends; ``overdue()`` is the error to end with.
             acked: returns how many bytes the client has acknowledged, if the door knows.
         """
         self._linger.start(expired, acked)
@@ -110,7 +110,7 @@ class Stream:
             acked: returns how many bytes the client has acknowledged, if the door knows.
 
         Raises:
-            CallError: the error with which the stream ends.
+            StreamEnded: it has ended with an error.
             ConnectionGone: the connection is lost.
         """
         try:
@@ -118,11 +118,11 @@ class Stream:
                 self._wake()
                 await writing
         except TimeoutError:
-            raise self.overdue from None
+            raise StreamEnded(self.overdue()) from None
         finally:
             self.close()
-        if self.error:
-            raise self.error
+        if error := self.error:
+            raise StreamEnded(error)
 
     def close(self) -> None:
         """Remove the client from its room. Call this in any case."""
@@ -171,10 +171,11 @@ class Stream:
         """
         return copy(self.session.outbox.error)
 
-    @property
     def overdue(self) -> CallError:
-        """The error with which a stream ends whose client has stopped reading."""
-        return self.error or slow_consumer(self.session.outbox)
+        """Note that the client has stopped reading while its stream ends; return the error to end with."""
+        outbox = self.session.outbox
+        outbox.error = outbox.error or slow_consumer(outbox)
+        return copy(outbox.error)
 
     def take(self) -> bytes | None:
         """Take what to write next, at most a frame of the client's pace; None if there is nothing.

@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
         """Let the client in, or send it the reason for the refusal."""
         ended: Ending[None] = Ending(gone=True)
         try:
-            ended = await ending(self._let_in(), self._peer, OSError)
+            ended = await ending(self._let_in(), self._peer, OSError, counts=self._shared.hub.counts)
         finally:
             if ended.gone:
                 self.finish()
@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
             admission.release()
             raise ConnectionGone("it disconnected before it was admitted")
         stream = self._stream = Stream(admission, shared.scheduler, _LINES, self)
-        stream.begin(lambda: self._leave(stream.overdue), partial(acked, self._transport))
+        stream.begin(lambda: self._leave(stream.overdue()), partial(acked, self._transport))
         self._read_on()
 
     def _leave(self, raised: Exception | None) -> None:

@@ -82,7 +82,8 @@ class WebSockets:
         framer = self._arrays if batch else self._singly
         connection = _Connection(request.protocol, socket, self._shared.scheduler.turns, framer, batch=batch)
         try:
-            ended = await ending(self._talk(request, socket, connection, peer), peer, OSError)
+            talking = self._talk(request, socket, connection, peer)
+            ended = await ending(talking, peer, OSError, counts=self._shared.hub.counts)
             if not ended.gone:
                 await connection.end(request, ended.error)
         finally:

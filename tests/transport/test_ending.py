@@ -8,8 +8,9 @@ import weakref
 
 import pytest
 
+from bcast_grpc.core.counts import Counts
 from bcast_grpc.errors import CallError, ErrorCode, RequestError
-from bcast_grpc.transport.ending import ConnectionGone, Ending, ending
+from bcast_grpc.transport.ending import ConnectionGone, Ending, StreamEnded, ending
 from bcast_grpc.wire.fields import MalformedFrame
 
 
@@ -35,6 +36,16 @@ async def test_an_error_of_the_family_is_what_the_client_is_told(kind: type[Call
     assert (ended.error.code, ended.error.reason) == (ErrorCode.RATE_LIMITED, "too fast")
     assert (ended.error.retry_after_s, ended.error.retryable) == (2.0, False)
     assert not ended.gone
+
+
+async def test_what_a_call_is_refused_with_is_counted() -> None:
+    """What ends a stream is not: that is counted where the client leaves its room."""
+    counts = Counts()
+    full = CallError(ErrorCode.SERVER_FULL, "full")
+    for raised in (full, MalformedFrame("no frame"), StreamEnded(full), ConnectionGone("reset"), None):
+        ended = await ending(served(raised), "ana", counts=counts)
+        assert bool(ended.error) is not isinstance(raised, ConnectionGone | None)
+    assert +counts.errors == {ErrorCode.SERVER_FULL: 1, ErrorCode.MALFORMED: 1}
 
 
 async def test_a_malformed_frame_is_the_clients_error() -> None:

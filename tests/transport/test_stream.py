@@ -13,7 +13,7 @@ from bcast_grpc.core.identity import Caller
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Request
 from bcast_grpc.transport import reading
-from bcast_grpc.transport.ending import ConnectionGone
+from bcast_grpc.transport.ending import ConnectionGone, StreamEnded
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.wire import json_events
 
@@ -122,7 +122,7 @@ async def test_a_slice_that_cannot_be_read_ends_the_stream_after_those_before_it
     await pass_time()
     assert b"hola" in bob.write()
     ana.write()
-    with pytest.raises(CallError, match="broken"):
+    with pytest.raises(StreamEnded, match="broken"):
         await ana.serving
     assert ana.readied == 0
     bob.stream.failed(ConnectionGone("reset"))

@@ -145,7 +145,7 @@ class ChatCall(Call):
         except StatusError as error:
             self.fail(error)
         except protobuf.MalformedFrame as error:
-            self.fail(ended_by(error, self.carrier.peer).error)
+            self._refuse(error)
         else:
             self._arrive()
 
@@ -166,7 +166,7 @@ class ChatCall(Call):
             else:
                 self._arriving = self._resources.serving.start(self._wait(admitting))
         except Exception as raised:  # noqa: BLE001  # the client is told, and it is logged
-            self.fail(ended_by(raised, self.carrier.peer).error)
+            self._refuse(raised)
         return True
 
     def _admitting(self) -> Admitting:
@@ -177,10 +177,14 @@ class ChatCall(Call):
         return shared.hub.entrance.begin(hello, caller)
 
     async def _wait(self, admitting: Admitting) -> None:
-        ended = await ending(self._enter_later(admitting), self.carrier.peer)
+        counts = self._resources.shared.hub.counts
+        ended = await ending(self._enter_later(admitting), self.carrier.peer, counts=counts)
         self._arriving = None
         if ended.error:
             self.fail(ended.error)
+
+    def _refuse(self, raised: Exception) -> None:
+        self.fail(ended_by(raised, self.carrier.peer, counts=self._resources.shared.hub.counts).error)
 
     async def _enter_later(self, admitting: Admitting) -> None:
         self._enter(await settled(admitting))
@@ -200,7 +204,7 @@ class ChatCall(Call):
 
     def _end_overdue(self) -> None:
         if self._stream:
-            self.fail(self._stream.overdue)
+            self.fail(self._stream.overdue())
 
     def release(self) -> None:
         """Remove the client from its room."""

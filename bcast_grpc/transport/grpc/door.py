@@ -10,6 +10,7 @@ from functools import partial
 from google.rpc import code_pb2
 
 from bcast_grpc.core.peers import network_of
+from bcast_grpc.errors import CallError
 from bcast_grpc.http2 import Limits
 from bcast_grpc.http2.events import HeadersReceived
 from bcast_grpc.transport.address import Address
@@ -96,6 +97,13 @@ class GrpcDoor(Door):
 
     def begin(self, carrier: Carrier, event: HeadersReceived) -> Call:
         """Make a call from a request; it is counted until it is let in or over."""
+        try:
+            return self._begin(carrier, event)
+        except CallError as error:
+            self._shared.hub.counts.errors[error.code] += 1
+            raise
+
+    def _begin(self, carrier: Carrier, event: HeadersReceived) -> Call:
         head = read_head(event.fields, secret=event.secret)
         capacity = self._shared.hub.capacity
         network = network_of(read_peer(head.metadata, carrier.peer, self._shared.connections.proxies))

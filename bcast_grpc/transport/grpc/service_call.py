@@ -148,7 +148,7 @@ class ServiceCall(Call):
         except StatusError as error:
             self.fail(error)
         except Exception as raised:  # noqa: BLE001  # the client is told, and it is logged
-            self.fail(ended_by(raised, self.carrier.peer).error)
+            self.fail(ended_by(raised, self.carrier.peer, counts=self._resources.shared.hub.counts).error)
         else:
             self.end(context.code, context.details, context.trailing)
 
