@@ -24,7 +24,7 @@ from nats.aio.msg import Msg
 from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.nats.connection.client import CheckingClient, Refused, Take, Unusable
 from bcast_grpc.broker.nats.connection.denials import Denials
-from bcast_grpc.broker.nats.connection.requests import Lost, Requests, is_status
+from bcast_grpc.broker.nats.connection.requests import Lost, Requests
 from bcast_grpc.broker.nats.connection.target import Target
 
 RESERVE_BYTES = 4096
@@ -259,15 +259,15 @@ class Connection:
             Lost: there is no answer; at once, if the connection is lost.
             TooLarge: the server would not take it.
         """
-        return (await self._requests.ask(subject, data, timeout_s, headers))[0]
+        return await self._requests.ask(subject, data, timeout_s, headers)
 
     async def collect(self, subject: str, data: bytes, timeout_s: float) -> list[Msg]:
-        """Send a message, and return all answers up to the one with a ``Status``.
+        """Send a message that any of several may answer, and return all answers up to the one with a ``Status``.
 
         Raises:
             Lost: they do not come.
         """
-        return await self._requests.ask(subject, data, timeout_s, None, is_last=is_status)
+        return await self._requests.collect(subject, data, timeout_s)
 
 
 class _Losing:

@@ -10,6 +10,11 @@ from typing import Protocol
 
 from nats.aio.msg import Msg
 
+_AGAIN_S = 0.25
+
+Take = Callable[[Msg | None], None]
+"""Takes an answer; None: the connection is lost."""
+
 
 class Lost(Exception):
     """There is no answer: the connection was lost, or it took too long. Nobody knows what became of the request."""
@@ -41,46 +46,84 @@ class Requests:
         self.subject = f"{self._inbox}.*"
         self._publish = publish
         self._numbers = count(1)
-        self._waiting: dict[str, Callable[[Msg | None], None]] = {}
+        self._waiting: dict[str, Take] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def ask(
-        self,
-        subject: str,
-        data: bytes,
-        timeout_s: float,
-        headers: dict[str, str] | None,
-        is_last: Callable[[Msg], bool] = lambda _: True,
-    ) -> list[Msg]:
-        """Send a message, and return its answers up to the last one.
+    async def ask(self, subject: str, data: bytes, timeout_s: float, headers: dict[str, str] | None) -> Msg:
+        """Send a message, and return its answer.
 
         Raises:
-            Lost: they do not come in time.
+            Lost: it does not come in time.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        answers: list[Msg] = []
+        done: asyncio.Future[Msg | None] = asyncio.get_running_loop().create_future()
 
         def take(answer: Msg | None) -> None:
-            if answer is not None:
-                answers.append(answer)
-            if (answer is None or is_last(answer)) and not done.done():
-                done.set_result(None)
+            if not done.done():
+                done.set_result(answer)
 
-        number = str(next(self._numbers))
-        self._waiting[number] = take
+        number = self._wait(take)
         try:
-            await self._publish(subject, data, headers, f"{self._inbox}.{number}")
+            await self._send(subject, data, headers, number)
             async with asyncio.timeout(timeout_s):
-                await done
+                answer = await done
         except TimeoutError:
             raise Lost from None
         finally:
             self._waiting.pop(number, None)
-        if not answers or not is_last(answers[-1]):
+        if answer is None:
+            raise Lost
+        return answer
+
+    async def collect(self, subject: str, data: bytes, timeout_s: float) -> list[Msg]:
+        """Send a message that any of several may answer, and return all answers up to the one with a ``Status``.
+
+        Who is asked may hang. So the message is sent again, perhaps to another one, until an answer begins to come.
+
+        Raises:
+            Lost: they do not come in time.
+        """
+        done: asyncio.Future[list[Msg]] = asyncio.get_running_loop().create_future()
+        came: dict[str, list[Msg]] = {}
+
+        def taking(answers: list[Msg]) -> Take:
+            def take(answer: Msg | None) -> None:
+                if answer is not None:
+                    answers.append(answer)
+                if (answer is None or is_status(answer)) and not done.done():
+                    done.set_result(answers)
+
+            return take
+
+        wait_s = _AGAIN_S
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not done.done():
+                    if not any(came.values()):
+                        begun: list[Msg] = []
+                        number = self._wait(taking(begun))
+                        came[number] = begun
+                        await self._send(subject, data, None, number)
+                    await asyncio.wait([done], timeout=wait_s)
+                    wait_s *= 2
+        except TimeoutError:
+            raise Lost from None
+        finally:
+            for number in came:
+                self._waiting.pop(number, None)
+        answers = done.result()
+        if not answers or not is_status(answers[-1]):
             raise Lost
         return answers
+
+    def _wait(self, take: Take) -> str:
+        number = str(next(self._numbers))
+        self._waiting[number] = take
+        return number
+
+    async def _send(self, subject: str, data: bytes, headers: dict[str, str] | None, number: str) -> None:
+        await self._publish(subject, data, headers, f"{self._inbox}.{number}")
 
     def answered(self, answer: Msg) -> None:
         """Give an answer to whoever asked."""

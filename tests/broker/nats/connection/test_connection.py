@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.nats.connection.client import CheckingClient
 from bcast_grpc.broker.nats.connection.connection import Connection, TooLarge
-from bcast_grpc.broker.nats.connection.requests import Lost
+from bcast_grpc.broker.nats.connection.requests import Lost, Requests
 from bcast_grpc.broker.nats.connection.target import Target
 from bcast_grpc.broker.nats.connection.versions import version_of
 from tests.authority import Authority
@@ -75,6 +75,44 @@ async def test_an_answer_that_does_not_come_is_lost(shared_nats: NatsServer, con
     with pytest.raises(Lost):
         await connection.request("silence", b"", 0.05)
     assert not len(connection._requests)
+
+
+class Replicas:
+    """Some that may answer a request: the first does not, or begins and goes on late.
+
+    Attributes:
+        asked: how often they were.
+    """
+
+    def __init__(self, *, begins: bool) -> None:
+        self.asked = 0
+        self.requests = Requests(self._take)
+        self._begins = begins
+
+    async def _take(self, subject: str, data: bytes, headers: dict[str, str] | None, reply: str) -> None:
+        self.asked += 1
+        if self.asked > 1 or self._begins:
+            self._answer(reply, b"a part", None)
+        if self.asked > 1:
+            self._end(reply)
+        elif self._begins:
+            asyncio.get_running_loop().call_later(0.3, self._end, reply)
+
+    def _end(self, reply: str) -> None:
+        self._answer(reply, b"", {"Status": "204"})
+
+    def _answer(self, reply: str, data: bytes, headers: dict[str, str] | None) -> None:
+        self.requests.answered(Msg(mock.Mock(), reply, "", data, headers))
+
+
+@pytest.mark.parametrize(("begins", "asked"), [(False, 2), (True, 1)])
+async def test_a_replica_that_hangs_is_not_waited_for(*, begins: bool, asked: int) -> None:
+    """Another one is asked, unless the first has begun to answer; no answer is mixed with another."""
+    replicas = Replicas(begins=begins)
+    answers = await replicas.requests.collect("a.question", b"", 60)
+    assert [answer.data for answer in answers] == [b"a part", b""]
+    assert replicas.asked == asked
+    assert not len(replicas.requests)
 
 
 async def test_what_is_under_way_when_the_server_dies_is_lost_at_once(
