@@ -127,20 +127,20 @@ def laid_line() -> Iterator[Line]:
 
 
 def _lay() -> Line:
-    for _ in range(_ATTEMPTS):
-        net = random.randrange(512)  # other tests of this machine have lines too
-        subnet = f"198.{18 + net // 256}.{net % 256}"
-        namespace = f"bcast-{os.getpid()}-{net}"
-        if subnet in _run("ip", "route"):
-            continue
-        made = Line(f"{subnet}.6", f"{subnet}.1", namespace)
-        try:
-            with network_changes():
+    with network_changes():  # so that nobody else takes the subnet between the look and the line
+        for _ in range(_ATTEMPTS):
+            net = random.randrange(512)  # other tests of this machine have lines too
+            subnet = f"198.{18 + net // 256}.{net % 256}"
+            namespace = f"bcast-{os.getpid()}-{net}"
+            if subnet in _run("ip", "route"):
+                continue
+            made = Line(f"{subnet}.6", f"{subnet}.1", namespace)
+            try:
                 _connect(made, subnet, f"bcast{net}")
-        except BaseException:
-            _remove(namespace)
-            raise
-        return made
+            except BaseException:
+                _delete(namespace)
+                raise
+            return made
     raise RuntimeError("no subnet of 198.18.0.0/15 is free")
 
 
@@ -178,8 +178,12 @@ def _sweep() -> None:
 
 def _remove(namespace: str) -> None:
     with network_changes():
-        for name in (_router(namespace), namespace):  # its devices, and their other ends, go with it
-            subprocess.run(("ip", "netns", "delete", name), capture_output=True, check=False)
+        _delete(namespace)
+
+
+def _delete(namespace: str) -> None:
+    for name in (_router(namespace), namespace):  # its devices, and their other ends, go with it
+        subprocess.run(("ip", "netns", "delete", name), capture_output=True, check=False)
 
 
 def _router(namespace: str) -> str:
