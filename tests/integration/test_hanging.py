@@ -15,7 +15,7 @@ from tests.forked import Forked
 
 from .conftest import ServerProcess, Spawn, end_process
 from .peers import PATIENCE_S, eventually, within
-from .test_workers import children, command, fill, read_until
+from .test_workers import children, command, fill, first_worker, read_until
 
 IMPATIENT = ("tests.integration.impatient_server",)
 
@@ -51,7 +51,7 @@ async def test_a_worker_that_hangs_is_replaced(spawn: Spawn) -> None:
     """Its clients go on at the others, or at the new one; the log says it once."""
     server = await spawn("--workers", "2", program=IMPATIENT)
     peers = await fill(server)
-    hangs = min(children(server.process.pid))
+    hangs = first_worker(server)
     os.kill(hangs, signal.SIGSTOP)
     log = await log_until(server, "worker 1 serves again")
     assert not command(hangs)
@@ -69,7 +69,7 @@ async def test_a_worker_that_hangs_is_replaced(spawn: Spawn) -> None:
 async def test_a_worker_that_hangs_at_the_end(spawn: Spawn) -> None:
     """Nobody waits for it longer than for any other; the exit code tells of it."""
     server = await spawn("--workers", "2", "--drain-s", "600", program=IMPATIENT)
-    hangs = min(children(server.process.pid))
+    hangs = first_worker(server)
     os.kill(hangs, signal.SIGSTOP)
     server.signal(signal.SIGTERM)
     code, stderr = await server.exit()

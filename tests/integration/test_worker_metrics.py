@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from .conftest import ServerProcess, Spawn
 from .peers import within
 from .test_hanging import IMPATIENT, log_until
-from .test_workers import children, fill, nats_in_path
+from .test_workers import fill, first_worker, nats_in_path
 
 __all__ = ["nats_in_path"]
 
@@ -66,7 +66,7 @@ async def test_a_worker_that_hangs(spawn: Spawn) -> None:
     server = await spawn("--workers", "2", "--http-port", "0", program=IMPATIENT)
     url = await url_of(server)
     await fill(server)
-    os.kill(min(children(server.process.pid)), signal.SIGSTOP)
+    os.kill(first_worker(server), signal.SIGSTOP)
     asking = [asyncio.create_task(metrics_of(url)) for _ in range(20)]  # those that it would answer wait
     told, waiting = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
     for one in waiting:

@@ -20,6 +20,8 @@ from tests.nats_server import NatsServer
 from .conftest import ServerProcess, Spawn
 from .peers import PATIENCE_S, Peer, eventually, within
 
+WORKER = "bcast_grpc.server.workers.worker"
+
 CLIENTS = 12
 """Enough that each of two processes gets some: all but once in two thousand times, and then there are more."""
 
@@ -30,10 +32,16 @@ def nats_in_path(nats_program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{nats_program.parent}:{os.environ['PATH']}")
 
 
-def children(pid: int, of: str = "bcast_grpc.server.workers.worker") -> set[int]:
+def children(pid: int, of: str = WORKER) -> set[int]:
     """Return the processes that one has started, by what stands in their command lines."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return {int(child) for child in listed if of in command(int(child))}
+
+
+def first_worker(server: ServerProcess) -> int:
+    """Return the process of worker 1, whose number may be the larger one: numbers begin anew now and then."""
+    (found,) = children(server.process.pid, f"{WORKER} 1 ")
+    return found
 
 
 def command(pid: int) -> str:
