@@ -42,7 +42,7 @@ async def within(awaitable: Awaitable[T]) -> T:
 
 
 async def begun(first: Awaitable[T]) -> T:
-    """Wait for the first that a process says."""
+    """Wait for the first that a process says, or for all of it from one that ends by itself."""
     async with asyncio.timeout(START_S):
         return await first
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.authority import Authority
 
-from .peers import within
+from .peers import begun, within
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "security.md"
@@ -50,7 +50,7 @@ class Pasted:
             command = re.sub(r"(--\S*port) \d+", r"\1 0", command)
             self._server = await self._start(f"exec {command} --port 0")
             assert self._server.stdout
-            while not (line := (await within(self._server.stdout.readline())).decode()).startswith("listening on grpc"):
+            while not (line := (await begun(self._server.stdout.readline())).decode()).startswith("listening on grpc"):
                 assert line, command
             self._target = line.removeprefix("listening on ").strip().replace("127.0.0.1", "localhost")
         elif "bcast_grpc.client" in command:
@@ -58,7 +58,7 @@ class Pasted:
             if "grpcs://" not in command:
                 command = command.replace("-m bcast_grpc.client", f"-m bcast_grpc.client {self._target}")
             client = await self._start(f"echo hola | ({command})")
-            said, _ = await within(client.communicate())
+            said, _ = await begun(client.communicate())
             reads_only = "--name bob" in command
             assert (client.returncode, b"not allowed to send" in said) == (int(reads_only), reads_only), said
         else:

@@ -173,6 +173,6 @@ async def test_a_signal_before_it_is_ready(run: Run, number: signal.Signals) -> 
         "sys.argv[1:] = ['--port', '0']; sys.exit(main())"
     )
     process = await run(sys.executable, "-c", code)
-    _, stderr = await within(process.communicate())
+    _, stderr = await begun(process.communicate())
     assert process.returncode == 0
     assert b"Traceback" not in stderr

@@ -115,7 +115,7 @@ async def test_a_stdout_that_nobody_reads(start: Callable[..., Awaitable[Process
     port = free_port()
     server = await start("--port", f"{port}", stdout=getattr(stage, end)(), stderr=DEVNULL)
     door = Door(f"127.0.0.1:{port}")
-    await within(door.channel().channel_ready())
+    await begun(door.channel().channel_ready())
     await door.connect("ana")
     server.send_signal(signal.SIGTERM)
     assert await within(server.wait()) == 0
@@ -129,7 +129,7 @@ async def test_no_stdout_or_stderr_at_all(run: Run, closed: str) -> None:
     command = f'exec {closed} "$0" -m bcast_grpc.server --port {port} --host 0.0.0.0 --open'
     server = await run("/bin/sh", "-c", command, sys.executable, stdout=None, stderr=None)
     door = Door(f"127.0.0.1:{port}")
-    await within(door.channel().channel_ready())
+    await begun(door.channel().channel_ready())
     await door.connect("ana")
     server.send_signal(signal.SIGTERM)
     assert await within(server.wait()) == 0
@@ -182,5 +182,5 @@ async def test_the_settings_in_a_pipe_that_is_closed(run: Run) -> None:
     """``--print-config | head -1`` ends well, without a word on stderr."""
     command = '"$0" -m bcast_grpc.server --print-config | true; exit ${PIPESTATUS[0]}'
     process = await run("/bin/bash", "-c", command, sys.executable, stdout=None)
-    _, stderr = await within(process.communicate())
+    _, stderr = await begun(process.communicate())
     assert (process.returncode, stderr) == (0, b"")
