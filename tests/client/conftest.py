@@ -10,6 +10,7 @@ import pytest
 
 from tests.forked import Program
 from tests.logged import is_of_another_loop
+from tests.ports import ReservedPort
 from tests.served import Server
 
 from .fake import FakeServer
@@ -24,10 +25,11 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def mortal_server() -> Iterator[tuple[Program, str]]:
-    """A server to be ended, and its address."""
-    server = Server("--log-level", "warning")
-    yield server.process, server.target
-    server.end()
+    """A server to be ended, and its address, which nobody else takes afterwards."""
+    with ReservedPort() as port:
+        server = Server("--log-level", "warning", "--port", f"{port.number}")
+        yield server.process, server.target
+        server.end()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.network import Line
 
 from .conftest import end_process
 from .json_peers import JsonPeer, SocketPeer, WebSocketPeer
-from .peers import SCALE, Peer, begun
+from .peers import PATIENCE_S, SCALE, Peer, begun
 
 KEEPALIVE_S = (5 if engine() == "grpcio" else 2.5) * SCALE
 """grpcio pings who has sent nothing for 0.4 of it, wherever its answer has to wait: a busy machine takes a second."""
@@ -87,8 +87,8 @@ class Far:
             assert event["kind"] != "EVENT_KIND_LEFT"
 
     async def left(self) -> None:
-        """Wait until the neighbour hears that the client is gone: within twice the keepalive, and a bit."""
-        async with asyncio.timeout(2.5 * KEEPALIVE_S):
+        """Wait until the neighbour hears that the client is gone: after twice the keepalive at the latest."""
+        async with asyncio.timeout(2 * KEEPALIVE_S + PATIENCE_S):
             while not (self.neighbour.heard and self.neighbour.heard[-1]["message"] == "far left"):
                 await self.neighbour.hear()
 
