@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bcast_grpc.broker.base import Figure
 from bcast_grpc.broker.budget import Budget
 
 _MAX_MESSAGES = 16_384
@@ -21,6 +22,11 @@ class Backlog:
         self._calls = 0
         self._messages = 0
         self._bytes = 0
+
+    @property
+    def figure(self) -> Figure:
+        """How many messages that is, for who watches the server."""
+        return Figure("store_messages_waiting", "Messages that wait to be stored.", self._messages)
 
     @property
     def full(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from bcast_grpc.errors import BcastError, CallError
@@ -72,6 +72,22 @@ Report: TypeAlias = Callable[[str], None]
 
 DeliverEvents: TypeAlias = Callable[[Sequence[Event] | CallError], None]
 """Called with the messages that were read, or with the reason why they cannot be read."""
+
+
+class Figure(NamedTuple):
+    """A number about a broker, for who watches the server.
+
+    Attributes:
+        name: in base units.
+        what: what it says.
+        value: what it is at the moment.
+        rises: whether it counts something since the start.
+    """
+
+    name: str
+    what: str
+    value: float
+    rises: bool = False
 
 
 class Order(Protocol):
@@ -184,6 +200,10 @@ class Broker(Protocol):
 
     def relieve(self) -> None:
         """Drop histories from memory if the process holds too much. Called every few seconds."""
+
+    def figures(self) -> Iterable[Figure]:
+        """Return numbers for who watches the server; always the same ones, and none where there is nothing to say."""
+        return ()
 
     async def close(self) -> None:
         """Write what was submitted, if there is a store, and close it. May be called again, and without ``start``."""

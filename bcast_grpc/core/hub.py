@@ -42,6 +42,7 @@ class Hub:
         entrance: lets clients in.
         readiness: what health checks are answered.
         counts: what has happened, for metrics.
+        figures: returns what the broker has to say besides.
         clients: how many clients are connected.
         closed: why new clients are refused; empty while they are accepted.
     """
@@ -62,6 +63,7 @@ class Hub:
         self.gatekeeper = gatekeeper or OpenGate()
         self.readiness = Readiness()
         self.counts = Counts()
+        self.figures = broker.figures
         self.clients = 0
         self.closed = ""
         self._broker = broker

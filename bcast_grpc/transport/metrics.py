@@ -123,6 +123,8 @@ class Metrics(Collector):
             parts.add_metric([part], getattr(budget, part))
         yield parts
         yield _gauge("memory_limit_bytes", "The bound of that at the moment.", budget.bound)
+        for name, what, value, rises in hub.figures():
+            yield (CounterMetricFamily if rises else GaugeMetricFamily)(f"bcast_{name}", what, value)
         if certificates:
             expires = certificates.loaded.expires.timestamp()
             yield _gauge("certificate_expiry_timestamp_seconds", "When the TLS certificate expires.", expires)

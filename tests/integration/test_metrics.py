@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ from bcast_grpc.transport import metrics
 from bcast_grpc.v1 import chat_pb2 as pb
 from tests import tokens
 from tests.authority import Authority
+from tests.nats_server import NatsServer, running
 
 from .conftest import LocalDoor, Serve
 from .json_peers import SocketPeer
@@ -240,17 +242,63 @@ async def test_both_formats(doors: LocalDoor, http: aiohttp.ClientSession) -> No
             assert "bcast_clients" in await response.text()
 
 
-async def test_the_page_lists_all(doors: LocalDoor, http: aiohttp.ClientSession) -> None:
-    """What docs/operations.md names is there, and nothing else of ours."""
+async def test_the_page_lists_all(
+    serve: Serve, http: aiohttp.ClientSession, tmp_path: Path, shared_nats: NatsServer
+) -> None:
+    """What docs/operations.md names is there, with one store or another, and nothing else of ours."""
     section = OPERATIONS.read_text().partition("## Metrics")[2].partition("\n## ")[0]
     named = {
         word.partition("{")[0]
         for word in section.replace(",", " ").replace("`", " ").split()
         if word.startswith("bcast_")
     }
-    found = {name.partition("{")[0] for name in await metrics_of(doors, http) if name.startswith("bcast_")}
+    found = []
+    for store in ("memory:", f"sqlite:{tmp_path / 'chat.db'}", shared_nats.url):
+        told = await metrics_of(await serve(store=store, cluster=token_hex(4), http_port=0), http)
+        found.append({name.partition("{")[0] for name in told if name.startswith("bcast_")})
+    memory, sqlite, nats = found
+    assert sqlite - memory == {"bcast_store_messages_waiting"}
+    assert sqlite < nats
     elsewhere = {"bcast_certificate_expiry_timestamp_seconds", "bcast_worker_up"}  # with TLS, and with workers
-    assert found - elsewhere == named - elsewhere
+    assert nats - elsewhere == named - elsewhere
+
+
+async def test_how_it_is_with_nats(
+    serve: Serve, http: aiohttp.ClientSession, tmp_path: Path, nats_program: Path
+) -> None:
+    """Whether it is there, what it stores, what waits for it, and who else is."""
+    with running(nats_program, tmp_path) as nats:
+        here, _ = [await serve(store=nats.url, http_port=0) for _ in range(2)]
+
+        async def now() -> dict[str, float]:
+            found = await metrics_of(here, http)
+            return {name.removeprefix("bcast_"): value for name, value in found.items()}
+
+        async def until_now(**wanted: float) -> None:
+            async with asyncio.timeout(PATIENCE_S):
+                while not wanted.items() <= (await now()).items():
+                    pass
+
+        ana = await here.connect()
+        await ana.say("hola", id="1")
+        await ana.answer("1")
+        await until_now(nats_connected=1, other_servers=1, store_messages_waiting=0, nats_unanswered_total=0)
+        stored = (await now())["nats_records_total"]
+        assert stored > 0
+        nats.freeze()
+        await ana.say("¿qué tal?", id="2")
+        await until_now(store_messages_waiting=1, nats_records_total=stored, nats_unanswered_total=1)
+        nats.thaw()
+        await ana.answer("2")
+        await until_now(nats_connected=1, store_messages_waiting=0)
+        nats.kill()
+        await until_now(nats_connected=0)
+        await ana.say("¿hay alguien?", id="3")
+        await until_now(nats_connected=0, store_messages_waiting=1)
+        nats.start()
+        await ana.answer("3")
+        await until_now(nats_connected=1, store_messages_waiting=0)
+        assert (await now())["nats_records_total"] > stored
 
 
 async def test_who_asks_often_is_told_the_same(

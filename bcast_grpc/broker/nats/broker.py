@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
@@ -13,7 +13,7 @@ from random import Random
 from nats.aio.msg import Msg
 
 from bcast_grpc.broker.backlog import Backlog
-from bcast_grpc.broker.base import CannotOpen, Report
+from bcast_grpc.broker.base import CannotOpen, Figure, Report
 from bcast_grpc.broker.budget import UNBOUNDED
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import Retention
@@ -252,6 +252,15 @@ class NatsBroker:
         if self._relief.needed:
             self.readings.forget()
             self._orders.relieve(self._relief)
+
+    def figures(self) -> Iterable[Figure]:
+        """Tell how it is with NATS, and who else is there."""
+        courier = self._courier
+        yield self.backlog.figure
+        yield Figure("nats_connected", "Whether there is a connection to NATS.", self._connection.up)
+        yield Figure("nats_records", "Records that NATS has stored for this server.", courier.stored, rises=True)
+        yield Figure("nats_unanswered", "Records that NATS has not answered in time.", courier.unanswered, rises=True)
+        yield Figure("other_servers", "Other servers, or workers, that share the rooms.", len(self.talk.peers.all))
 
     def _dropped(self, order: LogOrder) -> None:
         self._tasks.start(self._connection.unsubscribe(self._names.live(order.room)))

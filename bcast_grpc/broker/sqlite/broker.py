@@ -8,13 +8,13 @@ import secrets
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from bcast_grpc.broker.backlog import Backlog
-from bcast_grpc.broker.base import Broker, DeliverEvents
+from bcast_grpc.broker.base import Broker, DeliverEvents, Figure
 from bcast_grpc.broker.clock import Clock
 from bcast_grpc.broker.history import History, Retention
 from bcast_grpc.broker.relief import Relief
@@ -194,6 +194,10 @@ class SqliteBroker(Broker):
 
     def _drop(self, room: str) -> None:
         self._idle.pop(room).history.unload(0)
+
+    def figures(self) -> Iterable[Figure]:
+        """Tell how much waits to be written."""
+        return (self.backlog.figure,)
 
     async def close(self) -> None:
         """Write what was submitted, and close the file."""

@@ -59,10 +59,13 @@ class Courier:
 
     Attributes:
         trouble: why NATS stores no records at the moment; empty if it does.
+        stored: how many records it has stored.
+        unanswered: how many times it has not answered in time whether it has stored one.
     """
 
     def __init__(self, wire: Wire, names: Names) -> None:
         self.trouble = ""
+        self.stored = self.unanswered = 0
         self._wire = wire
         self._names = names
         self._appends, self._reads = Silence(), Silence()
@@ -123,6 +126,7 @@ class Courier:
             message = await self._wire.request(self._names.log(room), ask.data, ANSWER_S, headers)
             answer = _parsed(message)
         except (Lost, Failed):
+            self.unanswered += 1
             self._appends.failed(ANSWER_S)
             return log.unknown(ask.ticket)
         except TooLarge:
@@ -131,6 +135,7 @@ class Courier:
         self._appends.broken()
         if "error" not in answer:
             self.trouble = ""
+            self.stored += 1
             return log.stored(ask.ticket, answer["seq"])
         match answer["error"].get("err_code"):
             case code if code == _WRONG_LAST and (found := _LAST.search(answer["error"].get("description", ""))):
