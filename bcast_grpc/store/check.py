@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from bcast_grpc.broker.sqlite.faults import plainly
+from bcast_grpc.broker.sqlite.faults import Damaged, plainly
 from bcast_grpc.store.reading import reading
 from bcast_grpc.store.text import shown
 
@@ -31,9 +31,12 @@ def find_damage(path: Path) -> list[str]:
     Raises:
         CannotOpen: there is no store, or it cannot be read.
     """
-    with reading(path) as connection:
-        found = islice(_look(connection), _MAX_LINES)
-        return [f"{path}: {line}" for line in found]
+    try:
+        with reading(path) as connection:
+            found = islice(_look(connection), _MAX_LINES)
+            return [f"{path}: {line}" for line in found]
+    except Damaged as error:
+        return [str(error)]
 
 
 def _look(connection: sqlite3.Connection) -> Iterator[str]:

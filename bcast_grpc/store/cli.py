@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bcast_grpc import __version__
 from bcast_grpc.broker.base import CannotOpen
-from bcast_grpc.settings import NATS_SCHEMES, Settings, SettingsError
+from bcast_grpc.settings import EMBEDDED, NATS_SCHEMES, Settings, SettingsError
 from bcast_grpc.store import commands
 from bcast_grpc.store.check import find_damage
 from bcast_grpc.store.copy import CannotWrite, copy
@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
 def _store(text: str) -> Path | str:
     if text.startswith(NATS_SCHEMES):
         return text
+    if text == "memory:":
+        raise argparse.ArgumentTypeError("memory: is in its server alone")
+    if text == EMBEDDED or text.startswith(f"{EMBEDDED}:"):
+        raise argparse.ArgumentTypeError(
+            "must be nats://127.0.0.1:PORT, with the port in FOLDER/nats.conf, --store-user bcast and"
+            " --store-password-file FOLDER/password, while its server runs"
+        )
     path = text.removeprefix("sqlite:")  # as the server's setting has it
     if not path:
         raise argparse.ArgumentTypeError("must be a path, such as chat.db, or nats://HOST:PORT")

@@ -23,7 +23,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     real = Path(os.path.realpath(path))
     with explained(path):
         if not real.is_file():
-            raise CannotOpen("there is no such file")
+            raise CannotOpen("it is no file" if real.exists() else "there is no such file")
         connection = log.without_log(real) if log.is_foreign(real) else log.read_only(real)
     with closing(connection):
         with explained(path):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bcast_grpc.broker.history import Retention
+from bcast_grpc.broker.nats.broker import NatsBroker
 from bcast_grpc.broker.nats.cluster import Cluster
 from bcast_grpc.broker.nats.connection.target import Target
 from bcast_grpc.broker.nats.jetstream.stream import prepare, wanted
@@ -320,6 +321,33 @@ def test_a_copy_of_another_cluster_is_not_restored(
     assert "is a copy of the stream BCAST_" in capsys.readouterr().err
     assert run(["copy", str(copied.parent), shared_nats.url]) == 2
     assert "is no copy of a log: backup.json" in capsys.readouterr().err
+
+
+def test_a_damaged_copy_replaces_nothing(
+    copied: Path, cluster: str, shared_nats: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log that is there may be all that is left."""
+    data = copied / "stream.tar.s2"
+    data.write_bytes(data.read_bytes()[:-1])
+    assert run(["copy", str(copied), shared_nats.url, "--cluster", cluster, "--overwrite"]) == 2
+    assert "copy is damaged: stream.tar.s2" in capsys.readouterr().err
+    assert call("info", shared_nats, cluster) == 0
+    assert "2 rooms, 5 records" in capsys.readouterr().out
+
+
+async def test_a_copy_replaces_no_log_that_servers_use(
+    copied: Path, cluster: str, shared_nats: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What they have in memory is newer."""
+    broker = NatsBroker(Cluster(Target([shared_nats.url]), cluster), Retention())
+    await broker.start(lambda _: None)
+    arguments = ["copy", str(copied), shared_nats.url, "--cluster", cluster, "--overwrite"]
+    try:
+        assert await asyncio.to_thread(run, arguments) == 2
+        assert "; stop all servers first" in capsys.readouterr().err
+    finally:
+        await broker.close()
+    assert await asyncio.to_thread(run, arguments) == 0
 
 
 # --- new-epoch

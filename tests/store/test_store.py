@@ -267,6 +267,16 @@ def test_damage_of_the_file_is_named(store: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out
 
 
+def test_a_file_that_cannot_be_read_is_damage(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is left of a copy that was not finished."""
+    with served(store, "a"):
+        pass
+    store.write_bytes(store.read_bytes()[:8000])
+    assert run(["check", str(store)]) == 1
+    assert "it is damaged" in capsys.readouterr().out
+    assert run(["info", str(store)]) == 2
+
+
 # --- new-epoch
 
 
@@ -297,6 +307,26 @@ def test_no_new_epochs_below_a_server(store: Path, capsys: pytest.CaptureFixture
     in_use, unknown = capsys.readouterr().err.splitlines()
     assert "is used by a server; stop it first" in in_use
     assert "has no room 'nowhere'" in unknown
+
+
+@pytest.mark.parametrize(
+    ("store", "says"),
+    [
+        ("memory:", "is in its server alone"),
+        ("nats:embedded", "must be nats://127.0.0.1:PORT"),
+        ("nats:embedded:/var/lib/chat", "must be nats://127.0.0.1:PORT"),
+        (".", "it is no file"),
+        ("nowhere.db", "there is no such file"),
+    ],
+)
+def test_what_is_no_file(capsys: pytest.CaptureFixture[str], store: str, says: str) -> None:
+    """It is told from a file that is missing."""
+    try:
+        code = run(["info", store])
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    assert code == 2
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [[], ["copy"], ["info"], ["check", ""], ["destroy", "chat.db"], ["info", "a", "b"]])

@@ -15,6 +15,10 @@ class InUse(CannotOpen):
     """A server uses the file."""
 
 
+class Damaged(CannotOpen):
+    """SQLite cannot read the file."""
+
+
 class FileGone(Exception):
     """The name of the open file now leads to another file, or to none."""
 
@@ -31,14 +35,15 @@ def explained(path: Path) -> Iterator[None]:
     except CannotOpen as error:
         raise type(error)(f"the store {path} cannot be used: {error}") from None
     except (sqlite3.Error, OSError) as error:
-        raise CannotOpen(f"the store {path} cannot be used: {plainly(error)}") from None
+        kind = Damaged if _name(error).startswith("SQLITE_CORRUPT") else CannotOpen
+        raise kind(f"the store {path} cannot be used: {plainly(error)}") from None
 
 
 def plainly(error: BaseException) -> str:
     """Return what is wrong, and what would help."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    code = getattr(error, "sqlite_errorname", "") or ""
+    code = _name(error)
     if code.startswith("SQLITE_BUSY"):
         return "another program has locked it"
     if code.startswith("SQLITE_FULL"):
@@ -48,6 +53,10 @@ def plainly(error: BaseException) -> str:
     if code.startswith("SQLITE_CORRUPT"):
         return "it is damaged; restore a backup, or move it away to start with an empty store"
     return str(error)
+
+
+def _name(error: BaseException) -> str:
+    return getattr(error, "sqlite_errorname", "") or ""
 
 
 def unavailable(error: BaseException) -> CallError:

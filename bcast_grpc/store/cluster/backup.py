@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,15 @@ class _Snapshot:
                 answer = await log.ask("STREAM.SNAPSHOT", body)
             except Refusal as error:
                 raise CannotOpen(f"the stream {log.shown} cannot be copied: {error}") from None
-            _write(folder / _CONFIG, json.dumps({"config": answer["config"], "state": answer["state"]}).encode())
+            digest = sha256()
             with (folder / _DATA).open("wb") as file:
                 while part := await self._part():
+                    digest.update(part)
                     await asyncio.to_thread(file.write, part)
                 file.flush()
                 os.fsync(file.fileno())
+            described = {"config": answer["config"], "state": answer["state"], "sha256": digest.hexdigest()}
+            _write(folder / _CONFIG, json.dumps(described).encode())
         finally:
             await log.connection.unsubscribe(inbox)
 
@@ -112,7 +116,7 @@ async def restore(log: Log, folder: Path, *, overwrite: bool = False) -> int:
     """Make the stream from a copy; return how many records it has. The caller begins new epochs then.
 
     Raises:
-        CannotOpen: there is no such copy, it is of another cluster, or the stream exists already.
+        CannotOpen: there is no such copy, it is damaged or of another cluster, a server runs, or the stream exists.
         CannotWrite: NATS did not take it.
     """
     try:
@@ -125,32 +129,42 @@ async def restore(log: Log, folder: Path, *, overwrite: bool = False) -> int:
         name = described.get("config", {}).get("name")
         if name != log.names.stream:
             raise CannotOpen(f"{folder} is a copy of the stream {name}, not of {log.names.stream}: set cluster")
-        await _make_way(log, overwrite=overwrite)
+        found = await asyncio.to_thread(file_digest, file, "sha256")
+        if described.get("sha256", found.hexdigest()) != found.hexdigest():  # the program ``nats`` writes none
+            raise CannotOpen(f"{folder} is damaged: {_DATA} is not what was copied")
+        file.seek(0)
+        if running := await log.servers():
+            raise CannotOpen(
+                f"the stream {log.shown} is used by {', '.join(one.place for one in running)}; stop all servers first"
+            )
+        gone = "; the one that was there is gone" if await _make_way(log, overwrite=overwrite) else ""
         try:
             answer = await log.ask("STREAM.RESTORE", {"config": described["config"], "state": described["state"]})
             while part := await asyncio.to_thread(file.read, _CHUNK_BYTES):
                 await _send(log.connection, answer["deliver_subject"], part)
             done = await _send(log.connection, answer["deliver_subject"], b"")
         except Refusal as error:
-            raise CannotWrite(f"the stream {log.shown} cannot be restored: {error}") from None
+            raise CannotWrite(f"the stream {log.shown} cannot be restored: {error}{gone}") from None
         except Lost:
-            raise CannotWrite(f"the stream {log.shown} was not restored: NATS did not answer in time") from None
+            raise CannotWrite(f"the stream {log.shown} was not restored: NATS did not answer in time{gone}") from None
     return int(done["state"]["messages"])
 
 
-async def _make_way(log: Log, *, overwrite: bool) -> None:
+async def _make_way(log: Log, *, overwrite: bool) -> bool:
+    """Remove the stream; return whether there was one."""
     try:
         await log.ask("STREAM.INFO", {})
     except Refusal as error:
         if error.code != _NO_STREAM:
             raise CannotOpen(f"the stream {log.shown} cannot be used: {error}") from None
-        return
+        return False
     if not overwrite:
         raise CannotOpen(f"the stream {log.shown} exists already; stop all servers, then --overwrite replaces it")
     try:
         await log.ask("STREAM.DELETE", {})
     except Refusal as error:
         raise CannotWrite(f"the stream {log.shown} cannot be replaced: {error}") from None
+    return True
 
 
 async def _send(connection: Connection, subject: str, part: bytes) -> dict[str, Any]:

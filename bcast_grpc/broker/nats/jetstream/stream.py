@@ -209,7 +209,8 @@ def _compare(name: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> 
         raise CannotOpen(f"the stream {name} has other settings than it must have: {differences}")
     limits = {key: (wanted[key], found.get(key)) for key in _SHOULD_BE if _differs(wanted[key], found.get(key))}
     if limits:
-        logger.warning("the stream %s has other limits than these settings ask for: %s", name, _shown(limits))
+        advice = "; with store-create update they follow" if not limits.keys() - set(_MAY_CHANGE) else ""
+        logger.warning("the stream %s has other limits than these settings ask for: %s%s", name, _shown(limits), advice)
 
 
 def _differs(wanted: object, found: object) -> bool:

@@ -77,7 +77,7 @@ async def test_other_limits_are_the_operators_choice(
     await prepare(connection, configuration(cluster, max_msgs_per_subject=5), create=True)
     assert not caplog.records
     await prepare(connection, configuration(cluster), create=True)
-    assert "max_msgs_per_subject is 5, not 20000" in caplog.text
+    assert "max_msgs_per_subject is 5, not 20000; with store-create update they follow" in caplog.text
 
 
 async def test_limits_follow_the_settings_where_that_is_wanted(
