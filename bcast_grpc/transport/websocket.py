@@ -27,6 +27,7 @@ from bcast_grpc.transport.framer import Framer
 from bcast_grpc.transport.http_connection import HttpConnection
 from bcast_grpc.transport.http_secrets import SUBPROTOCOL, TOKEN_PROTOCOL
 from bcast_grpc.transport.lingering import LINGER_S, Linger, limited, taken
+from bcast_grpc.transport.liveness import Keepalive, Liveness
 from bcast_grpc.transport.percent import percent_decode
 from bcast_grpc.transport.stream import Stream
 from bcast_grpc.transport.tcp_info import acked
@@ -87,6 +88,7 @@ class WebSockets:
             if not ended.gone:
                 await connection.end(request, ended.error)
         finally:
+            connection.watch_no_more()
             if socket.prepared and request.transport:
                 request.transport.abort()  # what it did not read until now, it never will
             if lost := socket.exception():
@@ -122,18 +124,15 @@ class WebSockets:
                 await socket.prepare(request)
             if request.transport is None:
                 raise ConnectionGone("it disconnected while it was admitted")
-            liveness = shared.keepalive.watch(request.transport, connection.ping)
-            try:
-                await line.serve(stream, connection.write, connection.read, partial(acked, request.transport))
-            finally:
-                liveness.stop()
+            connection.watch(shared.keepalive, request.transport)
+            await line.serve(stream, connection.write, connection.read, partial(acked, request.transport))
 
 
 class _Connection:
     """Reads requests from a WebSocket, and writes frames to it."""
 
     __slots__ = (
-        *("_batch", "_framer", "_http", "_in_a_row", "_reads_in_a_row", "_received", "_socket", "_turns"),
+        *("_batch", "_framer", "_http", "_in_a_row", "_liveness", "_reads_in_a_row", "_received", "_socket", "_turns"),
         "encoder",
     )
 
@@ -142,6 +141,7 @@ class _Connection:
     ) -> None:
         self._http = http
         self._framer = framer
+        self._liveness: Liveness | None = None
         self._reads_in_a_row = 0
         self._turns = turns
         self.encoder = _ARRAYS if batch else _SINGLY
@@ -176,6 +176,16 @@ class _Connection:
     def admitted(self) -> None:
         """Note that the client is let in, so that it may send more than a first request."""
         self._http.admitted()
+
+    def watch(self, keepalive: Keepalive, transport: asyncio.WriteTransport) -> None:
+        """Watch whether the client is alive until it has taken its last words, however slow its line is."""
+        self._liveness = keepalive.watch(transport, self.ping)
+
+    def watch_no_more(self) -> None:
+        """Stop watching. May be called again, or before ``watch()``."""
+        if self._liveness:
+            self._liveness.stop()
+            self._liveness = None
 
     async def read(self) -> Iterator[Sequence[Request]]:
         if self._received:
@@ -241,6 +251,7 @@ class _Connection:
                     for frame, *_ in self.encoder.frames([notices.error(error, "")]):
                         await self.write(frame)
                 await taken(request.transport)
+            self.watch_no_more()  # no ping may follow the close frame
             # After a wait for aiohttp's drain was cancelled, the next one is cancelled, too.
             code, reason = (CLOSE_CODES + error.code, _shortened(error.reason)) if error else (WSCloseCode.OK, b"")
             with self._http.reading():

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from bcast_grpc.transport import websocket
+from bcast_grpc.transport.http_door import HttpDoor
+from bcast_grpc.transport.lingering import taken
+
 from .conftest import LocalDoor, Serve
 from .peers import within
 
@@ -109,6 +113,25 @@ async def test_a_goodbye_is_answered(doors: LocalDoor) -> None:
     await within(ana.socket.close())
     assert ana.closed == (1000, "")
     assert await bob.hear_some(1) == ["ana left"]
+
+
+async def test_who_takes_its_last_words_is_watched_until_it_has_them(
+    doors: LocalDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow line the system would give it up meanwhile, unless it is given more time while answers come."""
+    (door,) = (door for door in doors.server.doors if isinstance(door, HttpDoor))
+    keepalive, watched = door._shared.keepalive, list[bool]()
+
+    async def note(transport: asyncio.WriteTransport) -> None:
+        watched.append(any(keepalive._due.values()))
+        await taken(transport)
+
+    monkeypatch.setattr(websocket, "taken", note)
+    ana = await doors.browse("?name=ana")
+    await ana.send({"operacion": "leave"})
+    assert await ana.end() == []
+    assert (ana.closed, watched) == ((1000, ""), [True])
+    assert not any(keepalive._due.values())
 
 
 async def test_whoever_asks_faster_than_it_reads_waits(serve: Serve) -> None:
