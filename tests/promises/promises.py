@@ -70,6 +70,9 @@ def _keeps_each_authors_order(room: Room, order: Order) -> Iterator[str]:
     refused = {step.text for client in room.clients for step in client.steps if isinstance(step, Refused)}
     if room.refusing:
         refused |= {text for client in room.clients for visit in client.visits[:-1] for text in _unanswered(visit)}
+    if room.refusing and room.restored:  # the first try may wait at a server until nobody knows of the second any more
+        tries = Counter(step.text for client in room.clients for step in client.steps if isinstance(step, Sent))
+        refused |= {text for text, count in tries.items() if count > 1}
     last: dict[tuple[str, str], str] = {}
     for (epoch, seq), text in sorted(order.texts.items()):
         if text in refused:

@@ -345,6 +345,17 @@ def test_a_refusal_that_was_not_heard_excuses_the_order(refusing: bool) -> None:
     assert len(found) == (not refusing)
 
 
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_try_that_outlived_a_log_that_was_set_back_excuses_the_order(restored: bool) -> None:
+    """Whoever publishes tries again elsewhere; the first server may append it once the log has forgotten that."""
+    tries: list[Step] = [Sent("c1/1"), Sent("c1/1"), Acked("c1/1", Place("lost", 1))]
+    author = Client("c1", visits=[Visit(steps=[*tries, Sent("c1/2"), Acked("c1/2", Place("e", 1))])])
+    reader = Client("c2", visits=[Visit(steps=[Welcomed(Place("e", 0), False), Saw(1, "c1/2"), Saw(2, "c1/1")])])
+    room = Room("lobby", not restored, kept=10, clients=[author, reader], restored=restored, refusing=True)
+    found = [violation for violation in violations(room) if "after c1/2" in violation]
+    assert len(found) == (not restored)
+
+
 def test_a_place_beyond_all_messages_is_found_at_once() -> None:
     """No checker goes through all the places up to it."""
     gap = Told(2**60, 2**60, "SLOW")
