@@ -79,8 +79,10 @@ async def test_killed_in_full_flow(serve: Serve, gather: Gather, matrix: Matrix,
     server = await serve("--store", f"sqlite:{tmp_path / 'chat.db'}", "--history-messages", "10000")
     programs = await gather(server.grpc)
     lines = [f"{n}" for n in range(LINES)]
-    talking = [asyncio.create_task(program.say(*({"msg": line} for line in lines))) for program in programs]
-    for _ in range(3):
+    talking: list[asyncio.Task[None]] = []
+    for first in range(0, LINES, LINES // 3):  # or all might have been said before the third kill
+        some = [{"msg": line} for line in lines[first : first + LINES // 3]]
+        talking += [asyncio.create_task(program.say(*some)) for program in programs]
         await programs[0].hears_more(50)
         await server.end(SIGKILL)
         await server.start()
