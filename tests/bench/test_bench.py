@@ -156,8 +156,8 @@ async def test_a_token_that_expires_is_renewed_at_full_speed(tmp_path: Path) -> 
     keys = (str(tokens.key_file(tmp_path)),)
     async with bcast_grpc.Server(Settings(port=0, grpc_engine=engine(), token_keys=keys)) as server:
         for renewed in (True, False):
-            path.write_text(tokens.token(expires_s=6))
-            arguments = [*size_of(6, 3, 2), "--duration=9", "--json", f"--token-file={path}"]
+            path.write_text(tokens.token(expires_s=9))  # until then all must have come in
+            arguments = [*size_of(6, 3, 2), "--duration=12", "--json", f"--token-file={path}"]
             process = await start(server.urls[0].partition("//")[2], *arguments, *([] if renewed else ["--rate=50"]))
             if renewed:
                 await eventually(lambda: server.hub.clients == 6)
@@ -266,7 +266,7 @@ async def test_what_a_server_does_wrong_is_found() -> None:
         return spoils.pop()(events) if first and spoils else events
 
     async with serving(Fake(deliver)) as target:
-        code, out, err = await load(target, *size_of(6, 1), "--duration=0.2", "--grace=0.5", "--batch=4", "--json")
+        code, out, err = await load(target, *size_of(6, 1), "--duration=0.2", "--grace=3", "--batch=4", "--json")
     found = json.loads(out)
     assert code == 1
     assert {name: found[name] for name in (*SPOILS, "own")} == dict.fromkeys((*SPOILS, "own"), 1)

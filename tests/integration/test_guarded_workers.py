@@ -258,12 +258,12 @@ async def test_guessing_is_stopped_by_each_worker(spawn: Spawn, authority: Autho
     said: list[str] = []
 
     async def is_banned() -> bool:
-        said.append(await by_grpc(workers, wrong))
+        said.extend([await by_grpc(workers, wrong) for _ in range(10)])  # at once, since they count for a minute
         return [await by_grpc(workers, tokens.token()) for _ in range(8)] == [UNKNOWN] * 8
 
     async with asyncio.timeout(60):
         while not await is_banned():
             pass
-    assert len(said) <= 60
+    assert len(said) <= 100
     assert set(said) == {UNKNOWN}
     await eventually(lambda: len(workers.pids) == 2)

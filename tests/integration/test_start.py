@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from contextlib import suppress
 
 import pytest
 from grpc import StatusCode
@@ -127,7 +128,9 @@ async def test_a_restart(spawn: Spawn) -> None:
 async def test_the_loop_is_not_interrupted(server: ServerProcess) -> None:
     """The poller of gRPC waits for its turn; the loop, in the process's first thread, is a thread like any other."""
     pid = server.process.pid
-    threads = [int(name) for name in await asyncio.to_thread(os.listdir, f"/proc/{pid}/task")]
-    policies = {thread: os.sched_getscheduler(thread) for thread in threads}
+    policies = {}
+    for name in await asyncio.to_thread(os.listdir, f"/proc/{pid}/task"):
+        with suppress(ProcessLookupError):  # a thread may have ended meanwhile
+            policies[int(name)] = os.sched_getscheduler(int(name))
     assert policies[pid] == os.SCHED_OTHER
     assert os.SCHED_BATCH in policies.values()

@@ -58,5 +58,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(some)
             await writer.drain()
         writer.close()
-    except ConnectionError:
+    except (OSError, RuntimeError):  # uvloop's, of a closed transport
         writer.transport.abort()

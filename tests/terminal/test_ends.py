@@ -29,6 +29,9 @@ from .piping import TIMEOUT_S, finish, messages, read_line, start, until
 
 pytestmark = pytest.mark.usefixtures("end_all")
 
+LASTS_S = 9
+"""A token that is to expire: long enough for a program to start with it on a busy machine."""
+
 
 async def test_it_follows_until_it_is_interrupted(peer: bcast_grpc.Chat, server: str, room: str) -> None:
     """Its input has ended long ago, or blocks: Ctrl-C ends it at once, with 130 and no word."""
@@ -234,15 +237,15 @@ async def test_a_token_that_is_refused_ends_it_with_77(guarded: str, tmp_path: P
 async def test_a_token_file_is_read_again_before_the_token_expires(guarded: str, tmp_path: Path) -> None:
     """The connection stays; when the file is not renewed any more, the program waits for it without a connection."""
     path = tmp_path / "token"
-    tokens.put(path, tokens.token(expires_s=3))
+    tokens.put(path, tokens.token(expires_s=LASTS_S))
     process = await start(guarded, "--follow", "--token-file", str(path))
     async with bcast_grpc.connect(guarded, token=tokens.token(), events="joined,left") as peer:
         await until(peer, Kind.JOINED)
         for n in range(8):
-            tokens.put(path, tokens.token(expires_s=3))
+            tokens.put(path, tokens.token(expires_s=LASTS_S))
             await peer.send(str(n))
             assert await read_line(process) == f"{peer.session and '«' + peer.session[:6] + '»'}: {n}"
-            await asyncio.sleep(0.5)  # all in all longer than a token lasts
+            await asyncio.sleep(LASTS_S / 6)  # all in all longer than a token lasts
         await until(peer, Kind.LEFT)
         async with asyncio.timeout(TIMEOUT_S):
             assert "TOKEN_EXPIRED" in (await process.stderr.readline()).decode()
