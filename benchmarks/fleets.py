@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
@@ -18,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from benchmarks.peers import BUILD, CENTRIFUGO, HERE, ROOT, CannotRun, Peer
+from tests.ports import ReservedPort
 
 START_S = 30.0
 
@@ -150,8 +150,10 @@ def cluster(peer: Peer) -> Iterator[tuple[list[Process], list[Process]]]:
 @contextmanager
 def _started(fleet: Fleet, shared: str = "") -> Iterator[list[Process]]:
     """Start all, and wait until they are ready."""
-    ports, peers, monitors = (free_ports(fleet.count) for _ in range(3))
     with ExitStack() as stack:
+        ports, peers, monitors = (
+            [stack.enter_context(ReservedPort()).number for _ in range(fleet.count)] for _ in range(3)
+        )
         processes = []
         for n in range(fleet.count):
             words = {
@@ -185,15 +187,6 @@ def _process(command: Sequence[str], environment: Mapping[str, str]) -> Iterator
     finally:
         process.kill()
         process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HERE, 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _listening(port: int) -> int:

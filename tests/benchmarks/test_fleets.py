@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fleets import Cluster, Fleet, Process, available, cluster, free_ports
+from benchmarks.fleets import Cluster, Fleet, Process, available, cluster
 from benchmarks.peers import HERE, OURS, CannotRun
 
 _LISTENER = (sys.executable, "-m", "http.server", "{port}", "--bind", HERE, "--directory", "{temp}")
@@ -46,11 +46,6 @@ def test_a_program_that_is_not_there_leaves_a_peer_out() -> None:
     assert available(OURS)
     assert not available(replace(OURS, command=("no-such-program",)))
     assert not available(_peer(Fleet((sys.executable,)), Fleet(("no-such-program",))))
-
-
-def test_ports_differ() -> None:
-    """All are held while they are chosen."""
-    assert len(set(free_ports(50))) == 50
 
 
 def test_the_processes_that_a_server_has_started_count_with_it(tmp_path: Path) -> None:
