@@ -120,6 +120,7 @@ async def test_ten_thousand_at_full_speed(serve: Serve) -> None:
         assert [event.seq for event in events] == list(range(1, 12_002))
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("policy", ["drop", "catch-up"])
 async def test_slow_clients_may_stay(serve: Serve, policy: str) -> None:
     """They get the rest: all of it from the history, or what is left after a gap."""

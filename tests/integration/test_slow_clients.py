@@ -19,6 +19,8 @@ from bcast_grpc.v1 import chat_pb2 as pb
 from .conftest import LocalDoor, Serve
 from .peers import Event, Peer, eventually
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 MIB = 1024 * 1024
 BOUNDS = [
     pytest.param({"queue_messages": 50}, 10_000, id="messages"),

@@ -15,6 +15,8 @@ from bcast_grpc.transport.lingering import taken
 from .conftest import LocalDoor, Serve
 from .peers import within
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 QUERY = "?name=ana&batch=1&events=all"
 
 

@@ -297,6 +297,7 @@ def test_a_dead_peer_is_found(keepalive_s: float, idle_s: int) -> None:
             assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2000 * idle_s
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_who_reads_slowly_is_treated_as_any(serve: Serve) -> None:
     """Its queue is bounded; past it, it is disconnected, and what it reads later ends with the reason. Others go on."""
     doors = await serve(tcp_port=0, queue_messages=100)
