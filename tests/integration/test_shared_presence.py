@@ -8,12 +8,19 @@ from secrets import token_hex
 
 import pytest
 
+from bcast_grpc.presence import shared
 from bcast_grpc.v1 import chat_pb2 as pb
 from tests.broker.nats.servers import Proxy
 from tests.nats_server import NatsServer, running
 
 from .conftest import LocalDoor, Serve, Spawn
 from .peers import Peer, eventually
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens a room waits for what the others say of it, however busy the machine is."""
+    monkeypatch.setattr(shared, "PATIENCE_S", 5.0)
 
 
 @pytest.fixture

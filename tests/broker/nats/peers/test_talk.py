@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from secrets import token_hex
 
+import pytest
+
 from bcast_grpc import __version__
 from bcast_grpc.broker.nats.connection.connection import Connection
 from bcast_grpc.broker.nats.connection.target import Target
 from bcast_grpc.broker.nats.names import Names
+from bcast_grpc.broker.nats.peers import talk
 from bcast_grpc.broker.nats.peers.talk import Talk, roll_call
 from bcast_grpc.log.v1 import peers_pb2 as pb
 from tests.broker.nats.servers import until
@@ -49,21 +52,24 @@ async def talking(nats: NatsServer, names: Names, name: str) -> AsyncIterator[tu
     """A server that talks, and says goodbye."""
     connection = Connection(Target([nats.url]), lambda _: None)
     await connection.start()
-    talk, listener = Talk(name, names, connection, 50051), Listener()
-    talk.attach(listener)
-    await talk.start()
-    running = asyncio.create_task(talk.run())
+    talks, listener = Talk(name, names, connection, 50051), Listener()
+    talks.attach(listener)
+    await talks.start()
+    running = asyncio.create_task(talks.run())
     try:
-        yield talk, listener
+        yield talks, listener
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await talk.end()
+        await talks.end()
         await connection.close()
 
 
-async def test_who_comes_is_acquainted_soon_and_who_ends_says_so(shared_nats: NatsServer) -> None:
+async def test_who_comes_is_acquainted_soon_and_who_ends_says_so(
+    shared_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody waits for a beat, nor for three that are missed."""
+    monkeypatch.setattr(talk, "ACQUAINTED_S", 1.5)  # less than a beat, and enough for a busy machine
     names = Names(token_hex(4))
     async with talking(shared_nats, names, "a") as (a, hears):
         async with talking(shared_nats, names, "b") as (b, other):
@@ -86,7 +92,7 @@ async def test_a_program_that_is_no_server_may_ask_who_is_there(shared_nats: Nat
         connection = Connection(Target([shared_nats.url]), lambda _: None)
         await connection.start()
         try:
-            there = await roll_call(connection, names, wait_s=0.5)
+            there = await roll_call(connection, names, wait_s=2)
         finally:
             await connection.close()
         assert sorted(peer.name for peer in there) == ["a", "b"]
