@@ -15,8 +15,8 @@ from bcast_grpc.transport.small_reads import SmallReads
 logger = logging.getLogger(__name__)
 
 Make = Callable[[str], asyncio.Protocol]
-"""Makes the protocol of a connection. It gets the client's address as ``HOST:PORT``, empty if the connection is lost
-already, and calls ``Connections.gone`` with it when the connection is lost."""
+"""Makes the protocol of a connection. It gets the client's address as ``HOST:PORT``, and calls ``Connections.gone``
+with it when the connection is lost."""
 
 
 class Arrivals:
@@ -92,7 +92,9 @@ class Arrival(asyncio.Protocol):
         """Pass the connection to the door, or wait for a proxy's header."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass of it
         self._peer = _peer_of(transport)
-        if self._arrivals.awaits_header(self, self._peer):
+        if not self._peer:  # it was reset before it was accepted; what it has sent would count for nobody
+            self._transport.abort()
+        elif self._arrivals.awaits_header(self, self._peer):
             self._timer = asyncio.get_running_loop().call_later(self._arrivals.timeout_s, self._expire)
         else:
             self._arrivals.enter(self._transport, self._peer)

@@ -67,7 +67,7 @@ class Connections:
 
     def arrived(self, peer: str) -> bool:
         """Count a connection until ``gone()``; return False, and count nothing, where its address has too many."""
-        if not peer or self.is_proxy(peer):
+        if self.is_proxy(peer):
             return True
         network = network_of(peer)
         if self._counts.full(network):
@@ -77,7 +77,7 @@ class Connections:
 
     def gone(self, peer: str) -> None:
         """Count a connection no more; it gets the address that ``arrived()`` got."""
-        if peer and not self.is_proxy(peer):
+        if not self.is_proxy(peer):
             self._counts.remove(network_of(peer))
 
     def is_proxy(self, peer: str) -> bool:

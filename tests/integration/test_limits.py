@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from bcast_grpc.core import capacity
 from bcast_grpc.server import parts
 from bcast_grpc.server.machine.memory import Bound, _bounds
 from bcast_grpc.v1 import chat_pb2 as pb
-from benchmarks.attacker import CONNECT, PUBLISH, Attacker, block, data, message, request
+from benchmarks.attacker import CONNECT, GREETING, PUBLISH, Attacker, block, data, message, request
 from tests.authority import HOST, Authority
 from tests.engine import engine
 
@@ -263,3 +265,21 @@ async def test_no_connection_is_counted_for_ever(serve: Serve) -> None:
                 writer.close()
     await doors.close()
     await eventually(lambda: not connections(doors))
+
+
+@pytest.mark.grpc_engine("native", reason="grpcio accepts connections in threads of its own")
+async def test_what_was_reset_before_it_was_accepted_is_not_served(serve: Serve) -> None:
+    """Its address is not known any more, so no bound would apply to it, and its calls would wait for ever."""
+    doors = await serve(tcp_port=0)
+    server = doors.server
+    for port, said in ((server.port, GREETING + request(1, block(SUBSCRIBE))), (server.tcp_port, b'{"msg":"hola"}')):
+        for _ in range(10):
+            with socket.create_connection((HOST, port)) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(said)  # the server, in this thread, accepts none before all are reset
+    await doors.connect("ana")
+    plug = await doors.plug()
+    plug.writer.write(b'{"operacion":"who","id":"1"}')
+    await plug.hear()
+    assert server.hub.counts.joined == 2
+    assert not server.hub.capacity.calls_waiting

@@ -239,8 +239,7 @@ class Calls(Carrier):
     def ended(self, call: Call) -> None:
         """Forget a call."""
         self._open.pop(call.stream_id, None)
-        if call.asks:
-            self._owner.let_in(call)
+        self._owner.let_in(call)
         self._carried.ended(call)
         if not self._open and self._dropping is None:
             self.none_left()

@@ -128,9 +128,9 @@ class GrpcDoor(Door):
 
     def let_in(self, call: Call) -> None:
         """Note that a call waits no more: it was let in, or is over."""
-        if call.asks:
+        if call.asks is not None:
             self._shared.hub.capacity.end_asking(call.asks)
-            call.asks = ""
+            call.asks = None
 
     def keep(self, call: Call, size: int) -> Call | None:
         """Note how many bytes of messages a call keeps."""
