@@ -99,6 +99,11 @@ class HttpRequests(web.RequestHandler):
             self._waiting = None
         return await super()._handle_request(*args)
 
+    def force_close(self) -> None:
+        """Close the connection, also where aiohttp does; after that it has no transport any more."""
+        self._end_head()
+        super().force_close()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the connection."""
         self._end_head()

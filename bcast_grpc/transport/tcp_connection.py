@@ -241,6 +241,7 @@ class Connection(asyncio.Protocol):
 
     def _be_over(self) -> None:
         self._over = True
+        self._requests = json_stream.RequestReader()  # what it keeps of an incomplete one is not needed any more
         if self._stream:
             self._stream.close()
             self._stream = None

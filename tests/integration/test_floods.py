@@ -230,3 +230,14 @@ async def test_messages_that_never_end_fill_no_memory(serve: Serve, monkeypatch:
     for _ in range(3):
         assert (await listener.hear()).message == "x" * 60_000
     await eventually(lambda: not (kept._sizes or kept._total))
+
+
+@pytest.mark.one_engine
+async def test_nothing_is_kept_for_who_has_left(serve: Serve) -> None:
+    """What comes after that is dropped, so what came of a message will never be whole."""
+    door = await serve(tcp_port=0)
+    plug = await door.plug()
+    plug.writer.write(b'{"operacion":"leave"}{"msg":"' + b"x" * 12_000)
+    await plug.end()
+    kept = door.server._connections.unfinished
+    assert (len(kept._sizes), kept._total) == (0, 0)

@@ -92,3 +92,17 @@ async def test_headers_that_never_end_fill_no_memory(monkeypatch: pytest.MonkeyP
     assert [transport.aborted for transport in transports] == [False, True, False, False]
     for connection in connections:
         connection.connection_lost(None)
+
+
+async def test_nothing_is_kept_of_headers_that_aiohttp_closes_the_connection_in() -> None:
+    """As when the time between two requests is over: it forgets its transport before the connection is lost."""
+    loop = asyncio.get_running_loop()
+    shared = Connections()
+    connection = HttpConnection(web.Server(answer), Portions(loop), OneByOne(loop), 10, shared, "", loop=loop)
+    connection.connection_made(There())
+    connection.data_received(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 40_000)
+    await eventually(lambda: not connection._unread)
+    assert shared.unfinished._sizes
+    connection.force_close()
+    connection.connection_lost(None)
+    assert (len(shared.unfinished._sizes), shared.unfinished._total) == (0, 0)
