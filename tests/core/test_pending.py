@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from bcast_grpc.core import pending as pending_module
 from bcast_grpc.core.batch import Run
 from bcast_grpc.core.pending import Pending
 from bcast_grpc.events import Author, Entry, Event, Kind, wire_bytes
@@ -142,6 +144,27 @@ def test_a_single_larger_message_is_taken_alone() -> None:
     pending = Pending(100, BYTES_OF_THREE)
     extend(pending, entries("a", LARGE, "b"), 1)
     assert [seqs(pending.take()) for _ in range(4)] == [[[1]], [[2]], [[3]], []]
+
+
+def test_where_many_speak_a_flush_takes_fewer_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them sees another part of it, and to find that out takes time for each run."""
+    monkeypatch.setattr(pending_module, "MAX_LOOKS", 12)
+    pending = Pending(100, 10_000)
+    for place in range(9):
+        assert pending.full == (place >= 4)
+        extend(pending, entries("a", author=AUTHORS[place % 3]), place + 1)
+    assert [[run[0] for run in seqs(pending.take())] for _ in range(4)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9], []]
+    assert not pending.full
+
+
+def test_who_has_left_sees_no_part_of_a_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a crowd that leaves is told of at once."""
+    monkeypatch.setattr(pending_module, "MAX_LOOKS", 12)
+    pending = Pending(100, 10_000)
+    for place in range(20):
+        pending.append(Run.of_notice(Event(Kind.LEFT, "", AUTHORS[place % 3])))
+    assert not pending.full
+    assert len(pending.take()) == 20
 
 
 def test_how_much_a_flush_takes_may_change() -> None:
