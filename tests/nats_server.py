@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
+import os
 import signal
 import subprocess
 import time
@@ -124,9 +125,10 @@ class NatsServer:
             process.wait()
 
     def freeze(self) -> None:
-        """Stop it in its tracks."""
+        """Stop it in its tracks, and wait for that: on a busy machine it goes on for a while."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)
 
     def thaw(self) -> None:
         """Let it go on."""
