@@ -22,6 +22,7 @@ class Counts:
         joined: how many clients have come into a room.
         ended: how many of their streams have ended, by the name of the error's code, or ``LEFT`` or ``LOST``.
         messages: how many messages clients and applications have handed in, whatever became of them.
+        delivered: how many messages and notices were queued for clients, or fed to them, counted for each of them.
         presenting: how many clients have to present a token and have not done so yet.
         errors: how many calls were refused, and requests answered with an error, by the code.
         gaps: how many ``GAP`` clients were told, by the reason.
@@ -33,10 +34,10 @@ class Counts:
     gaps: Counter[GapReason]
     missed: Counter[GapReason]
 
-    __slots__ = ("ended", "errors", "gaps", "joined", "messages", "missed", "presenting", "slow")
+    __slots__ = ("delivered", "ended", "errors", "gaps", "joined", "messages", "missed", "presenting", "slow")
 
     def __init__(self) -> None:
-        self.joined = self.messages = self.presenting = self.slow = 0
+        self.joined = self.messages = self.delivered = self.presenting = self.slow = 0
         self.errors = Counter(dict.fromkeys(_CODES, 0))
         self.ended = Counter(dict.fromkeys([LEFT, LOST, *(code.name for code in _CODES)], 0))
         self.gaps = Counter(dict.fromkeys(_REASONS, 0))

@@ -124,7 +124,10 @@ class Push:
             refused += offered in _REFUSED
         if 0 < passed_on < may_pass:
             slice_.passed(passed_on)
-        return _Tally(view, queued + passed_on, refused)
+        queued += passed_on
+        if queued:  # in all formats the same events
+            outbox.counts.delivered += queued * sum([frame[1] for frame in frames])
+        return _Tally(view, queued, refused)
 
     def _queue(self, member: Member, frames: Sequence[Frame], first_seq: int | None) -> Offered:
         outbox = member.outbox

@@ -106,7 +106,9 @@ class Replays:
             elif batch:
                 own_key = author.key if author.key in batch.keys else None
                 view = View(own_key=own_key, own_messages=echo and own_key is not None)
-                replay.add(batch.frames(outbox.encoder, view), batch.last_seq or replay.cursor)
+                frames = batch.frames(outbox.encoder, view)
+                outbox.counts.delivered += sum(frame.events for frame in frames)
+                replay.add(frames, batch.last_seq or replay.cursor)
             if not at_once:
                 outbox.wake()
 

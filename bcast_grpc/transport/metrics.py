@@ -114,6 +114,7 @@ class Metrics(Collector):
         yield CounterMetricFamily("bcast_joins", "Clients that have come into a room.", counts.joined)
         yield _counter("streams_ended", "Streams of those that have ended, by how.", "reason", counts.ended)
         yield CounterMetricFamily("bcast_messages", "Messages that were handed in.", counts.messages)
+        yield CounterMetricFamily("bcast_deliveries", "Messages and notices, for each client.", counts.delivered)
         yield _counter("errors", "Calls refused, and requests answered with an error.", "code", _named(counts.errors))
         yield CounterMetricFamily("bcast_slow_clients", "Times that a client was too slow for its queue.", counts.slow)
         yield _counter("gaps", "Gaps that clients were told.", "reason", _named(counts.gaps))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -80,6 +81,23 @@ async def test_what_there_is_and_what_has_happened(doors: LocalDoor, http: aioht
     doors.server.hub.readiness.why_not = "the store is gone"
     assert (await metrics_of(doors, http))["bcast_ready"] == 0
     doors.server.hub.readiness.why_not = ""
+
+
+async def test_deliveries(doors: LocalDoor, http: aiohttp.ClientSession) -> None:
+    """One for each client that gets a message, or a notice that it asked for; not for its author."""
+    ana = await doors.connect("ana")
+    others: list[Any] = [await doors.connect(batch="1"), await doors.browse("?events=joined"), await doors.plug()]
+    for peer in others[1:]:
+        await peer.say("here")
+        await ana.hear()
+    before = (await metrics_of(doors, http))["bcast_deliveries_total"]
+    await ana.send(pb.ConnectRequest(batch=[pb.ConnectRequest(msg=f"{n}", id=f"{n}") for n in range(100)]))
+    await ana.answer("99")
+    assert (await metrics_of(doors, http))["bcast_deliveries_total"] == before + 300
+    bob = await doors.connect("bob", history="40")
+    await bob.hear_some(40)
+    await others[1].hear_until("bob joined")
+    assert (await metrics_of(doors, http))["bcast_deliveries_total"] == before + 341
 
 
 async def test_errors_are_counted_at_every_door(serve: Serve, http: aiohttp.ClientSession) -> None:
@@ -270,35 +288,35 @@ async def test_how_it_is_with_nats(
     with running(nats_program, tmp_path) as nats:
         here, _ = [await serve(store=nats.url, http_port=0) for _ in range(2)]
 
-        async def now() -> dict[str, float]:
-            found = await metrics_of(here, http)
-            return {name.removeprefix("bcast_"): value for name, value in found.items()}
-
-        async def until_now(**wanted: float) -> None:
+        async def until(true: Callable[[dict[str, float]], bool]) -> dict[str, float]:
             async with asyncio.timeout(PATIENCE_S):
-                while not wanted.items() <= (await now()).items():
+                while not true(found := await metrics_of(here, http)):
                     pass
+            return found
 
         ana = await here.connect()
         await ana.say("hola", id="1")
         await ana.answer("1")
-        await until_now(nats_connected=1, other_servers=1, store_messages_waiting=0, nats_unanswered_total=0)
-        stored = (await now())["nats_records_total"]
+        at_first = await until(lambda now: now["bcast_other_servers"] == 1)
+        stored = at_first["bcast_nats_records_total"]
         assert stored > 0
+        assert (at_first["bcast_nats_connected"], at_first["bcast_nats_unanswered_total"]) == (1, 0)
+        assert at_first["bcast_store_messages_waiting"] == 0
         nats.freeze()
         await ana.say("¿qué tal?", id="2")
-        await until_now(store_messages_waiting=1, nats_records_total=stored, nats_unanswered_total=1)
+        frozen = await until(lambda now: now["bcast_nats_unanswered_total"] > 0)
+        assert (frozen["bcast_store_messages_waiting"], frozen["bcast_nats_records_total"]) == (1, stored)
         nats.thaw()
         await ana.answer("2")
-        await until_now(nats_connected=1, store_messages_waiting=0)
         nats.kill()
-        await until_now(nats_connected=0)
+        await until(lambda now: not now["bcast_nats_connected"])
         await ana.say("¿hay alguien?", id="3")
-        await until_now(nats_connected=0, store_messages_waiting=1)
+        await until(lambda now: now["bcast_store_messages_waiting"] == 1)
         nats.start()
         await ana.answer("3")
-        await until_now(nats_connected=1, store_messages_waiting=0)
-        assert (await now())["nats_records_total"] > stored
+        again = await metrics_of(here, http)
+        assert (again["bcast_nats_connected"], again["bcast_store_messages_waiting"]) == (1, 0)
+        assert again["bcast_nats_records_total"] > stored
 
 
 async def test_who_asks_often_is_told_the_same(
