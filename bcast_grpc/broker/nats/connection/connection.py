@@ -82,8 +82,7 @@ class Connection:
                 await self._connect()
         except (TimeoutError, OSError, errors.Error, Refused) as error:
             await self.close()
-            text = "it does not answer" if isinstance(error, TimeoutError) else str(error)
-            why = text if isinstance(error, Refused) else self._error or text
+            why = str(error) if isinstance(error, Refused) else self._error or _plainly(error)
             raise CannotOpen(f"the NATS server at {self._target.shown} cannot be used: {why}") from None
         self._started = True
 
@@ -194,7 +193,7 @@ class Connection:
         if self.denials.note(str(error), log=self._started):
             return
         if isinstance(error, errors.Error) or not self._error:  # what a server says tells more than that it hangs up
-            self._error = str(error).removeprefix("nats: ") or type(error).__name__
+            self._error = _plainly(error)
         if isinstance(error, Unusable):
             self._cannot_use(str(error))
 
@@ -268,6 +267,12 @@ class Connection:
             Lost: they do not come.
         """
         return await self._requests.collect(subject, data, timeout_s)
+
+
+def _plainly(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    return str(error).removeprefix("nats: ") or type(error).__name__
 
 
 class _Losing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,13 @@ async def test_where_nobody_answers() -> None:
     """It says where."""
     port = free_port()
     assert f"127.0.0.1:{port}" in await refusal(f"nats://127.0.0.1:{port}", patience_s=0.5)
+
+
+async def test_where_something_listens_and_says_nothing() -> None:
+    """As a NATS server that hangs does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        why = await refusal(f"nats://127.0.0.1:{listener.getsockname()[1]}", patience_s=3)  # an attempt takes 2
+    assert why.endswith("cannot be used: it does not answer")
 
 
 async def test_one_that_is_not_there_yet_is_waited_for(shared_nats: NatsServer) -> None:
