@@ -80,7 +80,8 @@ async def test_it_does_not_come_back_before_the_server_wants_it(fake: FakeServer
                 break
             assert isinstance(event.detail, Reconnecting)
             waits.append(event.detail.retry_in_s)
-        assert waits == pytest.approx([0.1, 0.05], abs=0.01)
+        first, second = waits  # what is left of the time that was asked for
+        assert 0 < second <= 0.05 < first <= 0.1
 
 
 async def test_after_too_long_it_gives_up_and_says_what_was_not_acknowledged(fake: FakeServer) -> None:
@@ -90,7 +91,7 @@ async def test_after_too_long_it_gives_up_and_says_what_was_not_acknowledged(fak
         await until(chat, Kind.RECONNECTING)
         chat.post("x")
         sending = asyncio.create_task(chat.send("y"))
-        with pytest.raises(ConnectionLost, match=r"given up after 0.\d s; 2 requests were not acknowledged"):
+        with pytest.raises(ConnectionLost, match=r"given up after \d+\.\d s; 2 requests were not acknowledged"):
             await until(chat, Kind.MESSAGE)
         with pytest.raises(ConnectionLost, match="2 requests"):
             await sending
@@ -105,7 +106,7 @@ async def test_a_server_that_wants_more_time_than_there_is_is_given_up_at_once(f
         await until(chat, Kind.RESUMED)
     async with connect(fake, max_downtime_s=0.5) as chat:
         fake.drop(GONE._replace(retry_after_s=0.9, reason="BROKER_UNAVAILABLE"))
-        with pytest.raises(ConnectionLost, match=r"given up after 0\.0 s"):
+        with pytest.raises(ConnectionLost, match=r"given up after 0\.[0-4] s"):
             await anext(chat)
 
 

@@ -211,9 +211,9 @@ async def test_another_kind_of_server_is_passed_over(fake: FakeServer) -> None:
 async def test_where_none_is_reached_all_are_named() -> None:
     """With their reasons."""
     with black_hole() as hole, pytest.raises(ConnectionLost) as caught:
-        await bcast_grpc.connect(f"127.0.0.1:1,{hole},127.0.0.1:2", connect_timeout_s=0.2).__aenter__()
+        await bcast_grpc.connect(f"127.0.0.1:1,{hole},127.0.0.1:2", connect_timeout_s=2).__aenter__()
     said = str(caught.value)
-    assert f"no answer from {hole} within 0.2 s" in said
+    assert f"no answer from {hole} within 2 s" in said
     assert "cannot connect to 127.0.0.1:1: " in said
     assert "cannot connect to 127.0.0.1:2: " in said
 

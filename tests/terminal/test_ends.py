@@ -167,7 +167,7 @@ async def test_a_server_that_does_not_come_back_ends_it_with_69() -> None:
         await server.stop()
         code, _, err = await finish(process, b"one\ntwo\n")
     assert code == 69
-    assert re.match(r"bcast-client: .*; given up after 0\.\d s; 2 requests were not acknowledged$", err[-1])
+    assert re.match(r"bcast-client: .*; given up after \d+\.\d s; 2 requests were not acknowledged$", err[-1])
 
 
 @pytest.mark.one_engine
