@@ -26,6 +26,7 @@ from tests.authority import Authority, Files, shared_ca
 from tests.forked import Forked
 from tests.logged import is_of_another_loop
 
+from . import peers
 from .json_peers import SocketPeer, WebSocketPeer
 from .peers import Door, begun, eventually, within
 from .wire import Wire
@@ -157,6 +158,12 @@ async def serve(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Serve]:
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who reads has a second for what it was sent, not 50 ms: on a busy machine it is no slow client for that."""
     monkeypatch.setattr(clock, "MAX_ROUND_S", 1.0)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What must come has four times as long: a busy machine works for seconds before it does."""
+    monkeypatch.setattr(peers, "PATIENCE_S", 4 * peers.PATIENCE_S)
 
 
 @pytest.fixture

@@ -17,8 +17,10 @@ from bcast_grpc.wire.protobuf_requests import MAX_REQUESTS
 
 from .conftest import ServerProcess, Spawn
 from .json_peers import SocketPeer
-from .peers import PATIENCE_S, Peer, within
+from .peers import Peer, within
 from .test_floods import EMPTY, MIB, sized, talk
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 ATTACKERS = 10
 MAY_GROW_BYTES = 150 * MIB
@@ -59,10 +61,9 @@ async def values_through_a_websocket(server: ServerProcess) -> str:
     async with connect(f"ws://{server.said[1].removeprefix('listening on http://')}/ws", compression=None) as socket:
         socket.transport.write(PINGS)
         with suppress(ConnectionClosed):
-            async with asyncio.timeout(4 * PATIENCE_S):  # ten at once make a server work for seconds
-                await socket.send(VALUES.decode())
-                while True:
-                    await socket.recv()
+            await within(socket.send(VALUES.decode()))
+            while True:
+                await within(socket.recv())
         assert socket.close_code == 4016
         return socket.close_reason or ""
 

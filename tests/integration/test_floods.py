@@ -17,6 +17,8 @@ from .conftest import Serve
 from .json_peers import WebSocketPeer
 from .peers import Peer, eventually, within
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 MIB = 2**20
 
 

@@ -25,6 +25,7 @@ from .test_floods import MIB, talk
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc, as Linux has it"),
     pytest.mark.grpc_engine("native", reason="grpcio's HTTP/2 is tested where it is made"),
+    pytest.mark.usefixtures("patient"),
 ]
 
 MAY_GROW_BYTES = 150 * MIB
