@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from secrets import token_hex
@@ -14,6 +15,7 @@ import nats
 import pytest
 
 from bcast_grpc.broker.nats.jetstream import health
+from bcast_grpc.broker.nats.jetstream.clocks import Clocks
 from bcast_grpc.v1 import chat_pb2 as pb
 from tests import nats_server
 from tests.nats_server import NatsServer
@@ -158,3 +160,37 @@ async def test_replicas_that_go_away(
         await within(ana.say("three", id="2"))
         assert (await ana.answer("2")).ack.seq == 2
         await eventually(lambda: bool(lines("all NATS servers that keep the log are there")), patience_s=60)
+
+
+@pytest.mark.parametrize(("ahead_s", "says"), [(7200, "7200 s ahead of NATS's"), (-7200, "7200 s behind NATS's")])
+async def test_a_clock_that_is_wrong(
+    serve: Serve,
+    shared_nats: NatsServer,
+    cluster: str,
+    lines: Callable[[str], list[str]],
+    looks: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    ahead_s: float,
+    says: str,
+) -> None:
+    """The log says it once, and that it is right again; the server serves all the same."""
+    door = await serve(store=shared_nats.url, cluster=cluster, http_port=0)
+    monkeypatch.setattr(health, "time", lambda: time.time() + ahead_s)
+    await eventually(lambda: bool(lines(says)))
+    looks.clear()
+    await eventually(lambda: len(looks) > 1)
+    assert (await readyz(door))[0] == 200
+    monkeypatch.setattr(health, "time", time.time)
+    await eventually(lambda: bool(lines("this machine's clock and NATS's agree again")))
+    assert len(lines("this machine's clock")) == 2
+
+
+def test_a_clock_is_not_wrong_by_what_an_answer_takes(caplog: pytest.LogCaptureFixture) -> None:
+    """NATS has told its time somewhere between."""
+    clocks = Clocks()
+    clocks.compare(1000, "1970-01-01T00:16:45.123456789Z", 1010)
+    clocks.compare(1000, "1970-01-01T00:16:45Z", 1000)
+    assert not caplog.records
+    clocks.compare(1000, "1970-01-01T00:16:46Z", 1000)
+    clocks.compare(1000, "1970-01-01T00:16:44Z", 1000)
+    assert len(caplog.records) == 1, "it is not told again where it is about as wrong as must be told"

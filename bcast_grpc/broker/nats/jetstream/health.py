@@ -6,11 +6,13 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
+from time import time
 from typing import Any, NoReturn
 
 from bcast_grpc.broker.base import CannotOpen, Report
 from bcast_grpc.broker.nats.cluster import Cluster
 from bcast_grpc.broker.nats.connection.connection import Connection
+from bcast_grpc.broker.nats.jetstream.clocks import Clocks
 from bcast_grpc.broker.nats.jetstream.stream import NO_LEADER, NOT_FOUND, ask, no_leader, prepare, unfit
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class StreamHealth:
         self._lost = self._why = ""
         self._silent = self._gone = 0
         self._away: list[str] = []
+        self._clocks = Clocks()
         self._unheard: dict[str, int] = {}
 
     def connected(self, lost: str) -> None:
@@ -77,6 +80,7 @@ class StreamHealth:
     async def _look(self, configuration: Mapping[str, Any]) -> str:
         """Return why the stream cannot be used; empty if it can."""
         name = configuration["name"]
+        asked_s = time()
         try:
             answer = await ask(self._connection, f"$JS.API.STREAM.INFO.{name}", None)
         except CannotOpen:
@@ -90,6 +94,8 @@ class StreamHealth:
                 return no_leader(name)
             return f"the stream {name} cannot be used: {error.get('description')}"
         self._gone = 0
+        if told := answer.get("ts"):
+            self._clocks.compare(asked_s, told, time())
         self._look_at_replicas(answer.get("cluster") or {})
         if found := unfit(configuration, answer["config"]):
             return f"the stream {name} has other settings than it must have: {found}"
