@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import cast
 
+import pytest
+
 from bcast_grpc.http2 import Connection as Http2
 from bcast_grpc.http2.frames import window_update
+from bcast_grpc.transport.grpc import writer as writing
 from bcast_grpc.transport.grpc.call import Call
-from bcast_grpc.transport.grpc.writer import RECHECK_S, Writer
+from bcast_grpc.transport.grpc.writer import PUMP_S, RECHECK_S, Writer
 from tests.http2.peer import feed, headers, opened
 
 
@@ -81,6 +84,29 @@ async def test_what_many_calls_have_to_say_is_collected() -> None:
     alone.add(call)
     assert not alone.send_now(call, b"hola")
     assert wire.written == b""
+
+
+async def test_a_call_with_much_to_say_takes_turns_with_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is the only one, and its client reads as fast as it writes."""
+    now = 0.0
+
+    class Talker(Caller):
+        """A call that always has more to say."""
+
+        def write(self) -> bool:
+            """Write for a while."""
+            nonlocal now
+            now += PUMP_S / 4
+            return True
+
+    monkeypatch.setattr(writing, "perf_counter", lambda: now)
+    writer, _, _ = opened_writer(1)
+    writer.add(cast("Call", Talker()))
+    writer.pump()
+    assert PUMP_S <= now <= 2 * PUMP_S
+    before = now
+    await asyncio.sleep(0)
+    assert before < now <= before + 2 * PUMP_S
 
 
 async def test_nothing_is_written_once_it_has_ended() -> None:

@@ -20,7 +20,7 @@ PIECE_BYTES = 64 * 1024
 """How much is collected before it is written to the transport."""
 
 PUMP_S, FEW = 0.002, 100
-"""How long calls write in one pass of the loop, if there are more than a few."""
+"""How long calls write in one pass of the loop, if there are more than a few, or one has much to write."""
 
 RECHECK_S = 0.01
 """How long after a change of the connection's window all blocked calls are checked again."""
@@ -109,6 +109,7 @@ class Writer:
             try:
                 if call.write():
                     self.add(call)
+                    until = until or perf_counter() + PUMP_S  # or a client that reads fast would have the loop alone
             except Exception as raised:  # noqa: BLE001  # the call ends with it
                 call.fault(raised)
             if late := bool(until) and perf_counter() >= until:
