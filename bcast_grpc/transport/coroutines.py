@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from time import perf_counter
 from typing import TypeAlias
 
 from bcast_grpc.core.outbox import no_room
 from bcast_grpc.events import Request
 from bcast_grpc.transport.stream import Stream, resolve
+from bcast_grpc.transport.turns import Turns
+
+_LONG_BYTES = 16 * 1024
+"""A piece of a history that is longer may have taken as long to read and to encode as anything that takes turns."""
 
 Read: TypeAlias = Callable[[], Awaitable[Iterator[Sequence[Request]] | None]]
 """Returns the next requests, in order, in slices, which may be empty; None if the client will send no more requests.
@@ -25,12 +30,18 @@ class CoroutineLine:
 
     Args:
         write_now: writes a frame whenever it is called, if there is room; returns whether it did.
+        turns: the turns that long writes take, as those from a history.
+        peer: the client's end of the connection.
     """
 
-    __slots__ = ("_loop", "_ready", "_wakened", "write_now")
+    __slots__ = ("_loop", "_peer", "_ready", "_turns", "_wakened", "write_now")
 
-    def __init__(self, write_now: Callable[[bytes], bool] = no_room) -> None:
+    def __init__(
+        self, write_now: Callable[[bytes], bool] = no_room, turns: Turns | None = None, peer: str = ""
+    ) -> None:
         self.write_now = write_now
+        self._turns = turns
+        self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] | None = None
         self._wakened: asyncio.Future[None] | None = None
@@ -65,10 +76,16 @@ class CoroutineLine:
                 await asyncio.wait([reading])
 
     async def _write(self, stream: Stream, write: Write) -> None:
+        turns = self._turns
         while True:
+            began = perf_counter()
             piece = stream.take()
             if piece is not None:
+                took_s = perf_counter() - began
                 await write(piece)
+                if turns and len(piece) > _LONG_BYTES:
+                    turns.worked(took_s)
+                    await turns.take(self._peer)
             elif stream.over:
                 return
             else:
