@@ -71,6 +71,11 @@ async def load(target: str, *arguments: str) -> tuple[int, str, str]:
     return await end(await start(target, *arguments))
 
 
+def faults(err: str) -> list[str]:
+    """The lines on stderr, but for what is said on a machine that is busy."""
+    return [line for line in err.splitlines() if "the rate was not reached" not in line]
+
+
 def size_of(clients: int, senders: int, processes: int = 1) -> list[str]:
     """Arguments for a load of so many."""
     return [f"--clients={clients}", f"--senders={senders}", f"--processes={processes}"]
@@ -81,8 +86,7 @@ async def test_all_messages_arrive(target: str) -> None:
     code, out, err = await load(
         target, *size_of(12, 5, 2), "--rooms=2", "--duration=0.5", "--rate=200", "--size=100", "--json"
     )
-    assert code == 0
-    assert not err or "the rate was not reached" in err  # on a machine that is busy
+    assert (code, faults(err)) == (0, [])
     found = json.loads(out)
     assert found["ok"] is True
     assert found["sent"] == found["acknowledged"] > 0
@@ -113,7 +117,7 @@ async def test_clients_are_spread_over_several_servers(shared_nats: NatsServer) 
         code, out, err = await load(
             f"{one},{other}", *size_of(12, 4, 2), "--rooms=2", "--duration=0.5", "--rate=100", "--json"
         )
-        assert (code, err) == (0, "")
+        assert (code, faults(err)) == (0, [])
         found = json.loads(out)
         assert found["servers"] == {one: 6, other: 6}
         assert found["delivered"] == found["sent"] * 5
