@@ -46,6 +46,7 @@ __all__ = ["Cluster", "NatsBroker"]
 logger = logging.getLogger(__name__)
 
 _AWAY_S = 30.0
+_ENTRY_S = 8.0  # clients wait for ten, and are to hear why
 _LAST_S = 5.0
 
 
@@ -170,7 +171,7 @@ class NatsBroker:
         order.waiting += 1
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._cluster.patience_s):
+                async with asyncio.timeout(self._entry_patience_s()):
                     order.when_open(opened.set)
                     await opened.wait()
         finally:
@@ -178,14 +179,23 @@ class NatsBroker:
             if not order.is_open() and not order.waiting:
                 self._orders.drop(order)
         if not order.is_open():
-            raise CallError(ErrorCode.BROKER_UNAVAILABLE, "the room's log cannot be read from NATS; try again")
+            why = self._health.why or "the room's log cannot be read from NATS in time"
+            raise CallError(ErrorCode.BROKER_UNAVAILABLE, f"{why}; try again, or another server")
         order.expire(self.clock.now_ns())
         return order
 
     async def reach(self, room: str, after: ResumePoint) -> None:
         """See ``LogOrder.reach``."""
         if order := self._orders.get(room):
-            await order.reach(after, self._cluster.patience_s)
+            await order.reach(after, self._entry_patience_s())
+
+    def _entry_patience_s(self) -> float:
+        """Return how long a client that comes may wait: not at all where NATS has been away for so long already."""
+        patience_s = min(self._cluster.patience_s, _ENTRY_S)
+        if not self._away:
+            return patience_s
+        lost_s = self._away.when() - _AWAY_S
+        return max(0.0, lost_s + patience_s - self.loop.time())
 
     def _make(self, room: str) -> LogOrder:
         order = LogOrder(self, room)

@@ -11,6 +11,11 @@ from secrets import token_hex
 
 import pytest
 
+from bcast_grpc.broker.history import Retention
+from bcast_grpc.broker.nats import broker as broker_module
+from bcast_grpc.broker.nats.broker import Cluster, NatsBroker
+from bcast_grpc.broker.nats.connection.target import Target
+from bcast_grpc.errors import CallError
 from tests.nats_server import NatsServer, cluster
 
 from .servers import Client, Server, Traffic, deaf, until
@@ -194,3 +199,22 @@ async def test_a_log_that_is_gone_begins_a_new_order_for_all(shared_nats: NatsSe
         await until(lambda: there.told.get(new, {}) == {1: "text of ana-3"})
         assert here.told[new] == there.told[new]
         assert client.acked["ana-3"] == {(new, 1)}
+
+
+async def test_who_comes_while_nats_is_away_hears_why(mortal_nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sooner than it gives up by itself, and at once where it has been away for so long."""
+    monkeypatch.setattr(broker_module, "_ENTRY_S", 0.1)
+    broker = NatsBroker(Cluster(Target([mortal_nats.url]), token_hex(4), patience_s=600), Retention())
+    await broker.start(lambda _: None)
+    try:
+        mortal_nats.kill()
+        await until(lambda: not broker._connection.up)
+        for room in ("lobby", "other"):
+            with pytest.raises(CallError, match=r"NATS cannot be used: .*; try again, or another server"):
+                await broker.open(room)
+            assert not broker._entry_patience_s()
+        monkeypatch.setattr(broker_module, "_ENTRY_S", 60)
+        mortal_nats.start()
+        assert (await broker.open("lobby")).is_open()
+    finally:
+        await broker.close()

@@ -74,8 +74,13 @@ class StreamHealth:
                     logger.info("the log in NATS can be used again")
                 self._tell()
 
+    @property
+    def why(self) -> str:
+        """Why this server is not ready; empty if it is."""
+        return f"NATS cannot be used: {self._lost}" if self._lost else self._why
+
     def _tell(self) -> None:
-        self._report(f"NATS cannot be used: {self._lost}" if self._lost else self._why)
+        self._report(self.why)
 
     async def _look(self, configuration: Mapping[str, Any]) -> str:
         """Return why the stream cannot be used; empty if it can."""
