@@ -12,8 +12,8 @@ from bcast_grpc.events import Request
 from bcast_grpc.transport.stream import Stream, resolve
 from bcast_grpc.transport.turns import Turns
 
-_LONG_BYTES = 16 * 1024
-"""A piece of a history that is longer may have taken as long to read and to encode as anything that takes turns."""
+LONG_S = 0.0005
+"""What takes longer to read and to encode, as a piece of a history does, is done in turns."""
 
 Read: TypeAlias = Callable[[], Awaitable[Iterator[Sequence[Request]] | None]]
 """Returns the next requests, in order, in slices, which may be empty; None if the client will send no more requests.
@@ -83,7 +83,7 @@ class CoroutineLine:
             if piece is not None:
                 took_s = perf_counter() - began
                 await write(piece)
-                if turns and len(piece) > _LONG_BYTES:
+                if turns and took_s > LONG_S:
                     turns.worked(took_s)
                     await turns.take(self._peer)
             elif stream.over:
