@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from bcast_grpc.errors import ErrorCode
 from bcast_grpc.transport import metrics
 from bcast_grpc.v1 import chat_pb2 as pb
 from tests import tokens
@@ -25,6 +27,7 @@ from .peers import PATIENCE_S
 from .test_slow_clients import talk_until_left
 
 LABELS = {"part", "code", "reason"}
+NAMES = re.compile(r"\bbcast_\w+")
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 
 
@@ -263,13 +266,10 @@ async def test_both_formats(doors: LocalDoor, http: aiohttp.ClientSession) -> No
 async def test_the_page_lists_all(
     serve: Serve, http: aiohttp.ClientSession, tmp_path: Path, shared_nats: NatsServer
 ) -> None:
-    """What docs/operations.md names is there, with one store or another, and nothing else of ours."""
+    """What docs/operations.md names is there, with one store or another, and nothing else; its rules name no other."""
     section = OPERATIONS.read_text().partition("## Metrics")[2].partition("\n## ")[0]
-    named = {
-        word.partition("{")[0]
-        for word in section.replace(",", " ").replace("`", " ").split()
-        if word.startswith("bcast_")
-    }
+    table, _, rules = section.partition("### Alarms")
+    named = set(NAMES.findall(table))
     found = []
     for store in ("memory:", f"sqlite:{tmp_path / 'chat.db'}", shared_nats.url):
         told = await metrics_of(await serve(store=store, cluster=token_hex(4), http_port=0), http)
@@ -279,6 +279,9 @@ async def test_the_page_lists_all(
     assert sqlite < nats
     elsewhere = {"bcast_certificate_expiry_timestamp_seconds", "bcast_worker_up"}  # with TLS, and with workers
     assert nats - elsewhere == named - elsewhere
+    assert set(NAMES.findall(rules)) <= named
+    codes = "|".join(re.findall(r'=~"([A-Z_|]+)"', rules)).split("|")
+    assert set(codes) <= set(ErrorCode.__members__)
 
 
 async def test_how_it_is_with_nats(
