@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import ssl
 import sys
@@ -191,6 +192,12 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
     trusted = aiohttp.TCPConnector(ssl=authority.context()) if authority else None
     async with aiohttp.ClientSession(connector=trusted) as session:
         yield session
+
+
+@pytest.fixture
+def nats_in_path(nats_program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program is where a server looks for it."""
+    monkeypatch.setenv("PATH", f"{nats_program.parent}:{os.environ['PATH']}")
 
 
 @pytest.fixture

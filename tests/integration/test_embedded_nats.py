@@ -20,13 +20,7 @@ from .conftest import Serve, Spawn
 from .peers import eventually
 from .test_workers import children, command, read_until
 
-pytestmark = pytest.mark.one_engine
-
-
-@pytest.fixture(autouse=True)
-def nats_in_path(nats_program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program is where a server looks for it."""
-    monkeypatch.setenv("PATH", f"{nats_program.parent}:{os.environ['PATH']}")
+pytestmark = [pytest.mark.one_engine, pytest.mark.usefixtures("nats_in_path")]
 
 
 async def test_what_was_said_is_there_again(spawn: Spawn, tmp_path: Path) -> None:

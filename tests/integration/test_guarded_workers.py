@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import ssl
 from collections.abc import Awaitable, Callable
@@ -27,6 +26,8 @@ from .json_peers import SocketPeer, WebSocketPeer
 from .peers import Peer, eventually, within
 from .test_workers import children, read_until, served_by
 
+pytestmark = pytest.mark.usefixtures("nats_in_path")
+
 RIGHTS = """
 [subjects.reader]
 "*" = ["join", "who"]
@@ -36,12 +37,6 @@ lobby = ["join", "send"]
 """
 
 DENIED, UNKNOWN = "PERMISSION_DENIED", "UNAUTHENTICATED"
-
-
-@pytest.fixture(autouse=True)
-def nats_in_path(nats_program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program is where a server looks for it."""
-    monkeypatch.setenv("PATH", f"{nats_program.parent}:{os.environ['PATH']}")
 
 
 class Workers:

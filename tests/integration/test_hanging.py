@@ -17,6 +17,8 @@ from .conftest import ServerProcess, Spawn, end_process
 from .peers import PATIENCE_S, eventually, within
 from .test_workers import children, command, fill, first_worker, read_until
 
+pytestmark = pytest.mark.usefixtures("nats_in_path")
+
 IMPATIENT = ("tests.integration.impatient_server",)
 
 REAL = """#!/bin/sh
@@ -25,12 +27,6 @@ echo x >> {folder}/attempts
 [ -e {folder}/sound ] && exec {program} "$@"
 {otherwise}
 """
-
-
-@pytest.fixture(autouse=True)
-def nats_in_path(nats_program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program is where a server looks for it."""
-    monkeypatch.setenv("PATH", f"{nats_program.parent}:{os.environ['PATH']}")
 
 
 def replace_nats(program: Path, folder: Path, otherwise: str, monkeypatch: pytest.MonkeyPatch) -> None:

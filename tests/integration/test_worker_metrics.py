@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from .conftest import ServerProcess, Spawn
 from .peers import within
 from .test_hanging import IMPATIENT, log_until
-from .test_workers import fill, first_worker, nats_in_path
+from .test_workers import fill, first_worker
 
-__all__ = ["nats_in_path"]
+pytestmark = pytest.mark.usefixtures("nats_in_path")
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 

@@ -20,16 +20,12 @@ from tests.nats_server import NatsServer
 from .conftest import ServerProcess, Spawn
 from .peers import PATIENCE_S, Peer, eventually, within
 
+pytestmark = pytest.mark.usefixtures("nats_in_path")
+
 WORKER = "bcast_grpc.server.workers.worker"
 
 CLIENTS = 12
 """Enough that each of two processes gets some: all but once in two thousand times, and then there are more."""
-
-
-@pytest.fixture(autouse=True)
-def nats_in_path(nats_program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program is where a server looks for it."""
-    monkeypatch.setenv("PATH", f"{nats_program.parent}:{os.environ['PATH']}")
 
 
 def children(pid: int, of: str = WORKER) -> set[int]:
