@@ -114,8 +114,8 @@ async def test_a_socket_that_nobody_reads_ends_it_too(peer: bcast_grpc.Chat, ser
 @pytest.mark.parametrize(("number", "told"), [(signal.SIGTERM, "SHUTTING_DOWN"), (signal.SIGKILL, "the connection to")])
 async def test_a_server_that_goes_away_ends_it_with_69(mortal: Server, number: signal.Signals, told: str) -> None:
     """And one line on stderr; what was received before is printed."""
-    process = await start(mortal.target, "--follow", "--max-downtime", "0")
     async with bcast_grpc.connect(mortal.target, name="peer", events="joined", max_downtime_s=0) as peer:
+        process = await start(mortal.target, "--follow", "--max-downtime", "0")
         await until(peer, Kind.JOINED)
         await peer.send("hola")
         assert await read_line(process) == "peer: hola"
@@ -238,8 +238,8 @@ async def test_a_token_file_is_read_again_before_the_token_expires(guarded: str,
     """The connection stays; when the file is not renewed any more, the program waits for it without a connection."""
     path = tmp_path / "token"
     tokens.put(path, tokens.token(expires_s=LASTS_S))
-    process = await start(guarded, "--follow", "--token-file", str(path))
     async with bcast_grpc.connect(guarded, token=tokens.token(), events="joined,left") as peer:
+        process = await start(guarded, "--follow", "--token-file", str(path))
         await until(peer, Kind.JOINED)
         for n in range(8):
             tokens.put(path, tokens.token(expires_s=LASTS_S))
