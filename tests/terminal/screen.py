@@ -35,6 +35,7 @@ class Terminal:
 
     def __init__(self, *arguments: str, environment: Mapping[str, str]) -> None:
         self.written = b""
+        self._read_all = False
         self._screen = pyte.Screen(80, 24)
         self._stream = pyte.ByteStream(self._screen)
         self._changed = asyncio.Event()
@@ -67,7 +68,7 @@ class Terminal:
     @property
     def modes_now(self) -> list[object]:
         """How the terminal is set."""
-        return termios.tcgetattr(self._child_end)
+        return termios.tcgetattr(self._end)
 
     def type(self, text: str) -> None:
         """Press keys."""
@@ -103,7 +104,9 @@ class Terminal:
     async def exit(self) -> int:
         """Wait for the program's end; its exit code."""
         code = await asyncio.to_thread(self.process.wait, TIMEOUT_S)
-        await self.until(lambda _: not self._pending())
+        os.close(self._child_end)
+        self._child_end = -1
+        await self.until(lambda _: self._read_all)
         return code
 
     def close(self) -> None:
@@ -116,15 +119,18 @@ class Terminal:
     def hang_up(self) -> None:
         """Be closed, as the window of a terminal is."""
         asyncio.get_running_loop().remove_reader(self._end)
-        os.close(self._child_end)
+        if self._child_end >= 0:
+            os.close(self._child_end)
         os.close(self._end)
         self._end = -1
 
-    def _pending(self) -> int:
-        return int(struct.unpack("i", fcntl.ioctl(self._end, termios.FIONREAD, b"\0\0\0\0"))[0])
-
     def _read(self) -> None:
-        data = os.read(self._end, 65536)
+        try:
+            data = os.read(self._end, 65536)
+        except OSError:  # what Linux says when nobody has the other end any more, and all is read
+            asyncio.get_running_loop().remove_reader(self._end)
+            self._read_all = True
+            data = b""
         self.written += data
         self._stream.feed(data)
         self._changed.set()
