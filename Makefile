@@ -6,6 +6,7 @@ ARGS   ?=
 export PYTHONDONTWRITEBYTECODE =
 # How many processes share the tests: `auto` is two more than there are cores, since some tests only wait; 0 is none.
 WORKERS ?= auto
+IN_PARALLEL = --numprocesses $(WORKERS) --no-loadscope-reorder
 
 # What speaks gRPC with a real server is tested on both engines, but for what is marked with `one_engine`. test_copies and
 # test_store are about files; the terminal program on a screen knows the server only through the library, as the one in
@@ -47,12 +48,12 @@ client: install  ## run the terminal client (make client ARGS="--name ana")
 	$(PYTHON) -m bcast_grpc.client $(ARGS)
 
 test: lint types  ## run all checks: lint, types, all tests, those over gRPC on the other engine, and some over TLS
-	$(PYTHON) -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(ARGS)
-	$(PYTHON) -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder --grpc-engine other $(OVER_GRPC) $(ARGS)
-	$(PYTHON) -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder --tls $(OVER_TLS) $(ARGS)
+	$(PYTHON) -m pytest $(IN_PARALLEL) $(ARGS)
+	$(PYTHON) -m pytest $(IN_PARALLEL) --grpc-engine other $(OVER_GRPC) $(ARGS)
+	$(PYTHON) -m pytest $(IN_PARALLEL) --tls $(OVER_TLS) $(ARGS)
 
 lowest: install  ## run the integration tests with the oldest versions that pyproject.toml allows
-	$(PYTHON) tools/lowest.py tests/integration --ignore tests/integration/test_slow_lines.py $(ARGS)
+	$(PYTHON) tools/lowest.py $(IN_PARALLEL) tests/integration --ignore tests/integration/test_slow_lines.py $(ARGS)
 
 interop: install  ## build the clients in examples/, and test each against all others (needs their languages' tools)
 	$(PYTHON) -m pytest interop $(ARGS)
@@ -76,7 +77,7 @@ types: install  ## check the types
 
 cover: install  ## run the tests and show what they do not reach
 	$(PYTHON) -m coverage erase
-	$(PYTHON) -m coverage run -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(ARGS)
+	$(PYTHON) -m coverage run -m pytest $(IN_PARALLEL) $(ARGS)
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 

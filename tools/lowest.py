@@ -15,7 +15,16 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TEST_TOOLS = ("buf-bin", "hypothesis", "pytest", "pytest-asyncio", "pytest-timeout", "trustme", "websockets")
+TEST_TOOLS = (
+    "buf-bin",
+    "hypothesis",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "pytest-xdist",
+    "trustme",
+    "websockets",
+)
 """Those of the development tools that tests/integration imports or calls."""
 
 
