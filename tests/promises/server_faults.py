@@ -40,7 +40,7 @@ def server_faults(weather: Weather) -> Iterator[Fault]:
     if weather.durable and not weather.replicas:
         yield Fault("disk full", 3, _fill_disk)
     if weather.restores and not weather.replicas:
-        yield Fault("backup restored", 3, _restore_backup)
+        yield Fault("backup restored", 3, _restore_backup, frozenset({"the store's files"}))
 
 
 async def _kill(storm: Storm) -> None:
