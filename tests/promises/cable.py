@@ -7,10 +7,12 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 _CHUNK = 16 * 1024
 _DRIP = 512
 _BUFFER = 16 * 1024  # small, so that who stops reading is soon felt at the other end
+_ACCEPTING_PASSES = 5  # of the loop, until asyncio has called for each connection that came before the listening ended
 
 
 class _Lane:
@@ -74,6 +76,7 @@ class Cable:
         self._address = ""
         self._lanes: list[_Lane] = []
         self._pumps: set[asyncio.Task[None]] = set()
+        self._accepting: set[asyncio.Task[Any]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._bytes_per_s = 0.0
@@ -150,11 +153,19 @@ class Cable:
         """Take the cable away."""
         if self._server:
             self._server.close()
-        self.cut()
+        self.refuse()
         for pump in self._pumps:
             pump.cancel()
+        for _ in range(_ACCEPTING_PASSES):
+            await asyncio.sleep(0)
+        while self._accepting:
+            await asyncio.wait(self._accepting)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
         if self._refuses:
             _reset(writer)
             return
