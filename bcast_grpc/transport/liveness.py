@@ -12,7 +12,7 @@ import logging
 import socket
 from collections import defaultdict
 from collections.abc import Callable
-from math import ceil, inf
+from math import ceil, floor, inf
 
 from bcast_grpc.transport.socket_options import (
     INHERITED,
@@ -36,7 +36,8 @@ _LOOKS_AT_ONCE = 32
 class Keepalive:
     """Watches connections, and aborts a connection within twice ``interval_s`` after its peer has died.
 
-    All connections share one timer. An idle connection is checked once or twice in an interval.
+    All connections share one timer. An idle connection is checked once or twice in an interval, and not later where
+    the loop is busy: a peer's system is given so much time by the clock.
 
     Args:
         interval_s: how long a connection may be silent before it is pinged.
@@ -45,7 +46,7 @@ class Keepalive:
     def __init__(self, interval_s: float) -> None:
         self.interval_s = interval_s
         self._tick_s = max(_LEAST_TICK_S, interval_s / _TICKS)
-        self._now = 0  # in ticks; it stands still while nothing is watched
+        self._next = 0  # the tick to come, of the loop's clock; it is old while nothing is watched
         self._due: defaultdict[int, set[Liveness]] = defaultdict(set)
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
 
@@ -71,33 +72,38 @@ class Keepalive:
 
     def look_later(self, liveness: Liveness, delay_s: float) -> None:
         """Check a connection after ``delay_s``, or a tick or two later."""
-        due = liveness.due = self._now + 1 + ceil(delay_s / self._tick_s)
+        loop = asyncio.get_running_loop()
+        due = liveness.due = ceil((loop.time() + delay_s) / self._tick_s)
         self._due[due].add(liveness)
         if not self._timer:
-            self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+            self._next = self._current()
+            self._timer = loop.call_later(self._tick_s, self._look)
 
     def forget(self, liveness: Liveness) -> None:
         """Stop checking a connection."""
         if due := self._due.get(liveness.due):
             due.discard(liveness)
 
-    def _tick(self) -> None:
-        self._now += 1
-        self._look()
+    def _current(self) -> int:
+        return floor(asyncio.get_running_loop().time() / self._tick_s)
 
     def _look(self) -> None:
         """Check the connections that are due, a few in each pass of the loop."""
         loop = asyncio.get_running_loop()
-        due = self._due.get(self._now, set())
+        current, looks = self._current(), _LOOKS_AT_ONCE
         try:
-            for _ in range(min(len(due), _LOOKS_AT_ONCE)):
-                due.pop().look(loop.time())
+            while self._next <= current and looks:
+                if due := self._due.get(self._next):
+                    looks -= 1
+                    due.pop().look(loop.time())
+                else:
+                    self._due.pop(self._next, None)
+                    self._next += 1
         finally:
-            if due:
+            if self._next <= current:
                 self._timer = loop.call_soon(self._look)
             else:
-                self._due.pop(self._now, None)
-                self._timer = loop.call_later(self._tick_s, self._tick) if self._due else None
+                self._timer = loop.call_later(self._tick_s, self._look) if self._due else None
 
 
 class Liveness:

@@ -28,7 +28,7 @@ def watch_silence(watched: socket.socket, keepalive_s: float) -> None:
         ("TCP_KEEPIDLE", idle_s),
         ("TCP_KEEPINTVL", max(1, idle_s // _PROBES)),
         ("TCP_KEEPCNT", _PROBES),
-        ("TCP_USER_TIMEOUT", 2000 * idle_s),  # likewise if something is unacknowledged
+        ("TCP_USER_TIMEOUT", round(2000 * max(1, keepalive_s))),  # likewise if something is unacknowledged
     ):
         if option := getattr(socket, name, None):  # macOS and Windows have some of them
             watched.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -96,12 +96,19 @@ class Peer:
         """Writers wait beyond that."""
 
 
+def _pass_at_once(seconds: float) -> None:
+    """Let nothing else happen meanwhile."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.be_busy(seconds)
+
+
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
 async def _live(
-    peer: Peer, writes: Sequence[tuple[float, int]], says: Sequence[float], *, pings: bool, tells: bool
+    peer: Peer, writes: Sequence[tuple[float, int]], says: Sequence[float], *, pings: bool, tells: bool, busy_s: float
 ) -> None:
     """Let much time pass."""
     keepalive = Keepalive(KEEPALIVE_S)
@@ -113,6 +120,8 @@ async def _live(
         loop.call_at(at, peer.write, size)
     for at in says:
         loop.call_at(at, peer.say)
+    for n in range(int(LONG_S / busy_s) if busy_s else 0):
+        loop.call_at(n * busy_s, _pass_at_once, busy_s)
     await pass_time(LONG_S)
     liveness.stop()
 
@@ -123,6 +132,7 @@ def _run(
     says: Sequence[float] = (),
     pings: bool = True,
     tells: bool = True,
+    busy_s: float = 0,
 ) -> Peer:
     with (
         patch("bcast_grpc.transport.liveness.ask_system", lambda peer: peer.heard()),
@@ -130,7 +140,7 @@ def _run(
         patch("bcast_grpc.transport.liveness.INHERITED", True),
         asyncio.Runner(loop_factory=VirtualLoop) as runner,
     ):
-        runner.run(_live(peer, writes, says, pings=pings, tells=tells))
+        runner.run(_live(peer, writes, says, pings=pings, tells=tells, busy_s=busy_s))
     return peer
 
 
@@ -151,6 +161,15 @@ def test_a_dead_peer_is_given_up_within_twice_the_keepalive(
     """Whatever was sent before and after, both ways; whether the door hears of answers to pings or not."""
     peer = _run(Peer(delay_s, dies_at), writes, says, tells=tells)
     latest = dies_at + 2 * KEEPALIVE_S
+    assert peer.aborted_at is None or peer.aborted_at > dies_at
+    assert latest > LONG_S or (peer.aborted_at or LONG_S) <= latest
+
+
+@given(TIMES, DELAYS, st.floats(KEEPALIVE_S / 60, KEEPALIVE_S / 10))
+def test_a_busy_server_finds_out_no_later(dies_at: float, delay_s: float, busy_s: float) -> None:
+    """Each pass of its loop takes longer than the checks are apart; there may be one more before each of the checks."""
+    peer = _run(Peer(delay_s, dies_at), busy_s=busy_s)
+    latest = dies_at + 2 * KEEPALIVE_S + 3 * busy_s
     assert peer.aborted_at is None or peer.aborted_at > dies_at
     assert latest > LONG_S or (peer.aborted_at or LONG_S) <= latest
 

@@ -55,6 +55,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return the virtual time."""
         return self._clock.now
 
+    def be_busy(self, seconds: float) -> None:
+        """Let so much time pass at once, as if the callback at work took it."""
+        self._clock.now += seconds
+
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Run a test's coroutine in a loop whose time costs nothing."""
