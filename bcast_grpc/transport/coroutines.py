@@ -13,7 +13,7 @@ from bcast_grpc.transport.stream import Stream, resolve
 from bcast_grpc.transport.turns import Turns
 
 LONG_S = 0.0005
-"""What takes longer to read and to encode, as a piece of a history does, is done in turns."""
+"""What takes longer to read and to encode, as pieces of a history do, is done in turns."""
 
 Read: TypeAlias = Callable[[], Awaitable[Iterator[Sequence[Request]] | None]]
 """Returns the next requests, in order, in slices, which may be empty; None if the client will send no more requests.
@@ -29,16 +29,14 @@ class CoroutineLine:
     """A ``Line`` that coroutines read and write: a task reads, and the door's own task writes.
 
     Args:
-        write_now: writes a frame whenever it is called, if there is room; returns whether it did.
-        turns: the turns that long writes take, as those from a history.
+        turns: the turns that long writes of all connections take, as those from a history.
         peer: the client's end of the connection.
+        write_now: writes a frame whenever it is called, if there is room; returns whether it did.
     """
 
     __slots__ = ("_loop", "_peer", "_ready", "_turns", "_wakened", "write_now")
 
-    def __init__(
-        self, write_now: Callable[[bytes], bool] = no_room, turns: Turns | None = None, peer: str = ""
-    ) -> None:
+    def __init__(self, turns: Turns, peer: str, write_now: Callable[[bytes], bool] = no_room) -> None:
         self.write_now = write_now
         self._turns = turns
         self._peer = peer
@@ -76,19 +74,21 @@ class CoroutineLine:
                 await asyncio.wait([reading])
 
     async def _write(self, stream: Stream, write: Write) -> None:
-        turns = self._turns
+        took_s = 0.0
         while True:
             began = perf_counter()
             piece = stream.take()
             if piece is not None:
-                took_s = perf_counter() - began
+                took_s += perf_counter() - began
                 await write(piece)
-                if turns and took_s > LONG_S:
-                    turns.worked(took_s)
-                    await turns.take(self._peer)
+                if took_s > LONG_S:
+                    self._turns.worked(took_s)
+                    await self._turns.take(self._peer)
+                    took_s = 0.0
             elif stream.over:
                 return
             else:
+                took_s = 0.0
                 self._wakened = self._loop.create_future()
                 await self._wakened
 

@@ -163,7 +163,7 @@ class ChatService:
         hello = read_metadata(metadata, self._hub.limits)
         caller = read_caller(metadata, context.peer(), self._connections.proxies, _certificate(context))
         admission = await self._admit(hello, caller)
-        line = CoroutineLine()
+        line = CoroutineLine(self._scheduler.writes, context.peer())
         with closing(Stream(admission, self._scheduler, codec_for(hello), line, reader=reader)) as stream:
             # Not within the stream's time limit: gRPC does not survive a cancellation in the middle of this.
             await context.send_initial_metadata(initial_metadata(stream.session, hello))

@@ -23,13 +23,16 @@ class LoopScheduler:
 
     Attributes:
         turns: for work that would block the loop for long.
+        writes: the turns of those who have much to write. Reading does not wait for them; while they keep each pass of
+            the loop busy, it has several turns in a pass.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps no reference to tasks
-        self.turns = Turns(self._loop)
+        self.writes = writes = Turns(self._loop, several=lambda: True)
+        self.turns = Turns(self._loop, several=lambda: writes.scarce)
 
     def time(self) -> float:
         """Return the loop's time in seconds."""

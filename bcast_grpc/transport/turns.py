@@ -15,7 +15,9 @@ T = TypeVar("T")
 LIGHT_BYTES = 64 * 1024
 """A frame up to this size is read without waiting for a turn."""
 
-_BUDGET_S = 0.001
+BUDGET_S = 0.001
+"""How long turns take in a pass of the loop."""
+
 _REST = 2
 
 
@@ -29,12 +31,19 @@ class Turns:
     Small work, such as admitting a client, goes on meanwhile: each pass does one piece, and more if there is time left.
 
     Addresses take turns, and the connections of an address do: whoever asks for much keeps others waiting for little.
+
+    Those who have much to write take turns of their own, in the same way: see ``LoopScheduler``.
+
+    Args:
+        loop: the event loop.
+        several: whether a pass has turns for a millisecond at the moment, instead of one.
     """
 
-    __slots__ = ("_loop", "_rest_s", "_running", "_small", "_spent_s", "_waiting", "_works")
+    __slots__ = ("_loop", "_rest_s", "_running", "_several", "_small", "_spent_s", "_waiting", "_works")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, several: Callable[[], bool] = bool) -> None:
         self._loop = loop
+        self._several = several
         self._running = False
         self._rest_s = 0.0
         self._small = ByAddress[Callable[[], object]]()
@@ -45,12 +54,12 @@ class Turns:
     @property
     def scarce(self) -> bool:
         """Whether a turn has to be waited for: others are waiting, or this pass of the loop has read much already."""
-        return bool(self._waiting) or self._spent_s >= _BUDGET_S
+        return bool(self._waiting) or self._spent_s >= BUDGET_S
 
     @property
     def used_up(self) -> bool:
-        """Whether this pass of the loop has read as much as it may."""
-        return self._spent_s >= _BUDGET_S
+        """Whether this pass of the loop has read, or written, as much as it may."""
+        return self._spent_s >= BUDGET_S
 
     def call(self, peer: str, turn: Callable[[], bool]) -> None:
         """Call back when it is the turn of the client at ``peer``. ``turn`` returns False if it is no longer needed."""
@@ -89,8 +98,16 @@ class Turns:
         """Wait for a turn, if one has to be waited for."""
         if self.scarce:
             turn: asyncio.Future[None] = self._loop.create_future()
-            self.call(peer, partial(_grant, turn))
+            self.call(peer, partial(self._grant, turn))
             await turn
+
+    def _grant(self, turn: asyncio.Future[None]) -> bool:
+        """Give the last turn of this pass to a coroutine, which takes it later, and may have been cancelled."""
+        if turn.done():
+            return False
+        self._spent_s = BUDGET_S
+        turn.set_result(None)
+        return True
 
     async def do(self, peer: str, work: Callable[[], T]) -> T:
         """Do a small piece of work as ``soon`` does, or now if nobody waits, and return its result.
@@ -122,9 +139,9 @@ class Turns:
         Returns:
             Whether there is a pause.
         """
-        if frame_s >= _BUDGET_S:
+        if frame_s >= BUDGET_S:
             self.call(peer, go_on)
-        elif self._spent_s >= _BUDGET_S:
+        elif self._spent_s >= BUDGET_S:
             self._loop.call_soon(go_on)
         else:
             return False
@@ -133,7 +150,7 @@ class Turns:
     def spent(self, seconds: float) -> None:
         """Record how long reading took."""
         self._spent_s += seconds
-        if seconds > _BUDGET_S:
+        if seconds > BUDGET_S:
             self._rest_s = max(self._rest_s, _REST * seconds)
         self._run()
 
@@ -148,7 +165,7 @@ class Turns:
             self._loop.call_soon(self._next)
 
     def _next(self) -> None:
-        """Give a turn to the one that has waited longest."""
+        """Give a turn to the one that has waited longest, and to others if there are several in a pass."""
         rest_s, self._rest_s = self._rest_s, 0.0
         if rest_s:
             self._loop.call_later(rest_s, self._next)
@@ -157,19 +174,11 @@ class Turns:
         self._spent_s = 0.0
         taken = False
         try:
-            while self._waiting and not taken:
-                taken = self._waiting.take()()
+            while self._waiting and not (taken and (self.used_up or not self._several())):
+                taken |= self._waiting.take()()
         finally:  # an error in one turn, which the loop logs, must not stop the others
             if taken or self._waiting:
                 self._run()
-
-
-def _grant(turn: asyncio.Future[None]) -> bool:
-    """Give a turn to a coroutine, which may have been cancelled."""
-    if turn.done():
-        return False
-    turn.set_result(None)
-    return True
 
 
 def _do(done: asyncio.Future[T], work: Callable[[], T]) -> bool:

@@ -114,7 +114,7 @@ class WebSockets:
             admission.release()
             raise ConnectionGone("it disconnected before it was admitted")
         connection.admitted()
-        line = CoroutineLine(connection.write_now, shared.scheduler.turns, peer)
+        line = CoroutineLine(shared.scheduler.writes, peer, connection.write_now)
         with closing(Stream(admission, shared.scheduler, connection.encoder, line)) as stream:
             if not socket.prepared:
                 session = stream.session

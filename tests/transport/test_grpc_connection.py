@@ -14,7 +14,7 @@ from bcast_grpc.http2.limits import DEFAULT_WINDOW
 from bcast_grpc.server import Server
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport import turns
-from bcast_grpc.transport.grpc import services, writer
+from bcast_grpc.transport.grpc import services
 from bcast_grpc.transport.grpc.chat_call import ChatCall
 from bcast_grpc.transport.grpc.door import GrpcDoor
 from bcast_grpc.wire import protobuf
@@ -46,7 +46,7 @@ async def test_a_connection_that_the_server_has_closed_is_not_pinged() -> None:
 async def test_the_calls_of_a_lost_connection_are_dropped_in_turns() -> None:
     """In the order in which they came; and the door is not closed before that is done."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(turns, "_BUDGET_S", 1e-9)
+        patch.setattr(turns, "BUDGET_S", 1e-9)
         server = Server(Settings(port=0, grpc_engine="native"))
         (door,) = server.doors
         assert isinstance(door, GrpcDoor)
@@ -75,8 +75,7 @@ async def test_the_calls_of_a_lost_connection_are_dropped_in_turns() -> None:
 async def test_many_calls_of_a_connection_write_in_many_passes() -> None:
     """All get what is said, in order, though each pass of the loop has time for one of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer, "PUMP_S", 0.0)
-        patch.setattr(writer, "FEW", 0)
+        patch.setattr(turns, "BUDGET_S", 1e-9)
         (door,) = Server(Settings(port=0, grpc_engine="native")).doors
         assert isinstance(door, GrpcDoor)
         speaker, many = Cable(door), Cable(door)

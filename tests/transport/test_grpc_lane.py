@@ -19,7 +19,7 @@ from bcast_grpc.transport.grpc.lane import MOST_BYTES, Framings, Lane
 from bcast_grpc.transport.grpc.writer import Writer
 from tests.http2.peer import feed, headers, opened
 
-from .test_grpc_writer import Wire
+from .test_grpc_writer import Wire, long_writes
 
 
 class Caller:
@@ -60,7 +60,7 @@ class Line:
         self.h2, self.wire = opened(), Wire()
         feed(self.h2, headers(1))
         self.h2.data_to_send()
-        self.writer = Writer(self.h2, self.wire)
+        self.writer = Writer(self.h2, self.wire, long_writes(), "")
         self.call = Caller(self.writer)
         frame = Framings().of(1, prefixed=True)
         self.lane = Lane(cast("ChatCall", self.call), frame, self.wire, self.writer)

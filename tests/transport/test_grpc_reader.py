@@ -12,6 +12,8 @@ from bcast_grpc.transport.grpc.writer import Writer
 from bcast_grpc.transport.turns import Turns
 from tests.http2.peer import data, feed, headers, opened
 
+from .test_grpc_writer import long_writes
+
 
 class Wire(asyncio.Transport):
     """Knows whether it is read from."""
@@ -59,7 +61,7 @@ class Reading:
         h2 = opened()
         feed(h2, headers(1))
         h2.data_to_send()
-        writer, turns = Writer(h2, self.wire), cast("Turns", self.turns)
+        writer, turns = Writer(h2, self.wire, long_writes(), ""), cast("Turns", self.turns)
         self.reader = Reader(h2, self.wire, writer, turns, "", self.take, lambda _: None)
 
     def take(self, event: DataReceived) -> None:

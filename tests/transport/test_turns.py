@@ -11,13 +11,14 @@ import pytest
 from bcast_grpc.transport import turns
 from bcast_grpc.transport.one_by_one import OneByOne
 from bcast_grpc.transport.portions import Portions
+from bcast_grpc.transport.scheduler import LoopScheduler
 from bcast_grpc.transport.turns import Turns
 from tests.integration.peers import within
 
 
 async def test_small_work_is_done_in_order_and_in_many_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """One at a time where each takes a millisecond, and whatever one of them raises."""
-    monkeypatch.setattr(turns, "_BUDGET_S", 1e-9)
+    monkeypatch.setattr(turns, "BUDGET_S", 1e-9)
     loop = asyncio.get_running_loop()
     raised: list[Any] = []
     loop.set_exception_handler(lambda _, context: raised.append(context["exception"]))
@@ -75,6 +76,63 @@ async def test_an_error_in_one_turn_does_not_stop_the_others() -> None:
         shared.call("", turn)
     await within(asyncio.gather(second, third))
     assert raised == [fault, fault]
+
+
+@pytest.mark.parametrize(("several", "passes"), [(False, [1, 1, 1, 1, 1]), (True, [3, 2, 0, 0, 0])])
+async def test_several_have_a_turn_in_a_pass_where_that_is_wanted(*, several: bool, passes: list[int]) -> None:
+    """As many as there is time for."""
+    shared, done = Turns(asyncio.get_running_loop(), several=lambda: several), list[int]()
+
+    def work(number: int) -> bool:
+        shared.worked(0.4 * turns.BUDGET_S)
+        done.append(number)
+        return True
+
+    for number in range(5):
+        shared.call("", partial(work, number))
+    found = []
+    for _ in passes:
+        before = len(done)
+        await asyncio.sleep(0)
+        found.append(len(done) - before)
+    assert (found, done) == (passes, [0, 1, 2, 3, 4])
+
+
+async def test_the_turn_of_a_coroutine_is_the_last_of_its_pass() -> None:
+    """It goes on after that, and nobody knows yet how long it takes."""
+    shared, passes = Turns(asyncio.get_running_loop(), several=lambda: True), list[int]()
+    now = 0
+
+    async def go_on() -> None:
+        await shared.take("")
+        passes.append(now)
+
+    tasks = [asyncio.create_task(go_on()) for _ in range(10)]
+    shared.worked(turns.BUDGET_S)
+    while not all(task.done() for task in tasks):
+        now += 1
+        await asyncio.sleep(0)
+    assert len(set(passes)) == 10
+
+
+async def test_who_reads_does_not_wait_for_those_who_write_much() -> None:
+    """Neither for a turn, nor for a pass each."""
+    scheduler = LoopScheduler()
+    writes, reads, read = scheduler.writes, scheduler.turns, list[int]()
+
+    def write() -> bool:
+        writes.worked(turns.BUDGET_S)
+        writes.call("", write)
+        return True
+
+    writes.call("", write)
+    await asyncio.sleep(0)
+    assert writes.scarce
+    assert not reads.scarce
+    for number in range(10):
+        reads.call("", lambda number=number: not read.append(number))  # type: ignore[misc,func-returns-value]
+    await asyncio.sleep(0)
+    assert read == list(range(10))
 
 
 async def test_an_error_of_one_connection_does_not_stop_the_others() -> None:

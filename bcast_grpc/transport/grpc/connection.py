@@ -86,8 +86,8 @@ class Connection(asyncio.Protocol):
         """Wait for the client to begin."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass of it
         h2, shared, transport = self._h2, self._shared, self._transport
-        writer = self._writer = Writer(h2, transport)
         turns = shared.scheduler.turns
+        writer = self._writer = Writer(h2, transport, shared.scheduler.writes, self._peer)
         calls = self._calls = Calls(h2, transport, writer, self._peer, self._owner, shared.connections, turns)
         reader = self._reader = Reader(h2, transport, writer, turns, calls.peer, calls.data, self._on_event)
         self._hang_up = HangUp(h2, transport, writer, reader, calls)

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from bcast_grpc.http2 import Connection as Http2
+from bcast_grpc.transport.turns import Turns
 
 if TYPE_CHECKING:
     from bcast_grpc.transport.grpc.call import Call
@@ -19,9 +20,6 @@ UNSENT_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
 """How much is collected before it is written to the transport."""
 
-PUMP_S, FEW = 0.002, 100
-"""How long calls write in one pass of the loop, if there are more than a few, or one has much to write."""
-
 RECHECK_S = 0.01
 """How long after a change of the connection's window all blocked calls are checked again."""
 
@@ -32,6 +30,8 @@ class Writer:
     Args:
         h2: makes the bytes.
         transport: the connection's transport.
+        turns: the turns that long writes of all connections take.
+        peer: the client's address.
 
     Attributes:
         paused: whether the transport has no room for more.
@@ -43,25 +43,33 @@ class Writer:
         "_ended",
         "_h2",
         "_lane",
+        "_long",
         "_loop",
+        "_peer",
         "_pumping",
         "_ready",
         "_recheck_timer",
         "_transport",
+        "_turns",
         "_unsent",
+        "_waits",
         "_woken",
         "expects",
         "paused",
     )
 
-    def __init__(self, h2: Http2, transport: asyncio.Transport) -> None:
+    def __init__(self, h2: Http2, transport: asyncio.Transport, turns: Turns, peer: str) -> None:
         self._h2 = h2
         self._transport = transport
+        self._turns = turns
+        self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._ready: list[Call] = []  # calls that have something to write
         self._recheck_timer: asyncio.TimerHandle | None = None
         self._blocks = False  # the own window of some call has had no room since all were checked last
         self._pumping = False
+        self._long = False  # there was more to write than there was time or room for
+        self._waits = False  # for its turn
         self._ended = False  # the connection is half-closed
         self._woken = False
         self._lane: Lane | None = None  # to which all room is lent
@@ -98,26 +106,50 @@ class Writer:
         self.soon()
 
     def pump(self) -> None:
-        """Let the calls write in turn, as long as there is room."""
-        ready, h2 = self._ready, self._h2
+        """Let the calls write in turn, as long as there is room, and time.
+
+        Those of a connection that has much to write wait until it is its turn: others may have much to write, too.
+        """
+        if self._ready and not self._waits:
+            if self._turns.scarce and (self._long or self._blocks):
+                self._wait_for_turn()
+            else:
+                self._write()
+        self.flush()
+
+    def _wait_for_turn(self) -> None:
+        self._waits = True
+        self._turns.call(self._peer, self._take_turn)
+
+    def _take_turn(self) -> bool:
+        self._waits = False
+        self._write()
+        self.flush()
+        return True
+
+    def _write(self) -> None:
+        """Let calls write as long as there is room, and nobody waits for more than one of them has written."""
+        ready, h2, turns = self._ready, self._h2, self._turns
         self._pumping = True
-        until = perf_counter() + PUMP_S if len(ready) > FEW else 0.0  # for a few calls the clock would cost too much
-        late = False
+        began = perf_counter()
         while ready and not self.paused and h2.window > 0:
+            more = False
             call = ready.pop(0)
             call.queued = False
             try:
-                if call.write():
+                if more := call.write():
                     self.add(call)
-                    until = until or perf_counter() + PUMP_S  # or a client that reads fast would have the loop alone
             except Exception as raised:  # noqa: BLE001  # the call ends with it
                 call.fault(raised)
-            if late := bool(until) and perf_counter() >= until:
+            now = perf_counter()
+            turns.worked(now - began)
+            began = now
+            if turns.used_up or (more and turns.scarce):
+                if ready:
+                    self._wait_for_turn()
                 break
+        self._long = bool(ready)
         self._pumping = False
-        if late:
-            self.soon()
-        self.flush()
 
     def flush(self) -> None:
         """Write what is to be sent to the transport, if it has room."""
