@@ -346,20 +346,20 @@ class Chat {
     token_.Read();
     if (!token_.text().empty()) context.AddMetadata("authorization", "Bearer " + token_.text());
     renew_at_ = kNever;
-    const auto stream = stub->Connect(&context);
-
     welcomed_ = moving_ = late_ = false;
     reconnect_after_ = 0ns;
+    bool over = false;
+    std::thread watch([&] {  // nobody else can tell that a server does not answer; the call waits for its connection
+      std::unique_lock lock(mutex_);
+      late_ = !changed_.wait_for(lock, kMaxJoining, [&] { return welcomed_ || over; });
+      if (late_) context.TryCancel();
+    });
+    const auto stream = stub->Connect(&context);
     Change([this] {
       connected_ = true;
       for (auto& pending : pending_) pending.due = {};
     });
     std::thread writer([&] { WriteRequests(context, *stream); });
-    std::thread watch([&] {  // nobody else can tell that a server does not answer
-      std::unique_lock lock(mutex_);
-      late_ = !changed_.wait_for(lock, kMaxJoining, [this] { return welcomed_ || !connected_; });
-      if (late_) context.TryCancel();
-    });
     v1::ConnectResponse frame;
     while (stream->Read(&frame)) {
       if (frame.batch().empty()) Handle(frame);
@@ -367,7 +367,10 @@ class Chat {
       if (!std::cout.flush()) std::_Exit(errno == EPIPE ? kBrokenPipe : 1);
       if (moving_) context.TryCancel();
     }
-    Change([this] { connected_ = false; });
+    Change([&] {
+      connected_ = false;
+      over = true;
+    });
     writer.join();
     watch.join();
     return stream->Finish();
