@@ -21,7 +21,7 @@ OVER_TLS = $(patsubst %,tests/integration/test_%.py,broadcast broker_faults call
 	requests slow_clients slow_websockets stopping websocket)
 
 # These are about the clients as programs, or play the server themselves; slow lines take minutes.
-OF_CLIENTS = endings plain program slow_lines
+OF_CLIENTS = endings plain program readme slow_lines
 INTEROP_ON_BOTH = $(filter-out $(OF_CLIENTS:%=interop/test_%.py),$(wildcard interop/test_*.py))
 
 SCRIPTS = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
@@ -56,8 +56,9 @@ lowest: install  ## run the integration tests with the oldest versions that pypr
 	$(PYTHON) tools/lowest.py $(IN_PARALLEL) tests/integration --ignore tests/integration/test_slow_lines.py $(ARGS)
 
 interop: install  ## build the clients in examples/, and test each against all others (needs their languages' tools)
-	$(PYTHON) -m pytest interop $(ARGS)
-	$(PYTHON) -m pytest --grpc-engine other $(INTEROP_ON_BOTH) $(ARGS)
+	$(PYTHON) -m pytest $(IN_PARALLEL) interop/test_readme.py $(ARGS)
+	$(PYTHON) -m pytest $(IN_PARALLEL) interop --ignore interop/test_readme.py $(ARGS)
+	$(PYTHON) -m pytest $(IN_PARALLEL) --grpc-engine other $(INTEROP_ON_BOTH) $(ARGS)
 
 soak: install  ## break everything at random for minutes, and check every promise (ARGS="--minutes 5 --seed 7")
 	$(PYTHON) -m tests.promises $(ARGS)

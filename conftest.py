@@ -4,4 +4,4 @@ from tests import inherited
 
 inherited.prepare()
 
-pytest_plugins = ["tests.engine", "tests.nats_server"]
+pytest_plugins = ["tests.engine", "tests.nats_server", "tests.parallel"]

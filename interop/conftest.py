@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -18,7 +19,9 @@ from .program import Program
 
 LANGUAGES = languages.load()
 ROOM = "salón 100 % 你好"
+_README = Path(__file__).with_name("test_readme.py")
 _MATRIX = pytest.StashKey[Matrix]()
+_FAULTS = pytest.StashKey[dict[str, str]]()
 
 
 class Serve(Protocol):
@@ -43,14 +46,44 @@ class Run(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have a matrix."""
+    """Have a matrix, and take what another process built."""
     config.stash[_MATRIX] = Matrix()
+    if hasattr(config, "workerinput"):
+        languages.take(LANGUAGES, config.workerinput["faults"])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Build the programs, for all processes that will run tests."""
+    config.stash[_FAULTS] = languages.build(LANGUAGES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell such a process that they are built."""
+    node.workerinput["faults"] = node.config.stash[_FAULTS]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Have patience: whichever test comes first builds the programs."""
+    alone = {item.path for item in items} == {_README}
     for item in items:
         item.add_marker(pytest.mark.timeout(2 * BUILD_S))
+        if item.path == _README and not alone and hasattr(config, "workerinput"):
+            item.add_marker(pytest.mark.skip(reason="builds anew what tests beside it run"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over what this process found."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["matrix"] = session.config.stash[_MATRIX].counts()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a process found."""
+    if hasattr(node, "workeroutput"):  # it did not crash
+        node.config.stash[_MATRIX].add(node.workeroutput["matrix"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

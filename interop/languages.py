@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +18,8 @@ from typing import Any, Self
 ROOT = Path(__file__).parent.parent
 BUILD_S = 900
 ADDRESS = "127.0.0.1:50051"
+BUILDING = os.environ | {"CARGO_PROFILE_RELEASE_OPT_LEVEL": "0"}
+"""The environment of what builds programs. Rust takes more time to optimize one than for all else, for no test."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,11 @@ class Language(Source):
         return cls(folder=ROOT / "examples" / name, name=name, secure=secure, driver=driver, **entry)
 
     @property
+    def sources(self) -> list[Source]:
+        """The client and the driver, in the order in which they are built."""
+        return [self, *([self.driver] if self.driver else [])]
+
+    @property
     def missing(self) -> list[str]:
         """Which tools are missing."""
         return [tool for tool in self.needs if not shutil.which(tool)]
@@ -83,11 +93,39 @@ class Language(Source):
         return str(commands[0]).replace(ADDRESS, address)
 
 
+def build(some: Iterable[Language]) -> dict[str, str]:
+    """Build all languages that can be built here, at the same time.
+
+    Returns:
+        What went wrong, by folder.
+    """
+
+    def built(language: Language) -> dict[str, str]:
+        return {str(source.folder): source.fault for source in language.sources if not language.missing}
+
+    with ThreadPoolExecutor() as pool:
+        return {folder: fault for faults in pool.map(built, some) for folder, fault in faults.items()}
+
+
+def take(some: Iterable[Language], faults: Mapping[str, str]) -> None:
+    """Do not build what another process has built."""
+    for language in some:
+        for source in language.sources:
+            if (folder := str(source.folder)) in faults:
+                vars(source)["fault"] = faults[folder]  # where ``cached_property`` keeps it
+
+
 def shell(command: str, folder: Path) -> str:
     """Run a command; return what it said if it failed."""
     try:
         done = subprocess.run(
-            shlex.split(command), cwd=folder, capture_output=True, text=True, timeout=BUILD_S, check=False
+            shlex.split(command),
+            cwd=folder,
+            env=BUILDING,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"not done after {BUILD_S} s"

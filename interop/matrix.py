@@ -9,6 +9,7 @@ from typing import TypeAlias
 from .program import Program
 
 Count: TypeAlias = tuple[int, int]
+Counts: TypeAlias = dict[tuple[str, str], Count]
 
 
 class Matrix:
@@ -20,8 +21,7 @@ class Matrix:
 
     def pair(self, speaker: str, listener: str, *, right: bool) -> None:
         """Count a case."""
-        rights, times = self.pairs[speaker, listener]
-        self.pairs[speaker, listener] = rights + right, times + 1
+        _add(self.pairs, (speaker, listener), (right, 1))
 
     async def each(self, what: str, programs: Iterable[Program], check: Callable[[Program], Awaitable[None]]) -> None:
         """Check something for each program.
@@ -37,9 +37,18 @@ class Matrix:
             except AssertionError as fault:
                 right = False
                 faults.append(f"{program.language.name}: {fault}")
-            rights, times = self.alone[program.language.name, what]
-            self.alone[program.language.name, what] = rights + right, times + 1
+            _add(self.alone, (program.language.name, what), (right, 1))
         assert not faults, "\n".join(faults)
+
+    def counts(self) -> list[Counts]:
+        """Return all that was counted."""
+        return [dict(self.pairs), dict(self.alone)]
+
+    def add(self, counts: list[Counts]) -> None:
+        """Add what was counted in another process."""
+        for ours, theirs in zip((self.pairs, self.alone), counts, strict=True):
+            for where, count in theirs.items():
+                _add(ours, where, count)
 
     def lines(self) -> list[str]:
         """Return it as text."""
@@ -48,6 +57,11 @@ class Matrix:
             "",
             *_table("", self.alone),
         ]
+
+
+def _add(counts: defaultdict[tuple[str, str], Count], where: tuple[str, str], some: Count) -> None:
+    right, times = counts[where]
+    counts[where] = right + some[0], times + some[1]
 
 
 def _table(corner: str, counts: dict[tuple[str, str], Count]) -> list[str]:

@@ -1,10 +1,9 @@
-"""Each client as a person uses it: on a terminal, in a pipe, and as its README says."""
+"""Each client as a person uses it: on a terminal and in a pipe."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 from signal import SIGKILL, SIGPIPE
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from tests.page.server import PageServer
 
 from .conftest import Run, Serve
-from .languages import BUILD_S, Language
+from .languages import Language
 from .program import DEAD_PROXY, PATIENCE_S, Program
 
 
@@ -160,26 +159,6 @@ async def test_usage(language: Language) -> None:
     )
     assert done.returncode == 2
     assert done.stderr
-
-
-async def test_the_readme(serve: Serve, run: Run, language: Language) -> None:
-    """Its one command builds and runs the client."""
-    server = await serve()
-    bob = await run(language, server.grpc, name="bob")
-    await bob.is_in()
-    done = await asyncio.to_thread(
-        subprocess.run,
-        language.command(server.grpc),
-        shell=True,
-        cwd=language.folder,
-        input=b"hola\n",
-        capture_output=True,
-        timeout=BUILD_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    await bob.hears("ana: hola")
-    sys.stdout.write(done.stderr.decode())
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
