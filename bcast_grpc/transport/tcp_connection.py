@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from copy import copy
 from functools import partial
+from time import perf_counter
 from typing import cast
 
 from bcast_grpc.core import notices
@@ -40,8 +41,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_ended", "_eof", "_first", "_liveness", "_loop", "_over", "_paused", "_peer", "_ready", "_requests"),
-        *("_serving", "_shared", "_stream", "_transport", "_unread", "_woken"),
+        *("_ended", "_eof", "_first", "_liveness", "_long", "_loop", "_over", "_paused", "_peer", "_ready"),
+        *("_requests", "_serving", "_shared", "_stream", "_transport", "_unread", "_waits", "_woken"),
     )
 
     _transport: asyncio.Transport
@@ -61,6 +62,8 @@ class Connection(asyncio.Protocol):
         self._ended: asyncio.Future[None] | None = None  # done when the client has closed its end
         self._over = False  # the client has left its room, or was not let in
         self._woken = False
+        self._long = False  # there was something to write the last time, and there may be more
+        self._waits = False  # for its turn to write
         self._paused = False  # there is no room to write
 
     # --- called by the event loop
@@ -181,18 +184,33 @@ class Connection(asyncio.Protocol):
             self._first = None  # breaks the cycle: the exception refers to its frames, and these to this connection
             raise
 
-    def _write(self) -> None:
-        """Write until there is nothing more, or no room."""
+    def _take_turn(self) -> bool:
+        self._waits = False
+        self._write(has_turn=True)
+        return True
+
+    def _write(self, *, has_turn: bool = False) -> None:
+        """Write until there is nothing more, or no room, or others have their turn."""
         self._woken = False
-        stream = self._stream
+        stream, turns = self._stream, self._shared.scheduler.writes
+        left = 2 if has_turn or not self._long else 0  # so many pieces whoever waits: mostly the second is none
         try:
             while stream and not self._paused:
+                if turns.scarce and left <= 0:
+                    if not self._waits:
+                        self._waits = True
+                        turns.call(self._peer, self._take_turn)
+                    break
+                began = perf_counter()
                 piece = stream.take()
+                self._long = piece is not None
                 if piece is None:
                     if stream.over:
                         self._leave(stream.error)
                     break
                 self._put(piece)
+                left -= 1
+                turns.worked(perf_counter() - began)
         except Exception as raised:  # noqa: BLE001  # the stream ends with it
             self._leave(raised)
 
