@@ -66,7 +66,7 @@ def heads_are_not_heard() -> Iterator[None]:
         yield
 
 
-@bug("leader-alone", "follower-alone", "lose-forwards", replicas=3, spread_ms=300)
+@bug("leader-alone", "follower-alone", "lose-forwards", replicas=3, messages=60, spread_ms=300)
 def a_forward_is_waited_for() -> Iterator[None]:
     """What another server was asked to take along is never appended here."""
     real = Writer.ready
