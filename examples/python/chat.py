@@ -211,11 +211,13 @@ class Chat:
         self.unsent = deque([*self.pending.values(), *self.batches])
         self.under_way = {}
         self.reconnect_after_s, self.move = 0.0, False
+        let_in = asyncio.Event()
         try:
             async with asyncio.timeout(None) as limit:
-                call = stub.Connect(self.requests(limit), metadata=metadata)
+                call = stub.Connect(self.requests(limit, let_in), metadata=metadata)
                 async with asyncio.timeout(MAX_JOINING_S):
                     await call.initial_metadata()
+                let_in.set()
                 async for frame in call:
                     for event in frame.batch or [frame]:
                         self.hear(event)
@@ -223,12 +225,15 @@ class Chat:
                         return "the server has lost its store"
         finally:
             self.unsent = deque()
-            self.changed.set()  # whoever sent in this call sends no more
+            let_in.set()  # whoever sent in this call sends no more
+            self.changed.set()
         return "the stream was ended by something between"
 
-    async def requests(self, limit: asyncio.Timeout) -> AsyncIterator[pb.ConnectRequest]:
+    async def requests(self, limit: asyncio.Timeout, let_in: asyncio.Event) -> AsyncIterator[pb.ConnectRequest]:
         """Yield what is to be sent: one request, or as many as there are; the end of it half-closes the stream."""
         unsent = self.unsent
+        # A write to a call that is refused would hide why: https://github.com/grpc/grpc/issues/36066.
+        await let_in.wait()
         while not self.done and unsent is self.unsent:
             frame = []
             while unsent and not unsent[0].batch and self.has_room_for(unsent[0]):
