@@ -4,4 +4,4 @@ from tests import inherited
 
 inherited.prepare()
 
-pytest_plugins = ["tests.engine", "tests.nats_server", "tests.parallel"]
+pytest_plugins = ["tests.engine", "tests.freezes", "tests.nats_server", "tests.parallel"]

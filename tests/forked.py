@@ -23,6 +23,8 @@ from subprocess import DEVNULL, PIPE, TimeoutExpired
 from tempfile import TemporaryFile
 from unittest import mock
 
+from tests import freezes
+
 _IMPORTED = ["tests.preloaded"]
 
 _context = get_context("forkserver")
@@ -35,6 +37,7 @@ def fork(target: Callable[..., object], *arguments: object) -> ForkServerProcess
     main = sys.modules["__main__"]  # what runs the tests is not to be imported into it
     with mock.patch.multiple(main, __spec__=None, __file__=None, create=True):
         process.start()
+    freezes.after_start()
     return process
 
 

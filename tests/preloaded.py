@@ -11,3 +11,6 @@ import bcast_grpc.terminal.pipeline
 import bcast_grpc.token.arguments
 import bcast_grpc.transport.http_door  # noqa: F401
 import tests.broker.desk  # noqa: F401
+from tests import freezes
+
+freezes.prepare_forks()
