@@ -85,8 +85,9 @@ async def test_a_large_room_starves_nobody(spawn: Spawn) -> None:
         raise AssertionError
 
     async def drain(peer: Peer) -> None:
-        while not done.is_set():
-            await peer.frame()
+        frame = pb.ConnectResponse()
+        while "the end" not in [event.message for event in frame.batch or [frame]]:
+            frame = await peer.frame()
 
     busy = [asyncio.create_task(keep_busy(sender)) for sender in senders]
     draining = [asyncio.create_task(drain(peer)) for peer in crowd]
@@ -101,6 +102,7 @@ async def test_a_large_room_starves_nobody(spawn: Spawn) -> None:
     assert not any(task.done() for task in busy + draining)
     done.set()
     assert all(sent > 64 for sent in await asyncio.gather(*busy))
+    await server.publish("the end", room="large")
     await asyncio.gather(*draining)
 
 
