@@ -17,7 +17,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TEST_TOOLS = (
     "buf-bin",
-    "h2",
     "hypothesis",
     "pytest",
     "pytest-asyncio",
