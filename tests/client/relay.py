@@ -10,7 +10,7 @@ from typing import Self, TypeAlias
 Frames: TypeAlias = Callable[[int], bytes]
 """What is said to the client on a stream, given its number."""
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _GOAWAY = 0, 1, 3, 4, 7
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
 
@@ -163,7 +163,7 @@ class _Link:
     async def _play(self, answer: Frames) -> None:
         """Be an HTTP/2 server that gives every request this answer."""
         writer = self._writers[0]
-        await self._reader.readexactly(len(_PREFACE))
+        await self._reader.readexactly(len(PREFACE))
         writer.write(frame(_SETTINGS, 0, 0))
         while True:
             head = await self._reader.readexactly(9)

@@ -20,6 +20,7 @@ from websockets.asyncio.client import connect as connect_websocket
 
 import bcast_grpc
 from bcast_grpc import Chat, Kind
+from tests.client.relay import PREFACE, frame, headers
 from tests.engine import engine
 from tests.ports import free_port
 
@@ -30,6 +31,8 @@ TIMEOUT_S = 2
 """After how long without a byte a proxy gives up."""
 
 QUIET_S = 2.5 * TIMEOUT_S
+
+_SETTINGS = 4
 
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log stderr;
@@ -194,14 +197,10 @@ async def _plain_call(address: str, name: str) -> AsyncIterator[asyncio.StreamRe
         "content-type": "application/grpc",
         "bcast-name": name,
     }
-    block = b"".join(
-        b"\0%c%b%c%b" % (len(key), key.encode(), len(value), value.encode()) for key, value in fields.items()
-    )
-    settings, headers = b"\0\0\0\4\0\0\0\0\0", b"\0\0%c\1\4\0\0\0\1" % len(block)
     host, _, port = address.rpartition(":")
     reader, writer = await within(asyncio.open_connection(host, int(port)))
     try:
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + headers + block)
+        writer.write(PREFACE + frame(_SETTINGS, 0, 0) + headers(1, *fields.items()))
         yield reader
     finally:
         writer.close()
