@@ -26,6 +26,10 @@ _ASKING_TIMES, _BESIDES = 4, 100
 _ASKING_BYTES = 8192
 """So much of ``max-memory`` there has to be for each call that waits; it takes a third of that."""
 
+_REFUSING_S = 10.0
+"""So long new clients are refused for want of memory before the largest queues make room for them: most queues of a
+burst have been read by then, and one that is never read keeps nobody out."""
+
 _LARGE_BYTES = 16 * 1024
 """A client with a smaller queue is not disconnected when memory is short."""
 
@@ -57,7 +61,7 @@ class Capacity:
         why_full: called with the number of clients; returns why the system can serve no more of them, or nothing.
     """
 
-    def __init__(self, limits: Limits, budget: Budget) -> None:
+    def __init__(self, limits: Limits, budget: Budget, time: Callable[[], float]) -> None:
         most = limits.max_clients_per_peer
         self.peers = PeerCounts(most, spares_loopback=limits.spares_loopback)
         self.asking = PeerCounts(_ASKING_TIMES * most + _BESIDES if most else 0, spares_loopback=limits.spares_loopback)
@@ -67,7 +71,8 @@ class Capacity:
         self._asking = 0
         self._max_asking = max(1000, budget.max_bytes // _ASKING_BYTES)
         self._max_clients = limits.max_clients
-        self._short_of_memory = False
+        self._time = time
+        self._refusing_since: float | None = None  # for want of memory
 
     @property
     def calls_waiting(self) -> int:
@@ -136,8 +141,8 @@ class Capacity:
         """
         if not self.budget.full:
             return
-        if not self._short_of_memory:
-            self._short_of_memory = True
+        if self._refusing_since is None:
+            self._refusing_since = self._time()
             logger.warning("memory is full, so new clients are refused: %s", self.budget)
         raise _server_full(f"the server's memory is full ({self.budget}); try again later")
 
@@ -161,12 +166,12 @@ class Capacity:
             self.budget.fit(left, self.memory)
 
     def end_slowest(self, rooms: Collection[Room]) -> None:
-        """Disconnect the clients with the largest queues if more is queued than memory allows.
+        """Disconnect the clients with the largest queues if memory is exceeded, or new clients were refused for long.
 
         Queues share what was sent to a whole room, so one look may not be enough; the next one counts again.
         Cost: O(n log n), where memory is full.
         """
-        if self.budget.used <= self.budget.bound:
+        if self.budget.used <= self.budget.bound and not self._refuses_for_long:
             return
         excess = self.budget.excess
         members = [member for room in rooms for member in room.members.values() if not member.outbox.closed]
@@ -177,10 +182,15 @@ class Capacity:
             excess -= size + member.outbox.writing_bytes
             member.disconnect(f"the server's memory is full, and {size} bytes were queued for it ({self.budget})")
 
+    @property
+    def _refuses_for_long(self) -> bool:
+        since = self._refusing_since
+        return since is not None and self.budget.full and self._time() - since >= _REFUSING_S
+
     def relieved(self) -> None:
         """Note that histories have been dropped if memory was short."""
         if not self.budget.full:
-            self._short_of_memory = False
+            self._refusing_since = None
 
 
 def _server_full(reason: str) -> CallError:

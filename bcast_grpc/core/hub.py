@@ -58,7 +58,7 @@ class Hub:
     ) -> None:
         self.limits = limits
         self.rates = RateLimits(limits.rate, limits.burst, scheduler.time) if limits.rate else None
-        self.capacity = Capacity(limits, budget or Budget())
+        self.capacity = Capacity(limits, budget or Budget(), scheduler.time)
         self.scheduler = scheduler
         self.gatekeeper = gatekeeper or OpenGate()
         self.readiness = Readiness()

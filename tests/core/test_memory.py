@@ -143,6 +143,49 @@ def test_the_slowest_go_where_queues_alone_fill_the_memory() -> None:
     assert budget.used < budget.max_bytes
 
 
+def test_who_never_reads_keeps_nobody_out_for_long() -> None:
+    """Newcomers wait while a burst is read; where none is refused, memory may stay nearly full."""
+    world = world_of(Budget(1_000_000), messages=0)
+    slow, other = world.join("bob", room="a"), world.join("bob", room="b")
+
+    def fill(room: str, frames: int) -> None:
+        ana = world.join("ana", room=room)
+        for _ in range(frames):
+            ana.say("x" * 10_000)
+            world.scheduler.settle()
+            ana.write_all()
+        ana.session.close()
+
+    def wait(seconds: int) -> None:
+        for _ in range(seconds):
+            world.scheduler.advance(1)
+            world.hub.relieve()
+
+    def refused() -> None:
+        with pytest.raises(CallError, match="max-memory"):
+            world.join("eva", room="c")
+
+    fill("a", 50)
+    fill("b", 43)
+    wait(60)
+    refused()
+    wait(9)
+    refused()
+    other.write_all()
+    wait(60)
+    world.join("eva", room="c").session.close()
+    fill("b", 43)
+    wait(60)
+    assert not slow.session.outbox.closed
+    refused()
+    wait(11)
+    error = slow.session.outbox.error
+    assert error
+    assert error.code is ErrorCode.SLOW_CONSUMER
+    assert not other.session.outbox.closed
+    world.join("eva", room="c")
+
+
 class Process(Memory):
     """A process that has so much memory, and takes more than what is counted."""
 
