@@ -13,6 +13,7 @@ from nats.aio.client import Client, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from bcast_grpc.broker.nats.connection.servers import Servers
 from bcast_grpc.broker.nats.connection.versions import OLDEST, version_of
 
 logger = logging.getLogger(__name__)
@@ -38,16 +39,27 @@ class CheckingClient(Client):
     A subscription of nats-py has a task and a queue, some 5 KB: here messages are taken where they are read.
 
     Args:
+        servers: says which of them is tried next.
         demands_tls: whether a server without TLS is refused.
         least_bytes: a server whose ``max_payload`` is smaller is refused.
     """
 
-    def __init__(self, demands_tls: bool, least_bytes: int) -> None:
+    def __init__(self, servers: Servers, demands_tls: bool, least_bytes: int) -> None:
         super().__init__()
+        self._ranks = servers
         self._demands_tls = demands_tls
         self._least_bytes = least_bytes
         self._welcome = False
         self._unusable: set[str] = set()
+
+    def leave(self) -> None:
+        """Remember that the server in use is of no use."""
+        if self._current_server:
+            self._ranks.leave(self._current_server.uri.netloc)
+
+    def _setup_server_pool(self, connect_url: list[str]) -> None:
+        super()._setup_server_pool(connect_url)
+        self._ranks.arrange(self._server_pool, None)
 
     async def _connect_to_server(self, s: Srv) -> None:
         if self.is_closed and asyncio.current_task() is self._reconnection_task:
@@ -83,7 +95,10 @@ class CheckingClient(Client):
                     f"its max_payload is {info.get('max_payload')}, and must be at least {self._least_bytes}:"
                     " raise it, or lower max-message-bytes"
                 )
+        known = len(self._server_pool)
         await super()._process_info(info, initial_connection)
+        if len(self._server_pool) > known:
+            self._ranks.arrange(self._server_pool, self._current_server)
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         """Write at once: the library leaves that to a task, whose turn comes when the loop has done all that waits."""

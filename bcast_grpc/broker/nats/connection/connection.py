@@ -6,6 +6,8 @@
 - A server that refuses for good would be asked again and again: at the start that is reported at once.
 - Some errors close the client for good: here another one is made, and subscribes to the same subjects.
 - What is published meanwhile would be sent later: here it is refused.
+- A server that was left could be chosen again at once, and those that were discovered are forgotten with the client:
+  here the others come first, all of them.
 - A server that is too old, or without TLS, would be used: here it is refused before anything is sent to it.
 """
 
@@ -25,6 +27,7 @@ from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.nats.connection.client import CheckingClient, Refused, Take, Unusable
 from bcast_grpc.broker.nats.connection.denials import Denials
 from bcast_grpc.broker.nats.connection.requests import Lost, Requests
+from bcast_grpc.broker.nats.connection.servers import Servers
 from bcast_grpc.broker.nats.connection.target import Target
 
 RESERVE_BYTES = 4096
@@ -58,6 +61,7 @@ class Connection:
         self._doubted = False  # whether the next server has to be proved
         self.denials = Denials()
         self._target = target
+        self._servers = Servers()
         self._changed = changed
         self._client: CheckingClient | None = None
         self._closing = self._started = False
@@ -102,6 +106,7 @@ class Connection:
         """Leave a server that is of no use, for one that is proved to be; without a reason nobody is told."""
         client = self._client
         if client and self.up:
+            client.leave()
             self._error, self._doubted = why, not why
             self._lose()
             self._doubted = True
@@ -126,10 +131,11 @@ class Connection:
         return bool(self._client and len(self._client.servers) > 1)
 
     async def _connect(self) -> None:
-        client = self._client = CheckingClient(self._target.demands_tls, self._target.least_bytes)
+        client = self._client = CheckingClient(self._servers, self._target.demands_tls, self._target.least_bytes)
         await client.connect(
             list(self._target.servers),
             name="bcast_grpc",
+            dont_randomize=True,  # the client arranges them itself
             error_cb=self._on_error,
             disconnected_cb=partial(self._on_disconnected, client),
             reconnected_cb=partial(self._on_connected, client),
@@ -175,6 +181,7 @@ class Connection:
             try:
                 await self.prove()
             except Lost:
+                client.leave()
                 self.up = False
                 raise
         self._doubted = False

@@ -17,6 +17,7 @@ from bcast_grpc.broker.base import CannotOpen
 from bcast_grpc.broker.nats.connection.client import CheckingClient
 from bcast_grpc.broker.nats.connection.connection import Connection, TooLarge
 from bcast_grpc.broker.nats.connection.requests import Lost, Requests
+from bcast_grpc.broker.nats.connection.servers import Servers
 from bcast_grpc.broker.nats.connection.target import Target
 from bcast_grpc.broker.nats.connection.versions import version_of
 from tests.authority import Authority
@@ -173,7 +174,7 @@ async def test_it_does_not_give_up(mortal_nats: NatsServer, connect: Connect) ->
 
 async def test_an_attempt_that_outlives_its_end(mortal_nats: NatsServer) -> None:
     """A client that was closed connects no more, though the attempt did not notice that it was cancelled."""
-    client = CheckingClient(demands_tls=False, least_bytes=0)
+    client = CheckingClient(Servers(), demands_tls=False, least_bytes=0)
     await client.connect(mortal_nats.url)
     await client.close()
     client._reconnection_task = asyncio.current_task()
@@ -186,7 +187,7 @@ async def test_an_attempt_that_outlives_its_end(mortal_nats: NatsServer) -> None
 )
 async def test_a_closed_connection_is_closed_all_the_same(shared_nats: NatsServer, error: Exception) -> None:
     """Though what was still to be written raises: a server that drains just then ends well."""
-    client, told = CheckingClient(demands_tls=False, least_bytes=0), asyncio.Event()
+    client, told = CheckingClient(Servers(), demands_tls=False, least_bytes=0), asyncio.Event()
 
     async def tell() -> None:
         told.set()
