@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from grpc import StatusCode
+
+from tests.client.relay import PREFACE, frame, headers, reset
 
 from .conftest import ServerProcess, Spawn
 from .peers import PATIENCE_S, Door, Peer, eventually, within
@@ -24,9 +25,7 @@ CALL_BYTES = 20
 """What a call takes on a connection on which there were others like it, at the least."""
 
 ESTABLISHED = "01"
-_HEADERS, _RST_STREAM, _SETTINGS = 1, 3, 4
-_END_HEADERS = 4
-_CANCEL = struct.pack(">I", 8)
+_SETTINGS, _CANCEL = 4, 8
 
 
 @contextmanager
@@ -85,34 +84,21 @@ async def test_more_than_fit_are_told_so(spawn: Spawn) -> None:
         assert ending.retry_after_s > 0
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def _literal(name: bytes, value: bytes) -> bytes:
-    return bytes([0, len(name)]) + name + bytes([len(value)]) + value
-
-
 async def flood(door: Door, count: int) -> asyncio.StreamWriter:
     """Open and reset so many calls over one connection, as fast as they can be written."""
     host, _, port = door.address.rpartition(":")
     _, writer = await within(asyncio.open_connection(host, int(port)))
-    headers = b"".join(
-        _literal(*pair)
-        for pair in [
-            (b":method", b"POST"),
-            (b":scheme", b"http"),
-            (b":path", b"/bcast_grpc.v1.Chat/Connect"),
-            (b":authority", b"localhost"),
-            (b"te", b"trailers"),
-            (b"content-type", b"application/grpc"),
-        ]
-    )
-    calls = (
-        _frame(_HEADERS, _END_HEADERS, stream, headers) + _frame(_RST_STREAM, 0, stream, _CANCEL)
-        for stream in range(1, 2 * count, 2)
-    )
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS, 0, 0, b"") + b"".join(calls))
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": "/bcast_grpc.v1.Chat/Connect",
+        ":authority": "localhost",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    cancel = reset(_CANCEL)
+    calls = (headers(stream, *fields.items()) + cancel(stream) for stream in range(1, 2 * count, 2))
+    writer.write(PREFACE + frame(_SETTINGS, 0, 0) + b"".join(calls))
     return writer
 
 

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from bcast_grpc.v1 import chat_pb2 as pb
+from tests.client.relay import PREFACE, frame
 
 from .conftest import LocalDoor, Serve
 from .peers import Peer, eventually, within
 from .wire import Wire
 
+_SETTINGS, _PING, _GOAWAY = 4, 6, 7
 LEAVE = pb.ConnectRequest(operacion="leave").SerializeToString()
 LoneClient = Callable[..., Awaitable[Process]]
 
@@ -187,22 +189,14 @@ async def test_who_pings_is_not_cut_off(door: LocalDoor) -> None:
     """An idle client may make sure that the server is alive, once a second: it is answered, and not disconnected."""
     host, _, port = door.address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(SETTINGS))
+    writer.write(PREFACE + frame(_SETTINGS, 0, 0))
     for n in range(5):  # gRPC's own default would end the connection after the fourth
         await asyncio.sleep(1.05 if 0 < n < 4 else 0)  # as often as is promised, and not more
         payload = n.to_bytes(8, "big")
-        writer.write(http2_frame(PING, payload))
-        while (received := await within(read_http2_frame(reader))) != (PING, payload):
-            assert received[0] != GOAWAY, received
+        writer.write(frame(_PING, 0, 0, payload))
+        while (received := await within(read_http2_frame(reader))) != (_PING, payload):
+            assert received[0] != _GOAWAY, received
     writer.close()
-
-
-SETTINGS, PING, GOAWAY = 4, 6, 7
-
-
-def http2_frame(kind: int, payload: bytes = b"") -> bytes:
-    """Make a frame of the connection itself, without flags."""
-    return len(payload).to_bytes(3, "big") + bytes([kind, 0, 0, 0, 0, 0]) + payload
 
 
 async def read_http2_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
