@@ -7,6 +7,7 @@ from collections import deque
 UNBOUNDED = 1 << 62
 
 _NEAR = 0.9
+_SLACK = 0.05
 _IDS_SHARE = 0.25
 _IDS_NEAR = 0.98
 _SLOT_NS = 100_000_000
@@ -71,6 +72,11 @@ class Budget:
         return self.used - int(self.bound * _NEAR)
 
     @property
+    def goal(self) -> int:
+        """How much to leave in use where something is dropped: a little less, or the next byte would be too many."""
+        return int(self.bound * (_NEAR - _SLACK))
+
+    @property
     def least_left(self) -> int:
         """How much more the process must be able to take so that nothing is dropped."""
         return int(self.used * (1 / _NEAR - 1))
@@ -79,6 +85,11 @@ class Budget:
     def full(self) -> bool:
         """Whether new clients should be refused, because dropping all histories would not be enough."""
         return self.excess >= self.histories
+
+    @property
+    def eased(self) -> bool:
+        """Whether it is not full, and will not be with the next few bytes."""
+        return self.used - self.histories < self.goal
 
     def __str__(self) -> str:
         parts = {

@@ -57,7 +57,7 @@ class Relief:
         if not self._warned and budget.histories:
             self._warned = True
             logger.warning("memory runs short, so the largest histories are dropped: %s", budget)
-        goal = budget.used - budget.excess - int(budget.bound * _SLACK)
+        goal = budget.goal
         for room in sorted(idle, key=lambda room: idle[room].held, reverse=True):
             if budget.used <= goal:
                 return

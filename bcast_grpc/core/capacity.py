@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
 from bcast_grpc.broker.budget import Budget
-from bcast_grpc.core.held import distinct_bytes
+from bcast_grpc.core.held import distinct_bytes, distinct_replay_bytes
 from bcast_grpc.core.limits import Limits
 from bcast_grpc.core.peers import PeerCounts
 from bcast_grpc.errors import CallError, ErrorCode
@@ -73,6 +73,7 @@ class Capacity:
         self._max_clients = limits.max_clients
         self._time = time
         self._refusing_since: float | None = None  # for want of memory
+        self._refused_at = 0.0
 
     @property
     def calls_waiting(self) -> int:
@@ -141,8 +142,9 @@ class Capacity:
         """
         if not self.budget.full:
             return
+        self._refused_at = self._time()
         if self._refusing_since is None:
-            self._refusing_since = self._time()
+            self._refusing_since = self._refused_at
             logger.warning("memory is full, so new clients are refused: %s", self.budget)
         raise _server_full(f"the server's memory is full ({self.budget}); try again later")
 
@@ -152,12 +154,18 @@ class Capacity:
         Cost: O(clients), and O(frames) if memory is short.
         """
         budget = self.budget
-        outboxes = [member.outbox for room in rooms for member in room.members.values()]
-        replays = sum(room.feed.held_bytes for room in rooms)
-        budget.queues = replays + sum(outbox.queued_bytes + outbox.writing_bytes for outbox in outboxes)
+        members = [member for room in rooms for member in room.members.values()]
+        kept = sum(room.feed.kept_bytes for room in rooms)
+        budget.queues = kept + sum(member.held_bytes for member in members)
         self._fit()
         if budget.excess > 0:  # that was an upper bound, which counts shared frames for each client
-            budget.queues = replays + distinct_bytes(outboxes)
+            replays = distinct_replay_bytes(member.replay for member in members if member.replay)
+            budget.queues = kept + replays + distinct_bytes(member.outbox for member in members)
+            self._fit()
+        if budget.excess > 0 and kept:  # one that stops in the middle of a history would hold that for ever
+            for room in rooms:
+                room.feed.drop_kept()
+            budget.queues -= kept
             self._fit()
 
     def _fit(self) -> None:
@@ -173,23 +181,24 @@ class Capacity:
         """
         if self.budget.used <= self.budget.bound and not self._refuses_for_long:
             return
-        excess = self.budget.excess
+        excess = self.budget.used - self.budget.goal
         members = [member for room in rooms for member in room.members.values() if not member.outbox.closed]
-        for member in sorted(members, key=lambda member: member.outbox.queued_bytes, reverse=True):
-            size = member.outbox.queued_bytes
+        for member in sorted(members, key=lambda member: member.held_bytes, reverse=True):
+            size = member.held_bytes
             if excess <= 0 or size < _LARGE_BYTES:
                 return
-            excess -= size + member.outbox.writing_bytes
+            excess -= size
             member.disconnect(f"the server's memory is full, and {size} bytes were queued for it ({self.budget})")
 
     @property
     def _refuses_for_long(self) -> bool:
         since = self._refusing_since
-        return since is not None and self.budget.full and self._time() - since >= _REFUSING_S
+        return since is not None and self._time() - since >= _REFUSING_S
 
     def relieved(self) -> None:
         """Note that histories have been dropped if memory was short."""
-        if not self.budget.full:
+        is_quiet = not self.budget.full and self._time() - self._refused_at >= _REFUSING_S
+        if self.budget.eased or is_quiet:  # else it may be full every other second
             self._refusing_since = None
 
 

@@ -37,9 +37,13 @@ class Feed:
         self._members: dict[Member, None] = {}
 
     @property
-    def held_bytes(self) -> int:
-        """About how many bytes are held for all of them, in one wire format."""
-        return self._replays.bytes + sum(member.replay.frames_bytes for member in self._members if member.replay)
+    def kept_bytes(self) -> int:
+        """About how many bytes are kept for whoever comes to them next, in one wire format."""
+        return self._replays.bytes
+
+    def drop_kept(self) -> None:
+        """Drop what is kept: it can be read again."""
+        self._replays.drop_kept()
 
     def begin(self, member: Member, after: ResumePoint | None, history: int) -> Event | None:
         """Feed a client that arrives, if it asks for that; return the ``GAP`` that comes first, if any."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bcast_grpc.core.batch import Frame
 from bcast_grpc.core.outbox import Outbox
+from bcast_grpc.core.replay import Replay
 
 _LOOKS = 200_000
 """How many frames are looked at, which takes some 20 ms. In the remaining queues only some frames are."""
@@ -24,7 +25,9 @@ def distinct_bytes(outboxes: Iterable[Outbox]) -> int:
     total = looks = 0
     for number, outbox in enumerate(sorted(outboxes, key=lambda outbox: outbox.queued_bytes, reverse=True)):
         frames = outbox.frames
-        total += outbox.writing_bytes
+        if outbox.writing and id(outbox.writing) not in seen:
+            seen[id(outbox.writing)] = number, -1
+            total += len(outbox.writing)
         if looks > _LOOKS:
             if frames and not _is_end_of_another(frames, seen):
                 total += outbox.queued_bytes
@@ -35,6 +38,16 @@ def distinct_bytes(outboxes: Iterable[Outbox]) -> int:
                 seen[id(data)] = number, place
                 total += len(data)
     return total
+
+
+def distinct_replay_bytes(replays: Iterable[Replay]) -> int:
+    """Return how many bytes of histories wait to be written: clients at the same piece have its end in common."""
+    sizes: dict[int, int] = {}
+    for replay in replays:
+        if replay.frames:
+            last = id(replay.frames[-1].data)
+            sizes[last] = max(sizes.get(last, 0), replay.frames_bytes)
+    return sum(sizes.values())
 
 
 def _is_end_of_another(frames: Sequence[Frame], seen: Mapping[int, tuple[int, int]]) -> bool:

@@ -120,6 +120,15 @@ class Member:
         outbox = self.outbox
         return outbox.half_full or outbox.queued_messages + self.owed > outbox.max_messages // 2
 
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes are held until it has read them: queued, or taken from the queue or the history to be written.
+
+        All end with its call, however little of that is in the queue.
+        """
+        outbox, replay = self.outbox, self.replay
+        return outbox.queued_bytes + len(outbox.writing) + (replay.frames_bytes if replay else 0)
+
     def answer(self, answers: Sequence[Event]) -> None:
         """Queue answers to this client's own requests."""
         if not answers or not self.state.answered:

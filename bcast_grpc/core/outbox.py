@@ -46,7 +46,7 @@ class Outbox:
         dropping: whether messages have been dropped since the queue was last empty.
         idle: whether the writer found the queue empty and waits to be woken.
         error: the error that ends the client's call, once the outbox is closed; None for a normal end.
-        writing_bytes: the size of the frame that was taken last, until the next one is taken.
+        writing: the frame that was taken last, until the next one is taken; empty if there is none.
         closed: whether new frames are refused; those that are queued may still go out.
         discarded: whether what was queued has been dropped, so that nothing more will be written.
     """
@@ -59,7 +59,7 @@ class Outbox:
         "seq",
         "wake",
         "write_now",
-        "writing_bytes",
+        "writing",
     )
 
     def __init__(
@@ -75,11 +75,11 @@ class Outbox:
         self.encoder, self.counts = encoder, counts or Counts()
         self.max_messages = max_messages
         self.max_bytes = max_bytes
-        self.queued_messages = self.queued_bytes = self.writing_bytes = 0
+        self.seq = self.queued_messages = self.queued_bytes = 0
+        self.writing = b""
         self.wake = wake
         self.write_now = write_now
         self.error: CallError | None = None
-        self.seq = 0
         self.idle = self.dropping = self.closed = self.discarded = False
         self._dropped_seq: int | None = None
         self._frames = _NONE
@@ -190,7 +190,7 @@ class Outbox:
 
         Call this when the frame before has been written. After None, the next ``offer`` or ``close`` wakes the writer.
         """
-        self.writing_bytes = 0
+        self.writing = b""
         if self._deferred:
             self._queue_deferred()
         while self._frames and self._frames[0] is _LIST:
@@ -216,8 +216,8 @@ class Outbox:
             self.seq = last_seq
         self.queued_messages -= count
         self.queued_bytes -= size
-        self.writing_bytes = size
-        return b"".join(parts) if len(parts) > 1 else data
+        self.writing = b"".join(parts) if len(parts) > 1 else data
+        return self.writing
 
     def _next_part(self) -> bytes | None:
         """Return the next part of the list at the head of the queue; if it has ended, remove it and return None."""
@@ -226,7 +226,7 @@ class Outbox:
             self._lists.pop(0)
             self._frames.popleft()
         else:
-            self.writing_bytes = len(part)
+            self.writing = part
         return part
 
     def _take_last(self) -> bytes | None:

@@ -144,8 +144,12 @@ class Replays:
             self.bytes -= size
         return batch
 
-    def forget(self) -> None:
-        """Drop the pieces that are kept for the next client: no client is being fed."""
+    def drop_kept(self) -> None:
+        """Drop the pieces that are kept for the next client."""
         self._batches.clear()
-        self._reading.clear()
         self.bytes = 0
+
+    def forget(self) -> None:
+        """Drop everything: no client is being fed."""
+        self.drop_kept()
+        self._reading.clear()

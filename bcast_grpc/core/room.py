@@ -133,6 +133,7 @@ class Room:
         frame = member.outbox.take()
         if frame is None and member.state.fed:
             frame = self.feed.next(member)
+            member.outbox.writing = frame or b""
         if frame is None:
             self._fanout.clock.written(member.outbox)
             if member.last_words is not None and not member.state.fed:  # it was leaving, and has caught up

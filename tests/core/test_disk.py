@@ -99,7 +99,7 @@ def test_who_goes_away_while_the_disk_is_read() -> None:
     bob.close()
     broker.reads.popleft()()
     world.settle()
-    assert world.hub._rooms["lobby"].feed.held_bytes == 0
+    assert world.hub._rooms["lobby"].feed.kept_bytes == 0
 
 
 def test_a_history_that_cannot_be_read_ends_the_call() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -25,7 +27,7 @@ from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.errors import CallError, ErrorCode
 from bcast_grpc.events import Error, Request
 
-from .world import World, admit
+from .world import Client, World, admit
 
 
 def world_of(budget: Budget, **retention: int) -> World:
@@ -184,6 +186,120 @@ def test_who_never_reads_keeps_nobody_out_for_long() -> None:
     assert error.code is ErrorCode.SLOW_CONSUMER
     assert not other.session.outbox.closed
     world.join("eva", room="c")
+
+
+def wait(world: World, seconds: int) -> None:
+    """Let time pass, as on a server."""
+    for _ in range(seconds):
+        world.scheduler.advance(1)
+        world.hub.relieve()
+
+
+def speak(world: World, room: str, messages: int, size: int = 10_000) -> None:
+    """Let somebody say so many messages, each by itself, and go."""
+    ana = world.join("ana", room=room)
+    for _ in range(messages):
+        ana.say("x" * size)
+        world.scheduler.settle()
+        ana.write_all()
+    ana.session.close()
+
+
+def stop_in_a_message(world: World, room: str) -> Client:
+    """A client that begins to read the only message that is queued for it, and does not go on."""
+    bob = world.join("bob", room=room)
+    speak(world, room, 1, 60_000)
+    bob.session.take()
+    assert not bob.session.outbox.queued_bytes
+    return bob
+
+
+def stop_in_a_history(world: World, room: str) -> Client:
+    """A client that begins to read a history, and does not go on."""
+    speak(world, room, 20)
+    bob = world.join("bob", room=room, history=20)
+    bob.session.take()
+    assert not bob.session.outbox.queued_bytes
+    return bob
+
+
+@pytest.mark.parametrize("stop", [stop_in_a_message, stop_in_a_history])
+def test_who_stops_in_the_middle_keeps_nobody_out_for_long(stop: Callable[[World, str], Client]) -> None:
+    """It has an empty queue, and holds what it was to read next."""
+    budget = Budget(1_000_000)
+    world = world_of(budget)
+    readers: list[Client] = []
+    with suppress(CallError):
+        while True:
+            readers.append(stop(world, f"{len(readers)}"))
+            world.hub.relieve()
+    wait(world, 9)
+    assert not any(reader.session.outbox.closed for reader in readers)
+    with pytest.raises(CallError, match="max-memory"):
+        world.join("eva", room="new")
+    wait(world, 2)
+    errors = [reader.error for reader in readers if reader.session.outbox.closed]
+    assert errors
+    assert all(error and error.code is ErrorCode.SLOW_CONSUMER for error in errors)
+    for reader in readers:
+        if reader.session.outbox.closed:
+            reader.write_all()
+    world.hub.relieve()
+    for eva in (world.join("eva", room="new") for _ in range(3)):
+        assert not eva.session.outbox.closed
+
+
+def test_what_is_kept_for_the_next_reader_goes_before_histories() -> None:
+    """Nobody misses it, and who reads on gets everything."""
+    budget = Budget(1_000_000)
+    world = world_of(budget)
+    speak(world, "a", 40)
+    bob = world.join("bob", room="a", history=40)
+    for _ in range(30):
+        bob.write()
+    speak(world, "b", 20)
+    held = budget.histories
+    world.hub.relieve()
+    assert budget.histories == held > 600_000
+    assert budget.excess <= 0
+    bob.write_all()
+    assert len(bob.received) == 40
+
+
+def test_who_has_much_to_write_shares_it() -> None:
+    """A hundred clients write the same message, and others are at the same place of a history: both count once."""
+    budget = Budget(1_000_000)
+    world = world_of(budget)
+    speak(world, "b", 1, 60_000)
+    readers = [world.join(room="a") for _ in range(100)] + [world.join(room="b", history=1) for _ in range(100)]
+    speak(world, "a", 1, 60_000)
+    for reader in readers:
+        reader.session.take()
+    world.hub.relieve()
+    assert 120_000 <= budget.queues < 200_000
+    assert not any(reader.session.outbox.closed for reader in readers)
+    world.join()
+
+
+def test_a_memory_that_is_full_again_and_again_is_full() -> None:
+    """Newcomers that come while others read would be let in now and then; clients that never read go all the same."""
+    budget = Budget(1_000_000)
+    world = world_of(budget, messages=0)
+    slow, quick = world.join("bob", room="a"), world.join("eva", room="b")
+    speak(world, "a", 87)
+    for _ in range(5):
+        speak(world, "b", 3)
+        world.hub.relieve()
+        with pytest.raises(CallError, match="max-memory"):
+            world.join(room="c")
+        quick.write_all()
+        wait(world, 1)
+        world.join(room="c").session.close()
+        wait(world, 1)
+    speak(world, "b", 3)
+    world.hub.relieve()
+    assert slow.session.outbox.closed
+    assert not quick.session.outbox.closed
 
 
 class Process(Memory):
