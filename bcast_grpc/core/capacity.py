@@ -68,7 +68,6 @@ class Capacity:
         self.budget = budget
         self.memory: Memory = _Unmeasured()
         self.why_full: Callable[[int], str] = lambda _: ""
-        self._asking = 0
         self._max_asking = max(1000, budget.max_bytes // _ASKING_BYTES)
         self._max_clients = limits.max_clients
         self._time = time
@@ -78,7 +77,7 @@ class Capacity:
     @property
     def calls_waiting(self) -> int:
         """How many calls wait to be let in, at doors that count them."""
-        return self._asking
+        return self.asking.total
 
     def check_clients(self, clients: int) -> None:
         """Check that another client may come in.
@@ -112,17 +111,14 @@ class Capacity:
             CallError: ``SERVER_FULL``: too many calls of its address wait already; or too many in all, and its address
                 has more than its part of them.
         """
-        count = self.asking.count(network)
-        is_over = self._asking >= self._max_asking and count * (len(self.asking) + 1) >= self._max_asking
-        if is_over or self.asking.full(network):
+        if self.asking.has_part(network, self._max_asking) or self.asking.full(network):
+            count = self.asking.count(network)
             raise _server_full(f"{count} calls from your address wait to be let in, the limit; try again later")
         self.asking.add(network)
-        self._asking += 1
 
     def end_asking(self, network: str) -> None:
         """Stop counting a call: it was let in, or has ended."""
         self.asking.remove(network)
-        self._asking -= 1
 
     def came(self, member: Member) -> None:
         """Count a client that has come in."""

@@ -24,10 +24,18 @@ class PeerCounts:
         self.most = most
         self._spares_loopback = spares_loopback
         self._counts: Counter[str] = Counter()
+        self._total = 0
 
     def full(self, network: str) -> bool:
         """Whether an address has reached the bound; an empty one has none."""
         return 0 < self.most <= self._counts[network] and self.bounds(network)
+
+    def has_part(self, network: str, places: int) -> bool:
+        """Whether all of so many places are taken, and an address has its part of them, so that it gets no more.
+
+        Others get theirs beyond that: nobody is kept out by an address that holds what it has for ever.
+        """
+        return self._total >= places and self._counts[network] * (len(self._counts) + 1) >= places
 
     def bounds(self, network: str) -> bool:
         """Whether an address has bounds: one that is known, and is not spared."""
@@ -36,10 +44,12 @@ class PeerCounts:
     def add(self, network: str) -> None:
         """Count one more."""
         self._counts[network] += 1
+        self._total += 1
 
     def remove(self, network: str) -> None:
         """Count one less."""
         self._counts[network] -= 1
+        self._total -= 1
         if not self._counts[network]:
             del self._counts[network]
 
@@ -50,6 +60,11 @@ class PeerCounts:
     def __len__(self) -> int:
         """How many addresses are counted."""
         return len(self._counts)
+
+    @property
+    def total(self) -> int:
+        """How many there are, of all addresses."""
+        return self._total
 
 
 def peer_at(host: str, port: int) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from bcast_grpc.core import capacity
+from bcast_grpc.http2 import frames as wire
+from bcast_grpc.http2.states import Kind
 from bcast_grpc.server import parts
 from bcast_grpc.server.machine.memory import Bound, _bounds
 from bcast_grpc.v1 import chat_pb2 as pb
@@ -151,6 +153,32 @@ async def test_nothing_waits_to_be_let_in_when_memory_is_full(doors: LocalDoor) 
     await attacker.until(lambda: len(attacker.ended) == 4)
     assert attacker.statuses == {1: 8, 3: 8, 5: 8, 7: 0}
     attacker.close()
+
+
+@pytest.mark.grpc_engine("native", reason="grpcio's servicers are bounded by grpcio")
+async def test_who_watches_the_health_for_ever_keeps_nobody_from_asking(
+    doors: LocalDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that an address leaves open take its own places alone; one that ends is one that may begin."""
+    monkeypatch.setattr("bcast_grpc.transport.grpc.services.MAX_STREAMS", 3)
+    attacker = await Attacker.connect(doors.address, local_addr=("127.0.0.2", 0))
+    other = await Attacker.connect(doors.address)
+
+    async def ask(client: Attacker, stream: int, path: str = "/grpc.health.v1.Health/Watch") -> None:
+        await client.send(request(stream, block(path)) + data(stream, message(b""), 1))
+        await client.until(lambda: stream in client.answered)
+
+    for stream in (1, 3, 5, 7):
+        await ask(attacker, stream)
+    for stream in (1, 3):
+        await ask(other, stream, CHECK)
+        await other.until(lambda stream=stream: stream in other.ended)  # type: ignore[misc]
+    assert (attacker.statuses, other.statuses) == ({7: 8}, {1: 0, 3: 0})
+    await attacker.send(wire.frame(Kind.RST_STREAM, 0, 1, bytes(4)))
+    await ask(attacker, 9)
+    assert 9 not in attacker.ended
+    attacker.close()
+    other.close()
 
 
 @pytest.mark.grpc_engine("native", reason="grpcio's core keeps what waits, and tells nobody")

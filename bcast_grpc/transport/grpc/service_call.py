@@ -36,16 +36,26 @@ class ServiceCall(Call):
         method: the handler, as ``add_…Servicer_to_server`` registers it. One without a deserializer takes frames of the
             contract, which may be large.
         resources: what all calls of the door share.
+        ended: called when it is over.
     """
 
-    __slots__ = ("__weakref__", "_asked", "_method", "_resources", "_room", "_something", "_task")
+    __slots__ = ("_asked", "_ended", "_method", "_resources", "_room", "_something", "_task")
 
-    def __init__(self, carrier: Carrier, stream_id: int, head: Head, method: Method, resources: Resources) -> None:
+    def __init__(
+        self,
+        carrier: Carrier,
+        stream_id: int,
+        head: Head,
+        method: Method,
+        resources: Resources,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         max_bytes = MAX_SMALL_BYTES if method.request_deserializer else protobuf.MAX_REQUEST_BYTES
         if method.request_deserializer:  # of grpcio's servicers, which ask nobody who they are
             head = head.without_secrets()
         super().__init__(carrier, stream_id, head, max_bytes)
         self._method = method
+        self._ended = ended
         self._resources = resources
         self._asked = False  # the one request of a unary method has been read
         self._something: asyncio.Future[None] | None = None  # done when something has come
@@ -76,6 +86,7 @@ class ServiceCall(Call):
 
     def release(self) -> None:
         """Cancel the task, and forget it: a cancelled task refers to its frames, and these to the call."""
+        self._ended()
         self._resources.unpacking.leave(self)
         task, self._task = self._task, None
         if task and asyncio.current_task() is not task:

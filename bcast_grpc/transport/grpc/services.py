@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
-from weakref import WeakSet
 
 import grpc
 from google.rpc import code_pb2
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from bcast_grpc.core.peers import PeerCounts, network_of
 from bcast_grpc.core.publisher import Publisher
 from bcast_grpc.transport.entering import admit
 from bcast_grpc.transport.grpc.call import Call, Carrier
@@ -20,14 +21,15 @@ from bcast_grpc.transport.grpc.resources import Resources
 from bcast_grpc.transport.grpc.service_call import Context, Method, ServiceCall
 from bcast_grpc.transport.health import Health
 from bcast_grpc.transport.publishing import Publishing
-from bcast_grpc.transport.rpc import SERVICE, initial_metadata, read_caller, read_metadata
+from bcast_grpc.transport.rpc import SERVICE, initial_metadata, read_caller, read_metadata, read_peer
 from bcast_grpc.wire import protobuf
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 """The stable name of the reflection service; its messages equal those of v1alpha."""
 
 MAX_STREAMS = 10_000
-"""How many calls of health and reflection there may be on all connections. Each has a task, some forever."""
+"""How many calls of health and reflection there may be on all connections; then each address has its part. Each has a
+task, some forever."""
 
 
 class Services:
@@ -47,7 +49,7 @@ class Services:
         self._scheduler = resources.shared.scheduler
         self._publishing = Publishing(self._scheduler)
         self._methods: dict[str, Method] = {}
-        self._streams: WeakSet[ServiceCall] = WeakSet()
+        self._streams = PeerCounts(0, spares_loopback=False)
         servicer = health.aio.HealthServicer()
         self.health = Health(resources.shared, servicer)
         registry: Any = self
@@ -64,20 +66,22 @@ class Services:
         """Begin a call; return None if there is no such method.
 
         Raises:
-            StatusError: there are too many already.
+            StatusError: there are too many already, and its address has its part of them.
         """
         method = self._methods.get(head.path)
         if not method:
             return None
-        if method.request_deserializer and len(self._streams) >= MAX_STREAMS:
+        if not method.request_deserializer:
+            return ServiceCall(carrier, stream_id, head, method, self._resources)
+        network, streams = network_of(read_peer(head.metadata, carrier.peer, self._proxies)), self._streams
+        if streams.has_part(network, MAX_STREAMS):
             raise StatusError(
                 code_pb2.RESOURCE_EXHAUSTED,
-                f"{MAX_STREAMS} calls of health and reflection are open, which is the limit; try again later",
+                f"{streams.count(network)} calls of health and reflection are open from your address, the limit;"
+                " try again later",
             )
-        call = ServiceCall(carrier, stream_id, head, method, self._resources)
-        if method.request_deserializer:
-            self._streams.add(call)
-        return call
+        streams.add(network)
+        return ServiceCall(carrier, stream_id, head, method, self._resources, partial(streams.remove, network))
 
     async def _publish(self, frame: bytes, context: Context) -> bytes:
         metadata = context.invocation_metadata()
