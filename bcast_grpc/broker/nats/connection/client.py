@@ -52,10 +52,16 @@ class CheckingClient(Client):
         self._welcome = False
         self._unusable: set[str] = set()
 
+    def keep(self) -> None:
+        """Remember that the server in use is of use, and which ones come next if it is lost."""
+        if self._current_server:
+            self._ranks.found(self._current_server.uri.netloc)
+            self._ranks.arrange(self._server_pool, self._current_server)
+
     def leave(self) -> None:
         """Remember that the server in use is of no use."""
         if self._current_server:
-            self._ranks.leave(self._current_server.uri.netloc)
+            self._ranks.tried(self._current_server.uri.netloc)
 
     def _setup_server_pool(self, connect_url: list[str]) -> None:
         super()._setup_server_pool(connect_url)
@@ -67,6 +73,7 @@ class CheckingClient(Client):
             raise asyncio.CancelledError
         if self._transport:  # of an attempt that failed after the connection was made: nobody else closes it
             self._transport.close()  # type: ignore[no-untyped-call]
+        self._ranks.tried(s.uri.netloc)
         await super()._connect_to_server(s)
 
     async def _process_connect_init(self) -> None:
@@ -95,9 +102,9 @@ class CheckingClient(Client):
                     f"its max_payload is {info.get('max_payload')}, and must be at least {self._least_bytes}:"
                     " raise it, or lower max-message-bytes"
                 )
-        known = len(self._server_pool)
         await super()._process_info(info, initial_connection)
-        if len(self._server_pool) > known:
+        self._ranks.told(self._server_pool, info.get("connect_urls") or ())
+        if not initial_connection:
             self._ranks.arrange(self._server_pool, self._current_server)
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:

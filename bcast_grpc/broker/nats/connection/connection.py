@@ -180,11 +180,12 @@ class Connection:
         if self._doubted and self.prove:
             try:
                 await self.prove()
-            except Lost:
+            except (Lost, asyncio.CancelledError):  # cancelled where it takes too long
                 client.leave()
                 self.up = False
                 raise
         self._doubted = False
+        client.keep()
         self._error = self._told = ""
         self._changed("")
 
