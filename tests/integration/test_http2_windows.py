@@ -8,9 +8,10 @@ import pytest
 
 from bcast_grpc.http2 import frames as wire
 from bcast_grpc.http2.limits import DEFAULT_WINDOW
-from benchmarks.attacker import CONNECT, Attacker, block, data, request
+from bcast_grpc.v1 import chat_pb2 as pb
+from benchmarks.attacker import ACKNOWLEDGEMENT, CONNECT, Attacker, block, data, message, request
 
-from .conftest import LocalDoor
+from .conftest import LocalDoor, Serve
 from .peers import within
 
 pytestmark = pytest.mark.grpc_engine("native", reason="grpcio's core writes by itself")
@@ -48,3 +49,26 @@ async def test_an_end_waits_for_what_is_before_it(attacker: Attacker) -> None:
     await within(attacker.until(lambda: 1 in attacker.ended))
     assert attacker.taken > 150_000
     assert attacker.statuses == {1: 0}
+
+
+async def test_calls_that_do_not_read_leave_room_for_others_on_the_connection(serve: Serve) -> None:
+    """A proxy may have calls of many clients on it: those who send on, and read no answer, hold up nobody else."""
+    door = await serve(queue_messages=100)
+    proxy = await Attacker.connect(door.address, wire.PREFACE + wire.settings_frame({4: 0}) + ACKNOWLEDGEMENT)
+    unread, other = range(1, 81, 2), 81
+
+    async def say(stream: int, count: int, msg: str) -> None:
+        asked = pb.ConnectRequest(batch=[pb.ConnectRequest(msg=msg, id=f"{number}") for number in range(count)])
+        await within(proxy.send_message(stream, message(asked.SerializeToString())))
+
+    for stream in (*unread, other):
+        await proxy.send(request(stream, block(CONNECT, ("bcast-room", str(stream)))))
+    for stream in unread:
+        await say(stream, 100, "x" * 100)
+        await say(stream, 1, "x" * 40_000)
+    await proxy.send(wire.window_update(other, 1000))
+    await say(other, 1, "hola")
+    await within(proxy.until(lambda: proxy.taken > 0))
+    assert not proxy.ended
+    assert not proxy.over
+    proxy.close()

@@ -152,7 +152,8 @@ class Adversary:
         """What it makes the server keep is bounded."""
         h2, kept = self.cable.connection._h2, self.door._kept
         assert self.cable.unsent <= 4 * UNSENT_BYTES
-        assert kept._of_connections.get(self.cable.connection._calls, 0) <= MAX_CONNECTION_BYTES
+        of_connection = kept._connections.get(self.cable.connection._calls)
+        assert not of_connection or of_connection.bytes <= MAX_CONNECTION_BYTES
         assert h2._taken <= h2._limits.connection_window
         assert len(h2._reader._buffer) - h2._reader._at <= wire.SMALLEST_MAX_FRAME + 70_000
 

@@ -35,13 +35,14 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "_STEP_BYTES", 10)
 
 
-def test_a_connection_ends_the_call_that_goes_too_far() -> None:
-    """Not the others on it, nor those on other connections."""
+def test_a_connection_ends_its_oldest_call_if_it_goes_too_far() -> None:
+    """One client of a proxy that finishes nothing is not in the way of another; other connections are none of it."""
     bounded = Kept(Budget(2**30))
     first, second = keeper("shared"), keeper("shared")
     assert bounded.keep(first, 30) is None
     assert bounded.keep(second, 30) is None
     assert bounded.keep(first, 31) is first
+    assert bounded.keep(second, 31) is first
     assert bounded.keep(first, 0) is None
     assert bounded.keep(second, 60) is None
 
@@ -81,5 +82,5 @@ def test_nothing_is_left_of_those_who_keep_nothing() -> None:
         bounded.keep(call, 20)
     for call in calls:
         bounded.keep(call, 0)
-    assert (bounded._sizes, bounded._of_connections, bounded._total) == ({}, {}, 0)
+    assert (bounded._sizes, bounded._connections, bounded._total) == ({}, {}, 0)
     assert budget.used == 0

@@ -13,6 +13,7 @@ from bcast_grpc.core.peers import network_of
 from bcast_grpc.errors import CallError
 from bcast_grpc.http2 import Limits
 from bcast_grpc.http2.events import HeadersReceived
+from bcast_grpc.http2.limits import DEFAULT_WINDOW, LARGEST_WINDOW
 from bcast_grpc.transport.address import Address
 from bcast_grpc.transport.door import Door, Shared
 from bcast_grpc.transport.framer import Framer
@@ -46,7 +47,7 @@ class GrpcDoor(Door):
     def __init__(self, shared: Shared, address: Address, *, max_streams: int) -> None:
         self._shared = shared
         self._listeners = Listeners(shared, address)
-        self._limits = Limits(max_concurrent_streams=max_streams)
+        self._limits = _limits(max_streams)
         self._connections: set[Connection] = set()
         self._closed = asyncio.Event()
         self._kept = Kept(shared.hub.capacity.budget)
@@ -135,3 +136,12 @@ class GrpcDoor(Door):
     def keep(self, call: Call, size: int) -> Call | None:
         """Note how many bytes of messages a call keeps."""
         return self._kept.keep(call, size)
+
+
+def _limits(max_streams: int) -> Limits:
+    """Return what a connection allows its client: so much in all that calls that do not read leave room for the others.
+
+    A proxy may have calls of many clients on it. What they keep is bounded elsewhere: see ``Kept``.
+    """
+    most = 2 * max_streams * DEFAULT_WINDOW  # the window opens again once half of it has been processed
+    return Limits(max_concurrent_streams=max_streams, connection_window=min(most, LARGEST_WINDOW))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
 from bcast_grpc.transport.grpc.call import Call
 from bcast_grpc.transport.unfinished import Budget, most_unfinished
 
@@ -12,10 +15,18 @@ A server with little memory has a quarter of ``max-memory`` for both, but no les
 """
 
 MAX_CONNECTION_BYTES = 16 * 1024 * 1024
-"""Beyond this for one connection, a call ends that waits for its own client and keeps more than before."""
+"""Beyond this for one connection, its oldest call that waits for its own client ends. A proxy has calls of many."""
 
 _STEP_BYTES = 1024 * 1024
 """If no call waits for its own client, all calls are checked again when so much more is kept."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    """What the calls of a connection keep, the oldest first."""
+
+    bytes: int = 0
+    calls: dict[Call, None] = field(default_factory=dict)
 
 
 class Kept:
@@ -30,7 +41,7 @@ class Kept:
         self._most = most_unfinished(budget.max_bytes)
         self._max_waiting = max(self._most, min(MAX_WAITING_BYTES, budget.max_bytes // 4))
         self._sizes: dict[Call, int] = {}
-        self._of_connections: dict[object, int] = {}
+        self._connections: dict[object, _Connection] = {}
         self._total = 0
         self._looked_at = 0  # the total when all calls were last checked in vain
 
@@ -43,28 +54,36 @@ class Kept:
         before = self._sizes.get(call, 0)
         if size == before:
             return None
+        connection = self._connections.get(call.carrier)
+        if connection is None:
+            connection = self._connections[call.carrier] = _Connection()
+        connection.bytes += size - before
         if size:
             self._sizes[call] = size
+            connection.calls[call] = None
         else:
-            del self._sizes[call]
+            del self._sizes[call], connection.calls[call]
+            if not connection.calls:
+                del self._connections[call.carrier]
         self._total += size - before
         self._budget.unfinished += size - before
-        of_connection = self._of_connections.get(call.carrier, 0) + size - before
-        if of_connection:
-            self._of_connections[call.carrier] = of_connection
-        else:
-            del self._of_connections[call.carrier]
         if self._total <= self._most:
             self._looked_at = 0
         if size < before:
             return None
-        return call if of_connection > MAX_CONNECTION_BYTES and call.is_waited_for else self._look()
+        if connection.bytes > MAX_CONNECTION_BYTES and (oldest := _oldest(connection.calls)):
+            return oldest
+        return self._look()
 
     def _look(self) -> Call | None:
         if self._total <= self._most or self._total < self._looked_at + _STEP_BYTES:
             return None
-        for call in self._sizes:
-            if call.is_waited_for:
-                return call
+        if oldest := _oldest(self._sizes):
+            return oldest
         self._looked_at = self._total
         return next(iter(self._sizes)) if self._total > self._max_waiting else None
+
+
+def _oldest(calls: Iterable[Call]) -> Call | None:
+    """Return the first call that waits for its own client, if there is one."""
+    return next((call for call in calls if call.is_waited_for), None)
