@@ -213,8 +213,8 @@ class Hub:
         with self._lock:
             self.capacity.count(self._rooms.values())
             self._broker.relieve()
-            self.capacity.end_slowest(self._rooms.values())
             self.capacity.relieved()
+            self.capacity.end_slowest(self._rooms.values())
 
     def expire(self) -> None:
         """Drop histories and ids that have expired. Call this now and then."""

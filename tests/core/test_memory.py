@@ -302,6 +302,23 @@ def test_a_memory_that_is_full_again_and_again_is_full() -> None:
     assert not quick.session.outbox.closed
 
 
+def test_a_memory_that_was_full_once_ends_nobody_later() -> None:
+    """Nobody has been refused since, though it stays nearly full."""
+    budget = Budget(1_000_000)
+    world = world_of(budget, messages=0)
+    slow, quick = world.join("bob", room="a"), world.join("eva", room="b")
+    speak(world, "a", 86)
+    speak(world, "b", 6)
+    world.hub.relieve()
+    with pytest.raises(CallError, match="max-memory"):
+        world.join(room="c")
+    quick.write_all()
+    wait(world, 60)
+    assert not budget.full
+    assert not budget.eased
+    assert not slow.session.outbox.closed
+
+
 class Process(Memory):
     """A process that has so much memory, and takes more than what is counted."""
 
