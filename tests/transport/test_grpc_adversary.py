@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bcast_grpc.core.publisher import Publisher
@@ -24,7 +24,7 @@ from bcast_grpc.server import Server
 from bcast_grpc.settings import Settings
 from bcast_grpc.transport.grpc.calls import Calls
 from bcast_grpc.transport.grpc.chat_call import ChatCall
-from bcast_grpc.transport.grpc.connection import Connection
+from bcast_grpc.transport.grpc.connection import _PING, Connection
 from bcast_grpc.transport.grpc.door import GrpcDoor
 from bcast_grpc.transport.grpc.kept import MAX_CONNECTION_BYTES
 from bcast_grpc.transport.grpc.reader import Reader
@@ -120,7 +120,7 @@ def left() -> Counter[str]:
 
 
 class Adversary:
-    """A client that does anything, beside two that keep all rules."""
+    """A client that does anything, beside two on one connection that keep all rules."""
 
     def __init__(self, greeting: bytes) -> None:
         self.server = Server(Settings(port=0, grpc_engine="native"))
@@ -144,9 +144,17 @@ class Adversary:
             self.said += 1
         elif step == "drain":
             cable.connection.announce_drain()
+        elif step == "wait":
+            await pass_time(0.01)
         else:
-            await pass_time(0.01 if step == "wait" else 20)
+            await self.wait(20)
         self.check()
+
+    async def wait(self, seconds: int) -> None:
+        """Let time pass; who keeps all rules answers pings."""
+        for _ in range(seconds):
+            await pass_time()
+            self.honest.send(wire.frame(Kind.PING, wire.ACK, 0, _PING))
 
     def check(self) -> None:
         """What it makes the server keep is bounded."""
@@ -159,9 +167,9 @@ class Adversary:
 
     async def end(self) -> None:
         """Be gone; the others have heard each other to the end, and nothing is left."""
-        await pass_time()
+        await self.wait(1)
         self.cable.lose()
-        await pass_time(20)
+        await self.wait(20)
         heard = [event.message for event in self.honest.events(3) if event.kind is EventKind.MESSAGE]
         assert [text for text in heard if text.startswith("ana")] == [f"ana {n}" for n in range(self.said)]
         assert not any(event.message.startswith("ana") for event in self.honest.events(1))
@@ -191,6 +199,7 @@ async def attack(greeting: bytes, steps: Sequence[tuple[bytes | str, int]]) -> N
 
 
 @given(st.sampled_from(GREETINGS), st.lists(st.tuples(STEPS, st.sampled_from([1, 5, 100, 70_000])), max_size=25))
+@example(GREETING, [*[("wait long", 1)] * 3, ("talk", 1)])
 def test_whatever_a_client_does(greeting: bytes, steps: list[tuple[bytes | str, int]]) -> None:
     """No exception reaches the loop, bounds and others' order hold, and nothing is left of it without the collector."""
     logs = pytest.MonkeyPatch()
