@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from bcast_grpc.http2 import encode
 from bcast_grpc.http2 import frames as wire
 from bcast_grpc.http2.limits import DEFAULT_WINDOW
+from bcast_grpc.transport.grpc import refusal, service_call
 from bcast_grpc.v1 import chat_pb2 as pb
-from benchmarks.attacker import ACKNOWLEDGEMENT, CONNECT, Attacker, block, data, message, request
+from benchmarks.attacker import ACKNOWLEDGEMENT, CONNECT, PUBLISH, Attacker, block, data, message, request
 
 from .conftest import LocalDoor, Serve
 from .peers import within
@@ -72,3 +74,18 @@ async def test_calls_that_do_not_read_leave_room_for_others_on_the_connection(se
     assert not proxy.ended
     assert not proxy.over
     proxy.close()
+
+
+async def test_calls_whose_answers_nobody_reads_end(door: LocalDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in no count of clients, so there could be a million of them, on connections that are not idle."""
+    monkeypatch.setattr(refusal, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(service_call, "LINGER_S", 0.0)
+    attacker = await Attacker.connect(door.address, wire.PREFACE + wire.settings_frame({4: 0}) + ACKNOWLEDGEMENT)
+    no_call = encode([(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "here")])
+    said = message(pb.PublishRequest(msg="hola").SerializeToString())
+    await attacker.send(request(1, no_call, ended=True) + request(3, no_call))
+    await attacker.send(request(5, block(PUBLISH)) + data(5, said, wire.END_STREAM))
+    await within(attacker.until(lambda: {1, 3, 5} <= attacker.ended))
+    assert attacker.taken == 0
+    assert attacker.statuses[5] == 8
+    attacker.close()

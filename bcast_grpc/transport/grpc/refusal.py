@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from google.rpc import code_pb2
 
 from bcast_grpc.transport.grpc.call import Call, Carrier
 from bcast_grpc.transport.grpc.headers import Head
 
 PATIENCE_S = 1.0
-"""How long to wait for the rest of a request before answering: some clients read an answer only after that."""
+"""How long to wait for the rest of a request before answering: some clients read an answer only after that. As long may
+the client take to read it: nothing else bounds how many such requests there are."""
 
 _HEAD = Head("", PATIENCE_S, "identity", ())
 
@@ -71,5 +74,11 @@ class Refusal(Call):
 
     def _expire(self) -> None:
         self._deadline = None
-        if not self.over:
+        if self._answered:
+            self.end(code_pb2.INTERNAL, self._text)
+        elif not self.over:
             self._reply()
+            if not self.over:
+                carrier = self.carrier
+                loop = asyncio.get_running_loop()
+                self._deadline = loop.call_later(PATIENCE_S, carrier.turns.soon, carrier.peer, self._expire)

@@ -23,6 +23,7 @@ from bcast_grpc.transport.grpc.messages import (
     with_prefix,
 )
 from bcast_grpc.transport.grpc.resources import Resources
+from bcast_grpc.transport.lingering import LINGER_S
 from bcast_grpc.transport.stream import resolve
 from bcast_grpc.wire import protobuf
 
@@ -180,7 +181,15 @@ class ServiceCall(Call):
         else:
             response = await responses
             if not method.response_streaming:
-                await self.send(write(response))
+                await self._send_last(write(response))
+
+    async def _send_last(self, message: bytes) -> None:
+        """Send the one answer to the one request. Nothing else bounds how many such calls there are."""
+        try:
+            async with asyncio.timeout(LINGER_S):
+                await self.send(message)
+        except TimeoutError:
+            raise StatusError(code_pb2.RESOURCE_EXHAUSTED, f"the answer was not read within {LINGER_S:g} s") from None
 
     async def _request(self) -> bytes:
         if not self._arrived:  # most send it with the call
