@@ -9,14 +9,15 @@ from google.rpc import code_pb2
 
 from bcast_grpc.transport.grpc import unpacking
 from bcast_grpc.transport.grpc.messages import StatusError
-from bcast_grpc.transport.grpc.unpacking import AT_ONCE, Unpacking
+from bcast_grpc.transport.grpc.unpacking import AT_ONCE, OF_ONE, Unpacking
 
 
 class Unpacker:
     """A call that unpacks, once it may."""
 
-    def __init__(self, shared: Unpacking, *, stalled: bool = False) -> None:
+    def __init__(self, shared: Unpacking, *, stalled: bool = False, network: str = "") -> None:
         self.shared = shared
+        self.network = network or f"{id(self)}"
         self.stalled = stalled
         self.error: StatusError | None = None
         self.inside = asyncio.Event()
@@ -58,3 +59,25 @@ async def test_nobody_waits_for_a_client_that_does_not_read(monkeypatch: pytest.
     await waiting.inside.wait()
     assert [call.error.code for call in inside if call.error] == [code_pb2.RESOURCE_EXHAUSTED]
     assert inside[2].error
+
+
+async def test_who_stops_with_all_that_it_has_makes_no_other_address_wait() -> None:
+    """Its calls wait for each other, and others unpack meanwhile; when it goes on, addresses take turns."""
+    shared = Unpacking()
+    stopped = [Unpacker(shared, stalled=True, network="a") for _ in range(100)]
+    for call in stopped:
+        call.read_on()
+    others = [Unpacker(shared, network=network) for network in "bcd"]
+    for call in others:
+        call.read_on()
+    assert sum(call.inside.is_set() for call in stopped) == OF_ONE
+    assert [call.inside.is_set() for call in others] == [True, True, False]
+    shared.leave(others[0])
+    await others[2].inside.wait()
+    assert not stopped[2].inside.is_set()
+    shared.leave(stopped[0])
+    await stopped[2].inside.wait()
+    for call in (*stopped, *others):
+        shared.leave(call)
+    assert not shared._inside
+    assert not shared._waiting

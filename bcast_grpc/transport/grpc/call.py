@@ -100,7 +100,7 @@ class Call(ABC):
         max_bytes: size of its largest message.
 
     Attributes:
-        asks: the address that it is counted for as long as it waits to be let in, then None; set by its door.
+        network, asks: the address that it is counted for, and whether it waits to be let in; set by its door.
         carried: whether it is served; set by its connection.
         over: whether it has ended, or its client is gone.
         finished: whether its client has sent everything.
@@ -119,7 +119,7 @@ class Call(ABC):
         "_silence",
         "_unconsumed",
         "_waiting",
-        "asks",
+        *("asks", "network"),
         "blocked",
         "carried",
         "carrier",
@@ -135,7 +135,7 @@ class Call(ABC):
         self.carrier = carrier
         self.stream_id = stream_id
         self.head = head
-        self.asks: str | None = None
+        self.network, self.asks = "", False
         self.carried = False
         self.over = False
         self.finished = False

@@ -114,7 +114,7 @@ class GrpcDoor(Door):
         except BaseException:
             capacity.end_asking(network)
             raise
-        call.asks = network
+        call.network, call.asks = network, True
         return call
 
     def _call(self, carrier: Carrier, event: HeadersReceived, head: Head) -> Call:
@@ -129,9 +129,9 @@ class GrpcDoor(Door):
 
     def let_in(self, call: Call) -> None:
         """Note that a call waits no more: it was let in, or is over."""
-        if call.asks is not None:
-            self._shared.hub.capacity.end_asking(call.asks)
-            call.asks = None
+        if call.asks:
+            self._shared.hub.capacity.end_asking(call.network)
+            call.asks = False
 
     def keep(self, call: Call, size: int) -> Call | None:
         """Note how many bytes of messages a call keeps."""
