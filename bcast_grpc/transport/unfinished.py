@@ -14,27 +14,30 @@ logger = logging.getLogger(__name__)
 MAX_BYTES = 64 * 1024 * 1024
 """Past that the connection is closed whose message began first."""
 
-_LEAST_BYTES = 16 * 1024 * 1024
-"""A server with little memory has a quarter of it for these, but no less than for a few large messages."""
+_LEAST_BYTES = 5 * 1024 * 1024
+"""A server with little memory has a quarter of it for these, but no less than for a large message."""
 
 _SMALL_BYTES = 8 * 1024
 """So much may be kept without being counted: nearly all messages are smaller, and counting would cost each of them."""
 
 
-def most_unfinished(max_memory: int) -> int:
-    """Return how many bytes of unfinished messages a server with so much memory may keep."""
-    return max(_LEAST_BYTES, min(MAX_BYTES, max_memory // 4))
+def most_unfinished(memory: int) -> int:
+    """Return how many bytes of unfinished messages a server may keep that has so much memory at the moment.
+
+    They may stay for ever, and new clients are refused while memory is full.
+    """
+    return max(_LEAST_BYTES, min(MAX_BYTES, memory // 4))
 
 
 class Budget(Protocol):
     """The memory of the server, as far as it is used here.
 
     Attributes:
-        max_bytes: how much there is.
+        bound: how much there is, as last measured.
         unfinished: how much of it unfinished messages take.
     """
 
-    max_bytes: int
+    bound: int
     unfinished: int
 
 
@@ -47,7 +50,6 @@ class Unfinished:
 
     def __init__(self, budget: Budget | None = None) -> None:
         self._budget = budget
-        self._most = most_unfinished(budget.max_bytes) if budget else MAX_BYTES
         self._sizes: dict[asyncio.Transport, int] = {}
         self._total = 0
 
@@ -60,7 +62,8 @@ class Unfinished:
             return
         self._sizes[transport] = size
         self._add(size - before)
-        while self._total > self._most:
+        most = most_unfinished(self._budget.bound) if self._budget else MAX_BYTES
+        while self._total > most:
             self._close(next(iter(self._sizes)))
 
     def forget(self, transport: asyncio.Transport | None) -> None:

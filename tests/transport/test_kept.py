@@ -84,3 +84,13 @@ def test_nothing_is_left_of_those_who_keep_nothing() -> None:
         bounded.keep(call, 0)
     assert (bounded._sizes, bounded._connections, bounded._total) == ({}, {}, 0)
     assert budget.used == 0
+
+
+def test_where_the_process_has_little_memory_less_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would be full of them for ever, and new clients would be refused, whatever max-memory is."""
+    monkeypatch.setattr(unfinished, "_LEAST_BYTES", 0)
+    bounded = Kept(budget := Budget(400))
+    first, second = keeper(), keeper()
+    assert bounded.keep(first, 50) is None
+    budget.fit(100, "")
+    assert bounded.keep(second, 20) is first

@@ -63,3 +63,14 @@ def test_no_more_is_kept_than_the_bound(steps: list[tuple[int, int]]) -> None:
     for transport in transports:
         bound.forget(transport)
     assert (bound._sizes, bound._total) == ({}, 0)
+
+
+def test_where_the_process_has_little_memory_less_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would be full of them for ever, and new clients would be refused, whatever max-memory is."""
+    monkeypatch.setattr(unfinished, "_LEAST_BYTES", 0)
+    bound, (first, second) = Unfinished(budget := Budget(4 * MOST)), (Transport() for _ in range(2))
+    bound.keep(first, MOST - 20)
+    budget.fit(MOST, "")
+    bound.keep(second, 20)
+    assert first.is_closed
+    assert budget.unfinished == 20

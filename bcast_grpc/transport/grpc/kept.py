@@ -11,7 +11,7 @@ from bcast_grpc.transport.unfinished import Budget, most_unfinished
 MAX_WAITING_BYTES = 256 * 1024 * 1024
 """Beyond this the oldest call ends even if it waits for the server: its clients send more than their room can take.
 
-A server with little memory has a quarter of ``max-memory`` for both, but no less than 16 MiB.
+A server with little memory has a quarter of it for both, but no less than 5 MiB.
 """
 
 MAX_CONNECTION_BYTES = 16 * 1024 * 1024
@@ -38,8 +38,6 @@ class Kept:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._most = most_unfinished(budget.max_bytes)
-        self._max_waiting = max(self._most, min(MAX_WAITING_BYTES, budget.max_bytes // 4))
         self._sizes: dict[Call, int] = {}
         self._connections: dict[object, _Connection] = {}
         self._total = 0
@@ -67,21 +65,23 @@ class Kept:
                 del self._connections[call.carrier]
         self._total += size - before
         self._budget.unfinished += size - before
-        if self._total <= self._most:
+        most = most_unfinished(self._budget.bound)
+        if self._total <= most:
             self._looked_at = 0
         if size < before:
             return None
         if connection.bytes > MAX_CONNECTION_BYTES and (oldest := _oldest(connection.calls)):
             return oldest
-        return self._look()
+        return self._look(most)
 
-    def _look(self) -> Call | None:
-        if self._total <= self._most or self._total < self._looked_at + _STEP_BYTES:
+    def _look(self, most: int) -> Call | None:
+        if self._total <= most or self._total < self._looked_at + _STEP_BYTES:
             return None
         if oldest := _oldest(self._sizes):
             return oldest
         self._looked_at = self._total
-        return next(iter(self._sizes)) if self._total > self._max_waiting else None
+        most_waiting = max(most, min(MAX_WAITING_BYTES, self._budget.bound // 4))
+        return next(iter(self._sizes)) if self._total > most_waiting else None
 
 
 def _oldest(calls: Iterable[Call]) -> Call | None:
