@@ -182,11 +182,13 @@ async def test_who_watches_the_health_for_ever_keeps_nobody_from_asking(
 
 
 @pytest.mark.grpc_engine("native", reason="grpcio's core keeps what waits, and tells nobody")
-async def test_calls_that_wait_keep_no_connection_open(doors: LocalDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_calls_of_nobody_keep_no_connection_open(doors: LocalDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where something is short, a connection with nothing else is idle; one with a client is not."""
     monkeypatch.setattr("bcast_grpc.transport.connections._IDLE_S", 0.0)
     attacker, client = await Attacker.connect(doors.address), await Attacker.connect(doors.address)
     await attacker.send(request(1, block(SUBSCRIBE)) + request(3, block(PUBLISH)))
+    await attacker.send(request(5, block("/grpc.health.v1.Health/Watch")) + data(5, message(b""), 1))
+    await attacker.until(lambda: 5 in attacker.answered)
     await client.send(request(1, block(SUBSCRIBE)) + data(1, message(b""), 1) + request(3, block(PUBLISH)))
     await attacker.is_heard()
     await client.until(lambda: 1 in client.answered)

@@ -81,8 +81,8 @@ class Carrier(Protocol):
         """Note that a call is served from now on: its connection is not idle. Until then it may be."""
         ...
 
-    def let_in(self, call: Call) -> None:
-        """Note that a call is that of a client from now on."""
+    def let_in(self, call: Call, *, carries: bool = True) -> None:
+        """Note that a call waits no more. If it ``carries`` its connection, it is that of a client from now on."""
         ...
 
     def ended(self, call: Call) -> None:

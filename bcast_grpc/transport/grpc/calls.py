@@ -231,10 +231,11 @@ class Calls(Carrier):
         """Note that a call is served from now on: its connection is not idle."""
         self._carried.add(call)
 
-    def let_in(self, call: Call) -> None:
-        """Note that a call is that of a client from now on."""
+    def let_in(self, call: Call, *, carries: bool = True) -> None:
+        """Note that a call waits no more. If it ``carries`` its connection, it is that of a client from now on."""
         self._owner.let_in(call)
-        self.carry(call)
+        if carries:
+            self.carry(call)
 
     def ended(self, call: Call) -> None:
         """Forget a call."""

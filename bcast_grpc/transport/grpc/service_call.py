@@ -115,8 +115,8 @@ class ServiceCall(Call):
         return message
 
     def _note_request(self) -> None:
-        if self._method.request_deserializer:  # of grpcio's servicers, which let everyone in
-            self.carrier.let_in(self)
+        if self._method.request_deserializer:  # of grpcio's servicers, which let everyone in, and may last for ever
+            self.carrier.let_in(self, carries=False)
         else:
             self.carrier.carry(self)
 
