@@ -178,7 +178,7 @@ class Capacity:
         if self.budget.used <= self.budget.bound and not self._refuses_for_long:
             return
         excess = self.budget.used - self.budget.goal
-        members = [member for room in rooms for member in room.members.values() if not member.outbox.closed]
+        members = [member for room in rooms for member in room.members.values() if not member.outbox.discarded]
         for member in sorted(members, key=lambda member: member.held_bytes, reverse=True):
             size = member.held_bytes
             if excess <= 0 or size < _LARGE_BYTES:
