@@ -69,7 +69,7 @@ class _Conversation:
             "/who": self._who,
         }
         words = ["/join " if command == "/join" else command for command in self._commands]
-        self._screen = Screen(self._prompt, self._typed, words, colour=colour)
+        self._screen = Screen(self._prompt, self._typed, self._tell_skipped, words, colour=colour)
 
     async def run(self) -> int:
         receiving = asyncio.create_task(self._receive())
@@ -102,10 +102,7 @@ class _Conversation:
             if event.kind is Kind.MESSAGE and self._screen.behind:
                 self._skip(event)
                 continue
-            if self._skipped:
-                text = f"{self._skipped} messages were not shown"
-                self._screen.show(self._screen.columns.alarm(text, event.time_ns))
-                self._skipped = 0
+            self._tell_skipped()
             self._show(event)
 
     def _skip(self, event: Event) -> None:
@@ -113,6 +110,12 @@ class _Conversation:
             text = "messages come faster than a terminal can show them: some are skipped"
             self._screen.show(self._screen.columns.alarm(text, event.time_ns))
         self._skipped += 1
+
+    def _tell_skipped(self) -> None:
+        skipped, self._skipped = self._skipped, 0
+        if skipped:
+            text = f"{skipped} messages were not shown"
+            self._screen.show(self._screen.columns.alarm(text, time.time_ns()))
 
     def _show(self, event: Event) -> None:
         screen, columns = self._screen, self._screen.columns

@@ -37,13 +37,21 @@ class Screen:
     Args:
         prompt: draws what stands before the line that is being typed.
         typed: called with each line that was typed.
+        caught_up: called when all that waited is shown.
         words: what the tab key completes at the start of a line.
     """
 
     def __init__(
-        self, prompt: Callable[[Columns], str], typed: Callable[[str], None], words: Sequence[str], *, colour: bool
+        self,
+        prompt: Callable[[Columns], str],
+        typed: Callable[[str], None],
+        caught_up: Callable[[], None],
+        words: Sequence[str],
+        *,
+        colour: bool,
     ) -> None:
         self._typed = typed
+        self._caught_up = caught_up
         self._colour = colour
         self._urgent: deque[str] = deque()
         self._waiting: deque[str] = deque()
@@ -133,6 +141,7 @@ class Screen:
             self._write(self._take())
             if not self._waiting:
                 self._something.clear()
+                self._caught_up()
             await asyncio.sleep(_PAUSE_S)  # collects what arrives meanwhile into one block, and lets keys be handled
 
     def _take(self) -> str:
