@@ -129,7 +129,7 @@ class Feed:
             queue: tell it behind what is queued for it, if there is room, rather than once that is written.
         """
         greeting = list(self._greet(member))
-        cursor = self._order.oldest - 1
+        cursor = min(self._order.oldest - 1, self._flushed)  # what follows is still pushed, though no longer kept
         if member.arrival:
             member.arrival.seq = cursor
         if not member.rights.history and cursor < self._flushed:

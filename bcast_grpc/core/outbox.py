@@ -202,8 +202,7 @@ class Outbox:
         if self._dropped_seq is not None and in_order:
             return self._tell_dropped(self._dropped_seq)
         self._frames.popleft()
-        parts = [data]
-        size = len(data)
+        parts, size = [data], len(data)
         while self._frames and size + len(self._frames[0][0]) <= self.encoder.frame_bytes:
             if self._frames[0] is _LIST or (self._dropped_seq is not None and self._frames[0].in_order):
                 break
@@ -273,6 +272,7 @@ class Outbox:
         """Drop the messages that are queued, without a ``GAP``: the order began anew, after ``seq``."""
         self._queue_deferred()
         kept = [frame for frame in self._frames if frame.last_seq is None]
+        kept = [one._replace(in_order=False) if one.in_order else one for one in kept]  # no GAP of the new order first
         self.queued_messages = sum(frame.events for frame in kept)
         self.queued_bytes = sum(len(frame.data) for frame in kept)
         self._frames = deque(kept) if kept else _NONE

@@ -13,11 +13,13 @@ from bcast_grpc.broker.history import Retention
 from bcast_grpc.broker.memory import MemoryBroker
 from bcast_grpc.core.identity import ALL_RIGHTS
 from bcast_grpc.core.limits import Limits, SlowPolicy
+from bcast_grpc.core.room import Room
 from bcast_grpc.core.states import State
+from bcast_grpc.errors import ErrorCode
 from bcast_grpc.events import Ack, Event, Gap, GapReason, Kind, Request, ResumePoint, Welcome
 from tests.anew import begin_anew
 
-from .received import gaps, say_slowly, seqs, world_of
+from .received import code_of, gaps, say_slowly, seqs, world_of
 from .world import ALL, Client, World
 
 ANEW = Gap(0, 0, GapReason.NEW_EPOCH)
@@ -143,6 +145,36 @@ def test_clients_that_read_nothing_learn_of_it_behind_what_they_have(policy: Slo
     assert all(gap == ANEW or gap.first_missed <= gap.last_missed for gap in gaps(bob.received))
 
 
+def test_what_is_left_out_of_a_new_order_is_told_after_its_beginning() -> None:
+    """Though a ``PROGRESS`` of the old one is still to be read."""
+    world = world_of(queue_messages=8, slow_policy=SlowPolicy.DROP)
+    ana, bob = world.join("ana"), world.join("bob", batch=False, kinds=ALL)
+    world.settle()
+    world.hub.for_each_room(Room.report_progress)
+    world.scheduler.advance(1)
+    begin_anew(world.hub)
+    say_slowly(world, ana, range(1, 21))
+    world.settle()
+    assert digest(bob.received) == ["anew", f"{Gap(1, 15, GapReason.SLOW)}", *range(16, 21)]
+
+
+@pytest.mark.parametrize("policy", [SlowPolicy.CATCH_UP, SlowPolicy.DROP])
+def test_what_a_new_order_has_dropped_before_it_is_told_of_is_not_missing(policy: SlowPolicy) -> None:
+    """It is still pushed, to those who read it, or is in a ``GAP``."""
+    world = world_of(queue_messages=8, slow_policy=policy, messages=3)
+    ana, bob = world.join("ana"), world.join("bob", batch=False)
+    world.settle()
+    begin_anew(world.hub)
+    for n in range(1, 21):
+        ana.say(f"{n}")
+    say_slowly(world, ana, range(21, 41))
+    world.settle()
+    beginning, *others = gaps(bob.received)
+    told = [seq for gap in others for seq in range(gap.first_missed, gap.last_missed + 1)]
+    assert beginning == ANEW
+    assert sorted(told + seqs(bob)) == list(range(1, 41))
+
+
 def test_without_the_right_to_read_history_only_what_follows_is_received() -> None:
     """What the new order has already is history."""
     world = world_of()
@@ -174,19 +206,20 @@ STEPS = st.lists(
         st.tuples(st.just("join"), st.integers(0, 3)),
         st.tuples(st.just("write"), st.integers(0, 5)),
         st.tuples(st.just("loop"), st.sampled_from([0, 0, 1])),
+        st.tuples(st.just("progress"), st.just(0)),
     ),
     min_size=5,
     max_size=40,
 )
 
 
-@given(policy=st.sampled_from([SlowPolicy.CATCH_UP, SlowPolicy.DROP]), steps=STEPS)
-@settings(deadline=None, max_examples=300)
+@given(policy=st.sampled_from([SlowPolicy.CATCH_UP, SlowPolicy.DROP]), messages=st.sampled_from([3, 1000]), steps=STEPS)
+@settings(deadline=None, max_examples=500)
 def test_whatever_happens_nothing_is_lost_or_repeated_between_two_new_orders(
-    policy: SlowPolicy, steps: list[tuple[str, int]]
+    policy: SlowPolicy, messages: int, steps: list[tuple[str, int]]
 ) -> None:
     """Every client gets each order's messages once and in order or is told what it misses, and all get the last."""
-    world = World(Limits(queue_messages=6, slow_policy=policy), MemoryBroker(Retention(messages=1000)))
+    world = World(Limits(queue_messages=6, slow_policy=policy), MemoryBroker(Retention(messages=messages)))
     ana = world.join("ana", kinds=ALL)
     orders = 0
     known: dict[Client, int] = {}
@@ -200,6 +233,8 @@ def test_whatever_happens_nothing_is_lost_or_repeated_between_two_new_orders(
             known[world.join(kinds=ALL, history=number, batch=bool(number % 2))] = orders
         elif step == "write":
             world.clients[number % len(world.clients)].write()
+        elif step == "progress":
+            world.hub.for_each_room(Room.report_progress)
         else:
             world.scheduler.advance(number)
             ana.write_all()
@@ -208,26 +243,35 @@ def test_whatever_happens_nothing_is_lost_or_repeated_between_two_new_orders(
     world.settle()
     kept = [event.seq for event in eva.received if event.kind is Kind.MESSAGE]
     for client, order in known.items():
-        check(client, kept[-1] if kept else 0)
-        assert min(1, orders - order) <= gaps(client.received).count(ANEW) <= orders - order
+        check(client, kept[-1] if kept else 0, begins=0 if messages == 1000 else None)
+        if not client.closed:
+            assert min(1, orders - order) <= gaps(client.received).count(ANEW) <= orders - order
 
 
-def check(client: Client, head: int) -> None:
-    """Check what a client received, up to the head of the last order."""
-    assert not client.closed
+def check(client: Client, head: int, begins: int | None) -> None:
+    """Check what a client received, up to the head of the last order, unless it had to take too many notices.
+
+    Args:
+        client: the client.
+        head: the place of the last message.
+        begins: the place before the first message that is kept of each order, where that is known.
+    """
     last: int | None = None
     for event in client.received:
         if event.kind is Kind.WELCOME:
             assert isinstance(event.detail, Welcome)
             epoch = event.detail.epoch
         elif event.detail == ANEW:
-            last = 0
+            last = begins
         elif isinstance(event.detail, Gap):
             assert last is None or event.detail.first_missed == last + 1
             last = event.detail.last_missed
         elif event.kind is Kind.MESSAGE:
             assert last is None or event.seq == last + 1
             last = event.seq
+    if client.closed:
+        assert code_of(client) is ErrorCode.SLOW_CONSUMER
+        return
     assert epoch == client.session.epoch
     assert last is None or last == head
 
