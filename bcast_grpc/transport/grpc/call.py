@@ -100,7 +100,8 @@ class Call(ABC):
         max_bytes: size of its largest message.
 
     Attributes:
-        network, asks: the address that it is counted for, and whether it waits to be let in; set by its door.
+        network: the address that it is counted for; set by its door.
+        asks: whether it waits to be let in; set by its door.
         carried: whether it is served; set by its connection.
         over: whether it has ended, or its client is gone.
         finished: whether its client has sent everything.
@@ -119,12 +120,13 @@ class Call(ABC):
         "_silence",
         "_unconsumed",
         "_waiting",
-        *("asks", "network"),
+        "asks",
         "blocked",
         "carried",
         "carrier",
         "finished",
         "head",
+        "network",
         "over",
         "queued",
         "sent",
@@ -136,9 +138,7 @@ class Call(ABC):
         self.stream_id = stream_id
         self.head = head
         self.network, self.asks = "", False
-        self.carried = False
-        self.over = False
-        self.finished = False
+        self.carried = self.over = self.finished = False
         self.sent = 0
         self.blocked = False
         self.queued = False
